@@ -1,0 +1,12 @@
+//! pvbounce: a Xen PV guest that proves DMA through a passed-through PCI device works.
+//!
+//! Layers, lowest first; a lower one never names a higher one:
+//!
+//! ```text
+//! addr < arch < xen < mm < dma < pci < nic < net < suites < lib
+//! ```
+#![cfg_attr(target_os = "none", no_std)]
+
+extern crate alloc;
+
+pub mod addr;
