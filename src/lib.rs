@@ -5,8 +5,9 @@
 //! ```text
 //! addr < arch < xen < mm < dma < pci < nic < net < suites < lib
 //! ```
-#![cfg_attr(target_os = "none", no_std)]
+#![no_std]
 
 extern crate alloc;
 
 pub mod addr;
+pub mod suites;
