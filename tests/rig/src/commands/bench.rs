@@ -89,8 +89,8 @@ impl Bench {
             ],
             dom0_memory: 768,
             nic: nic.to_owned(),
+            trace: !options.no_trace && !devices.is_empty(),
             devices,
-            trace: !options.no_trace,
             channels: true,
         })
     }

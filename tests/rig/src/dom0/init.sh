@@ -22,6 +22,8 @@ mkdir -p /dev/pts && mount -t devpts pts /dev/pts
 mount -t tmpfs run /run
 mkdir -p /run/xen /run/xenstored /run/lock
 ln -sfn /run /var/run
+# xl and its libraries complain about settings that aren't there.
+touch /etc/xen/xl.conf
 
 # COM2 behind a pipe of 64 KiB, so that the console daemon never waits for a slow UART. Descriptor 9 holds the pipe open.
 stty -F /dev/ttyS1 115200 raw -echo

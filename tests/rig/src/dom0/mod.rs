@@ -27,6 +27,9 @@ const TOOLS: [&str; 5] = [
 ];
 const STORE_TOOLS: [&str; 3] = ["xenstore-read", "xenstore-watch", "xenstore-ls"];
 
+/// What glibc loads by name when a thread is cancelled, as libxenstore's are; without it `xl` aborts at its end.
+const UNWINDER: &str = "libgcc_s.so.1";
+
 /// Where a job finds the guest's image.
 pub(crate) const GUEST: &str = "/jobs/pvbounce";
 
@@ -51,7 +54,9 @@ pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
         image.file(&format!("bin/{}", name(program)), &read(program)?)?;
     }
     let libraries = root.join(LIBRARIES);
-    for library in library_closure(&programs, &libraries)? {
+    let mut closure = library_closure(&programs, &libraries)?;
+    closure.insert(libraries.join(UNWINDER));
+    for library in closure {
         image.file(&format!("{LIBRARIES}/{}", name(&library)), &read(&library)?)?;
     }
     // The loader is also a library (`ld-linux` is in DT_NEEDED of some), but programs name it by this path.
