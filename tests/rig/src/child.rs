@@ -93,7 +93,7 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     if status.success() {
         return Ok(out);
     }
-    let said = tail(&[out, err].concat(), 12);
+    let said = tail(&[out, err].concat(), 40);
     Err(Error::Command {
         command: line(command),
         status: status.to_string(),

@@ -52,8 +52,8 @@ pub(crate) enum Command {
 /// The options of a run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// The network card that QEMU plays (rtl8139, e1000, e1000e, …), `none`, `edu` (a device that is no network card),
-    /// `unplugged` (no link) or `lonely` (nobody answers)
+    /// The network card that QEMU plays (rtl8139, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
+    /// undriven (a card without a driver); edu (a device that is no network card)
     #[arg(long, global = true, default_value = "rtl8139", value_name = "CARD")]
     pub(crate) nic: String,
     /// When the bounce pool starts: early, late, reserve, off

@@ -145,7 +145,7 @@ mod tests {
         let outside = LINE.replace("0x12401000 ->", "0x99999000 ->");
         let before = format!("{outside}\n");
         let part = format!("{LINE}\n{LINE}\n{outside}\n");
-        write!(file, "{before}{part}{LINE}\n").unwrap();
+        writeln!(file, "{before}{part}{LINE}").unwrap();
         let allowed = [DmaRange {
             first: 0x1240_0000,
             last: 0x125f_ffff,

@@ -5,6 +5,7 @@
 //!                  ├─ guest       the image: built, stripped, symbols kept
 //!                  ├─ boot        one boot of the machine (machine, dom0, console), with its jobs in it
 //!                  ├─ judge       verdict on each job, from the guest's report and QEMU's own trace (evidence)
+//!                  ├─ checks      what `check` and `test` do without a machine
 //!                  └─ report      table, result.json, junit.xml, report.html
 //! ```
 //!
@@ -12,6 +13,7 @@
 
 mod artifacts;
 mod boot;
+mod checks;
 mod child;
 mod cli;
 mod commands;

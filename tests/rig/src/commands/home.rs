@@ -16,7 +16,7 @@ use crate::progress::Stage;
 use crate::report::{JobRecord, record};
 
 /// What the guest is told when nothing else is asked for.
-const WORDS: &str = "suite=smoke";
+pub(super) const WORDS: &str = "suite=smoke";
 
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let bench = Bench::prepare("dom0", options)?;

@@ -1,8 +1,10 @@
 //! The commands, each a short story told in calls to the other modules.
 
 mod bench;
+mod check;
 mod home;
 mod smoke;
+mod test;
 
 use std::process::ExitCode;
 
@@ -21,7 +23,8 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
     match cli.command.clone().unwrap_or(Command::Smoke) {
         Command::Smoke => smoke::run(options),
         Command::Dom0 => home::run(options),
-        Command::Test | Command::Check => Ok(ExitCode::SUCCESS),
+        Command::Test => test::run(options),
+        Command::Check => check::run(),
         Command::Build => build(options),
         Command::Clean { cache } => clean(cache),
     }

@@ -26,6 +26,7 @@ fn device(name: &str) -> (&str, Option<Device>) {
         "none" => (DEFAULT_NIC, None),
         "edu" => (DEFAULT_NIC, Some(Device::Other)),
         "unplugged" => (DEFAULT_NIC, Some(Device::Unplugged)),
+        "undriven" => (DEFAULT_NIC, Some(Device::Undriven)),
         "lonely" => (DEFAULT_NIC, Some(Device::LonelyNic)),
         card => (card, Some(Device::Nic)),
     }

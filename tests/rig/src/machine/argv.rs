@@ -94,15 +94,16 @@ impl Plan {
             // The same card, only its cable differs.
             Device::Unplugged => {}
             Device::Nic => {
-                command.args([
-                    "-netdev",
-                    "user,id=n0",
-                    "-device",
-                    &format!("{},id=nic0", nic("n0")),
-                ]);
+                command.args(["-netdev", "user,id=n0", "-device", &nic("n0")]);
             }
             Device::LonelyNic => {
                 command.args(["-netdev", "hubport,id=n1,hubid=1", "-device", &nic("n1")]);
+            }
+            Device::Undriven => {
+                command.args(["-netdev", "hubport,id=n2,hubid=2", "-device"]);
+                command.arg(format!(
+                    "ne2k_pci,netdev=n2,bus=pcie.0,addr={slot:#x},romfile="
+                ));
             }
             Device::Other => {
                 command.args(["-device", &format!("edu,bus=pcie.0,addr={slot:#x}")]);

@@ -22,6 +22,8 @@ pub(crate) enum Device {
     Unplugged,
     /// A device that is no network card.
     Other,
+    /// A network card that the guest has no driver for, and never will: it can't do DMA.
+    Undriven,
 }
 
 impl Device {
@@ -31,6 +33,7 @@ impl Device {
             Self::Nic | Self::Unplugged => 5,
             Self::LonelyNic => 6,
             Self::Other => 7,
+            Self::Undriven => 8,
         }
     }
 

@@ -31,7 +31,7 @@ impl Qmp {
 
     /// Pulls or plugs the network cable.
     pub(crate) fn set_link(&mut self, up: bool) -> Result {
-        self.run("set_link", &json!({ "name": "nic0", "up": up }))
+        self.run("set_link", &json!({ "name": "n0", "up": up }))
     }
 
     /// Ends QEMU in order, so that its logs are whole.

@@ -5,7 +5,7 @@ use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -167,18 +167,28 @@ fn read_lines(source: Source, mut stream: UnixStream, lines: Sender<(Source, Str
         let mut buffer = [0; 4096];
         while let Ok(length @ 1..) = stream.read(&mut buffer) {
             pending.extend_from_slice(&buffer[..length]);
-            while let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
-                let line: Vec<u8> = pending.drain(..=end).collect();
-                if lines.send((source, text(&line))).is_err() {
-                    return;
-                }
-            }
+            let Ok(()) = send_whole(&mut pending, source, &lines) else {
+                return;
+            };
         }
         if !pending.is_empty() {
             // Nobody may be listening any more, and then nobody misses it.
             let _unheard = lines.send((source, text(&pending)));
         }
     });
+}
+
+/// Sends the whole lines at the start of `pending` and takes them out. Fails when nobody listens any more.
+fn send_whole(
+    pending: &mut Vec<u8>,
+    source: Source,
+    lines: &Sender<(Source, String)>,
+) -> std::result::Result<(), SendError<(Source, String)>> {
+    while let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
+        let line: Vec<u8> = pending.drain(..=end).collect();
+        lines.send((source, text(&line)))?;
+    }
+    Ok(())
 }
 
 fn text(line: &[u8]) -> String {

@@ -23,7 +23,7 @@ fn render(run: &RunRecord, folder: &Path) -> String {
     let width = run.jobs.iter().map(name).max().unwrap_or(0);
     let mut out = format!("\n{}\n", run.machine);
     for job in &run.jobs {
-        out += &job_lines(job, width);
+        out += &job_lines(job, width, run.jobs.len() == 1);
     }
     for job in run
         .jobs
@@ -35,9 +35,10 @@ fn render(run: &RunRecord, folder: &Path) -> String {
     out + &format!("logs: {}\n", folder.display())
 }
 
-fn job_lines(job: &JobRecord, width: usize) -> String {
+fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
     let mut out = String::new();
-    for suite in &job.suites {
+    // In a long run the suites are in the reports.
+    for suite in job.suites.iter().filter(|_| with_suites) {
         let name = format!("  {}", suite.name);
         let tail = format!(
             "{}{}",
@@ -49,10 +50,10 @@ fn job_lines(job: &JobRecord, width: usize) -> String {
             suite.verdict, suite.seconds
         );
     }
-    let expected = match job.is_as_expected() {
-        true if job.expected == Verdict::Success => "",
-        true => ", as expected",
-        false => ", NOT as expected",
+    let expected = match (job.is_as_expected(), job.expected) {
+        (_, Verdict::Success) => String::new(),
+        (true, _) => ", as it has to".to_owned(),
+        (false, wanted) => format!(", has to be {wanted}"),
     };
     let seen = job.evidence.as_ref().map(|seen| {
         let where_to = if seen.outside == 0 {
