@@ -32,16 +32,26 @@ pub(crate) struct Plan {
     pub(crate) trace: bool,
     /// Whether the machine has the second serial port and the control socket.
     pub(crate) channels: bool,
+    /// Ends the names of this boot's files, where a run has several boots.
+    pub(crate) label: String,
 }
 
 /// Names in the run's folder, QEMU's working directory: socket paths must be short.
 pub(super) const COM1: &str = "com1.sock";
 pub(super) const COM2: &str = "com2.sock";
 pub(super) const QMP: &str = "qmp.sock";
-/// The trace's name there.
-pub(crate) const TRACE: &str = "dma-trace.log";
 
 impl Plan {
+    /// The name of one of this boot's files in the run's folder.
+    pub(crate) fn log(&self, what: &str) -> String {
+        format!("{what}{}.log", self.label)
+    }
+
+    /// The name of its trace there.
+    pub(crate) fn trace_log(&self) -> String {
+        self.log("dma-trace")
+    }
+
     /// The whole command, to be run in the run's folder.
     pub(crate) fn command(&self) -> Command {
         let mut command = qemu(&self.stack);
@@ -58,25 +68,22 @@ impl Plan {
             command.args(["-mon", "chardev=qmp,mode=control"]);
         }
         self.boot(&mut command);
-        self.devices
-            .iter()
-            .for_each(|device| self.plug(&mut command, *device));
+        self.devices.iter().for_each(|device| self.plug(&mut command, *device));
         if self.trace {
-            command.args(["-trace", "vtd_dmar_translate", "-D", TRACE]);
+            command.args(["-trace", "vtd_dmar_translate", "-D", &self.trace_log()]);
         }
         command
     }
 
     fn boot(&self, command: &mut Command) {
+        // Pinned: each time Xen moves dom0's processor it moves dom0's interrupts too, and one of COM2's that is lost on
+        // the way stops the port for good.
         let words = format!(
-            "console=com1 com1=115200,8n1 dom0_mem={mib}M,max:{mib}M dom0_max_vcpus=1 loglvl=all \
-             guest_loglvl=all iommu=verbose",
+            "console=com1 com1=115200,8n1 dom0_mem={mib}M,max:{mib}M dom0_max_vcpus=1 dom0_vcpus_pin \
+             loglvl=all guest_loglvl=all iommu=verbose",
             mib = self.dom0_memory
         );
-        command
-            .arg("-kernel")
-            .arg(self.stack.xen())
-            .args(["-append", &words]);
+        command.arg("-kernel").arg(self.stack.xen()).args(["-append", &words]);
         let modules = self.modules.iter().map(|(file, words)| module(file, words));
         command.args(["-initrd", &modules.collect::<Vec<_>>().join(",")]);
     }
@@ -85,15 +92,10 @@ impl Plan {
         let slot = device.slot();
         let nic = |backend: &str| {
             // Without its boot ROM: nobody boots from it, and the firmware need not try.
-            format!(
-                "{},netdev={backend},bus=pcie.0,addr={slot:#x},romfile=",
-                self.nic
-            )
+            format!("{},netdev={backend},bus=pcie.0,addr={slot:#x},romfile=", self.nic)
         };
         match device {
-            // The same card, only its cable differs.
-            Device::Unplugged => {}
-            Device::Nic => {
+            Device::Nic | Device::Unplugged => {
                 command.args(["-netdev", "user,id=n0", "-device", &nic("n0")]);
             }
             Device::LonelyNic => {
@@ -101,9 +103,7 @@ impl Plan {
             }
             Device::Undriven => {
                 command.args(["-netdev", "hubport,id=n2,hubid=2", "-device"]);
-                command.arg(format!(
-                    "ne2k_pci,netdev=n2,bus=pcie.0,addr={slot:#x},romfile="
-                ));
+                command.arg(format!("ne2k_pci,netdev=n2,bus=pcie.0,addr={slot:#x},romfile="));
             }
             Device::Other => {
                 command.args(["-device", &format!("edu,bus=pcie.0,addr={slot:#x}")]);
@@ -121,9 +121,7 @@ fn serial(command: &mut Command, name: &str, path: &str) {
 /// A module and its words, as `-initrd` wants them: commas inside are doubled.
 fn module(file: &Path, words: &str) -> String {
     let file = file.to_string_lossy().replace(',', ",,");
-    format!("{file} {}", words.replace(',', ",,"))
-        .trim_end()
-        .to_owned()
+    format!("{file} {}", words.replace(',', ",,")).trim_end().to_owned()
 }
 
 /// QEMU: the one that `QEMU` names, or the stack's own, with its own loader, libraries and firmware, so that every

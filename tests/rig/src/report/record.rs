@@ -11,7 +11,6 @@ use crate::evidence::{self, Evidence};
 use crate::guest::Guest;
 use crate::job::Job;
 use crate::judge::{Facts, Problem, Verdict, judge};
-use crate::machine::TRACE;
 
 /// A run of several jobs.
 #[derive(Debug, Serialize)]
@@ -31,11 +30,7 @@ pub(crate) struct RunRecord {
 impl RunRecord {
     /// The worst verdict of all jobs.
     pub(crate) fn worst(&self) -> Verdict {
-        self.jobs
-            .iter()
-            .map(|job| job.verdict)
-            .max()
-            .unwrap_or(Verdict::Error)
+        self.jobs.iter().map(|job| job.verdict).max().unwrap_or(Verdict::Error)
     }
 }
 
@@ -96,10 +91,7 @@ pub(crate) struct SuiteRecord {
 impl SuiteRecord {
     /// Checks of one verdict.
     pub(crate) fn count(&self, verdict: Verdict) -> usize {
-        self.checks
-            .iter()
-            .filter(|check| check.verdict == verdict)
-            .count()
+        self.checks.iter().filter(|check| check.verdict == verdict).count()
     }
 }
 
@@ -121,39 +113,26 @@ pub(crate) struct CheckRecord {
 /// Judges a job by all that was seen of it.
 pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
     let (report, times) = read(&seen.console);
-    let trace = folder.join(TRACE);
-    let evidence = match job.device.filter(|_| trace.exists()) {
-        Some(device) => Some(evidence::examine(
-            &trace,
-            seen.trace,
-            device.slot(),
-            &report.ranges,
-        )?),
+    let evidence = match job.device.filter(|_| seen.trace.exists()) {
+        Some(device) => {
+            let part = seen.traced.clone();
+            Some(evidence::examine(&seen.trace, part, device.slot(), &report.ranges)?)
+        }
         None => None,
     };
-    let last_line = seen
-        .console
-        .iter()
-        .rev()
-        .map(|(_, line)| line.trim())
-        .find(|line| !line.is_empty());
+    let last_line =
+        seen.console.iter().rev().map(|(_, line)| line.trim()).find(|line| !line.is_empty());
     let (verdict, problem) = judge(&Facts {
         report: &report,
         end: seen.end.as_ref(),
+        machine: seen.machine,
         xl: &seen.xl,
         last_line: last_line.unwrap_or("none at all"),
         evidence: evidence.as_ref(),
         has_device: job.device.is_some(),
     });
-    let text: String = seen
-        .console
-        .iter()
-        .map(|(_, line)| format!("{line}\n"))
-        .collect();
-    let backtrace = report
-        .panic
-        .as_ref()
-        .map_or(Vec::new(), |_| guest.symbolise(&text));
+    let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
+    let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
     append(&folder.join(guest_log(&job.name)), &backtrace)?;
     Ok(JobRecord {
         name: job.name.clone(),
@@ -176,16 +155,8 @@ fn append(log: &Path, lines: &[String]) -> Result {
     if lines.is_empty() {
         return Ok(());
     }
-    let mut file = std::fs::File::options()
-        .append(true)
-        .open(log)
-        .on("open", log)?;
-    writeln!(
-        file,
-        "\nThe same with names, by the rig:\n{}",
-        lines.join("\n")
-    )
-    .on("write", log)
+    let mut file = std::fs::File::options().append(true).open(log).on("open", log)?;
+    writeln!(file, "\nThe same with names, by the rig:\n{}", lines.join("\n")).on("write", log)
 }
 
 /// The report, and for each suite when its first and its last line came.
