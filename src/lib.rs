@@ -5,8 +5,13 @@
 //! ```text
 //! addr < arch < xen < mm < dma < pci < nic < net < suites < lib
 //! ```
-#![cfg_attr(target_os = "none", no_std)]
+#![no_std]
 
 extern crate alloc;
+#[cfg(not(target_os = "none"))]
+extern crate std;
 
 pub mod addr;
+pub mod arch;
+pub mod mm;
+pub mod xen;

@@ -1,0 +1,4 @@
+//! All that is x86: instructions no library has, traps, copies, barriers and the time stamp counter.
+
+pub mod time;
+pub mod volatile;

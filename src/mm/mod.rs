@@ -1,0 +1,4 @@
+//! The guest's memory: what it is made of, who holds which part, and how it is mapped.
+
+pub mod contiguous;
+pub mod translate;

@@ -1,0 +1,7 @@
+//! What Xen and its toolstack offer a PV guest, each service behind a small trait.
+//!
+//! The traits are what the layers above and the host tests see; the real implementations issue hypercalls.
+
+pub mod errno;
+pub mod events;
+pub mod grants;
