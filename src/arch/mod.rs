@@ -2,3 +2,12 @@
 
 pub mod time;
 pub mod volatile;
+
+#[cfg(target_os = "none")]
+mod entry;
+#[cfg(target_os = "none")]
+pub mod image;
+#[cfg(target_os = "none")]
+pub mod probe;
+#[cfg(target_os = "none")]
+pub mod traps;

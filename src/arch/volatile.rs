@@ -8,7 +8,10 @@
     reason = "volatile access through a raw pointer is what this module is for"
 )]
 
-use core::ptr::NonNull;
+use core::{
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// A run of bytes shared with an untrusted writer.
 ///
@@ -100,6 +103,16 @@ impl Window {
         }
     }
 
+    /// Clears bit `bit` of the `u64` at byte `offset`, whoever else sets others meanwhile; says what it was.
+    pub fn take_bit(&self, offset: usize, bit: u32) -> bool {
+        let at = self.at(offset, size_of::<u64>()).cast::<u64>();
+        // SAFETY: `at` checked bounds and alignment; the creator keeps the bytes mapped, and every other
+        // access by this guest to a word used with bits is atomic or a plain volatile one on one CPU.
+        let word = unsafe { AtomicU64::from_ptr(at) };
+        let mask = 1u64 << (bit % 64);
+        word.fetch_and(!mask, Ordering::SeqCst) & mask != 0
+    }
+
     fn check(&self, offset: usize, len: usize) {
         let end = offset.checked_add(len);
         assert!(
@@ -126,19 +139,19 @@ impl Window {
 /// On x86 stores are not reordered with stores, so only the compiler has to be held back.
 #[inline]
 pub fn write_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
+    core::sync::atomic::fence(Ordering::Release);
 }
 
 /// Makes everything read after really be read after everything read before.
 #[inline]
 pub fn read_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
+    core::sync::atomic::fence(Ordering::Acquire);
 }
 
 /// Orders all earlier accesses before all later ones: between writing a flag and reading the other side's.
 #[inline]
 pub fn full_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    core::sync::atomic::fence(Ordering::SeqCst);
 }
 
 /// Pages for host tests, where no Xen hands any out.

@@ -1,0 +1,5 @@
+//! Numbers and layouts from Xen's public headers that `xen-sys` lacks, one file per header.
+
+pub mod memory;
+pub mod mmu;
+pub mod physdev;
