@@ -1,11 +1,8 @@
 //! The image's own layout, from the linker script, and the way back through its stack frames.
 #![expect(unsafe_code, reason = "symbols of the linker script")]
 
-use crate::{addr::PAGE_SIZE_U64, arch::probe};
+use crate::arch::probe;
 use core::ops::Range;
-
-/// Where the builder maps pfn 0 (`VIRT_BASE` in linker.ld and boot/notes.S).
-pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;
 
 unsafe extern "C" {
     static __image_start: u8;
@@ -50,9 +47,7 @@ pub fn parts() -> [(Range<u64>, Access); 5] {
 
 /// Whether the address lies in the image's RAM, guard page aside.
 pub fn contains(address: u64) -> bool {
-    parts()
-        .iter()
-        .any(|(range, access)| *access != Access::None && range.contains(&address))
+    parts().iter().any(|(range, access)| *access != Access::None && range.contains(&address))
 }
 
 /// Return addresses from the current frame outwards, at most 24.
@@ -71,5 +66,3 @@ pub fn backtrace() -> impl Iterator<Item = u64> {
     })
     .take(24)
 }
-
-const _: () = assert!(VIRT_BASE.is_multiple_of(PAGE_SIZE_U64));

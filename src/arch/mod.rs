@@ -11,3 +11,6 @@ pub mod image;
 pub mod probe;
 #[cfg(target_os = "none")]
 pub mod traps;
+
+/// Where the builder maps PFN 0: `VIRT_BASE` in linker.ld and boot/notes.S.
+pub const VIRT_BASE: u64 = 0xffff_ffff_8000_0000;

@@ -82,10 +82,7 @@ pub unsafe fn call(address: u64) -> Result<(), Fault> {
 
 /// Where to go on after a trap at `rip`, if that instruction was expected to trap.
 pub(super) fn fixup_for(rip: u64) -> Option<u64> {
-    fixups()
-        .iter()
-        .find(|[at, _]| *at == rip)
-        .map(|[_, resume]| *resume)
+    fixups().iter().find(|[at, _]| *at == rip).map(|[_, resume]| *resume)
 }
 
 /// Whether `rip` is where a fixed-up instruction resumes.

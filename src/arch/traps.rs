@@ -1,7 +1,7 @@
 //! What happens when the guest faults: expected faults are fixed up, all others end in a register dump.
 #![expect(unsafe_code, reason = "the trap entries and the frame they pass")]
 
-use crate::arch::probe;
+use crate::{addr::to_usize, arch::probe};
 use core::{
     fmt,
     sync::atomic::{AtomicU64, Ordering},
@@ -50,36 +50,11 @@ impl fmt::Display for Frame {
             }
             writeln!(f)
         };
-        row([
-            ("rip", self.rip),
-            ("rsp", self.rsp),
-            ("rbp", self.rbp),
-            ("rflags", self.rflags),
-        ])?;
-        row([
-            ("rax", self.rax),
-            ("rbx", self.rbx),
-            ("rcx", self.rcx),
-            ("rdx", self.rdx),
-        ])?;
-        row([
-            ("rsi", self.rsi),
-            ("rdi", self.rdi),
-            ("r8", self.r8),
-            ("r9", self.r9),
-        ])?;
-        row([
-            ("r10", self.r10),
-            ("r11", self.r11),
-            ("r12", self.r12),
-            ("r13", self.r13),
-        ])?;
-        row([
-            ("r14", self.r14),
-            ("r15", self.r15),
-            ("cs", self.cs),
-            ("ss", self.ss),
-        ])
+        row([("rip", self.rip), ("rsp", self.rsp), ("rbp", self.rbp), ("rflags", self.rflags)])?;
+        row([("rax", self.rax), ("rbx", self.rbx), ("rcx", self.rcx), ("rdx", self.rdx)])?;
+        row([("rsi", self.rsi), ("rdi", self.rdi), ("r8", self.r8), ("r9", self.r9)])?;
+        row([("r10", self.r10), ("r11", self.r11), ("r12", self.r12), ("r13", self.r13)])?;
+        row([("r14", self.r14), ("r15", self.r15), ("cs", self.cs), ("ss", self.ss)])
     }
 }
 
@@ -97,19 +72,13 @@ static UPCALLS: AtomicU64 = AtomicU64::new(0);
 /// The entries for Xen's trap table: `(vector, address)`.
 pub fn entries() -> impl Iterator<Item = (u8, u64)> {
     // SAFETY: the table is constant, in read-only data.
-    let entries: &'static [u64; 20] = unsafe { &*&raw const TRAP_ENTRIES };
-    (0u8..)
-        .zip(entries)
-        .filter(|(_, address)| **address != 0)
-        .map(|(vector, &a)| (vector, a))
+    let entries: &'static [u64; 20] = unsafe { &TRAP_ENTRIES };
+    (0u8..).zip(entries).filter(|(_, address)| **address != 0).map(|(vector, &a)| (vector, a))
 }
 
 /// The addresses of the event and failsafe entries.
 pub fn callbacks() -> (u64, u64) {
-    (
-        event_upcall as *const () as u64,
-        failsafe_upcall as *const () as u64,
-    )
+    (event_upcall as *const () as u64, failsafe_upcall as *const () as u64)
 }
 
 /// Tells the page-fault report where to read the faulting address from.
@@ -146,14 +115,11 @@ extern "C" fn pvbounce_trap(frame: &mut Frame) {
         frame.rdx = frame.vector;
         return;
     }
-    let what = NAMES.get(frame.vector as usize).copied().unwrap_or("trap");
+    let what = NAMES.get(to_usize(frame.vector)).copied().unwrap_or("trap");
     if frame.vector == PAGE_FAULT {
         panic!("{what} at {:#x}, error {:#x}\n{frame}", cr2(), frame.error);
     }
-    panic!(
-        "{what} (vector {}), error {:#x}\n{frame}",
-        frame.vector, frame.error
-    );
+    panic!("{what} (vector {}), error {:#x}\n{frame}", frame.vector, frame.error);
 }
 
 /// A probed call into a page that can't run faults at its target, with the fixed-up call's return address on

@@ -3,10 +3,7 @@
 //! Rust references promise that nobody else writes, so none is ever made to such memory. A [`Window`]
 //! copies values in and out, one volatile access each, bounds-checked. Whoever creates one vouches for
 //! the mapping; everything after that is safe.
-#![expect(
-    unsafe_code,
-    reason = "volatile access through a raw pointer is what this module is for"
-)]
+#![expect(unsafe_code, reason = "volatile access through a raw pointer is what this module is for")]
 
 use core::{
     ptr::NonNull,
@@ -125,10 +122,7 @@ impl Window {
     #[inline]
     fn at(&self, offset: usize, size: usize) -> *mut u8 {
         self.check(offset, size);
-        assert!(
-            offset.is_multiple_of(size),
-            "offset {offset:#x} is not aligned to {size}"
-        );
+        assert!(offset.is_multiple_of(size), "offset {offset:#x} is not aligned to {size}");
         // SAFETY: the offset was just checked to lie inside the creator's mapping.
         unsafe { self.base.as_ptr().add(offset) }
     }

@@ -15,10 +15,7 @@ static HEAP: LockedHeap = LockedHeap(spin::Mutex::new(Heap::empty()));
 // SAFETY: every call goes to one `Heap` under a lock; nothing re-enters, as events are polled.
 unsafe impl GlobalAlloc for LockedHeap {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        self.0
-            .lock()
-            .allocate_first_fit(layout)
-            .map_or(null_mut(), NonNull::as_ptr)
+        self.0.lock().allocate_first_fit(layout).map_or(null_mut(), NonNull::as_ptr)
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {

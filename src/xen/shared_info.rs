@@ -47,31 +47,23 @@ impl SharedInfo {
 
     /// Holds back (`true`) or lets through the upcall for all ports.
     pub fn set_upcall_mask(&self, masked: bool) {
-        self.page
-            .write_u8(offset_of!(vcpu_info, evtchn_upcall_mask), masked.into());
+        self.page.write_u8(offset_of!(vcpu_info, evtchn_upcall_mask), masked.into());
     }
 
     /// Whether an event waits for the upcall to be let through.
     pub fn upcall_pending(&self) -> bool {
-        self.page
-            .read_u8(offset_of!(vcpu_info, evtchn_upcall_pending))
-            != 0
+        self.page.read_u8(offset_of!(vcpu_info, evtchn_upcall_pending)) != 0
     }
 
     /// Clears the mark of waiting upcalls and the selector of words with pending ports.
     pub fn clear_upcall(&self) {
-        self.page
-            .write_u8(offset_of!(vcpu_info, evtchn_upcall_pending), 0);
-        self.page
-            .write_u64(offset_of!(vcpu_info, evtchn_pending_sel), 0);
+        self.page.write_u8(offset_of!(vcpu_info, evtchn_upcall_pending), 0);
+        self.page.write_u64(offset_of!(vcpu_info, evtchn_pending_sel), 0);
     }
 
     /// Address of the word where Xen leaves the address of a page fault.
     pub fn cr2(&self) -> *const u8 {
-        self.page
-            .as_ptr()
-            .wrapping_add(offset_of!(vcpu_info, arch))
-            .cast_const()
+        self.page.as_ptr().wrapping_add(offset_of!(vcpu_info, arch)).cast_const()
     }
 
     fn time_field(&self, offset: usize) -> usize {
@@ -86,18 +78,12 @@ impl Clock for SharedInfo {
         loop {
             let before = self.page.read_u32(version);
             read_barrier();
-            let stamp = self
-                .page
-                .read_u64(self.time_field(offset_of!(vcpu_time_info, tsc_timestamp)));
-            let base = self
-                .page
-                .read_u64(self.time_field(offset_of!(vcpu_time_info, system_time)));
-            let multiplier = self
-                .page
-                .read_u32(self.time_field(offset_of!(vcpu_time_info, tsc_to_system_mul)));
-            let shift = self
-                .page
-                .read_u8(self.time_field(offset_of!(vcpu_time_info, tsc_shift)));
+            let stamp =
+                self.page.read_u64(self.time_field(offset_of!(vcpu_time_info, tsc_timestamp)));
+            let base = self.page.read_u64(self.time_field(offset_of!(vcpu_time_info, system_time)));
+            let multiplier =
+                self.page.read_u32(self.time_field(offset_of!(vcpu_time_info, tsc_to_system_mul)));
+            let shift = self.page.read_u8(self.time_field(offset_of!(vcpu_time_info, tsc_shift)));
             let ticks = (self.tsc)().saturating_sub(stamp);
             read_barrier();
             // An odd version marks an update under way; Xen finishes it without our help.
@@ -152,10 +138,7 @@ mod tests {
         let at = |offset| offset_of!(vcpu_info, time) + offset;
         page.write_u64(at(offset_of!(vcpu_time_info, tsc_timestamp)), 1_000);
         page.write_u64(at(offset_of!(vcpu_time_info, system_time)), 5_000);
-        page.write_u32(
-            at(offset_of!(vcpu_time_info, tsc_to_system_mul)),
-            0x8000_0000,
-        );
+        page.write_u32(at(offset_of!(vcpu_time_info, tsc_to_system_mul)), 0x8000_0000);
         assert_eq!(info.now(), Instant(5_050));
     }
 

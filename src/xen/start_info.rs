@@ -43,11 +43,7 @@ pub struct StartInfo {
 impl StartInfo {
     /// The command line up to its NUL; bytes that are no ASCII come as `?`.
     pub fn command_line(&self) -> &str {
-        let end = self
-            .cmd_line
-            .iter()
-            .position(|b| *b == 0)
-            .unwrap_or(self.cmd_line.len());
+        let end = self.cmd_line.iter().position(|b| *b == 0).unwrap_or(self.cmd_line.len());
         core::str::from_utf8(&self.cmd_line[..end]).unwrap_or("?")
     }
 
@@ -77,10 +73,7 @@ impl StartInfo {
 }
 
 fn ring(mfn: u64, port: u32) -> Option<RingPage> {
-    (mfn != 0 && port != 0).then_some(RingPage {
-        mfn: Mfn(mfn),
-        port: Port(port),
-    })
+    (mfn != 0 && port != 0).then_some(RingPage { mfn: Mfn(mfn), port: Port(port) })
 }
 
 /// Copies the structure that Xen passed to the entry.

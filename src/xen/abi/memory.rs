@@ -35,13 +35,7 @@ impl Reservation {
         extent_order: u32,
         mem_flags: u32,
     ) -> Self {
-        Self {
-            extent_start,
-            nr_extents,
-            extent_order,
-            mem_flags,
-            domid: DomainId::SELF.0,
-        }
+        Self { extent_start, nr_extents, extent_order, mem_flags, domid: DomainId::SELF.0 }
     }
 }
 

@@ -3,6 +3,8 @@
 //! Nothing outside this file knows a hypercall number. Memory operations sit behind the trait
 //! [`MemoryCalls`], so that everything that decides *which* frames go where runs on the host over a fake.
 
+use core::sync::atomic::AtomicU64;
+
 use crate::{
     addr::{Mfn, Pfn},
     xen::{abi, errno::XenError},
@@ -25,14 +27,16 @@ pub struct Remap {
 pub type MmuUpdate = xen_sys::mmu_update;
 
 /// What is traded in one `XENMEM_exchange`: `give.len() << give_order` frames for as many others.
+///
+/// The lists are atomic because they may be the P2M's own entries.
 #[derive(Debug)]
 pub struct Trade<'a> {
     /// First machine frames of what we give.
-    pub give: &'a [Mfn],
+    pub give: &'a [AtomicU64],
     /// Size of each.
     pub give_order: u8,
     /// Going in, the PFN each new extent will carry; coming out, its first machine frame.
-    pub want: &'a mut [u64],
+    pub want: &'a [AtomicU64],
     /// Size of each new extent.
     pub want_order: u8,
     /// Highest address, as a width; 0 for any.
@@ -57,10 +61,10 @@ pub trait MemoryCalls: Sync {
     fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError>;
 
     /// Fills frames with zero without mapping them.
-    fn clear(&self, frames: &[Mfn]) -> Result<(), XenError>;
+    fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError>;
 
     /// `XENMEM_exchange`.
-    fn exchange(&self, trade: &mut Trade<'_>) -> Result<(), TradeError>;
+    fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError>;
 
     /// The M2P entry of a frame; `None` if Xen's table does not reach that far.
     fn m2p(&self, mfn: Mfn) -> Option<Pfn>;
@@ -68,12 +72,11 @@ pub trait MemoryCalls: Sync {
 
 /// An [`MmuUpdate`] that makes the M2P say that `mfn` is our `pfn`.
 pub const fn machphys_update(mfn: Mfn, pfn: Pfn) -> MmuUpdate {
-    MmuUpdate {
-        ptr: mfn.addr().0 | abi::mmu::MMU_MACHPHYS_UPDATE,
-        val: pfn.0,
-    }
+    MmuUpdate { ptr: mfn.addr().0 | abi::mmu::MMU_MACHPHYS_UPDATE, val: pfn.0 }
 }
 
+#[cfg(not(target_os = "none"))]
+pub mod fake;
 #[cfg(target_os = "none")]
 mod real;
 #[cfg(target_os = "none")]

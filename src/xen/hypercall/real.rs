@@ -59,11 +59,7 @@ fn physdev_op<T>(op: u32, argument: &mut T) -> Result<(), XenError> {
 impl MemoryCalls for Xen {
     fn remap(&self, changes: &[Remap]) -> Result<(), XenError> {
         for batch in changes.chunks(BATCH) {
-            let mut calls = [xen_sys::multicall_entry {
-                op: 0,
-                result: 0,
-                args: [0; 6],
-            }; BATCH];
+            let mut calls = [xen_sys::multicall_entry { op: 0, result: 0, args: [0; 6] }; BATCH];
             for (call, change) in calls.iter_mut().zip(batch) {
                 call.op = __HYPERVISOR_update_va_mapping.into();
                 call.args[..3].copy_from_slice(&[change.virt, change.pte.0, mmu::UVMF_INVLPG]);
@@ -84,44 +80,32 @@ impl MemoryCalls for Xen {
         // SAFETY: Xen reads `count` entries from the slice; the null pointer means that we don't want
         // the number done. Xen refuses tables and frames that are not ours.
         decode(unsafe {
-            hypercall_4(
-                __HYPERVISOR_mmu_update,
-                list,
-                count,
-                0,
-                DomainId::SELF.0.into(),
-            )
+            hypercall_4(__HYPERVISOR_mmu_update, list, count, 0, DomainId::SELF.0.into())
         })?;
         Ok(())
     }
 
-    fn clear(&self, frames: &[Mfn]) -> Result<(), XenError> {
-        for batch in frames.chunks(BATCH) {
-            let mut ops = [MmuExtOp {
-                cmd: mmu::MMUEXT_CLEAR_PAGE,
-                arg1: 0,
-                arg2: 0,
-            }; BATCH];
-            for (op, frame) in ops.iter_mut().zip(batch) {
+    fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError> {
+        let mut ops = [MmuExtOp { cmd: mmu::MMUEXT_CLEAR_PAGE, arg1: 0, arg2: 0 }; BATCH];
+        loop {
+            let mut count = 0;
+            for (op, frame) in ops.iter_mut().zip(&mut *frames) {
                 op.arg1 = frame.0;
+                count += 1;
             }
-            let (list, count) = (address(ops.as_ptr()), batch.len() as u64);
-            // SAFETY: Xen reads `count` operations; it clears only frames of ours, and the callers
-            // in `mm` pass only frames nothing is stored in.
+            if count == 0 {
+                return Ok(());
+            }
+            // SAFETY: Xen reads `count` operations; it clears only frames of ours, and the callers in
+            // `mm` pass only frames nothing is stored in.
             decode(unsafe {
-                hypercall_4(
-                    __HYPERVISOR_mmuext_op,
-                    list,
-                    count,
-                    0,
-                    DomainId::SELF.0.into(),
-                )
+                let list = address(ops.as_ptr());
+                hypercall_4(__HYPERVISOR_mmuext_op, list, count, 0, DomainId::SELF.0.into())
             })?;
         }
-        Ok(())
     }
 
-    fn exchange(&self, trade: &mut Trade<'_>) -> Result<(), TradeError> {
+    fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError> {
         let mut exchange = Exchange {
             give: Reservation::own(
                 address(trade.give.as_ptr()),
@@ -130,7 +114,7 @@ impl MemoryCalls for Xen {
                 0,
             ),
             want: Reservation::own(
-                address(trade.want.as_mut_ptr()),
+                address(trade.want.as_ptr()),
                 trade.want.len() as u64,
                 trade.want_order.into(),
                 trade.bits,
@@ -139,10 +123,7 @@ impl MemoryCalls for Xen {
         };
         memory_op(memory::EXCHANGE, &mut exchange)
             .map(drop)
-            .map_err(|error| TradeError {
-                error,
-                done: exchange.nr_exchanged,
-            })
+            .map_err(|error| TradeError { error, done: exchange.nr_exchanged })
     }
 
     fn m2p(&self, mfn: Mfn) -> Option<Pfn> {
@@ -157,8 +138,9 @@ impl MemoryCalls for Xen {
 /// Xen's release as `(major, minor)`.
 pub fn version() -> (u32, u32) {
     // SAFETY: XENVER_version (0) takes no argument.
-    let raw = unsafe { hypercall_2(__HYPERVISOR_xen_version, 0, 0) }.cast_unsigned();
-    ((raw >> 16) as u32 & 0xffff, raw as u32 & 0xffff)
+    let raw = unsafe { hypercall_2(__HYPERVISOR_xen_version, 0, 0) };
+    let raw = u32::try_from(raw).unwrap_or(0);
+    (raw >> 16, raw & 0xffff)
 }
 
 /// Xen's extra version string (`XENVER_extraversion`), as `.7` in 4.17.7; up to 16 bytes with a NUL.
@@ -200,11 +182,7 @@ pub fn shutdown(reason: u32) -> ! {
 /// Sleeps until one of `ports` is pending or the deadline has passed.
 pub fn poll(ports: &[Port], deadline: Instant) -> Result<(), XenError> {
     let mut list = [0u32; 8];
-    assert!(
-        ports.len() <= list.len(),
-        "polling {} ports, at most 8",
-        ports.len()
-    );
+    assert!(ports.len() <= list.len(), "polling {} ports, at most 8", ports.len());
     for (slot, port) in list.iter_mut().zip(ports) {
         *slot = port.0;
     }
@@ -224,11 +202,8 @@ pub fn poll(ports: &[Port], deadline: Instant) -> Result<(), XenError> {
 
 /// `EVTCHNOP_alloc_unbound`.
 pub fn alloc_unbound(remote: DomainId) -> Result<Port, XenError> {
-    let mut argument = xen_sys::evtchn_alloc_unbound {
-        dom: DomainId::SELF.0,
-        remote_dom: remote.0,
-        port: 0,
-    };
+    let mut argument =
+        xen_sys::evtchn_alloc_unbound { dom: DomainId::SELF.0, remote_dom: remote.0, port: 0 };
     event_channel_op(xen_sys::EVTCHNOP_alloc_unbound, &mut argument)?;
     Ok(Port(argument.port))
 }
@@ -239,37 +214,24 @@ pub fn bind_pirq(pirq: Pirq, sharing: Sharing) -> Result<Port, XenError> {
         Sharing::Shared => xen_sys::BIND_PIRQ__WILL_SHARE,
         Sharing::Exclusive => 0,
     };
-    let mut argument = xen_sys::evtchn_bind_pirq {
-        pirq: pirq.0,
-        flags,
-        port: 0,
-    };
+    let mut argument = xen_sys::evtchn_bind_pirq { pirq: pirq.0, flags, port: 0 };
     event_channel_op(xen_sys::EVTCHNOP_bind_pirq, &mut argument)?;
     Ok(Port(argument.port))
 }
 
 /// `EVTCHNOP_close`.
 pub fn close(port: Port) -> Result<(), XenError> {
-    event_channel_op(
-        xen_sys::EVTCHNOP_close,
-        &mut xen_sys::evtchn_close { port: port.0 },
-    )
+    event_channel_op(xen_sys::EVTCHNOP_close, &mut xen_sys::evtchn_close { port: port.0 })
 }
 
 /// `EVTCHNOP_send`.
 pub fn notify(port: Port) -> Result<(), XenError> {
-    event_channel_op(
-        xen_sys::EVTCHNOP_send,
-        &mut xen_sys::evtchn_send { port: port.0 },
-    )
+    event_channel_op(xen_sys::EVTCHNOP_send, &mut xen_sys::evtchn_send { port: port.0 })
 }
 
 /// `EVTCHNOP_unmask`: clears the mask and raises the upcall if the port is pending.
 pub fn unmask(port: Port) -> Result<(), XenError> {
-    event_channel_op(
-        xen_sys::EVTCHNOP_unmask,
-        &mut xen_sys::evtchn_unmask { port: port.0 },
-    )
+    event_channel_op(xen_sys::EVTCHNOP_unmask, &mut xen_sys::evtchn_unmask { port: port.0 })
 }
 
 /// `EVTCHNOP_bind_ipi` for the only vCPU: a port that rings at ourselves.
@@ -286,10 +248,7 @@ pub fn eoi(pirq: Pirq) -> Result<(), XenError> {
 
 /// `PHYSDEVOP_irq_status_query`: `physdev::{NEEDS_EOI, SHARED}`.
 pub fn irq_status(pirq: Pirq) -> Result<u32, XenError> {
-    let mut query = IrqStatusQuery {
-        irq: pirq.0,
-        flags: 0,
-    };
+    let mut query = IrqStatusQuery { irq: pirq.0, flags: 0 };
     physdev_op(physdev::IRQ_STATUS_QUERY, &mut query)?;
     Ok(query.flags)
 }
@@ -317,20 +276,13 @@ pub fn grant_table(frames: &mut [u64]) -> Result<(), XenError> {
     };
     // SAFETY: one structure; Xen writes `nr_frames` entries to the slice it points to.
     decode(unsafe { hypercall_3(__HYPERVISOR_grant_table_op, 2, address(&raw mut setup), 1) })?;
-    if setup.status == 0 {
-        Ok(())
-    } else {
-        Err(XenError::Unknown(setup.status.into()))
-    }
+    if setup.status == 0 { Ok(()) } else { Err(XenError::Unknown(setup.status.into())) }
 }
 
 /// Copies the memory map into `raw`, 20 bytes an entry; returns the number of entries.
 pub fn memory_map(raw: &mut [[u8; 20]], op: u32) -> Result<usize, XenError> {
     let nr_entries = u32::try_from(raw.len()).unwrap_or(u32::MAX);
-    let mut map = MemoryMap {
-        nr_entries,
-        buffer: address(raw.as_mut_ptr()),
-    };
+    let mut map = MemoryMap { nr_entries, buffer: address(raw.as_mut_ptr()) };
     memory_op(op, &mut map)?;
     Ok(raw.len().min(map.nr_entries as usize))
 }
