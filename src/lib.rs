@@ -14,6 +14,7 @@ extern crate std;
 pub mod addr;
 pub mod arch;
 pub mod mm;
+pub mod suites;
 pub mod xen;
 
 #[cfg(target_os = "none")]
