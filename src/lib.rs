@@ -13,5 +13,6 @@ extern crate std;
 
 pub mod addr;
 pub mod arch;
+pub mod dma;
 pub mod mm;
 pub mod xen;
