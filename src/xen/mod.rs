@@ -2,6 +2,10 @@
 //!
 //! The traits are what the layers above and the host tests see; the real implementations issue hypercalls.
 
+pub mod abi;
 pub mod errno;
 pub mod events;
+#[cfg(not(target_os = "none"))]
+pub mod fake;
 pub mod grants;
+pub mod store;
