@@ -9,3 +9,4 @@ pub mod events;
 pub mod fake;
 pub mod grants;
 pub mod store;
+pub mod xenbus;
