@@ -169,10 +169,7 @@ impl Slots {
             clippy::cast_possible_truncation,
             reason = "both are at most MAX_SLOTS, which fits by the assertion above"
         )]
-        let run = Run {
-            start: start as u16,
-            count: count as u16,
-        };
+        let run = Run { start: start as u16, count: count as u16 };
         self.in_use += run.count;
         Some(run)
     }
@@ -240,11 +237,8 @@ impl Slots {
 
     fn first_free(&self, order: usize) -> usize {
         let [low, high] = self.summary[order];
-        let word = if low != 0 {
-            low.trailing_zeros()
-        } else {
-            64 + high.trailing_zeros()
-        } as usize;
+        let word =
+            if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() } as usize;
         word * 64 + self.free[LEVELS[order] + word].trailing_zeros() as usize
     }
 

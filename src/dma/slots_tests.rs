@@ -55,10 +55,7 @@ fn what_is_left_over_of_a_block_is_free_at_once() {
     let mut slots = slots(2);
     let five = slots.take(5, 0).unwrap();
     let three = slots.take(3, 0);
-    assert_eq!(
-        three, None,
-        "three slots need a block of four; 5..8 has 1 + 2"
-    );
+    assert_eq!(three, None, "three slots need a block of four; 5..8 has 1 + 2");
     let two = slots.take(2, 0).unwrap();
     assert_eq!((five.start(), two.start()), (0, 6));
     assert_sound(&slots);
@@ -82,31 +79,15 @@ fn a_run_that_was_not_taken_is_refused_and_changes_nothing() {
     let mut slots = slots(3);
     let run = slots.take(4, 0).unwrap();
     let next = slots.take(4, 0).unwrap();
-    for (start, count) in [
-        (0, 3),
-        (0, 5),
-        (0, 8),
-        (1, 3),
-        (1, 1),
-        (8, 1),
-        (0, 0),
-        (0, 17),
-        (15, 4),
-    ] {
+    for (start, count) in [(0, 3), (0, 5), (0, 8), (1, 3), (1, 1), (8, 1), (0, 0), (0, 17), (15, 4)]
+    {
         let wrong = Run { start, count };
         assert!(slots.give(wrong).is_err(), "{start}+{count} passed");
     }
     assert_eq!(slots.in_use(), 8);
-    let again = Run {
-        start: run.start,
-        count: run.count,
-    };
+    let again = Run { start: run.start, count: run.count };
     slots.give(run).unwrap();
-    assert_eq!(
-        slots.give(again),
-        Err(NotTaken { start: 0, count: 4 }),
-        "double free"
-    );
+    assert_eq!(slots.give(again), Err(NotTaken { start: 0, count: 4 }), "double free");
     slots.give(next).unwrap();
     assert_sound(&slots);
 }

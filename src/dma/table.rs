@@ -56,9 +56,7 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub const fn new() -> Self {
-        Self {
-            books: Mutex::new(Books::NEW),
-        }
+        Self { books: Mutex::new(Books::NEW) }
     }
 }
 
@@ -115,9 +113,7 @@ impl Books {
         }
         self.segments[index].fill(region, origin);
         self.filled |= 1 << index;
-        self.reach[bits..]
-            .iter_mut()
-            .for_each(|set| *set |= 1 << index);
+        self.reach[bits..].iter_mut().for_each(|set| *set |= 1 << index);
         self.refit(index);
         Ok(())
     }
@@ -140,8 +136,7 @@ impl Books {
         wanted: impl Fn(&SegmentInfo) -> bool,
     ) -> Option<(Region, Origin)> {
         let index = (0..MAX_SEGMENTS).find(|&index| {
-            self.info(index)
-                .is_some_and(|info| info.in_use == 0 && wanted(&info))
+            self.info(index).is_some_and(|info| info.in_use == 0 && wanted(&info))
         })?;
         let origin = self.segments[index].origin();
         self.remove(index).map(|region| (region, origin))
@@ -159,10 +154,7 @@ impl Books {
         self.refit(index);
         self.stats.in_use += count;
         self.stats.high_water = self.stats.high_water.max(self.stats.in_use);
-        self.stats.low_water = self
-            .stats
-            .low_water
-            .min(self.stats.slots - self.stats.in_use);
+        self.stats.low_water = self.stats.low_water.min(self.stats.slots - self.stats.in_use);
         Some(lease)
     }
 
@@ -178,25 +170,16 @@ impl Books {
 
     /// The largest segment below the mask, in bytes.
     pub(super) fn largest_segment(&self, mask: DmaMask) -> usize {
-        let sizes = self
-            .infos()
-            .filter(|info| mask.covers(info.bus, info.len))
-            .map(|info| info.len);
+        let sizes =
+            self.infos().filter(|info| mask.covers(info.bus, info.len)).map(|info| info.len);
         sizes.max().unwrap_or(0)
     }
 
     /// Free slots below the mask, and the most that can be had in one run.
     pub(super) fn free_below(&self, mask: DmaMask) -> (usize, usize) {
         let reach = self.reach[mask.bits() as usize];
-        let within = || {
-            self.segments
-                .iter()
-                .enumerate()
-                .filter(move |(i, _)| reach >> i & 1 != 0)
-        };
-        let free = within()
-            .map(|(_, s)| s.slots().total() - s.slots().in_use())
-            .sum();
+        let within = || self.segments.iter().enumerate().filter(move |(i, _)| reach >> i & 1 != 0);
+        let free = within().map(|(_, s)| s.slots().total() - s.slots().in_use()).sum();
         let run = within().filter_map(|(_, s)| s.slots().largest()).max();
         (free, run.map_or(0, |order| 1 << order))
     }
@@ -227,18 +210,12 @@ impl Books {
     fn sparing(&self, candidates: u64, bits: u32) -> u64 {
         let narrower = SPARED_BITS.iter().filter(|&&spared| spared < bits);
         let spared = narrower.map(|&spared| candidates & !self.reach[spared as usize]);
-        spared
-            .into_iter()
-            .find(|&set| set != 0)
-            .unwrap_or(candidates)
+        spared.into_iter().find(|&set| set != 0).unwrap_or(candidates)
     }
 
     /// Brings `fits` up to date for one segment.
     fn refit(&mut self, index: usize) {
-        let have = self.segments[index]
-            .slots()
-            .largest()
-            .map_or(0, |order| order + 1);
+        let have = self.segments[index].slots().largest().map_or(0, |order| order + 1);
         for (order, set) in self.fits.iter_mut().enumerate() {
             let bit = u64::from(order < have);
             *set = *set & !(1 << index) | bit << index;

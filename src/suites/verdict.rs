@@ -70,10 +70,7 @@ impl FromStr for Verdict {
     type Err = UnknownVerdict;
 
     fn from_str(word: &str) -> Result<Self, UnknownVerdict> {
-        Self::ALL
-            .into_iter()
-            .find(|v| v.word() == word)
-            .ok_or(UnknownVerdict)
+        Self::ALL.into_iter().find(|v| v.word() == word).ok_or(UnknownVerdict)
     }
 }
 
@@ -91,11 +88,7 @@ pub struct Reason {
 impl Reason {
     /// A reason without a remedy.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Self {
-            code,
-            detail: detail.into(),
-            remedy: Cow::Borrowed(""),
-        }
+        Self { code, detail: detail.into(), remedy: Cow::Borrowed("") }
     }
 
     /// The same reason, with what to do about it.
@@ -240,9 +233,6 @@ mod tests {
     #[test]
     fn reason_shows_code_then_value() {
         assert_eq!(Reason::new("no-ports", "").to_string(), "no-ports");
-        assert_eq!(
-            Reason::new("no-ports", "0 of 8").to_string(),
-            "no-ports: 0 of 8"
-        );
+        assert_eq!(Reason::new("no-ports", "0 of 8").to_string(), "no-ports: 0 of 8");
     }
 }

@@ -95,13 +95,7 @@ impl DmaRange {
 
 impl fmt::Display for DmaRange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{:#018x} {:#018x} {}",
-            self.first,
-            self.last,
-            self.kind.word()
-        )
+        write!(f, "{:#018x} {:#018x} {}", self.first, self.last, self.kind.word())
     }
 }
 
@@ -116,16 +110,9 @@ impl FromStr for DmaRange {
     fn from_str(text: &str) -> Result<Self, BadRange> {
         let mut words = text.split_whitespace();
         let first = words.next().and_then(hex).ok_or(BadRange)?;
-        let last = words
-            .next()
-            .and_then(hex)
-            .filter(|last| first <= *last)
-            .ok_or(BadRange)?;
+        let last = words.next().and_then(hex).filter(|last| first <= *last).ok_or(BadRange)?;
         let word = words.next().ok_or(BadRange)?;
-        let kind = RangeKind::ALL
-            .into_iter()
-            .find(|k| k.word() == word)
-            .ok_or(BadRange)?;
+        let kind = RangeKind::ALL.into_iter().find(|k| k.word() == word).ok_or(BadRange)?;
         if words.next().is_some() {
             return Err(BadRange);
         }
@@ -161,17 +148,8 @@ impl Taken {
 
 impl fmt::Display for Taken {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            frames,
-            grants,
-            ports,
-            pirqs,
-            slots,
-        } = self;
-        write!(
-            f,
-            "frames={frames} grants={grants} ports={ports} pirqs={pirqs} slots={slots}"
-        )
+        let Self { frames, grants, ports, pirqs, slots } = self;
+        write!(f, "frames={frames} grants={grants} ports={ports} pirqs={pirqs} slots={slots}")
     }
 }
 

@@ -48,11 +48,8 @@ impl Suite {
 
     /// Whether it ended, after all the checks it announced.
     pub fn is_complete(&self) -> bool {
-        let all = self
-            .planned
-            .is_none_or(|planned| planned == self.checks.len());
-        self.verdict
-            .is_some_and(|verdict| all || verdict == Verdict::Skip)
+        let all = self.planned.is_none_or(|planned| planned == self.checks.len());
+        self.verdict.is_some_and(|verdict| all || verdict == Verdict::Skip)
     }
 }
 
@@ -81,16 +78,12 @@ impl Report {
 
     /// Every check with its suite.
     pub fn checks(&self) -> impl Iterator<Item = (&Suite, &Check)> {
-        self.suites
-            .iter()
-            .flat_map(|suite| suite.checks.iter().map(move |check| (suite, check)))
+        self.suites.iter().flat_map(|suite| suite.checks.iter().map(move |check| (suite, check)))
     }
 
     /// Whether every announced suite ended and the verdict came.
     pub fn is_complete(&self) -> bool {
-        let all = self
-            .planned
-            .is_none_or(|planned| planned == self.suites.len());
+        let all = self.planned.is_none_or(|planned| planned == self.suites.len());
         all && self.result.is_some() && self.suites.iter().all(Suite::is_complete)
     }
 }
@@ -167,13 +160,8 @@ impl Parser {
         if let Some(name) = line.strip_prefix(SUBTEST) {
             name.clone_into(&mut suite.name);
         } else if let Some(text) = line.strip_prefix(REMEDY) {
-            let failed = suite
-                .checks
-                .last_mut()
-                .filter(|check| !check.verdict.is_ok());
-            failed
-                .into_iter()
-                .for_each(|check| text.clone_into(&mut check.remedy));
+            let failed = suite.checks.last_mut().filter(|check| !check.verdict.is_ok());
+            failed.into_iter().for_each(|check| text.clone_into(&mut check.remedy));
         } else if let Some(plan) = plan(line) {
             suite.planned.get_or_insert(plan);
         } else if let Some(check) = check(line) {
@@ -212,20 +200,13 @@ fn check(line: &str) -> Option<Check> {
     number.parse::<usize>().ok()?;
     let (name, note) = rest.split_once(" # ").unwrap_or((rest, ""));
     let (word, reason) = note.split_once(' ').unwrap_or((note, ""));
-    let said = word
-        .parse::<Verdict>()
-        .ok()
-        .filter(|said| said.is_ok() == ok);
+    let said = word.parse::<Verdict>().ok().filter(|said| said.is_ok() == ok);
     let (code, detail) = match said {
         Some(_) => reason.split_once(": ").unwrap_or((reason, "")),
         None => ("", note),
     };
     // `not ok` without one of our words is still no pass.
-    let verdict = said.unwrap_or(if ok {
-        Verdict::Success
-    } else {
-        Verdict::Failure
-    });
+    let verdict = said.unwrap_or(if ok { Verdict::Success } else { Verdict::Failure });
     Some(Check {
         name: name.to_owned(),
         verdict,

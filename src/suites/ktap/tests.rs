@@ -13,23 +13,13 @@ fn sample() -> String {
     let mut text = String::new();
     let mut report = Writer::start(&mut text, 2).unwrap();
     let mut boot = report.suite("boot", 3).unwrap();
-    boot.check("start_info", &Outcome::pass("131072 pages"))
-        .unwrap();
-    boot.check("com1", &Outcome::Skip(Reason::new("no-ports", "none of 8")))
-        .unwrap();
+    boot.check("start_info", &Outcome::pass("131072 pages")).unwrap();
+    boot.check("com1", &Outcome::Skip(Reason::new("no-ports", "none of 8"))).unwrap();
     let reason = Reason::new("byte-mismatch", "offset 17: wrote 0x5a, read 0x00").remedy("look");
     boot.check("copy", &Outcome::Failure(reason)).unwrap();
     boot.finish().unwrap();
-    report
-        .suite("irq", 4)
-        .unwrap()
-        .skip(&Reason::new("no-device", ""))
-        .unwrap();
-    let range = DmaRange {
-        first: 0x1240_0000,
-        last: 0x125f_ffff,
-        kind: RangeKind::Pool,
-    };
+    report.suite("irq", 4).unwrap().skip(&Reason::new("no-device", "")).unwrap();
+    let range = DmaRange { first: 0x1240_0000, last: 0x125f_ffff, kind: RangeKind::Pool };
     report.dma_range(&range).unwrap();
     report.taken(&Taken::default()).unwrap();
     report.finish(None).unwrap();
@@ -81,20 +71,15 @@ fn a_value_can_not_break_the_line() {
     let mut text = String::new();
     let mut report = Writer::start(&mut text, 1).unwrap();
     let mut suite = report.suite("s", 1).unwrap();
-    suite
-        .check("c", &Outcome::pass("a\nTest result: SUCCESS\r\n"))
-        .unwrap();
+    suite.check("c", &Outcome::pass("a\nTest result: SUCCESS\r\n")).unwrap();
     let _open = suite;
     assert_eq!(Parser::read(&text).result, None);
 }
 
 #[test]
 fn text_around_the_report_is_ignored() {
-    let noisy: String = sample()
-        .lines()
-        .flat_map(|l| ["(d1) noise", l, "\n", "ok", "1.."])
-        .map(line)
-        .collect();
+    let noisy: String =
+        sample().lines().flat_map(|l| ["(d1) noise", l, "\n", "ok", "1.."]).map(line).collect();
     assert_eq!(Parser::read(&noisy), Parser::read(&sample()));
 }
 
@@ -117,14 +102,7 @@ fn a_note_that_looks_like_a_verdict_does_not_contradict_its_ok() {
 
 #[test]
 fn ranges_that_make_no_sense_are_refused() {
-    for text in [
-        "",
-        "0x1",
-        "0x2 0x1 pool",
-        "0x1 0x2 heap",
-        "1 2 pool",
-        "0x1 0x2 pool more",
-    ] {
+    for text in ["", "0x1", "0x2 0x1 pool", "0x1 0x2 heap", "1 2 pool", "0x1 0x2 pool more"] {
         assert_eq!(text.parse::<DmaRange>(), Err(BadRange), "{text}");
     }
 }

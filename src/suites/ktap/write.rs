@@ -16,10 +16,7 @@ impl<W: Write> Writer<W> {
     /// Starts the report of a run with this many suites.
     pub fn start(mut out: W, suites: usize) -> Result<Self, fmt::Error> {
         writeln!(out, "{VERSION}\n1..{suites}")?;
-        Ok(Self {
-            out,
-            suites: Tally::default(),
-        })
+        Ok(Self { out, suites: Tally::default() })
     }
 
     /// Starts a suite with this many checks. End it with [`SuiteWriter::finish`] or [`SuiteWriter::skip`].
@@ -29,11 +26,7 @@ impl<W: Write> Writer<W> {
         checks: usize,
     ) -> Result<SuiteWriter<'w, W>, fmt::Error> {
         writeln!(self.out, "  {VERSION}\n  {SUBTEST}{name}\n  1..{checks}")?;
-        Ok(SuiteWriter {
-            report: self,
-            name,
-            checks: Tally::default(),
-        })
+        Ok(SuiteWriter { report: self, name, checks: Tally::default() })
     }
 
     /// Says which machine addresses a device was allowed to touch.
@@ -53,8 +46,7 @@ impl<W: Write> Writer<W> {
 
     /// Writes the last line and gives its verdict. `also` is for what went wrong outside every suite.
     pub fn finish(mut self, also: Option<Verdict>) -> Result<Verdict, fmt::Error> {
-        also.into_iter()
-            .for_each(|verdict| self.suites.add(verdict));
+        also.into_iter().for_each(|verdict| self.suites.add(verdict));
         let verdict = self.verdict();
         writeln!(self.out, "{RESULT}{verdict}")?;
         Ok(verdict)
@@ -107,11 +99,7 @@ impl<W: Write> SuiteWriter<'_, W> {
         let number = report.suites.total();
         match verdict {
             Verdict::Success => writeln!(report.out, "ok {number} {name}")?,
-            _ => writeln!(
-                report.out,
-                "{} {number} {name} # {verdict}{why}",
-                ok(verdict)
-            )?,
+            _ => writeln!(report.out, "{} {number} {name} # {verdict}{why}", ok(verdict))?,
         }
         Ok(verdict)
     }
@@ -124,12 +112,7 @@ fn reason_line(
     verdict: Verdict,
     reason: &Reason,
 ) -> fmt::Result {
-    writeln!(
-        out,
-        "  {} {number} {name} # {verdict} {}",
-        ok(verdict),
-        OneLine(reason)
-    )?;
+    writeln!(out, "  {} {number} {name} # {verdict} {}", ok(verdict), OneLine(reason))?;
     if reason.remedy.is_empty() {
         return Ok(());
     }
@@ -154,7 +137,6 @@ struct Flat<'a, 'f>(&'a mut fmt::Formatter<'f>);
 
 impl Write for Flat<'_, '_> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars()
-            .try_for_each(|c| self.0.write_char(if c.is_control() { ' ' } else { c }))
+        text.chars().try_for_each(|c| self.0.write_char(if c.is_control() { ' ' } else { c }))
     }
 }
