@@ -15,23 +15,25 @@ pub mod addr;
 pub mod arch;
 pub mod dma;
 pub mod mm;
+pub mod options;
 pub mod suites;
 pub mod xen;
 
 #[cfg(target_os = "none")]
-mod start;
-
-/// Reports a panic on every console and asks Xen to treat the domain as crashed.
+pub mod guest;
 #[cfg(target_os = "none")]
-pub fn crash(info: &core::panic::PanicInfo<'_>) -> ! {
-    use xen::console::print_in_panic;
-    print_in_panic(format_args!("PANIC: {}\n", info.message()));
-    if let Some(at) = info.location() {
-        print_in_panic(format_args!("  at {at}\n"));
-    }
-    for (depth, address) in arch::image::backtrace().enumerate() {
-        print_in_panic(format_args!("  #{depth} {address:#018x}\n"));
-    }
-    xen::console::drain();
-    xen::hypercall::shutdown(xen_sys::SHUTDOWN_crash)
+pub mod start;
+
+#[cfg(target_os = "none")]
+pub use ending::{crash, refuse};
+
+/// Runs the suites the command line asks for, reports, and ends the domain.
+#[cfg(target_os = "none")]
+fn run(mut guest: guest::Guest) -> ! {
+    guest.pool.start_late(&guest.clock);
+    suites::run(&mut guest);
+    ending::close(&guest)
 }
+
+#[cfg(target_os = "none")]
+mod ending;

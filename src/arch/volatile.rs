@@ -7,7 +7,7 @@
 
 use core::{
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU16, AtomicU64, Ordering},
 };
 
 /// A run of bytes shared with an untrusted writer.
@@ -108,6 +108,14 @@ impl Window {
         let word = unsafe { AtomicU64::from_ptr(at) };
         let mask = 1u64 << (bit % 64);
         word.fetch_and(!mask, Ordering::SeqCst) & mask != 0
+    }
+
+    /// Replaces the `u16` at byte `offset` by `new` if it still is `old`; says whether it did.
+    pub fn compare_exchange_u16(&self, offset: usize, old: u16, new: u16) -> bool {
+        let at = self.at(offset, size_of::<u16>()).cast::<u16>();
+        // SAFETY: as in `take_bit`.
+        let word = unsafe { AtomicU16::from_ptr(at) };
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     fn check(&self, offset: usize, len: usize) {
