@@ -169,6 +169,8 @@ struct Attempt<'a, 'm> {
     mask: DmaMask,
     /// The largest order Xen permits, as far as known.
     permitted: Order,
+    /// Why the order last had to be lowered.
+    refusal: Option<AcquireError>,
     requests: usize,
     log: &'a mut dyn FnMut(Step),
 }
@@ -190,6 +192,7 @@ impl Pool<'_> {
             pool: self,
             mask,
             permitted,
+            refusal: None,
             requests: 0,
             log,
         };
@@ -225,7 +228,9 @@ impl Attempt<'_, '_> {
                 < missing
             {
                 (self.log)(Step::TooScattered { order, missing });
-                return Err(GrowError::TableFull);
+                return Err(self
+                    .refusal
+                    .map_or(GrowError::TableFull, GrowError::Acquire));
             }
             self.requests += 1;
             match self.pool.add_acquired(order, self.mask, Origin::Started) {
@@ -248,6 +253,7 @@ impl Attempt<'_, '_> {
             order,
             error: refusal,
         });
+        self.refusal = Some(refusal);
         let smaller = order.smaller().ok_or(error)?;
         if matches!(
             refusal,

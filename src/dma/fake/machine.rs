@@ -4,23 +4,23 @@
 //! the caller's limit with EPERM, has no memory with ENOMEM, and trades only for pages the guest has.
 //! Unlike it, it remembers everything: a region given back twice or changed on the way is refused.
 
-use super::host::{self, HostPages};
+use super::{
+    frames::{Extent, State},
+    host::{self, HostPages},
+};
 use crate::{
     addr::{BusAddr, DmaMask, Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
         translate::{Place, Translate},
     },
-    xen::errno::XenError,
 };
-use alloc::{collections::BTreeMap, vec::Vec};
+use alloc::vec::Vec;
 use core::ptr::NonNull;
 use spin::Mutex;
 
 /// Where the test process's own heap pretends to lie: scattered, from 6 GiB up.
 const HEAP_BASE: u64 = 0x18_0000;
-/// The first frame number the fake gives to traded regions in the guest's numbering.
-const REGION_PFN: u64 = 0x4000;
 
 /// Free machine frames of a new [`FakeMachine`], and what its guest may do.
 #[derive(Clone, Debug)]
@@ -66,35 +66,6 @@ pub struct Balance {
     pub bad_releases: usize,
 }
 
-/// A run of frames behind host pages.
-#[derive(Clone, Copy, Debug)]
-struct Extent {
-    mfn: Mfn,
-    pfn: Pfn,
-    /// What M2P says; another frame's number when the entry is foreign.
-    m2p: Pfn,
-    pages: u64,
-    /// Host address of the first byte.
-    base: usize,
-}
-
-#[derive(Debug)]
-struct State {
-    free: Vec<(u64, u64)>,
-    order_limit: Order,
-    guest_pages: usize,
-    next_pfn: u64,
-    balance: Balance,
-    /// By first machine frame.
-    extents: BTreeMap<u64, Extent>,
-    /// First machine frame, by host address.
-    by_host: BTreeMap<usize, u64>,
-    /// Memory of the regions out, by first machine frame.
-    live: BTreeMap<u64, (Order, HostPages)>,
-    /// Memory of regions that came back, zeroed.
-    spare: Vec<HostPages>,
-}
-
 /// A machine with one guest.
 #[derive(Debug)]
 pub struct FakeMachine {
@@ -110,23 +81,8 @@ impl Default for FakeMachine {
 impl FakeMachine {
     /// A machine with these frames free.
     pub fn new(frames: Frames) -> Self {
-        let free = frames
-            .free
-            .iter()
-            .map(|&(first, count)| (first.0, count))
-            .collect();
         Self {
-            state: Mutex::new(State {
-                free,
-                order_limit: frames.order_limit,
-                guest_pages: frames.guest_pages,
-                next_pfn: REGION_PFN,
-                balance: Balance::default(),
-                extents: BTreeMap::new(),
-                by_host: BTreeMap::new(),
-                live: BTreeMap::new(),
-                spare: Vec::new(),
-            }),
+            state: Mutex::new(State::new(&frames)),
         }
     }
 
@@ -217,129 +173,6 @@ impl FakeMachine {
         let len = usize::try_from(extent.pages << PAGE_SHIFT).ok()?;
         let base = NonNull::new(core::ptr::with_exposed_provenance_mut(extent.base))?;
         Some((host::at(base, offset), len - offset))
-    }
-}
-
-impl State {
-    fn map(&mut self, extent: Extent) {
-        self.by_host.insert(extent.base, extent.mfn.0);
-        self.extents.insert(extent.mfn.0, extent);
-    }
-
-    fn unmap(&mut self, mfn: u64) {
-        if let Some(extent) = self.extents.remove(&mfn) {
-            self.by_host.remove(&extent.base);
-        }
-    }
-
-    fn extent_of(&self, mfn: Mfn) -> Option<Extent> {
-        let (_, &extent) = self.extents.range(..=mfn.0).next_back()?;
-        (mfn.0 < extent.mfn.0 + extent.pages).then_some(extent)
-    }
-
-    /// First frame of the extent that holds a host address.
-    fn frame_at(&self, address: usize) -> Option<u64> {
-        let (&base, &mfn) = self.by_host.range(..=address).next_back()?;
-        let pages = self.extents.get(&mfn)?.pages;
-        ((address - base) as u64 >> PAGE_SHIFT < pages).then_some(mfn)
-    }
-
-    /// Takes the highest naturally aligned block below the mask out of the free list.
-    fn take_block(&mut self, order: Order, mask: DmaMask) -> Option<u64> {
-        let pages = order.pages() as u64;
-        let limit = mask.highest().0 >> PAGE_SHIFT;
-        let top_of = |&(first, count): &(u64, u64)| {
-            let end = (first + count).min(limit.saturating_add(1));
-            let start = end.checked_sub(pages)? & !(pages - 1);
-            (start >= first).then_some(start)
-        };
-        let (index, start) = (self.free.iter().enumerate())
-            .filter_map(|(index, run)| top_of(run).map(|start| (index, start)))
-            .max_by_key(|&(_, start)| start)?;
-        let (first, count) = self.free.swap_remove(index);
-        let rest = [
-            (first, start - first),
-            (start + pages, first + count - start - pages),
-        ];
-        self.free
-            .extend(rest.into_iter().filter(|&(_, count)| count > 0));
-        Some(start)
-    }
-
-    /// Puts a block back, joined with its neighbours.
-    fn put_block(&mut self, mut first: u64, mut count: u64) {
-        while let Some(index) = self
-            .free
-            .iter()
-            .position(|&(f, c)| f + c == first || first + count == f)
-        {
-            let (other, more) = self.free.swap_remove(index);
-            (first, count) = (first.min(other), count + more);
-        }
-        self.free.push((first, count));
-    }
-
-    fn host_pages(&mut self, pages: usize) -> HostPages {
-        let spare = self.spare.iter().position(|spare| spare.pages() == pages);
-        spare.map_or_else(
-            || HostPages::new(pages),
-            |index| self.spare.swap_remove(index),
-        )
-    }
-
-    fn exchange(&mut self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
-        let refused = |error| AcquireError::Refused {
-            order,
-            bits: mask.bits(),
-            error,
-        };
-        if self.guest_pages < order.pages() {
-            return Err(AcquireError::NoFreePages {
-                pages: order.pages(),
-            });
-        }
-        if order > self.order_limit {
-            return Err(refused(XenError::NotPermitted));
-        }
-        let first = self
-            .take_block(order, mask)
-            .ok_or_else(|| refused(XenError::NoMemory))?;
-        let host = self.host_pages(order.pages());
-        let (pfn, mfn) = (Pfn(self.next_pfn), Mfn(first));
-        self.next_pfn += order.pages() as u64;
-        self.guest_pages -= order.pages();
-        let base = host.base().as_ptr().expose_provenance();
-        self.map(Extent {
-            mfn,
-            pfn,
-            m2p: pfn,
-            pages: order.pages() as u64,
-            base,
-        });
-        let region = Region {
-            pfn,
-            mfn,
-            order,
-            cpu: host.base(),
-        };
-        self.live.insert(first, (order, host));
-        Ok(region)
-    }
-
-    fn give_back(&mut self, region: &Region) -> Result<(), XenError> {
-        let (order, host) = self.live.get(&region.mfn.0).ok_or(XenError::Invalid)?;
-        if *order != region.order || host.base() != region.cpu {
-            return Err(XenError::Invalid);
-        }
-        let Some((order, mut host)) = self.live.remove(&region.mfn.0) else {
-            return Err(XenError::Invalid);
-        };
-        host.zero();
-        self.spare.push(host);
-        self.unmap(region.mfn.0);
-        self.put_block(region.mfn.0, order.pages() as u64);
-        self.guest_pages += order.pages();
-        Ok(())
     }
 }
 

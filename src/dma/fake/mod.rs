@@ -9,6 +9,7 @@
 
 mod device;
 mod faulty;
+mod frames;
 mod host;
 mod machine;
 
