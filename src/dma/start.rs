@@ -186,6 +186,8 @@ struct Attempt<'a, 'm> {
     mask: DmaMask,
     /// The largest order Xen permits, as far as known.
     permitted: Order,
+    /// Why the order last had to be lowered.
+    refusal: Option<AcquireError>,
     requests: usize,
     log: &'a mut dyn FnMut(Step),
 }
@@ -203,7 +205,14 @@ impl Pool<'_> {
             return Err(StartError::BelowFloor { bytes, floor });
         }
         let (mask, permitted) = (plan.mask, plan.max_order);
-        let mut attempt = Attempt { pool: self, mask, permitted, requests: 0, log };
+        let mut attempt = Attempt {
+            pool: self,
+            mask,
+            permitted,
+            refusal: None,
+            requests: 0,
+            log,
+        };
         while let Err(last) = attempt.run(bytes) {
             attempt.give_back();
             let half = whole_pages(bytes / 2);
@@ -227,7 +236,9 @@ impl Attempt<'_, '_> {
         while let Some(order) = Order::within(missing).map(|order| order.min(ceiling)) {
             if order.bytes().saturating_mul(self.pool.books().places_left()) < missing {
                 (self.log)(Step::TooScattered { order, missing });
-                return Err(GrowError::TableFull);
+                return Err(self
+                    .refusal
+                    .map_or(GrowError::TableFull, GrowError::Acquire));
             }
             self.requests += 1;
             match self.pool.add_acquired(order, self.mask, Origin::Started) {
@@ -246,7 +257,11 @@ impl Attempt<'_, '_> {
         let GrowError::Acquire(refusal) = error else {
             return Err(error);
         };
-        (self.log)(Step::Refused { order, error: refusal });
+        (self.log)(Step::Refused {
+            order,
+            error: refusal,
+        });
+        self.refusal = Some(refusal);
         let smaller = order.smaller().ok_or(error)?;
         if matches!(refusal, AcquireError::Refused { error: XenError::NotPermitted, .. }) {
             self.permitted = smaller;
