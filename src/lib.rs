@@ -14,4 +14,5 @@ extern crate std;
 pub mod addr;
 pub mod arch;
 pub mod mm;
+pub mod pci;
 pub mod xen;

@@ -1,0 +1,5 @@
+//! PCI for host tests: devices in memory.
+
+mod bus;
+
+pub use bus::{FakeBus, FakeDevice};
