@@ -3,7 +3,6 @@
 use core::{fmt, str::FromStr};
 
 /// Functions a bus has room for: 32 devices of 8.
-#[expect(dead_code, reason = "for the scan in pcifront, which comes next")]
 pub(super) const DEVFNS: core::ops::RangeInclusive<u8> = 0..=255;
 
 /// A bus within a segment.

@@ -6,6 +6,7 @@
 //!   cap, msi   the capability list and the two interrupt capabilities
 //!   ids        class codes
 //! access     the trait all of that goes through, with its errors
+//!   front      pcifront: a shared page, pciback answers (domU)
 //!   fake       devices in memory, and a pciback to play, for host tests
 //! ```
 
@@ -15,6 +16,7 @@ pub mod bar;
 pub mod cap;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
+pub mod front;
 pub mod function;
 pub mod ids;
 pub mod msi;
