@@ -7,6 +7,7 @@
 //!   ids        class codes
 //! access     the trait all of that goes through, with its errors
 //!   front      pcifront: a shared page, pciback answers (domU)
+//!   direct     ports 0xcf8 and 0xcfc (dom0)
 //!   fake       devices in memory, and a pciback to play, for host tests
 //! ```
 
@@ -14,6 +15,7 @@ pub mod access;
 mod address;
 pub mod bar;
 pub mod cap;
+pub mod direct;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
 pub mod front;
