@@ -15,6 +15,7 @@
 //! when the backend is slow, silent, wrong or leaves. A page the backend still has mapped is never
 //! handed out again. Source of truth: `public/io/pciif.h`, `public/io/xenbus.h`.
 
+mod closing;
 mod error;
 mod interrupts;
 mod link;
@@ -26,16 +27,13 @@ pub use link::AerReport;
 use super::{Bdf, Bus, ConfigAccess, ConfigError, Function, Width, access::check, address::DEVFNS};
 use crate::{
     addr::Mfn,
-    arch::{
-        time::{Clock, Instant},
-        volatile::Window,
-    },
+    arch::{time::Clock, volatile::Window},
     xen::{
         abi::pciif::{MAGIC, command},
         events::{EventChannels, Port},
         grants::{GrantRef, Grants},
         store::{Store, StoreError, TxId},
-        xenbus::{Device, StateSet, Wait, XenbusError, XenbusState, read_state, write_state},
+        xenbus::{Device, StateSet, Wait, XenbusState, read_state, write_state},
     },
 };
 use alloc::{boxed::Box, format, vec::Vec};
@@ -178,11 +176,6 @@ impl<'a> Front<'a> {
         given.map_or((0, None), |given| given.link.aer_reports())
     }
 
-    /// Turns interrupts off, leaves the backend in order and takes everything back.
-    pub fn close(mut self) -> CloseReport {
-        self.shut_down()
-    }
-
     fn handshake(&mut self) -> Result<(), FrontError> {
         self.publish()?;
         self.wait_for(XenbusState::Connected, "the PCI backend to connect")?;
@@ -256,78 +249,6 @@ impl<'a> Front<'a> {
         match read_state(self.services.store, &self.device.backend) {
             Ok(state) if LEFT.contains(&state) => ConfigError::BackendLeft { bdf, state },
             _ => error,
-        }
-    }
-
-    fn shut_down(&mut self) -> CloseReport {
-        let mut report = CloseReport {
-            irqs_left: self.turn_interrupts_off(),
-            ..CloseReport::default()
-        };
-        let Some(given) = self.given.take() else {
-            return report;
-        };
-        self.say_goodbye(&mut report);
-        match self.services.grants.revoke(given.gref) {
-            Ok(()) => report.page = Some(given.page),
-            Err(error) => {
-                report.still_granted = Some(given.gref);
-                report.note(error);
-            }
-        }
-        if let Err(error) = self.services.events.close(given.link.port()) {
-            report.port_left = Some(given.link.port());
-            report.note(FrontError::Events(error));
-        }
-        report
-    }
-
-    /// Both steps down, also when the first gets no answer: the backend may still act on the second.
-    fn say_goodbye(&self, report: &mut CloseReport) {
-        let deadline = self.services.clock.now().after(self.timeouts.close);
-        let steps = [
-            (
-                XenbusState::Closing,
-                LEFT.as_slice(),
-                "the PCI backend to close",
-            ),
-            (
-                XenbusState::Closed,
-                &LEFT[1..],
-                "the PCI backend to be closed",
-            ),
-        ];
-        for (ours, theirs, what) in steps {
-            let left = self
-                .set_state(ours)
-                .and_then(|()| self.wait_until(theirs, what, deadline).map_err(Into::into));
-            if let Err(error) = left {
-                report.note(error);
-            }
-        }
-    }
-
-    fn wait_until(
-        &self,
-        states: &[XenbusState],
-        what: &'static str,
-        deadline: Instant,
-    ) -> Result<XenbusState, XenbusError> {
-        let wait = Wait {
-            dir: &self.device.backend,
-            until: StateSet::of(states),
-            what,
-            timeout: deadline.since(self.services.clock.now()),
-        };
-        wait.run(self.services.store, self.services.clock)
-    }
-}
-
-impl Drop for Front<'_> {
-    fn drop(&mut self) {
-        if self.given.is_some() {
-            let report = self.shut_down();
-            log::warn!("pcifront: dropped without being closed, its page is lost: {report:?}");
         }
     }
 }
