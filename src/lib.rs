@@ -15,8 +15,7 @@ pub mod addr;
 pub mod arch;
 pub mod dma;
 pub mod mm;
-pub mod options;
-pub mod suites;
+pub mod pci;
 pub mod xen;
 
 #[cfg(target_os = "none")]

@@ -5,10 +5,7 @@
 //! the mapping; everything after that is safe.
 #![expect(unsafe_code, reason = "volatile access through a raw pointer is what this module is for")]
 
-use core::{
-    ptr::NonNull,
-    sync::atomic::{AtomicU16, AtomicU64, Ordering},
-};
+use core::{ptr::NonNull, sync::atomic::AtomicU32};
 
 /// A run of bytes shared with an untrusted writer.
 ///
@@ -77,6 +74,21 @@ impl Window {
     access!(read_u32, write_u32, u32);
     access!(read_u64, write_u64, u64);
 
+    /// Sets the bits of `mask` in the `u32` at `offset`, without losing bits the other side sets or clears
+    /// at the same moment.
+    #[inline]
+    pub fn set_bits_u32(&self, offset: usize, mask: u32) {
+        self.atomic(offset)
+            .fetch_or(mask, core::sync::atomic::Ordering::AcqRel);
+    }
+
+    /// Clears the bits of `mask` in the `u32` at `offset`, as [`Window::set_bits_u32`] sets them.
+    #[inline]
+    pub fn clear_bits_u32(&self, offset: usize, mask: u32) {
+        self.atomic(offset)
+            .fetch_and(!mask, core::sync::atomic::Ordering::AcqRel);
+    }
+
     /// Copies `into.len()` bytes out, starting at `offset`.
     pub fn read(&self, offset: usize, into: &mut [u8]) {
         self.check(offset, into.len());
@@ -125,6 +137,13 @@ impl Window {
             "{len} bytes at {offset:#x} of a window of {:#x}",
             self.len
         );
+    }
+
+    fn atomic(&self, offset: usize) -> &AtomicU32 {
+        let at = self.at(offset, size_of::<u32>()).cast::<u32>();
+        // SAFETY: `at` checked bounds and alignment; the creator keeps the bytes mapped writable, and an
+        // atomic may be written by others while it is referenced. The other side uses locked operations.
+        unsafe { AtomicU32::from_ptr(at) }
     }
 
     #[inline]
@@ -188,6 +207,15 @@ mod tests {
         let mut two = [0; 2];
         theirs.read(5, &mut two);
         assert_eq!(two, [0x33, 0x22]);
+    }
+
+    #[test]
+    fn bits_change_without_touching_their_neighbours() {
+        let page = host::shared_page();
+        page.write_u32(8, 0b0101);
+        page.set_bits_u32(8, 0b0010);
+        page.clear_bits_u32(8, 0b0001);
+        assert_eq!(page.read_u32(8), 0b0110);
     }
 
     #[test]

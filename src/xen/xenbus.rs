@@ -161,7 +161,7 @@ pub struct Wait<'a> {
     pub dir: &'a str,
     /// Any of these ends the wait; put those in, too, that make further waiting pointless.
     pub until: StateSet,
-    /// In words that fit "waited … for <what>".
+    /// Words that fit after "waited for".
     pub what: &'static str,
     /// How long at most.
     pub timeout: Duration,

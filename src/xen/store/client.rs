@@ -155,17 +155,22 @@ impl<'a> XenStore<'a> {
     /// The next complete message, `None` when the ring has no more for now.
     fn receive(&self, link: &mut Link) -> Result<Option<Message>, StoreError> {
         let mut chunk = [0; 256];
-        loop {
+        let mut consumed = false;
+        let mut message = None;
+        while message.is_none() {
             let want = link.inbox.missing()?.min(chunk.len());
             let got = link.ring.receive(&mut chunk[..want])?;
             if got == 0 {
-                return Ok(None);
+                break;
             }
-            self.notify()?;
-            if let Some(message) = link.inbox.push(&chunk[..got])? {
-                return Ok(Some(message));
-            }
+            consumed = true;
+            message = link.inbox.push(&chunk[..got])?;
         }
+        if consumed {
+            // The daemon may have been waiting for the room; once a message is enough.
+            self.notify()?;
+        }
+        Ok(message)
     }
 
     fn notify(&self) -> Result<(), StoreError> {
