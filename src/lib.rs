@@ -15,7 +15,9 @@ pub mod addr;
 pub mod arch;
 pub mod dma;
 pub mod mm;
+pub mod options;
 pub mod pci;
+pub mod suites;
 pub mod xen;
 
 #[cfg(target_os = "none")]

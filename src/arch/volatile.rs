@@ -5,7 +5,10 @@
 //! the mapping; everything after that is safe.
 #![expect(unsafe_code, reason = "volatile access through a raw pointer is what this module is for")]
 
-use core::{ptr::NonNull, sync::atomic::AtomicU32};
+use core::{
+    ptr::NonNull,
+    sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
+};
 
 /// A run of bytes shared with an untrusted writer.
 ///
@@ -78,15 +81,13 @@ impl Window {
     /// at the same moment.
     #[inline]
     pub fn set_bits_u32(&self, offset: usize, mask: u32) {
-        self.atomic(offset)
-            .fetch_or(mask, core::sync::atomic::Ordering::AcqRel);
+        self.atomic(offset).fetch_or(mask, Ordering::AcqRel);
     }
 
     /// Clears the bits of `mask` in the `u32` at `offset`, as [`Window::set_bits_u32`] sets them.
     #[inline]
     pub fn clear_bits_u32(&self, offset: usize, mask: u32) {
-        self.atomic(offset)
-            .fetch_and(!mask, core::sync::atomic::Ordering::AcqRel);
+        self.atomic(offset).fetch_and(!mask, Ordering::AcqRel);
     }
 
     /// Copies `into.len()` bytes out, starting at `offset`.
@@ -160,19 +161,19 @@ impl Window {
 /// On x86 stores are not reordered with stores, so only the compiler has to be held back.
 #[inline]
 pub fn write_barrier() {
-    core::sync::atomic::fence(Ordering::Release);
+    fence(Ordering::Release);
 }
 
 /// Makes everything read after really be read after everything read before.
 #[inline]
 pub fn read_barrier() {
-    core::sync::atomic::fence(Ordering::Acquire);
+    fence(Ordering::Acquire);
 }
 
 /// Orders all earlier accesses before all later ones: between writing a flag and reading the other side's.
 #[inline]
 pub fn full_barrier() {
-    core::sync::atomic::fence(Ordering::SeqCst);
+    fence(Ordering::SeqCst);
 }
 
 /// Pages for host tests, where no Xen hands any out.

@@ -205,14 +205,7 @@ impl Pool<'_> {
             return Err(StartError::BelowFloor { bytes, floor });
         }
         let (mask, permitted) = (plan.mask, plan.max_order);
-        let mut attempt = Attempt {
-            pool: self,
-            mask,
-            permitted,
-            refusal: None,
-            requests: 0,
-            log,
-        };
+        let mut attempt = Attempt { pool: self, mask, permitted, refusal: None, requests: 0, log };
         while let Err(last) = attempt.run(bytes) {
             attempt.give_back();
             let half = whole_pages(bytes / 2);
@@ -236,9 +229,7 @@ impl Attempt<'_, '_> {
         while let Some(order) = Order::within(missing).map(|order| order.min(ceiling)) {
             if order.bytes().saturating_mul(self.pool.books().places_left()) < missing {
                 (self.log)(Step::TooScattered { order, missing });
-                return Err(self
-                    .refusal
-                    .map_or(GrowError::TableFull, GrowError::Acquire));
+                return Err(self.refusal.map_or(GrowError::TableFull, GrowError::Acquire));
             }
             self.requests += 1;
             match self.pool.add_acquired(order, self.mask, Origin::Started) {
@@ -257,10 +248,7 @@ impl Attempt<'_, '_> {
         let GrowError::Acquire(refusal) = error else {
             return Err(error);
         };
-        (self.log)(Step::Refused {
-            order,
-            error: refusal,
-        });
+        (self.log)(Step::Refused { order, error: refusal });
         self.refusal = Some(refusal);
         let smaller = order.smaller().ok_or(error)?;
         if matches!(refusal, AcquireError::Refused { error: XenError::NotPermitted, .. }) {
