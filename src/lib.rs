@@ -5,6 +5,9 @@
 //! ```text
 //! addr < arch < xen < mm < dma < pci < nic < net < suites < lib
 //! ```
+//!
+//! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
+//! tests run. What only makes sense under Xen is compiled for the guest's target alone.
 #![no_std]
 
 extern crate alloc;
@@ -21,6 +24,8 @@ pub mod suites;
 pub mod xen;
 
 #[cfg(target_os = "none")]
+mod ending;
+#[cfg(target_os = "none")]
 pub mod guest;
 #[cfg(target_os = "none")]
 pub mod start;
@@ -35,6 +40,3 @@ fn run(mut guest: guest::Guest) -> ! {
     suites::run(&mut guest);
     ending::close(&guest)
 }
-
-#[cfg(target_os = "none")]
-mod ending;

@@ -96,10 +96,7 @@ impl Boot<'_> {
                 READY.as_secs(),
                 self.logs.last_words()
             ),
-            format!(
-                "see xen.log, dom0.log and qemu.log in {}",
-                self.logs.folder.display()
-            ),
+            format!("see xen.log, dom0.log and qemu.log in {}", self.logs.folder.display()),
         ))
     }
 
@@ -135,10 +132,7 @@ impl Boot<'_> {
             self.cable(false)?;
         }
         let start = self.trace_length();
-        self.seen.push(Seen {
-            trace: start..start,
-            ..Seen::default()
-        });
+        self.seen.push(Seen { trace: start..start, ..Seen::default() });
         self.deadline = Instant::now() + job.limit + SLACK;
         self.stage = Some(Stage::start("run", job.name.clone()));
         self.machine.go()
@@ -158,10 +152,7 @@ impl Boot<'_> {
         if job.device == Some(Device::Unplugged) {
             self.cable(true)?;
         }
-        self.end_stage(&format!(
-            "{}: xl create to domain gone {seconds:.1} s",
-            job.name
-        ));
+        self.end_stage(&format!("{}: xl create to domain gone {seconds:.1} s", job.name));
         self.deadline = Instant::now() + SLACK;
         Ok(())
     }
@@ -169,11 +160,7 @@ impl Boot<'_> {
     fn guest_line(&mut self, line: String) -> Result {
         let Some(began) = self.began else {
             // Each marker starts with a line end of its own, which leaves an empty line.
-            return if line.is_empty() {
-                Ok(())
-            } else {
-                self.logs.piece(&Piece::Dom0(line))
-            };
+            return if line.is_empty() { Ok(()) } else { self.logs.piece(&Piece::Dom0(line)) };
         };
         self.logs.guest(&line)?;
         if let Some(stage) = self.stage.as_ref().filter(|_| !line.trim().is_empty()) {
@@ -185,10 +172,7 @@ impl Boot<'_> {
     }
 
     fn cable(&mut self, plugged: bool) -> Result {
-        self.machine
-            .qmp
-            .as_mut()
-            .map_or(Ok(()), |qmp| qmp.set_link(plugged))
+        self.machine.qmp.as_mut().map_or(Ok(()), |qmp| qmp.set_link(plugged))
     }
 
     fn now(&mut self, change: impl FnOnce(&mut Seen)) {
@@ -202,10 +186,7 @@ impl Boot<'_> {
     }
 
     fn end_stage(&mut self, what: &str) {
-        self.stage
-            .take()
-            .into_iter()
-            .for_each(|stage| stage.done(what));
+        self.stage.take().into_iter().for_each(|stage| stage.done(what));
     }
 
     fn finish(mut self) -> Result<Vec<Seen>> {

@@ -17,10 +17,10 @@ pub(crate) struct Guard(Child);
 impl Guard {
     /// Starts it.
     pub(crate) fn spawn(command: &mut Command) -> Result<Self> {
-        command.spawn().map(Self).map_err(|source| Error::Start {
-            program: program(command),
-            source,
-        })
+        command
+            .spawn()
+            .map(Self)
+            .map_err(|source| Error::Start { program: program(command), source })
     }
 
     /// Its exit status, if it has ended.
@@ -72,10 +72,7 @@ pub(crate) fn mortal(program: impl AsRef<std::ffi::OsStr>) -> Command {
 
 /// Runs a program to its end and gives what it printed. On failure the error carries its last lines.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Guard::spawn(command)?;
     let out = drain(child.stdout());
     let err = drain(child.stderr());
@@ -84,30 +81,20 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
             break status;
         }
     };
-    let (out, err) = (
-        out.join().unwrap_or_default(),
-        err.join().unwrap_or_default(),
-    );
+    let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
     // The terminal's Ctrl-C also reaches the child: its failure is then not the news.
     interrupt::check()?;
     if status.success() {
         return Ok(out);
     }
     let said = tail(&[out, err].concat(), 40);
-    Err(Error::Command {
-        command: line(command),
-        status: status.to_string(),
-        said,
-    })
+    Err(Error::Command { command: line(command), status: status.to_string(), said })
 }
 
 /// The command as one would type it.
 pub(crate) fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| quoted(&word.to_string_lossy()))
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
 fn quoted(word: &str) -> String {
@@ -120,10 +107,7 @@ fn quoted(word: &str) -> String {
 
 /// The last lines of a text.
 pub(crate) fn tail(text: &str, lines: usize) -> String {
-    let all: Vec<&str> = text
-        .lines()
-        .filter(|line| !line.trim().is_empty())
-        .collect();
+    let all: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     all[all.len().saturating_sub(lines)..].join("\n")
 }
 
@@ -148,10 +132,7 @@ mod tests {
     fn failure_carries_what_was_said() {
         let error = output(Command::new("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err();
         let text = error.to_string();
-        assert!(
-            text.contains("why") && text.contains("exit status: 3"),
-            "{text}"
-        );
+        assert!(text.contains("why") && text.contains("exit status: 3"), "{text}");
     }
 
     #[test]

@@ -132,11 +132,7 @@ mod tests {
 
     #[test]
     fn nonsense_is_refused() {
-        for words in [
-            ["run.sh", "fly"],
-            ["run.sh", "--memory=0"],
-            ["run.sh", "--timeout=soon"],
-        ] {
+        for words in [["run.sh", "fly"], ["run.sh", "--memory=0"], ["run.sh", "--timeout=soon"]] {
             assert!(Cli::try_parse_from(words).is_err(), "{words:?}");
         }
     }

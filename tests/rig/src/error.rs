@@ -61,10 +61,7 @@ pub(crate) enum Error {
 impl Error {
     /// Something is not as it has to be: what, and what to do.
     pub(crate) fn unfit(what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self::Unfit {
-            what: what.into(),
-            remedy: remedy.into(),
-        }
+        Self::Unfit { what: what.into(), remedy: remedy.into() }
     }
 
     /// What to do, if this error knows it.
@@ -94,11 +91,7 @@ pub(crate) trait Context<T> {
 
 impl<T> Context<T> for io::Result<T> {
     fn on(self, doing: &'static str, path: impl AsRef<Path>) -> Result<T> {
-        self.map_err(|source| Error::File {
-            doing,
-            path: path.as_ref().to_owned(),
-            source,
-        })
+        self.map_err(|source| Error::File { doing, path: path.as_ref().to_owned(), source })
     }
 }
 
@@ -112,10 +105,7 @@ impl<T> Advice for Result<T> {
     fn advise(self, remedy: impl Into<String>) -> Self {
         self.map_err(|error| match error {
             Error::Interrupted => Error::Interrupted,
-            other => Error::Advised {
-                source: Box::new(other),
-                remedy: remedy.into(),
-            },
+            other => Error::Advised { source: Box::new(other), remedy: remedy.into() },
         })
     }
 }

@@ -48,9 +48,7 @@ pub(crate) fn examine(
             break;
         }
         left = left.saturating_sub(length as u64);
-        let page = std::str::from_utf8(&line)
-            .ok()
-            .and_then(|line| translation(line, slot));
+        let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, slot));
         page.into_iter().for_each(|page| tally.add(page, allowed));
     }
     Ok(tally.finish())
@@ -77,10 +75,7 @@ impl Tally {
         if self.inside.contains(&page) {
             return;
         }
-        if allowed
-            .iter()
-            .any(|range| range.first <= page.last && page.first <= range.last)
-        {
+        if allowed.iter().any(|range| range.first <= page.last && page.first <= range.last) {
             self.inside.insert(page);
             return;
         }
@@ -90,10 +85,7 @@ impl Tally {
     }
 
     fn finish(self) -> Evidence {
-        Evidence {
-            pages: self.inside.len() + self.outside.len(),
-            ..self.found
-        }
+        Evidence { pages: self.inside.len() + self.outside.len(), ..self.found }
     }
 }
 
@@ -110,10 +102,7 @@ fn translation(line: &str, slot: u8) -> Option<Page> {
         u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()
     };
     let (first, mask) = (number("iova")?, number("mask")?);
-    Some(Page {
-        first,
-        last: first | mask,
-    })
+    Some(Page { first, last: first | mask })
 }
 
 #[cfg(test)]
@@ -127,13 +116,7 @@ mod tests {
 
     #[test]
     fn lines_are_read_for_one_device() {
-        assert_eq!(
-            translation(LINE, 5),
-            Some(Page {
-                first: 0x1240_1000,
-                last: 0x1240_1fff
-            })
-        );
+        assert_eq!(translation(LINE, 5), Some(Page { first: 0x1240_1000, last: 0x1240_1fff }));
         assert_eq!(translation(LINE, 6), None);
         assert_eq!(translation("vtd_dmar_translate dev", 5), None);
         assert_eq!(translation("anything", 5), None);
@@ -146,20 +129,12 @@ mod tests {
         let before = format!("{outside}\n");
         let part = format!("{LINE}\n{LINE}\n{outside}\n");
         writeln!(file, "{before}{part}{LINE}").unwrap();
-        let allowed = [DmaRange {
-            first: 0x1240_0000,
-            last: 0x125f_ffff,
-            kind: RangeKind::Pool,
-        }];
+        let allowed = [DmaRange { first: 0x1240_0000, last: 0x125f_ffff, kind: RangeKind::Pool }];
         let start = before.len() as u64;
         let range = start..start + part.len() as u64;
         let found = examine(file.path(), range, 5, &allowed).unwrap();
-        let wanted = Evidence {
-            addresses: 3,
-            pages: 2,
-            outside: 1,
-            first_outside: Some(0x9999_9000),
-        };
+        let wanted =
+            Evidence { addresses: 3, pages: 2, outside: 1, first_outside: Some(0x9999_9000) };
         assert_eq!(found, wanted);
     }
 }

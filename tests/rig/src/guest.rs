@@ -49,9 +49,7 @@ impl Guest {
         let Ok(loader) = Loader::new(&self.elf) else {
             return Vec::new();
         };
-        let frames = text
-            .lines()
-            .filter_map(|line| Some((line, frame_address(line)?)));
+        let frames = text.lines().filter_map(|line| Some((line, frame_address(line)?)));
         frames
             .map(|(line, address)| format!("{} {}", line.trim_end(), place(&loader, address)))
             .collect()
@@ -61,26 +59,13 @@ impl Guest {
 fn build() -> Result<Guest> {
     let stage = Stage::start("build", "guest (release, x86_64-unknown-none)");
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.args([
-        "build",
-        "--release",
-        "--locked",
-        "--target",
-        "x86_64-unknown-none",
-    ]);
-    command.args([
-        "--bin",
-        "pvbounce",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
+    command.args(["build", "--release", "--locked", "--target", "x86_64-unknown-none"]);
+    command.args(["--bin", "pvbounce", "--message-format", "json-render-diagnostics"]);
     command.stdin(Stdio::null());
     let printed = child::output(&mut command).advise(
         "see the compiler's message above; `./run.sh check` runs all checks on the source",
     )?;
-    let elf = printed
-        .lines()
-        .filter_map(|line| serde_json::from_str::<Message>(line).ok());
+    let elf = printed.lines().filter_map(|line| serde_json::from_str::<Message>(line).ok());
     let elf = elf.filter_map(|message| message.executable).next_back();
     let elf =
         elf.ok_or_else(|| Error::unfit("cargo named no image", "check [[bin]] in Cargo.toml"))?;
@@ -102,26 +87,13 @@ fn strip(bytes: &[u8]) -> std::result::Result<Vec<u8>, String> {
 
     let header = FileHeader64::<Endianness>::parse(bytes).map_err(|error| error.to_string())?;
     let endian = header.endian().map_err(|error| error.to_string())?;
-    let segments = header
-        .program_headers(endian, bytes)
-        .map_err(|error| error.to_string())?;
-    if !segments
-        .iter()
-        .any(|segment| segment.p_type(endian) == PT_NOTE)
-    {
+    let segments = header.program_headers(endian, bytes).map_err(|error| error.to_string())?;
+    if !segments.iter().any(|segment| segment.p_type(endian) == PT_NOTE) {
         return Err("it has no PT_NOTE segment, where Xen looks for the notes".to_owned());
     }
-    let ends = segments
-        .iter()
-        .map(|s| s.p_offset(endian).saturating_add(s.p_filesz(endian)));
-    let end = ends
-        .max()
-        .and_then(|end| usize::try_from(end).ok())
-        .unwrap_or(0);
-    let mut out = bytes
-        .get(..end)
-        .ok_or("a segment lies outside the file")?
-        .to_vec();
+    let ends = segments.iter().map(|s| s.p_offset(endian).saturating_add(s.p_filesz(endian)));
+    let end = ends.max().and_then(|end| usize::try_from(end).ok()).unwrap_or(0);
+    let mut out = bytes.get(..end).ok_or("a segment lies outside the file")?.to_vec();
     let short = || "the file is shorter than its header".to_owned();
     out.get_mut(SECTION_OFFSET).ok_or_else(short)?.fill(0);
     // Entry size, count, index of the names: Xen refuses a size that is neither 0 nor right, so it stays.
@@ -144,19 +116,10 @@ fn place(loader: &Loader, address: u64) -> String {
         return "?".to_owned();
     };
     while let Ok(Some(frame)) = frames.next() {
-        let name = frame
-            .function
-            .as_ref()
-            .and_then(|f| Some(f.demangle().ok()?.into_owned()));
-        let at = frame
-            .location
-            .and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
+        let name = frame.function.as_ref().and_then(|f| Some(f.demangle().ok()?.into_owned()));
+        let at = frame.location.and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
         let link = if text.is_empty() { "" } else { " in " };
-        text += &format!(
-            "{link}{} at {}",
-            name.unwrap_or("?".into()),
-            at.unwrap_or("?".into())
-        );
+        text += &format!("{link}{} at {}", name.unwrap_or("?".into()), at.unwrap_or("?".into()));
     }
     match (text.is_empty(), loader.find_symbol(address)) {
         (false, _) => text,
@@ -171,10 +134,7 @@ mod tests {
 
     #[test]
     fn backtrace_lines_are_told_from_others() {
-        assert_eq!(
-            frame_address("  #0 0xffffffff80101234"),
-            Some(0xffff_ffff_8010_1234)
-        );
+        assert_eq!(frame_address("  #0 0xffffffff80101234"), Some(0xffff_ffff_8010_1234));
         assert_eq!(frame_address("  # Subtest: boot"), None);
         assert_eq!(frame_address("ok 1 x"), None);
     }

@@ -19,10 +19,7 @@ pub(crate) fn listen() -> Result {
         // In this order: the first signal finds the flag unset, so only the second one exits.
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(flag))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(flag)))
-            .map_err(|source| Error::Start {
-                program: format!("signal {signal}"),
-                source,
-            })?;
+            .map_err(|source| Error::Start { program: format!("signal {signal}"), source })?;
     }
     Ok(())
 }

@@ -82,26 +82,16 @@ impl Job {
     fn command_line(&self, extra: &str) -> String {
         let key = |word: &str| word.split_once('=').map_or(word, |(key, _)| key).to_owned();
         let ours: Vec<String> = self.words.iter().map(|word| key(word)).collect();
-        let kept = extra
-            .split_whitespace()
-            .filter(|word| !ours.contains(&key(word)));
+        let kept = extra.split_whitespace().filter(|word| !ours.contains(&key(word)));
         let words: Vec<&str> = kept.chain(self.words.iter().map(String::as_str)).collect();
-        [words.join(" "), self.raw_words.clone()]
-            .join(" ")
-            .trim()
-            .to_owned()
+        [words.join(" "), self.raw_words.clone()].join(" ").trim().to_owned()
     }
 }
 
 /// The value of a line `key = "value"` of an xl config.
 fn quoted_value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     text.lines().find_map(|line| {
-        let value = line
-            .trim()
-            .strip_prefix(key)?
-            .trim_start()
-            .strip_prefix('=')?
-            .trim_start();
+        let value = line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim_start();
         value.strip_prefix('"')?.split('"').next()
     })
 }
@@ -112,9 +102,7 @@ mod tests {
 
     #[test]
     fn words_replace_those_with_the_same_key() {
-        let job = Job::new("x", "smoke-late.cfg", None)
-            .word("swiotlb=early")
-            .word("echo=1");
+        let job = Job::new("x", "smoke-late.cfg", None).word("swiotlb=early").word("echo=1");
         assert_eq!(
             job.command_line("suite=smoke swiotlb=late"),
             "suite=smoke swiotlb=early echo=1"
@@ -125,10 +113,7 @@ mod tests {
     fn raw_words_come_last_and_replace_nothing() {
         let mut job = Job::new("x", "smoke-late.cfg", None);
         job.raw_words = "swiotlb=twice".to_owned();
-        assert_eq!(
-            job.command_line("swiotlb=late"),
-            "swiotlb=late swiotlb=twice"
-        );
+        assert_eq!(job.command_line("swiotlb=late"), "swiotlb=late swiotlb=twice");
     }
 
     #[test]

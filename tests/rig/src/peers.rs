@@ -35,20 +35,14 @@ impl Peers {
     /// The words that tell a guest where they are.
     pub(crate) fn words(&self) -> [String; 2] {
         let Self { echo, download } = self;
-        [
-            format!("echo={HOST}:{echo}"),
-            format!("download={HOST}:{download}/{DOWNLOAD}"),
-        ]
+        [format!("echo={HOST}:{echo}"), format!("download={HOST}:{download}/{DOWNLOAD}")]
     }
 }
 
 fn start() -> io::Result<Peers> {
     let echo = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
     let download = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let peers = Peers {
-        echo: echo.local_addr()?.port(),
-        download: download.local_addr()?.port(),
-    };
+    let peers = Peers { echo: echo.local_addr()?.port(), download: download.local_addr()?.port() };
     let body: Arc<[u8]> = body(DOWNLOAD).into();
     thread::spawn(move || answer_datagrams(&echo));
     thread::spawn(move || {
@@ -84,10 +78,7 @@ fn serve(mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
         reader.read_line(&mut line)?;
     }
     let Some(body) = wanted(&request).and_then(|length| body.get(..length)) else {
-        return write!(
-            stream,
-            "HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-        );
+        return write!(stream, "HTTP/1.0 404 Not Found\r\nContent-Length: 0\r\n\r\n");
     };
     write!(
         stream,
@@ -112,11 +103,7 @@ fn body(length: usize) -> Vec<u8> {
         state ^= state << 17;
         state.to_le_bytes()
     });
-    words
-        .take(length.div_ceil(8))
-        .flatten()
-        .take(length)
-        .collect()
+    words.take(length.div_ceil(8)).flatten().take(length).collect()
 }
 
 #[cfg(test)]
@@ -134,19 +121,14 @@ mod tests {
         let split = answer.windows(4).position(|w| w == b"\r\n\r\n").unwrap() + 4;
         let header = String::from_utf8(answer[..split].to_vec()).unwrap();
         assert_eq!(answer.len() - split, 1000);
-        assert!(header.contains(&format!(
-            "X-CRC32: {:08x}",
-            crc32fast::hash(&answer[split..])
-        )));
+        assert!(header.contains(&format!("X-CRC32: {:08x}", crc32fast::hash(&answer[split..]))));
     }
 
     #[test]
     fn echoes_datagrams() {
         let peers = Peers::start().unwrap();
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket
-            .set_read_timeout(Some(Duration::from_secs(5)))
-            .unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
         socket.send_to(b"hello", ("127.0.0.1", peers.echo)).unwrap();
         let mut buffer = [0; 16];
         assert_eq!(socket.recv(&mut buffer).unwrap(), 5);

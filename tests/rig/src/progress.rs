@@ -21,11 +21,7 @@ impl Stage {
         bar.set_prefix(name);
         bar.set_message(doing.into());
         bar.enable_steady_tick(Duration::from_millis(250));
-        Self {
-            bar,
-            name,
-            start: Instant::now(),
-        }
+        Self { bar, name, start: Instant::now() }
     }
 
     /// Says what it is doing now.

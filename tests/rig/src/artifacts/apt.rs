@@ -28,10 +28,7 @@ pub(super) struct Debs {
 impl Debs {
     /// Their size together.
     pub(super) fn mebibytes(&self) -> u64 {
-        let sizes = self
-            .files
-            .iter()
-            .filter_map(|file| Some(fs::metadata(file).ok()?.len()));
+        let sizes = self.files.iter().filter_map(|file| Some(fs::metadata(file).ok()?.len()));
         sizes.sum::<u64>() >> 20
     }
 }
@@ -75,16 +72,10 @@ struct Apt {
 
 impl Apt {
     fn new(release: Release, home: &Path) -> Result<Self> {
-        let apt = Self {
-            home: home.to_owned(),
-            mirror: source::mirror(release)?,
-        };
-        for folder in [
-            "lists/partial",
-            "cache/archives/partial",
-            "etc/apt.conf.d",
-            "etc/preferences.d",
-        ] {
+        let apt = Self { home: home.to_owned(), mirror: source::mirror(release)? };
+        for folder in
+            ["lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d"]
+        {
             let folder = home.join(folder);
             fs::create_dir_all(&folder).on("create", &folder)?;
         }
@@ -127,9 +118,7 @@ impl Apt {
 
     fn command(&self, program: &str) -> Command {
         let mut command = Command::new(program);
-        command
-            .env("APT_CONFIG", self.home.join("apt.conf"))
-            .env("LC_ALL", "C");
+        command.env("APT_CONFIG", self.home.join("apt.conf")).env("LC_ALL", "C");
         command.arg("-q");
         command
     }
@@ -145,35 +134,22 @@ impl Apt {
     /// Downloads packages with all they depend on.
     fn with_closure(&self, names: &[String]) -> Result {
         let mut command = self.command("apt-get");
-        command
-            .args(["install", "--yes", "--download-only"])
-            .args(names);
+        command.args(["install", "--yes", "--download-only"]).args(names);
         child::output(&mut command).map(drop).advise(RETRY)
     }
 
     /// Downloads just these packages.
     fn without_closure(&self, names: &[String]) -> Result {
         let mut command = self.command("apt-get");
-        command
-            .current_dir(self.home.join("cache/archives"))
-            .arg("download")
-            .args(names);
+        command.current_dir(self.home.join("cache/archives")).arg("download").args(names);
         child::output(&mut command).map(drop).advise(RETRY)
     }
 
     fn show(&self, package: &str, field: &str) -> Result<String> {
         let shown =
-            child::output(
-                self.command("apt-cache")
-                    .args(["show", "--no-all-versions", package]),
-            )
-            .advise(format!(
-                "{} may not carry it: try another --release",
-                self.mirror
-            ))?;
-        let value = shown
-            .lines()
-            .find_map(|line| line.strip_prefix(field)?.strip_prefix(": "));
+            child::output(self.command("apt-cache").args(["show", "--no-all-versions", package]))
+                .advise(format!("{} may not carry it: try another --release", self.mirror))?;
+        let value = shown.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(": "));
         Ok(value.unwrap_or_default().to_owned())
     }
 
@@ -187,27 +163,20 @@ impl Apt {
     }
 
     fn dependency(&self, package: &str, prefix: &str) -> Result<String> {
-        self.dependencies(package, prefix)?
-            .into_iter()
-            .next()
-            .ok_or_else(|| {
-                Error::unfit(
-                    format!(
-                        "package {package} depends on no {prefix}* at {}",
-                        self.mirror
-                    ),
-                    "try another --release",
-                )
-            })
+        self.dependencies(package, prefix)?.into_iter().next().ok_or_else(|| {
+            Error::unfit(
+                format!("package {package} depends on no {prefix}* at {}", self.mirror),
+                "try another --release",
+            )
+        })
     }
 
     fn archives(&self) -> Result<Vec<PathBuf>> {
         let folder = self.home.join("cache/archives");
         let entries = fs::read_dir(&folder).on("read", &folder)?;
         let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
-        let mut debs: Vec<_> = files
-            .filter(|f| f.extension().is_some_and(|e| e == "deb"))
-            .collect();
+        let mut debs: Vec<_> =
+            files.filter(|f| f.extension().is_some_and(|e| e == "deb")).collect();
         debs.sort();
         Ok(debs)
     }
@@ -222,22 +191,13 @@ fn proxies() -> Result<String> {
         let keys = ["Acquire::http", "Acquire::https", "Acquire::ForceIPv"];
         keys.iter().any(|key| line.starts_with(key))
     };
-    Ok(dump
-        .lines()
-        .filter(ours)
-        .map(|line| format!("{line}\n"))
-        .collect())
+    Ok(dump.lines().filter(ours).map(|line| format!("{line}\n")).collect())
 }
 
 /// The packages in a Depends field whose names start like this.
 fn matching(depends: &str, prefix: &str) -> Vec<String> {
-    let names = depends
-        .split(',')
-        .filter_map(|one| one.split_whitespace().next());
-    names
-        .filter(|name| name.starts_with(prefix))
-        .map(str::to_owned)
-        .collect()
+    let names = depends.split(',').filter_map(|one| one.split_whitespace().next());
+    names.filter(|name| name.starts_with(prefix)).map(str::to_owned).collect()
 }
 
 /// A package version without epoch and packaging: `1:10.0.13+ds-0+deb13u1` is 10.0.13.

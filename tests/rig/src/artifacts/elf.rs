@@ -19,10 +19,7 @@ pub(crate) fn library_closure(programs: &[PathBuf], folder: &Path) -> Result<BTr
             let library = folder.join(&name);
             if !library.exists() {
                 return Err(Error::unfit(
-                    format!(
-                        "{} needs {name}, which no fetched package has",
-                        file.display()
-                    ),
+                    format!("{} needs {name}, which no fetched package has", file.display()),
                     "the release may have moved it: try another --release",
                 ));
             }
@@ -52,9 +49,7 @@ fn names(bytes: &[u8]) -> read::Result<Vec<String>> {
         return Ok(Vec::new());
     };
     let strings = sections.strings(endian, bytes, link)?;
-    let needed = entries
-        .iter()
-        .filter(|entry| entry.tag32(endian) == Some(DT_NEEDED));
+    let needed = entries.iter().filter(|entry| entry.tag32(endian) == Some(DT_NEEDED));
     needed
         .map(|entry| Ok(String::from_utf8_lossy(entry.string(endian, strings)?).into_owned()))
         .collect()

@@ -82,17 +82,10 @@ impl Stack {
 
 /// The folder that everything fetched or found out is kept in.
 pub(crate) fn cache() -> Result<PathBuf> {
-    let set = |name| {
-        std::env::var_os(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
     base.map(|base| base.join("pvbounce")).ok_or_else(|| {
-        Error::unfit(
-            "neither XDG_CACHE_HOME nor HOME is set",
-            "set XDG_CACHE_HOME to a folder",
-        )
+        Error::unfit("neither XDG_CACHE_HOME nor HOME is set", "set XDG_CACHE_HOME to a folder")
     })
 }
 
@@ -121,11 +114,7 @@ fn lock(home: &Path) -> Result<File> {
 fn build(release: Release, home: &Path) -> Result<Stack> {
     let stage = Stage::start("fetch", format!("packages of {release}"));
     let debs = apt::fetch(release, &home.join("apt"), &stage)?;
-    stage.done(format!(
-        "{} packages of {release}, {} MiB",
-        debs.files.len(),
-        debs.mebibytes()
-    ));
+    stage.done(format!("{} packages of {release}, {} MiB", debs.files.len(), debs.mebibytes()));
 
     let stage = Stage::start("unpack", "packages");
     let part = home.join(format!("{FORMAT}.part"));
@@ -142,10 +131,7 @@ fn build(release: Release, home: &Path) -> Result<Stack> {
     remove(&finished)?;
     fs::rename(&part, &finished).on("rename", &part)?;
     remove(&home.join("apt"))?;
-    stage.done(format!(
-        "Xen {}, Linux {}",
-        debs.versions.xen, debs.versions.linux
-    ));
+    stage.done(format!("Xen {}, Linux {}", debs.versions.xen, debs.versions.linux));
     Stack::load(finished).ok_or_else(|| {
         Error::unfit(
             "the cache is not readable right after it was written",
@@ -158,9 +144,7 @@ fn build(release: Release, home: &Path) -> Result<Stack> {
 fn assemble(part: &Path, debs: &apt::Debs) -> Result {
     let root = part.join("root");
     let boot = root.join("boot");
-    let gz = find(&boot, |name| {
-        name.starts_with("xen-") && name.ends_with(".gz")
-    })?;
+    let gz = find(&boot, |name| name.starts_with("xen-") && name.ends_with(".gz"))?;
     let linux = find(&boot, |name| name.starts_with("vmlinuz-"))?;
     gunzip(&gz, &part.join("xen"))?;
     fs::rename(&linux, part.join("vmlinuz")).on("move", &linux)?;
@@ -177,9 +161,7 @@ fn assemble(part: &Path, debs: &apt::Debs) -> Result {
 fn gunzip(from: &Path, to: &Path) -> Result {
     let mut bytes = Vec::new();
     let file = File::open(from).on("open", from)?;
-    GzDecoder::new(file)
-        .read_to_end(&mut bytes)
-        .on("unpack", from)?;
+    GzDecoder::new(file).read_to_end(&mut bytes).on("unpack", from)?;
     fs::write(to, bytes).on("write", to)
 }
 

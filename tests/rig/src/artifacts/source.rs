@@ -24,9 +24,7 @@ impl Release {
     pub(crate) fn of_host() -> Result<Self> {
         let text = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
         let field = |key: &str| {
-            let line = text
-                .lines()
-                .find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            let line = text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
             line.unwrap_or_default().trim_matches('"').to_owned()
         };
         match (field("ID").as_str(), field("VERSION_CODENAME").as_str()) {

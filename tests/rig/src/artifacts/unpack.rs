@@ -15,14 +15,8 @@ use crate::error::{Context, Error, Result};
 use crate::interrupt;
 
 /// dom0's modules, in the order they are loaded. One that is built into the kernel is not missed.
-pub(crate) const MODULES: [&str; 6] = [
-    "xen-evtchn",
-    "xen-gntdev",
-    "xen-gntalloc",
-    "xen-privcmd",
-    "xenfs",
-    "xen-pciback",
-];
+pub(crate) const MODULES: [&str; 6] =
+    ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "xen-pciback"];
 
 const KEPT: [&str; 8] = [
     "boot/vmlinuz-",
@@ -38,11 +32,7 @@ const KEPT: [&str; 8] = [
 /// Unpacks one package into `root`.
 pub(super) fn deb(package: &Path, root: &Path) -> Result {
     let mut command = Command::new("dpkg-deb");
-    command
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    command.arg("--fsys-tarfile").arg(package).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Guard::spawn(&mut command)?;
     let Some(pipe) = child.stdout() else {
         return Ok(());
@@ -77,10 +67,7 @@ fn one(mut entry: Entry<'_, impl std::io::Read>, root: &Path, package: &Path) ->
     match entry.header().entry_type() {
         EntryType::Directory => Ok(()),
         EntryType::Link => {
-            let first = entry
-                .link_name()
-                .on("read", package)?
-                .and_then(|link| normal(&link));
+            let first = entry.link_name().on("read", package)?.and_then(|link| normal(&link));
             let first = root.join(first.unwrap_or_default());
             fs::copy(&first, &target).map(drop).on("copy", &first)
         }
@@ -98,14 +85,8 @@ fn normal(path: &Path) -> Option<PathBuf> {
             Component::ParentDir | Component::Prefix(_) => return None,
         }
     }
-    let merged = ["bin", "sbin", "lib", "lib64"]
-        .iter()
-        .any(|top| out.starts_with(top));
-    Some(if merged {
-        Path::new("usr").join(out)
-    } else {
-        out
-    })
+    let merged = ["bin", "sbin", "lib", "lib64"].iter().any(|top| out.starts_with(top));
+    Some(if merged { Path::new("usr").join(out) } else { out })
 }
 
 fn is_kept(path: &Path) -> bool {
@@ -113,11 +94,7 @@ fn is_kept(path: &Path) -> bool {
         return false;
     };
     let modules = text.starts_with("usr/lib/modules/");
-    let wanted = || {
-        MODULES
-            .iter()
-            .any(|name| text.contains(&format!("/{name}.ko")))
-    };
+    let wanted = || MODULES.iter().any(|name| text.contains(&format!("/{name}.ko")));
     let builtin = text.ends_with("/modules.builtin");
     // Xen as an EFI program is 29 MB that nothing here boots.
     let efi = text.ends_with(".efi") || text.starts_with("usr/lib/debug/");
@@ -128,20 +105,15 @@ fn is_kept(path: &Path) -> bool {
 pub(crate) fn find(folder: &Path, fits: impl Fn(&str) -> bool + Copy) -> Result<PathBuf> {
     search(folder, fits).ok_or_else(|| {
         Error::unfit(
-            format!(
-                "the packages hold no file that is needed in {}",
-                folder.display()
-            ),
+            format!("the packages hold no file that is needed in {}", folder.display()),
             "the release may have renamed it: try another --release",
         )
     })
 }
 
 fn search(folder: &Path, fits: impl Fn(&str) -> bool + Copy) -> Option<PathBuf> {
-    let mut entries: Vec<_> = fs::read_dir(folder)
-        .ok()?
-        .filter_map(|e| Some(e.ok()?.path()))
-        .collect();
+    let mut entries: Vec<_> =
+        fs::read_dir(folder).ok()?.filter_map(|e| Some(e.ok()?.path())).collect();
     entries.sort();
     let name = |path: &Path| path.file_name().and_then(|n| n.to_str()).is_some_and(fits);
     let (folders, files): (Vec<_>, Vec<_>) = entries.into_iter().partition(|path| path.is_dir());
@@ -166,9 +138,7 @@ mod tests {
     fn only_what_is_needed_is_kept() {
         let kept = |text: &str| is_kept(Path::new(text));
         assert!(kept("boot/xen-4.20-amd64.gz") && kept("usr/lib/x86_64-linux-gnu/libc.so.6"));
-        assert!(kept(
-            "usr/lib/modules/6.12/kernel/drivers/xen/xen-evtchn.ko.xz"
-        ));
+        assert!(kept("usr/lib/modules/6.12/kernel/drivers/xen/xen-evtchn.ko.xz"));
         assert!(!kept("usr/lib/modules/6.12/kernel/net/ipv4.ko.xz"));
         assert!(!kept("boot/xen-4.20-amd64.efi") && !kept("usr/share/doc/x"));
     }

@@ -22,42 +22,24 @@ struct Step {
 }
 
 fn step(name: &'static str, words: &[&'static str]) -> Step {
-    Step {
-        name,
-        words: words.to_vec(),
-        docs: false,
-    }
+    Step { name, words: words.to_vec(), docs: false }
 }
 
 fn docs(name: &'static str, words: &[&'static str]) -> Step {
     let words = ["doc", "--locked", "--no-deps", "--document-private-items"]
         .into_iter()
         .chain(words.iter().copied());
-    Step {
-        name,
-        words: words.collect(),
-        docs: true,
-    }
+    Step { name, words: words.collect(), docs: true }
 }
 
 fn steps() -> Vec<Step> {
-    let clippy_guest = ["clippy", "--locked"]
-        .into_iter()
-        .chain(GUEST)
-        .chain(["--", "-D", "warnings"]);
+    let clippy_guest =
+        ["clippy", "--locked"].into_iter().chain(GUEST).chain(["--", "-D", "warnings"]);
     vec![
         step("format", &["fmt", "--all", "--check"]),
         step(
             "lints, host",
-            &[
-                "clippy",
-                "--locked",
-                "--workspace",
-                "--all-targets",
-                "--",
-                "-D",
-                "warnings",
-            ],
+            &["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"],
         ),
         step("lints, guest", &clippy_guest.collect::<Vec<_>>()),
         docs("docs, host", &["--workspace"]),
@@ -89,12 +71,7 @@ pub(crate) fn all() -> Result<Tally> {
 pub(crate) fn host_tests() -> Result<Tally> {
     let stage = Stage::start("check", "host tests");
     let mut tally = Tally::default();
-    match child::output(&mut cargo(&[
-        "test",
-        "--locked",
-        "--workspace",
-        "--no-fail-fast",
-    ])) {
+    match child::output(&mut cargo(&["test", "--locked", "--workspace", "--no-fail-fast"])) {
         Ok(printed) => {
             tally.count(&printed);
             stage.done(format!("host tests: {} passed", tally.passed));
@@ -119,10 +96,7 @@ fn shellcheck(tally: &mut Tally) -> Result {
 
 fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command
-        .arg(words[0])
-        .args((words[0] != "fmt").then_some("--quiet"))
-        .args(&words[1..]);
+    command.arg(words[0]).args((words[0] != "fmt").then_some("--quiet")).args(&words[1..]);
     // Set by `cargo run` for the rig itself; they would make cargo rebuild what depends on them.
     for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
         command.env_remove(name);

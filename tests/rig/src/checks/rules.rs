@@ -29,10 +29,7 @@ fn headers() -> Result<Vec<String>> {
 
 fn sizes() -> Result<Vec<String>> {
     each(&["src", "tests"], |text| {
-        let lines = text
-            .lines()
-            .take_while(|line| !line.starts_with("#[cfg(test)]"))
-            .count();
+        let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
         (lines > LONGEST).then(|| format!("{lines} lines without its tests: split it"))
     })
 }
@@ -40,8 +37,7 @@ fn sizes() -> Result<Vec<String>> {
 fn features() -> Result<Vec<String>> {
     let feature = concat!("#!", "[feature");
     each(&["src", "tests"], |text| {
-        text.contains(feature)
-            .then(|| "uses an unstable feature".to_owned())
+        text.contains(feature).then(|| "uses an unstable feature".to_owned())
     })
 }
 
@@ -66,9 +62,8 @@ fn unsafe_modules() -> Result<Vec<String>> {
     }
     let document = fs::read_to_string("docs/unsafe.md").unwrap_or_default();
     let listed: BTreeSet<String> = document.lines().filter_map(listed).collect();
-    let missing = opting
-        .difference(&listed)
-        .map(|file| format!("{file}: not listed in docs/unsafe.md"));
+    let missing =
+        opting.difference(&listed).map(|file| format!("{file}: not listed in docs/unsafe.md"));
     let stale = listed
         .difference(&opting)
         .map(|file| format!("{file}: listed in docs/unsafe.md, but has none"));
@@ -124,10 +119,7 @@ mod tests {
 
     #[test]
     fn lists_in_the_document_are_read() {
-        assert_eq!(
-            listed("- `src/arch/mod.rs`: traps").unwrap(),
-            "src/arch/mod.rs"
-        );
+        assert_eq!(listed("- `src/arch/mod.rs`: traps").unwrap(), "src/arch/mod.rs");
         assert_eq!(listed("see `src/x.rs`"), None);
     }
 }

@@ -45,20 +45,14 @@ impl Tally {
         let complaints = rule()?;
         let outcome = match complaints.is_empty() {
             true => Ok(()),
-            false => Err(Error::unfit(
-                format!("    {}", complaints.join("\n    ")),
-                "see above",
-            )),
+            false => Err(Error::unfit(format!("    {}", complaints.join("\n    ")), "see above")),
         };
         self.note(stage, name, outcome)
     }
 
     /// Adds the counts in what `cargo test` printed.
     pub(super) fn count(&mut self, printed: &str) {
-        for line in printed
-            .lines()
-            .filter(|line| line.starts_with("test result: "))
-        {
+        for line in printed.lines().filter(|line| line.starts_with("test result: ")) {
             self.passed += before(line, " passed");
             self.failed += before(line, " failed");
             self.skipped += before(line, " ignored");
@@ -68,18 +62,12 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "{} passed, {} failed, {} skipped",
-            self.passed, self.failed, self.skipped
-        )
+        write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
 
 fn before(line: &str, word: &str) -> usize {
-    let number = line
-        .split_once(word)
-        .and_then(|(head, _)| head.rsplit(' ').next());
+    let number = line.split_once(word).and_then(|(head, _)| head.rsplit(' ').next());
     number.and_then(|number| number.parse().ok()).unwrap_or(0)
 }
 

@@ -47,16 +47,7 @@ impl Bench {
         let folder = run_folder(&format!("{}-{name}", now.format("%Y%m%d-%H%M%S")))?;
         let image_bytes = guest.strip(&folder.join(IMAGE))?;
         let started = now.format("%Y-%m-%d %H:%M:%S").to_string();
-        Ok(Self {
-            stack,
-            release,
-            accel,
-            guest,
-            folder,
-            name,
-            started,
-            image_bytes,
-        })
+        Ok(Self { stack, release, accel, guest, folder, name, started, image_bytes })
     }
 
     /// The stripped image.
@@ -72,10 +63,7 @@ impl Bench {
                 devices.push(device);
             }
         }
-        let hide: String = devices
-            .iter()
-            .map(|device| format!("({})", device.bdf()))
-            .collect();
+        let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
         let image = self.folder.join("dom0.cpio");
         dom0::pack_run(&self.stack.dom0(), &self.image(), jobs, &hide, &image)?;
         let image = fs::canonicalize(&image).on("find", &image)?;
@@ -83,10 +71,7 @@ impl Bench {
             stack: self.stack.clone(),
             release: self.release,
             accel: self.accel.clone(),
-            modules: vec![
-                (self.stack.linux(), "console=hvc0".to_owned()),
-                (image, String::new()),
-            ],
+            modules: vec![(self.stack.linux(), "console=hvc0".to_owned()), (image, String::new())],
             dom0_memory: 768,
             nic: nic.to_owned(),
             trace: !options.no_trace && !devices.is_empty(),
@@ -103,8 +88,7 @@ impl Bench {
         let image = self.folder.join("dom0.cpio");
         fs::remove_file(&image).on("remove", &image)?;
         let jobs = jobs.iter().zip(seen);
-        jobs.map(|(job, seen)| record(job, seen, &self.guest, &self.folder))
-            .collect()
+        jobs.map(|(job, seen)| record(job, seen, &self.guest, &self.folder)).collect()
     }
 
     /// The record of the whole run.
@@ -149,10 +133,7 @@ fn run_folder(name: &str) -> Result<PathBuf> {
             Err(error) => return Err(error).on("create", folder),
         }
     }
-    Err(Error::unfit(
-        format!("runs/{name} and 99 more exist"),
-        "run `./run.sh clean`",
-    ))
+    Err(Error::unfit(format!("runs/{name} and 99 more exist"), "run `./run.sh clean`"))
 }
 
 fn latest(runs: &Path, name: &str) -> Result {

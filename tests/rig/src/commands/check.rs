@@ -13,10 +13,6 @@ pub(super) fn run() -> Result<ExitCode> {
 /// Prints the closing line, and turns it into an exit code.
 pub(super) fn close(tally: Tally) -> Result<ExitCode> {
     println!("{tally}");
-    let verdict = if tally.failed == 0 {
-        Verdict::Success
-    } else {
-        Verdict::Failure
-    };
+    let verdict = if tally.failed == 0 { Verdict::Success } else { Verdict::Failure };
     Ok(ExitCode::from(verdict.exit_code()))
 }

@@ -43,10 +43,7 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
         accel: bench.accel.clone(),
         modules: vec![(
             image,
-            [job.words.join(" "), job.raw_words.clone()]
-                .join(" ")
-                .trim()
-                .to_owned(),
+            [job.words.join(" "), job.raw_words.clone()].join(" ").trim().to_owned(),
         )],
         dom0_memory: job.memory.unwrap_or(512),
         nic: String::new(),
@@ -57,10 +54,7 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
     let stage = Stage::start("run", "Xen, then the guest as dom0");
     let seen = follow(Machine::start(&plan, &bench.folder)?, bench, job, &stage)?;
     let seconds = seen.end.as_ref().map_or(0.0, |end| end.seconds);
-    stage.done(format!(
-        "{}: start of QEMU to its end {seconds:.1} s",
-        job.name
-    ));
+    stage.done(format!("{}: start of QEMU to its end {seconds:.1} s", job.name));
     record(job, seen, &bench.guest, &bench.folder)
 }
 
@@ -110,11 +104,5 @@ fn end(took: Duration, late: bool, crashed: bool) -> JobEnd {
         (false, true) => Some(3),
         (false, false) => Some(1),
     };
-    JobEnd {
-        seconds: took.as_secs_f64(),
-        code: Some(0),
-        reason,
-        late,
-        free_mib: None,
-    }
+    JobEnd { seconds: took.as_secs_f64(), code: Some(0), reason, late, free_mib: None }
 }

@@ -47,9 +47,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     small.memory = Some(16);
     let mut tiny = bare("memory-8");
     tiny.memory = Some(8);
-    let mut hang = bare("selftest-hang")
-        .word("selftest=hang")
-        .expect(Verdict::Timeout);
+    let mut hang = bare("selftest-hang").word("selftest=hang").expect(Verdict::Timeout);
     hang.limit = Duration::from_secs(10);
 
     vec![
@@ -59,19 +57,11 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         bare("no-device"),
         tiny,
         // The rig's own eyes: what is wrong on purpose has to be seen.
-        late("selftest-corrupt", Device::Nic)
-            .word("selftest=corrupt")
-            .expect(Verdict::Failure),
-        bare("selftest-panic")
-            .word("selftest=panic")
-            .expect(Verdict::Crash),
+        late("selftest-corrupt", Device::Nic).word("selftest=corrupt").expect(Verdict::Failure),
+        bare("selftest-panic").word("selftest=panic").expect(Verdict::Crash),
         hang,
-        bare("selftest-leak")
-            .word("selftest=leak")
-            .expect(Verdict::Failure),
-        bare("unknown-option")
-            .word("swiotbl=late")
-            .expect(Verdict::Error),
+        bare("selftest-leak").word("selftest=leak").expect(Verdict::Failure),
+        bare("unknown-option").word("swiotbl=late").expect(Verdict::Error),
         // Machines that lack something: a clear word, and no hang.
         late("not-a-nic", Device::Other).expect(Verdict::Skip),
         late("no-driver", Device::Undriven).expect(Verdict::Skip),
@@ -83,13 +73,6 @@ fn matrix(peers: &Peers) -> Vec<Job> {
 }
 
 fn count(records: &[JobRecord]) -> Tally {
-    let good = records
-        .iter()
-        .filter(|record| record.is_as_expected())
-        .count();
-    Tally {
-        passed: good,
-        failed: records.len() - good,
-        skipped: 0,
-    }
+    let good = records.iter().filter(|record| record.is_as_expected()).count();
+    Tally { passed: good, failed: records.len() - good, skipped: 0 }
 }

@@ -64,9 +64,7 @@ fn end(fields: &str) -> JobEnd {
     let seconds = |key| value(fields, key).and_then(|v| v.parse::<f64>().ok());
     let mib = |key| value(fields, key).and_then(|v| v.parse().ok());
     JobEnd {
-        seconds: seconds("gone")
-            .zip(seconds("start"))
-            .map_or(0.0, |(gone, start)| gone - start),
+        seconds: seconds("gone").zip(seconds("start")).map_or(0.0, |(gone, start)| gone - start),
         code: value(fields, "code").and_then(|v| v.parse().ok()),
         reason: value(fields, "reason").and_then(|v| v.parse().ok()),
         late: value(fields, "late") == Some("1"),
@@ -75,9 +73,7 @@ fn end(fields: &str) -> JobEnd {
 }
 
 fn value<'f>(fields: &'f str, key: &str) -> Option<&'f str> {
-    fields
-        .split_whitespace()
-        .find_map(|field| field.strip_prefix(key)?.strip_prefix('='))
+    fields.split_whitespace().find_map(|field| field.strip_prefix(key)?.strip_prefix('='))
 }
 
 /// The last field, whose value may have spaces.
@@ -92,9 +88,7 @@ mod tests {
     #[test]
     fn an_end_carries_what_dom0_saw() {
         let line = "@rig end job=x start=14.20 gone=17.45 code=0 reason=3 late=0 free-before=100 free-after=99";
-        let Some(Marker::End(end)) = Marker::parse(line) else {
-            panic!("no end")
-        };
+        let Some(Marker::End(end)) = Marker::parse(line) else { panic!("no end") };
         assert!((end.seconds - 3.25).abs() < 1e-9);
         assert!(end.crashed() && !end.late);
         assert_eq!(end.free_mib, Some((100, 99)));
@@ -116,14 +110,7 @@ mod tests {
 
     #[test]
     fn other_lines_are_none() {
-        for line in [
-            "",
-            "@rig",
-            "@rig what=1",
-            "ok 1 x",
-            "@rig ask",
-            "x @rig done",
-        ] {
+        for line in ["", "@rig", "@rig what=1", "ok 1 x", "@rig ask", "x @rig done"] {
             assert_eq!(Marker::parse(line), None, "{line}");
         }
     }

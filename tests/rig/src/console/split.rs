@@ -46,10 +46,7 @@ mod tests {
 
     fn split(lines: &[&str]) -> Vec<Piece> {
         let mut splitter = Splitter::default();
-        let mut pieces: Vec<_> = lines
-            .iter()
-            .filter_map(|line| splitter.line(line))
-            .collect();
+        let mut pieces: Vec<_> = lines.iter().filter_map(|line| splitter.line(line)).collect();
         pieces.extend(splitter.finish());
         pieces
     }

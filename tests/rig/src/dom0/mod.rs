@@ -18,13 +18,7 @@ use crate::job::Job;
 const INIT: &str = include_str!("init.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "ld-linux-x86-64.so.2";
-const TOOLS: [&str; 5] = [
-    "xl",
-    "xenstored",
-    "xenconsoled",
-    "xenconsole",
-    "xen-init-dom0",
-];
+const TOOLS: [&str; 5] = ["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0"];
 const STORE_TOOLS: [&str; 3] = ["xenstore-read", "xenstore-watch", "xenstore-ls"];
 
 /// What glibc loads by name when a thread is cancelled, as libxenstore's are; without it `xl` aborts at its end.
@@ -43,10 +37,8 @@ pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
     image.link("bin/sh", "busybox")?;
     image.link("lib", "usr/lib")?;
 
-    let mut programs: Vec<PathBuf> = STORE_TOOLS
-        .iter()
-        .map(|t| root.join("usr/bin").join(t))
-        .collect();
+    let mut programs: Vec<PathBuf> =
+        STORE_TOOLS.iter().map(|t| root.join("usr/bin").join(t)).collect();
     for tool in TOOLS {
         programs.push(find(&root.join("usr/lib"), |name| name == tool)?);
     }
@@ -76,10 +68,8 @@ fn modules(image: &mut Image, root: &Path) -> Result {
         if builtin.contains(&format!("/{object}")) {
             continue;
         }
-        let path = find(&folder, |name| {
-            name.split_once(".ko")
-                .is_some_and(|(stem, _)| stem == module)
-        })?;
+        let path =
+            find(&folder, |name| name.split_once(".ko").is_some_and(|(stem, _)| stem == module))?;
         image.file(&format!("mods/{object}"), &decompress(&path)?)?;
         loaded.push_str(module);
         loaded.push('\n');
@@ -115,16 +105,9 @@ pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: 
         let folder = format!("jobs/{number:02}");
         image.folder(&folder)?;
         image.file(&format!("{folder}/name"), job.name.as_bytes())?;
-        image.file(
-            &format!("{folder}/limit"),
-            job.limit.as_secs().to_string().as_bytes(),
-        )?;
+        image.file(&format!("{folder}/limit"), job.limit.as_secs().to_string().as_bytes())?;
         image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
-        let overrides: String = job
-            .overrides()?
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect();
+        let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
         image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
     }
     image.finish()
@@ -141,11 +124,7 @@ impl Image {
     fn create(path: &Path) -> Result<Self> {
         let part = path.with_extension("part");
         let file = File::create(&part).on("create", &part)?;
-        Ok(Self {
-            out: BufWriter::new(file),
-            path: path.to_owned(),
-            inode: 1,
-        })
+        Ok(Self { out: BufWriter::new(file), path: path.to_owned(), inode: 1 })
     }
 
     fn folder(&mut self, name: &str) -> Result {
@@ -162,29 +141,17 @@ impl Image {
 
     fn entry(&mut self, name: &str, kind: ModeFileType, bytes: &[u8]) -> Result {
         let Ok(size) = u32::try_from(bytes.len()) else {
-            return Err(Error::unfit(
-                format!("{name} has more than 4 GiB"),
-                "use a smaller file",
-            ));
+            return Err(Error::unfit(format!("{name} has more than 4 GiB"), "use a smaller file"));
         };
-        let builder = Builder::new(name)
-            .ino(self.inode)
-            .mode(0o755)
-            .set_mode_file_type(kind);
+        let builder = Builder::new(name).ino(self.inode).mode(0o755).set_mode_file_type(kind);
         self.inode += 1;
         let mut entry = builder.write(&mut self.out, size);
-        entry
-            .write_all(bytes)
-            .and_then(|()| entry.finish())
-            .map(drop)
-            .on("write", &self.path)
+        entry.write_all(bytes).and_then(|()| entry.finish()).map(drop).on("write", &self.path)
     }
 
     fn finish(self) -> Result {
         let out = trailer(self.out).on("write", &self.path)?;
-        out.into_inner()
-            .map_err(io::IntoInnerError::into_error)
-            .on("write", &self.path)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error).on("write", &self.path)?;
         fs::rename(self.path.with_extension("part"), &self.path).on("rename", &self.path)
     }
 }
@@ -194,8 +161,5 @@ fn read(path: &Path) -> Result<Vec<u8>> {
 }
 
 fn name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }

@@ -83,12 +83,7 @@ pub(crate) struct Problem {
 
 impl Problem {
     fn rig(code: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self {
-            at: "rig".into(),
-            code: code.into(),
-            detail: detail.into(),
-            remedy: remedy.into(),
-        }
+        Self { at: "rig".into(), code: code.into(), detail: detail.into(), remedy: remedy.into() }
     }
 }
 
@@ -122,10 +117,7 @@ fn ending(facts: &Facts<'_>) -> Option<(Verdict, Problem)> {
     let last = facts.last_line;
     let Some(end) = facts.end else {
         let detail = format!("the machine ended with the domain in it; its last line: {last}");
-        return Some((
-            Verdict::Crash,
-            Problem::rig("machine-ended", detail, "see xen.log"),
-        ));
+        return Some((Verdict::Crash, Problem::rig("machine-ended", detail, "see xen.log")));
     };
     if end.late {
         let detail = format!("no end after {:.0} s; its last line: {last}", end.seconds);
@@ -133,14 +125,8 @@ fn ending(facts: &Facts<'_>) -> Option<(Verdict, Problem)> {
         return Some((Verdict::Timeout, Problem::rig("timeout", detail, remedy)));
     }
     if end.reason.is_none() && facts.report.result.is_none() && end.code != Some(0) {
-        let printed = facts
-            .xl
-            .iter()
-            .find(|line| line.contains("error"))
-            .or(facts.xl.last());
-        let detail = printed
-            .cloned()
-            .unwrap_or_else(|| "xl printed nothing".to_owned());
+        let printed = facts.xl.iter().find(|line| line.contains("error")).or(facts.xl.last());
+        let detail = printed.cloned().unwrap_or_else(|| "xl printed nothing".to_owned());
         return Some((
             Verdict::Error,
             Problem::rig("xl-create", detail, "see dom0.log and xen.log"),
@@ -159,17 +145,13 @@ fn ending(facts: &Facts<'_>) -> Option<(Verdict, Problem)> {
 fn said(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
     let report = facts.report;
     let result = report.result.map_or(Verdict::Crash, Verdict::from);
-    let contradicts = report
-        .checks()
-        .any(|(_, check)| Verdict::from(check.verdict) > result.max(Verdict::Skip));
+    let contradicts =
+        report.checks().any(|(_, check)| Verdict::from(check.verdict) > result.max(Verdict::Skip));
     if !report.is_complete() || contradicts {
         let detail =
             format!("the report says {result}, but its lines are incomplete or say otherwise");
         let remedy = "the guest's report is wrong: a bug of pvbounce";
-        return (
-            Verdict::Error,
-            Some(Problem::rig("report-broken", detail, remedy)),
-        );
+        return (Verdict::Error, Some(Problem::rig("report-broken", detail, remedy)));
     }
     if let Some(problem) = outside(facts) {
         return (result.max(Verdict::Failure), Some(problem));
@@ -180,16 +162,11 @@ fn said(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
         .find(|suite| suite.name == "dma" && suite.verdict == Some(verdict::Verdict::Skip));
     match (result, dma_skipped.filter(|_| facts.has_device)) {
         (Verdict::Success, Some(suite)) => {
-            let detail = format!(
-                "a device was passed through, but no DMA was tried: {}",
-                suite.reason
-            );
+            let detail =
+                format!("a device was passed through, but no DMA was tried: {}", suite.reason);
             let remedy =
                 "see the reason of suite dma; docs/hardware.md lists the devices with a driver";
-            (
-                Verdict::Skip,
-                Some(Problem::rig("dma-skipped", detail, remedy)),
-            )
+            (Verdict::Skip, Some(Problem::rig("dma-skipped", detail, remedy)))
         }
         (Verdict::Success, None) => (Verdict::Success, None),
         _ => (result, first_problem(report, result)),
@@ -213,19 +190,14 @@ fn outside(facts: &Facts<'_>) -> Option<Problem> {
         .any(|(suite, check)| suite.name == "dma" && check.verdict == verdict::Verdict::Success);
     (dma_passed && evidence.addresses == 0).then(|| {
         let detail = "the guest reports DMA, but QEMU saw the device use no address";
-        Problem::rig(
-            "dma-unseen",
-            detail,
-            "the checks compared memory that no device wrote",
-        )
+        Problem::rig("dma-unseen", detail, "the checks compared memory that no device wrote")
     })
 }
 
 /// The first check that is as bad as the whole.
 fn first_problem(report: &Report, verdict: Verdict) -> Option<Problem> {
-    let (suite, check) = report
-        .checks()
-        .find(|(_, check)| Verdict::from(check.verdict) == verdict)?;
+    let (suite, check) =
+        report.checks().find(|(_, check)| Verdict::from(check.verdict) == verdict)?;
     Some(Problem {
         at: format!("{}.{}", suite.name, check.name),
         code: check.code.clone(),

@@ -22,21 +22,12 @@ fn verdict_of(text: &str, end: &JobEnd, evidence: Option<&Evidence>) -> (Verdict
 }
 
 fn end(reason: Option<u32>) -> JobEnd {
-    JobEnd {
-        reason,
-        code: Some(0),
-        ..JobEnd::default()
-    }
+    JobEnd { reason, code: Some(0), ..JobEnd::default() }
 }
 
 fn seen(addresses: u64, outside: u64) -> Evidence {
     let first_outside = (outside > 0).then_some(0x1000);
-    Evidence {
-        addresses,
-        pages: 1,
-        outside,
-        first_outside,
-    }
+    Evidence { addresses, pages: 1, outside, first_outside }
 }
 
 #[test]
@@ -45,10 +36,7 @@ fn a_report_that_holds_is_a_success() {
         verdict_of(GOOD, &end(Some(0)), Some(&seen(9, 0))),
         (Verdict::Success, String::new())
     );
-    assert_eq!(
-        verdict_of(GOOD, &end(Some(0)), None),
-        (Verdict::Success, String::new())
-    );
+    assert_eq!(verdict_of(GOOD, &end(Some(0)), None), (Verdict::Success, String::new()));
 }
 
 #[test]
@@ -65,38 +53,20 @@ fn dma_that_nobody_saw_is_a_failure() {
 
 #[test]
 fn a_domain_that_had_to_be_destroyed_is_a_timeout() {
-    let late = JobEnd {
-        late: true,
-        ..end(None)
-    };
-    assert_eq!(
-        verdict_of(GOOD, &late, None),
-        (Verdict::Timeout, "timeout".to_owned())
-    );
+    let late = JobEnd { late: true, ..end(None) };
+    assert_eq!(verdict_of(GOOD, &late, None), (Verdict::Timeout, "timeout".to_owned()));
 }
 
 #[test]
 fn a_crash_counts_even_after_a_success() {
-    assert_eq!(
-        verdict_of(GOOD, &end(Some(3)), None),
-        (Verdict::Crash, "crash".to_owned())
-    );
-    assert_eq!(
-        verdict_of("PANIC: x", &end(Some(0)), None),
-        (Verdict::Crash, "crash".to_owned())
-    );
+    assert_eq!(verdict_of(GOOD, &end(Some(3)), None), (Verdict::Crash, "crash".to_owned()));
+    assert_eq!(verdict_of("PANIC: x", &end(Some(0)), None), (Verdict::Crash, "crash".to_owned()));
 }
 
 #[test]
 fn a_domain_that_was_never_built_is_an_error() {
-    let failed = JobEnd {
-        code: Some(3),
-        ..end(None)
-    };
-    assert_eq!(
-        verdict_of("", &failed, None),
-        (Verdict::Error, "xl-create".to_owned())
-    );
+    let failed = JobEnd { code: Some(3), ..end(None) };
+    assert_eq!(verdict_of("", &failed, None), (Verdict::Error, "xl-create".to_owned()));
 }
 
 #[test]
@@ -111,10 +81,7 @@ fn a_report_that_contradicts_itself_is_an_error() {
 #[test]
 fn the_first_check_that_failed_is_named() {
     let text = GOOD
-        .replace(
-            "ok 1 loopback",
-            "not ok 1 loopback # FAILURE byte-mismatch: offset 17",
-        )
+        .replace("ok 1 loopback", "not ok 1 loopback # FAILURE byte-mismatch: offset 17")
         .replace("ok 1 dma", "not ok 1 dma # FAILURE")
         .replace("SUCCESS", "FAILURE");
     assert_eq!(
@@ -125,13 +92,9 @@ fn the_first_check_that_failed_is_named() {
 
 #[test]
 fn a_device_without_dma_is_a_skip() {
-    let text = GOOD
-        .replace("  ok 1 loopback\n", "")
-        .replace("ok 1 dma", "ok 1 dma # SKIP no-driver");
-    assert_eq!(
-        verdict_of(&text, &end(Some(0)), None),
-        (Verdict::Skip, "dma-skipped".to_owned())
-    );
+    let text =
+        GOOD.replace("  ok 1 loopback\n", "").replace("ok 1 dma", "ok 1 dma # SKIP no-driver");
+    assert_eq!(verdict_of(&text, &end(Some(0)), None), (Verdict::Skip, "dma-skipped".to_owned()));
 }
 
 #[test]

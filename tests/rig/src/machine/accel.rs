@@ -56,14 +56,8 @@ pub(crate) fn probe(stack: &Stack, release: Release) -> Result<Accel> {
         return Ok(Accel::Tcg(format!("/dev/kvm: {error}").to_lowercase()));
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let remembered = artifacts::cache()?
-        .join(release.name())
-        .join(format!("kvm-{}", boot.trim()));
-    if let Some(accel) = fs::read_to_string(&remembered)
-        .ok()
-        .as_deref()
-        .and_then(Accel::parse)
-    {
+    let remembered = artifacts::cache()?.join(release.name()).join(format!("kvm-{}", boot.trim()));
+    if let Some(accel) = fs::read_to_string(&remembered).ok().as_deref().and_then(Accel::parse) {
         return Ok(accel);
     }
     let stage = Stage::start("probe", "does KVM run Xen here?");
@@ -78,9 +72,8 @@ pub(crate) fn probe(stack: &Stack, release: Release) -> Result<Accel> {
 }
 
 fn try_kvm(stack: &Stack, release: Release) -> Result<Accel> {
-    let folder = artifacts::cache()?
-        .join(release.name())
-        .join(format!("probe-{}", std::process::id()));
+    let folder =
+        artifacts::cache()?.join(release.name()).join(format!("probe-{}", std::process::id()));
     fs::create_dir_all(&folder).on("create", &folder)?;
     let outcome = boot_xen(stack, release, &folder);
     artifacts::remove(&folder)?;
@@ -124,10 +117,7 @@ mod tests {
     #[test]
     fn what_was_found_is_remembered_with_its_reason() {
         assert_eq!(Accel::parse("kvm"), Some(Accel::Kvm));
-        assert_eq!(
-            Accel::parse("tcg no x"),
-            Some(Accel::Tcg("no x".to_owned()))
-        );
+        assert_eq!(Accel::parse("tcg no x"), Some(Accel::Tcg("no x".to_owned())));
         assert_eq!(Accel::parse("maybe"), None);
     }
 }

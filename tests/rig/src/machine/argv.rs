@@ -58,9 +58,7 @@ impl Plan {
             command.args(["-mon", "chardev=qmp,mode=control"]);
         }
         self.boot(&mut command);
-        self.devices
-            .iter()
-            .for_each(|device| self.plug(&mut command, *device));
+        self.devices.iter().for_each(|device| self.plug(&mut command, *device));
         if self.trace {
             command.args(["-trace", "vtd_dmar_translate", "-D", TRACE]);
         }
@@ -73,10 +71,7 @@ impl Plan {
              guest_loglvl=all iommu=verbose",
             mib = self.dom0_memory
         );
-        command
-            .arg("-kernel")
-            .arg(self.stack.xen())
-            .args(["-append", &words]);
+        command.arg("-kernel").arg(self.stack.xen()).args(["-append", &words]);
         let modules = self.modules.iter().map(|(file, words)| module(file, words));
         command.args(["-initrd", &modules.collect::<Vec<_>>().join(",")]);
     }
@@ -85,10 +80,7 @@ impl Plan {
         let slot = device.slot();
         let nic = |backend: &str| {
             // Without its boot ROM: nobody boots from it, and the firmware need not try.
-            format!(
-                "{},netdev={backend},bus=pcie.0,addr={slot:#x},romfile=",
-                self.nic
-            )
+            format!("{},netdev={backend},bus=pcie.0,addr={slot:#x},romfile=", self.nic)
         };
         match device {
             // The same card, only its cable differs.
@@ -101,9 +93,7 @@ impl Plan {
             }
             Device::Undriven => {
                 command.args(["-netdev", "hubport,id=n2,hubid=2", "-device"]);
-                command.arg(format!(
-                    "ne2k_pci,netdev=n2,bus=pcie.0,addr={slot:#x},romfile="
-                ));
+                command.arg(format!("ne2k_pci,netdev=n2,bus=pcie.0,addr={slot:#x},romfile="));
             }
             Device::Other => {
                 command.args(["-device", &format!("edu,bus=pcie.0,addr={slot:#x}")]);
@@ -121,9 +111,7 @@ fn serial(command: &mut Command, name: &str, path: &str) {
 /// A module and its words, as `-initrd` wants them: commas inside are doubled.
 fn module(file: &Path, words: &str) -> String {
     let file = file.to_string_lossy().replace(',', ",,");
-    format!("{file} {}", words.replace(',', ",,"))
-        .trim_end()
-        .to_owned()
+    format!("{file} {}", words.replace(',', ",,")).trim_end().to_owned()
 }
 
 /// QEMU: the one that `QEMU` names, or the stack's own, with its own loader, libraries and firmware, so that every

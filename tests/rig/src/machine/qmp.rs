@@ -18,12 +18,8 @@ impl Qmp {
     /// Takes QEMU's greeting and leaves the negotiation behind.
     pub(crate) fn open(stream: UnixStream) -> Result<Self> {
         let limit = Some(Duration::from_secs(10));
-        stream
-            .set_read_timeout(limit)
-            .map_err(|error| broken("set up", &error.to_string()))?;
-        let mut qmp = Self {
-            lines: BufReader::new(stream),
-        };
+        stream.set_read_timeout(limit).map_err(|error| broken("set up", &error.to_string()))?;
+        let mut qmp = Self { lines: BufReader::new(stream) };
         qmp.answer("greet")?;
         qmp.run("qmp_capabilities", &json!({}))?;
         Ok(qmp)

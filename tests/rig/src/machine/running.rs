@@ -54,11 +54,7 @@ impl Machine {
         fs::write(&log, format!("{}\n", child::line(&command))).on("write", &log)?;
         let output = File::options().append(true).open(&log).on("open", &log)?;
         let errors = output.try_clone().on("open", &log)?;
-        command
-            .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(output)
-            .stderr(errors);
+        command.current_dir(folder).stdin(Stdio::null()).stdout(output).stderr(errors);
 
         let com1 = listen(&folder.join(COM1))?;
         let channels = match plan.channels {
@@ -67,18 +63,8 @@ impl Machine {
         };
         let mut qemu = Guard::spawn(&mut command)?;
         let (sender, lines) = mpsc::channel();
-        read_lines(
-            Source::Com1,
-            accept(&com1, &mut qemu, &log)?,
-            sender.clone(),
-        );
-        let mut machine = Self {
-            qemu,
-            folder: folder.to_owned(),
-            lines,
-            com2: None,
-            qmp: None,
-        };
+        read_lines(Source::Com1, accept(&com1, &mut qemu, &log)?, sender.clone());
+        let mut machine = Self { qemu, folder: folder.to_owned(), lines, com2: None, qmp: None };
         if let Some((com2, qmp)) = channels {
             let stream = accept(&com2, &mut machine.qemu, &log)?;
             machine.com2 = Some(stream.try_clone().on("open", folder.join(COM2))?);
@@ -102,9 +88,7 @@ impl Machine {
     /// Tells dom0 to go on.
     pub(crate) fn go(&mut self) -> Result {
         match &mut self.com2 {
-            Some(stream) => stream
-                .write_all(b"go\n")
-                .on("write", self.folder.join(COM2)),
+            Some(stream) => stream.write_all(b"go\n").on("write", self.folder.join(COM2)),
             None => Ok(()),
         }
     }
@@ -154,10 +138,7 @@ fn accept(listener: &UnixListener, qemu: &mut Guard, log: &Path) -> Result<UnixS
             ));
         }
     }
-    Err(Error::unfit(
-        "QEMU did not start within 30 s",
-        "see qemu.log in the run's folder",
-    ))
+    Err(Error::unfit("QEMU did not start within 30 s", "see qemu.log in the run's folder"))
 }
 
 /// Sends a stream's lines until it closes, then what is left of the last one.
@@ -192,7 +173,5 @@ fn send_whole(
 }
 
 fn text(line: &[u8]) -> String {
-    String::from_utf8_lossy(line)
-        .trim_end_matches(['\r', '\n'])
-        .to_owned()
+    String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']).to_owned()
 }

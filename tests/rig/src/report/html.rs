@@ -34,11 +34,7 @@ fn job(job: &JobRecord) -> String {
         expected = expected(job),
         facts = escape(&facts(job)),
         problem = problem(job),
-        suites = job
-            .suites
-            .iter()
-            .map(|s| suite(s, open))
-            .collect::<String>(),
+        suites = job.suites.iter().map(|s| suite(s, open)).collect::<String>(),
     )
 }
 
@@ -62,16 +58,8 @@ fn facts(job: &JobRecord) -> String {
         job.free_mib
             .map(|(before, after)| format!("Xen's free memory {before} MiB, then {after} MiB")),
     );
-    facts.extend(
-        job.taken
-            .as_ref()
-            .map(|taken| format!("still held at the end: {taken}")),
-    );
-    facts.extend(
-        job.store
-            .iter()
-            .map(|(key, value)| format!("store {key}={value}")),
-    );
+    facts.extend(job.taken.as_ref().map(|taken| format!("still held at the end: {taken}")));
+    facts.extend(job.store.iter().map(|(key, value)| format!("store {key}={value}")));
     facts.join(" \u{b7} ")
 }
 
@@ -140,10 +128,7 @@ const fn class(verdict: Verdict) -> &'static str {
 }
 
 fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
 #[cfg(test)]

@@ -26,9 +26,8 @@ fn rig(job: &JobRecord) -> TestSuite {
         true => TestCaseStatus::success(),
         false => {
             let problem = job.problem.as_ref();
-            let text = problem.map_or(String::new(), |p| {
-                format!("{} {}: {}", p.at, p.code, p.detail)
-            });
+            let text =
+                problem.map_or(String::new(), |p| format!("{} {}: {}", p.at, p.code, p.detail));
             status(job.verdict, job.verdict.word(), &text)
         }
     };
@@ -43,10 +42,7 @@ fn guest(job: &JobRecord, record: &SuiteRecord) -> TestSuite {
     let mut suite = TestSuite::new(format!("{}.{}", job.name, record.name));
     suite.set_time(Duration::from_secs_f64(record.seconds.max(0.0)));
     for check in &record.checks {
-        suite.add_test_case(case(
-            check,
-            job.expected != Verdict::Success && job.is_as_expected(),
-        ));
+        suite.add_test_case(case(check, job.expected != Verdict::Success && job.is_as_expected()));
     }
     suite
 }

@@ -20,10 +20,7 @@ pub(crate) fn write(run: &RunRecord, folder: &Path) -> Result {
         fs::write(&path, text).on("write", &path)
     };
     let json = serde_json::to_string_pretty(run).map_err(std::io::Error::from);
-    put(
-        "result.json",
-        json.on("encode", folder.join("result.json"))?,
-    )?;
+    put("result.json", json.on("encode", folder.join("result.json"))?)?;
     let junit = junit::render(run)
         .map_err(|error| Error::unfit(format!("junit.xml: {error}"), "this is a bug of the rig"))?;
     put("junit.xml", junit)?;

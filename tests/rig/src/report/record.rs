@@ -31,11 +31,7 @@ pub(crate) struct RunRecord {
 impl RunRecord {
     /// The worst verdict of all jobs.
     pub(crate) fn worst(&self) -> Verdict {
-        self.jobs
-            .iter()
-            .map(|job| job.verdict)
-            .max()
-            .unwrap_or(Verdict::Error)
+        self.jobs.iter().map(|job| job.verdict).max().unwrap_or(Verdict::Error)
     }
 }
 
@@ -96,10 +92,7 @@ pub(crate) struct SuiteRecord {
 impl SuiteRecord {
     /// Checks of one verdict.
     pub(crate) fn count(&self, verdict: Verdict) -> usize {
-        self.checks
-            .iter()
-            .filter(|check| check.verdict == verdict)
-            .count()
+        self.checks.iter().filter(|check| check.verdict == verdict).count()
     }
 }
 
@@ -123,20 +116,11 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let (report, times) = read(&seen.console);
     let trace = folder.join(TRACE);
     let evidence = match job.device.filter(|_| trace.exists()) {
-        Some(device) => Some(evidence::examine(
-            &trace,
-            seen.trace,
-            device.slot(),
-            &report.ranges,
-        )?),
+        Some(device) => Some(evidence::examine(&trace, seen.trace, device.slot(), &report.ranges)?),
         None => None,
     };
-    let last_line = seen
-        .console
-        .iter()
-        .rev()
-        .map(|(_, line)| line.trim())
-        .find(|line| !line.is_empty());
+    let last_line =
+        seen.console.iter().rev().map(|(_, line)| line.trim()).find(|line| !line.is_empty());
     let (verdict, problem) = judge(&Facts {
         report: &report,
         end: seen.end.as_ref(),
@@ -145,15 +129,8 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         evidence: evidence.as_ref(),
         has_device: job.device.is_some(),
     });
-    let text: String = seen
-        .console
-        .iter()
-        .map(|(_, line)| format!("{line}\n"))
-        .collect();
-    let backtrace = report
-        .panic
-        .as_ref()
-        .map_or(Vec::new(), |_| guest.symbolise(&text));
+    let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
+    let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
     append(&folder.join(guest_log(&job.name)), &backtrace)?;
     Ok(JobRecord {
         name: job.name.clone(),
@@ -176,16 +153,8 @@ fn append(log: &Path, lines: &[String]) -> Result {
     if lines.is_empty() {
         return Ok(());
     }
-    let mut file = std::fs::File::options()
-        .append(true)
-        .open(log)
-        .on("open", log)?;
-    writeln!(
-        file,
-        "\nThe same with names, by the rig:\n{}",
-        lines.join("\n")
-    )
-    .on("write", log)
+    let mut file = std::fs::File::options().append(true).open(log).on("open", log)?;
+    writeln!(file, "\nThe same with names, by the rig:\n{}", lines.join("\n")).on("write", log)
 }
 
 /// The report, and for each suite when its first and its last line came.

@@ -12,24 +12,14 @@ pub(crate) fn print(run: &RunRecord, folder: &Path) {
 
 fn render(run: &RunRecord, folder: &Path) -> String {
     let name = |job: &JobRecord| {
-        job.name.len().max(
-            job.suites
-                .iter()
-                .map(|s| s.name.len() + 2)
-                .max()
-                .unwrap_or(0),
-        )
+        job.name.len().max(job.suites.iter().map(|s| s.name.len() + 2).max().unwrap_or(0))
     };
     let width = run.jobs.iter().map(name).max().unwrap_or(0);
     let mut out = format!("\n{}\n", run.machine);
     for job in &run.jobs {
         out += &job_lines(job, width, run.jobs.len() == 1);
     }
-    for job in run
-        .jobs
-        .iter()
-        .filter(|job| !job.is_as_expected() || run.jobs.len() == 1)
-    {
+    for job in run.jobs.iter().filter(|job| !job.is_as_expected() || run.jobs.len() == 1) {
         out += &problem_lines(job);
     }
     out + &format!("logs: {}\n", folder.display())
@@ -40,15 +30,8 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
     // In a long run the suites are in the reports.
     for suite in job.suites.iter().filter(|_| with_suites) {
         let name = format!("  {}", suite.name);
-        let tail = format!(
-            "{}{}",
-            counts(|verdict| suite.count(verdict)),
-            reason(&suite.reason)
-        );
-        out += &format!(
-            "{name:width$}  {:7}  {:>6.1} s  {tail}\n",
-            suite.verdict, suite.seconds
-        );
+        let tail = format!("{}{}", counts(|verdict| suite.count(verdict)), reason(&suite.reason));
+        out += &format!("{name:width$}  {:7}  {:>6.1} s  {tail}\n", suite.verdict, suite.seconds);
     }
     let expected = match (job.is_as_expected(), job.expected) {
         (_, Verdict::Success) => String::new(),
@@ -74,11 +57,7 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
 }
 
 fn reason(text: &str) -> String {
-    if text.is_empty() {
-        String::new()
-    } else {
-        format!("  {text}")
-    }
+    if text.is_empty() { String::new() } else { format!("  {text}") }
 }
 
 fn counts(count: impl Fn(Verdict) -> usize) -> String {
@@ -89,31 +68,20 @@ fn counts(count: impl Fn(Verdict) -> usize) -> String {
         (Verdict::Error, "errors"),
     ];
     let parts = words.iter().map(|(verdict, word)| (count(*verdict), word));
-    let parts: Vec<_> = parts
-        .filter(|(n, _)| *n > 0)
-        .map(|(n, word)| format!("{n} {word}"))
-        .collect();
-    if parts.is_empty() {
-        "no checks".to_owned()
-    } else {
-        parts.join(", ")
-    }
+    let parts: Vec<_> =
+        parts.filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    if parts.is_empty() { "no checks".to_owned() } else { parts.join(", ") }
 }
 
 fn problem_lines(job: &JobRecord) -> String {
     let Some(problem) = &job.problem else {
         return String::new();
     };
-    let mut out = format!(
-        "\n{} in {}: {} {}\n",
-        job.verdict, job.name, problem.at, problem.code
-    );
+    let mut out = format!("\n{} in {}: {} {}\n", job.verdict, job.name, problem.at, problem.code);
     out += &format!("  {}\n", problem.detail);
     if !problem.remedy.is_empty() {
         out += &format!("  remedy: {}\n", problem.remedy);
     }
-    job.backtrace
-        .iter()
-        .for_each(|line| out += &format!("  {}\n", line.trim()));
+    job.backtrace.iter().for_each(|line| out += &format!("  {}\n", line.trim()));
     out
 }
