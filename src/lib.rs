@@ -13,6 +13,7 @@ extern crate std;
 
 pub mod addr;
 pub mod arch;
+pub mod dma;
 pub mod mm;
 pub mod xen;
 
