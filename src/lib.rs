@@ -15,6 +15,7 @@ pub mod addr;
 pub mod arch;
 pub mod dma;
 pub mod mm;
+pub mod nic;
 pub mod xen;
 
 #[cfg(target_os = "none")]
