@@ -32,15 +32,9 @@ impl<'m> Device<'m> {
         &self,
         buffers: impl IntoIterator<Item = B>,
     ) -> Result<List<'m, D, B>, MapError> {
-        let parts: Vec<_> = buffers
-            .into_iter()
-            .map(|buffer| self.map(buffer))
-            .collect::<Result<_, _>>()?;
-        if parts.is_empty() {
-            Err(MapError::Empty)
-        } else {
-            Ok(List { parts })
-        }
+        let parts: Vec<_> =
+            buffers.into_iter().map(|buffer| self.map(buffer)).collect::<Result<_, _>>()?;
+        if parts.is_empty() { Err(MapError::Empty) } else { Ok(List { parts }) }
     }
 }
 

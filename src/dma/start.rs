@@ -39,13 +39,7 @@ pub struct Plan {
 impl Plan {
     /// `bytes` below 4 GiB in the largest segments Xen gives, at least 1 MiB, no growth.
     pub const fn new(bytes: usize) -> Self {
-        Self {
-            bytes,
-            mask: DmaMask::BITS_32,
-            floor: 1 << 20,
-            max_order: Order::MAX,
-            growth: None,
-        }
+        Self { bytes, mask: DmaMask::BITS_32, floor: 1 << 20, max_order: Order::MAX, growth: None }
     }
 
     /// With room for `slots` slots of 2 KiB.
@@ -55,10 +49,7 @@ impl Plan {
 
     /// Growing by segments of `order` when full.
     pub const fn growing_by(self, order: Order) -> Self {
-        Self {
-            growth: Some(order),
-            ..self
-        }
+        Self { growth: Some(order), ..self }
     }
 }
 
@@ -188,14 +179,7 @@ impl Pool<'_> {
             return Err(StartError::BelowFloor { bytes, floor });
         }
         let (mask, permitted) = (plan.mask, plan.max_order);
-        let mut attempt = Attempt {
-            pool: self,
-            mask,
-            permitted,
-            refusal: None,
-            requests: 0,
-            log,
-        };
+        let mut attempt = Attempt { pool: self, mask, permitted, refusal: None, requests: 0, log };
         while let Err(last) = attempt.run(bytes) {
             attempt.give_back();
             let half = whole_pages(bytes / 2);
@@ -209,12 +193,7 @@ impl Pool<'_> {
         let mut books = self.books();
         books.growth = plan.growth;
         let lowest = books.lowest().map_or(BusAddr(0), |info| info.bus);
-        Ok(Started {
-            bytes,
-            segments: books.stats.segments,
-            lowest,
-            requests,
-        })
+        Ok(Started { bytes, segments: books.stats.segments, lowest, requests })
     }
 }
 
@@ -222,15 +201,9 @@ impl Attempt<'_, '_> {
     fn run(&mut self, bytes: usize) -> Result<(), GrowError> {
         let (mut missing, mut ceiling) = (bytes, self.permitted);
         while let Some(order) = Order::within(missing).map(|order| order.min(ceiling)) {
-            if order
-                .bytes()
-                .saturating_mul(self.pool.books().places_left())
-                < missing
-            {
+            if order.bytes().saturating_mul(self.pool.books().places_left()) < missing {
                 (self.log)(Step::TooScattered { order, missing });
-                return Err(self
-                    .refusal
-                    .map_or(GrowError::TableFull, GrowError::Acquire));
+                return Err(self.refusal.map_or(GrowError::TableFull, GrowError::Acquire));
             }
             self.requests += 1;
             match self.pool.add_acquired(order, self.mask, Origin::Started) {
@@ -249,19 +222,10 @@ impl Attempt<'_, '_> {
         let GrowError::Acquire(refusal) = error else {
             return Err(error);
         };
-        (self.log)(Step::Refused {
-            order,
-            error: refusal,
-        });
+        (self.log)(Step::Refused { order, error: refusal });
         self.refusal = Some(refusal);
         let smaller = order.smaller().ok_or(error)?;
-        if matches!(
-            refusal,
-            AcquireError::Refused {
-                error: XenError::NotPermitted,
-                ..
-            }
-        ) {
+        if matches!(refusal, AcquireError::Refused { error: XenError::NotPermitted, .. }) {
             self.permitted = smaller;
         }
         Ok(smaller)
@@ -270,10 +234,7 @@ impl Attempt<'_, '_> {
     fn give_back(&mut self) {
         let mut bytes = 0;
         loop {
-            let idle = self
-                .pool
-                .books()
-                .remove_where(|info| info.origin == Origin::Started);
+            let idle = self.pool.books().remove_where(|info| info.origin == Origin::Started);
             let Some((region, _)) = idle else { break };
             let len = region.len();
             match self.pool.release(region) {

@@ -31,10 +31,7 @@ pub struct Offset {
 
 impl Translate for Offset {
     fn place_of(&self, address: *const u8) -> Option<Place> {
-        let offset = address
-            .addr()
-            .checked_sub(self.cpu)
-            .filter(|&offset| offset < self.len)?;
+        let offset = address.addr().checked_sub(self.cpu).filter(|&offset| offset < self.len)?;
         Some(Place {
             phys: self.place.phys.checked_add(offset as u64)?,
             bus: self.place.bus.checked_add(offset as u64)?,
@@ -48,15 +45,8 @@ mod tests {
 
     #[test]
     fn a_constant_offset_holds_inside_its_range_only() {
-        let place = Place {
-            phys: PhysAddr(0x5000),
-            bus: BusAddr(0x8000_5000),
-        };
-        let offset = Offset {
-            cpu: 0x1000,
-            len: 0x2000,
-            place,
-        };
+        let place = Place { phys: PhysAddr(0x5000), bus: BusAddr(0x8000_5000) };
+        let offset = Offset { cpu: 0x1000, len: 0x2000, place };
         let at = |address| offset.place_of(core::ptr::without_provenance(address));
         assert_eq!(at(0x1000), Some(place));
         assert_eq!(at(0x2fff).unwrap().bus, BusAddr(0x8000_6fff));

@@ -4,11 +4,7 @@ use super::*;
 
 /// Pages at these frames, the guest's numbers counting up from 0x100.
 fn pages(machine: &FakeMachine, mfns: &[u64]) -> &'static mut [u8] {
-    let frames: Vec<_> = mfns
-        .iter()
-        .zip(0x100..)
-        .map(|(&mfn, pfn)| (Pfn(pfn), Mfn(mfn)))
-        .collect();
+    let frames: Vec<_> = mfns.iter().zip(0x100..).map(|(&mfn, pfn)| (Pfn(pfn), Mfn(mfn))).collect();
     machine.buffer(&frames)
 }
 
@@ -43,21 +39,11 @@ fn every_page_is_looked_at() {
         let straddling = pages(machine, &[0x5000, 0x5001, 0x6000]);
         assert_eq!(why(&device, &straddling[10..8192]), None);
         let (expected, found) = (BusAddr(0x500_2000), BusAddr(0x600_0000));
-        let out_of_line = Why::NotContiguous {
-            offset: 8182,
-            expected,
-            found,
-        };
+        let out_of_line = Why::NotContiguous { offset: 8182, expected, found };
         assert_eq!(why(&device, &straddling[10..8193]), Some(out_of_line));
         let above = pages(machine, &[0xf_ffff, 0x10_0000]);
         assert_eq!(why(&device, &above[..4096]), None);
-        assert!(matches!(
-            why(&device, above),
-            Some(Why::OutOfMask {
-                bus: BusAddr(GIB_4),
-                ..
-            })
-        ));
+        assert!(matches!(why(&device, above), Some(Why::OutOfMask { bus: BusAddr(GIB_4), .. })));
     });
 }
 
@@ -81,15 +67,9 @@ fn the_guests_own_numbering_can_be_out_of_reach_too() {
     with_pool(Plan::new(MIB), |machine, pool| {
         let buffer = machine.buffer(&[(Pfn(0x20_0000), Mfn(0x7100))]);
         assert_eq!(why(&auto(machine, pool), buffer), None);
-        let limits = Limits {
-            phys_mask: bits(32),
-            ..Limits::new(DmaMask::BITS_32)
-        };
+        let limits = Limits { phys_mask: bits(32), ..Limits::new(DmaMask::BITS_32) };
         let device = Device::new(pool, machine, limits, Policy::Auto);
-        assert!(matches!(
-            why(&device, buffer),
-            Some(Why::OutOfPhysMask { .. })
-        ));
+        assert!(matches!(why(&device, buffer), Some(Why::OutOfPhysMask { .. })));
     });
 }
 
@@ -98,10 +78,7 @@ fn policies_refuse_with_their_own_reasons() {
     with_pool(Plan::new(MIB), |machine, pool| {
         let device = |policy| Device::new(pool, machine, Limits::new(DmaMask::BITS_32), policy);
         let code = |policy, buffer: &[u8]| {
-            device(policy)
-                .map::<ToDevice, _>(buffer)
-                .map(drop)
-                .map_err(|error| error.code())
+            device(policy).map::<ToDevice, _>(buffer).map(drop).map_err(|error| error.code())
         };
         let high = [0; 10];
         assert_eq!(code(Policy::Auto, &high), Ok(()));
@@ -129,10 +106,7 @@ fn alignment_boundary_and_offset_are_kept() {
             let device = Device::new(pool, machine, keeping, Policy::Force);
             let buffer = &data[start..start + 5000];
             let mapping = device.map::<ToDevice, _>(buffer).unwrap();
-            assert_eq!(
-                mapping.bus().page_offset(),
-                buffer.as_ptr().addr() % PAGE_SIZE
-            );
+            assert_eq!(mapping.bus().page_offset(), buffer.as_ptr().addr() % PAGE_SIZE);
         }
     });
 }
@@ -144,13 +118,7 @@ fn meets(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits, boundary: usize
     let device = Device::new(pool, machine, limits, Policy::Force);
     let len = boundary + 1;
     let error = device.map::<FromDevice, _>(vec![0; len]).unwrap_err();
-    assert_eq!(
-        error,
-        MapError::TooLarge {
-            len,
-            limit: boundary
-        }
-    );
+    assert_eq!(error, MapError::TooLarge { len, limit: boundary });
 }
 
 fn stays_inside(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits, data: &[u8]) {
@@ -161,11 +129,6 @@ fn stays_inside(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits, data: &[
     let (bus, last) = (mapping.bus().0, mapping.bus().0 + data.len() as u64 - 1);
     assert_eq!(bus % limits.alignment.bytes() as u64, 0);
     let boundary = limits.boundary.unwrap().bytes() as u64;
-    assert_eq!(
-        bus / boundary,
-        last / boundary,
-        "{limits:?}, {} bytes",
-        data.len()
-    );
+    assert_eq!(bus / boundary, last / boundary, "{limits:?}, {} bytes", data.len());
     mapping.finish(data.len()).unwrap();
 }

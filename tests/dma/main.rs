@@ -7,6 +7,7 @@ mod decision;
 mod mapping;
 mod pool;
 mod random;
+mod timing;
 
 use pvbounce::{
     addr::{BusAddr, DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn},
@@ -46,11 +47,7 @@ fn with_pool(plan: Plan, test: impl FnOnce(&FakeMachine, &Pool<'_>)) {
     pool.start(&plan, &mut |_| {}).unwrap();
     test(&machine, &pool);
     assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
-    assert!(
-        pool.stop(&mut |_| panic!("nothing was handed in"))
-            .slots_in_use
-            == 0
-    );
+    assert!(pool.stop(&mut |_| panic!("nothing was handed in")).slots_in_use == 0);
     drop(pool);
     let balance = machine.balance();
     assert_eq!((balance.out, balance.bad_releases), (0, 0));

@@ -16,10 +16,7 @@ fn the_device_reads_below_4_gib_what_lies_above() {
         let mut seen = [0; 1514];
         nic.read(mapping.bus(), &mut seen).unwrap();
         assert_eq!(seen[..], frame);
-        assert!(matches!(
-            nic.write(mapping.bus(), &[0]),
-            Err(BusFault::NotMapped { .. })
-        ));
+        assert!(matches!(nic.write(mapping.bus(), &[0]), Err(BusFault::NotMapped { .. })));
         mapping.finish(0).unwrap();
     });
 }
@@ -29,11 +26,7 @@ fn only_what_the_device_wrote_comes_back() {
     with_pool(Plan::new(MIB), |machine, pool| {
         let device = forced(machine, pool);
         let secret = vec![0x5e; MIB / 2];
-        device
-            .map::<ToDevice, _>(&secret[..])
-            .unwrap()
-            .finish(0)
-            .unwrap();
+        device.map::<ToDevice, _>(&secret[..]).unwrap().finish(0).unwrap();
         let mut nic = FakeDevice::new(machine, DmaMask::BITS_32);
         let mapping = device.map::<FromDevice, _>(vec![0x11; 1500]).unwrap();
         nic.allow(&mapping);
@@ -49,18 +42,13 @@ fn only_what_the_device_wrote_comes_back() {
 fn a_dropped_mapping_returns_its_slots_and_copies_nothing() {
     with_pool(Plan::new(MIB), |machine, pool| {
         let mut buffer = [7; 100];
-        let mapping = forced(machine, pool)
-            .map::<FromDevice, _>(&mut buffer[..])
-            .unwrap();
+        let mapping = forced(machine, pool).map::<FromDevice, _>(&mut buffer[..]).unwrap();
         assert_eq!(pool.stats().in_use, 1);
         machine.bus_write(mapping.bus(), &[9; 100]);
         drop(mapping);
         assert_eq!(pool.stats().in_use, 0);
         assert_eq!(buffer, [7; 100]);
-        let back = forced(machine, pool)
-            .map::<Bidirectional, _>(vec![3; 5])
-            .unwrap()
-            .abandon();
+        let back = forced(machine, pool).map::<Bidirectional, _>(vec![3; 5]).unwrap().abandon();
         assert_eq!(back, [3; 5]);
     });
 }
@@ -69,9 +57,7 @@ fn a_dropped_mapping_returns_its_slots_and_copies_nothing() {
 fn ranges_are_synced_each_way_by_themselves() {
     with_pool(Plan::new(MIB), |machine, pool| {
         let boxed: Box<[u8]> = vec![1; 3000].into();
-        let mut mapping = forced(machine, pool)
-            .map::<Bidirectional, _>(boxed)
-            .unwrap();
+        let mut mapping = forced(machine, pool).map::<Bidirectional, _>(boxed).unwrap();
         machine.bus_write(mapping.bus(), &[2; 3000]);
         mapping.sync_for_cpu(1000..2000);
         let buffer = mapping.buffer_mut().unwrap();
@@ -94,9 +80,7 @@ fn ranges_are_synced_each_way_by_themselves() {
 #[should_panic(expected = "11 bytes at 0x5a of a mapping of 0x64")]
 fn a_sync_past_the_end_panics() {
     with_pool(Plan::new(MIB), |machine, pool| {
-        let mapping = forced(machine, pool)
-            .map::<FromDevice, _>(vec![0; 100])
-            .unwrap();
+        let mapping = forced(machine, pool).map::<FromDevice, _>(vec![0; 100]).unwrap();
         mapping.read(90, &mut [0; 11]);
     });
 }
@@ -134,18 +118,9 @@ fn flip(machine: &FakeMachine, bus: BusAddr, offset: isize) {
 #[test]
 fn more_bytes_than_mapped_are_not_believed() {
     with_pool(Plan::new(MIB), |machine, pool| {
-        let mapping = forced(machine, pool)
-            .map::<FromDevice, _>(vec![0; 64])
-            .unwrap();
+        let mapping = forced(machine, pool).map::<FromDevice, _>(vec![0; 64]).unwrap();
         let error = mapping.finish(65).unwrap_err();
-        assert!(matches!(
-            error,
-            FinishError::Overlong {
-                written: 65,
-                len: 64,
-                ..
-            }
-        ));
+        assert!(matches!(error, FinishError::Overlong { written: 65, len: 64, .. }));
     });
 }
 
@@ -161,16 +136,8 @@ fn sixteen_mib_go_in_one_mapping_and_come_back() {
         let back = mapping.finish(16 * MIB).unwrap();
         assert_eq!((&back[..5], &back[5..8]), (&pattern[..5], &[1, 2, 3][..]));
         assert!(back[8..] == pattern[8..]);
-        let (error, buffer) = device
-            .try_map::<ToDevice, _>(vec![0; 16 * MIB + 1])
-            .unwrap_err();
-        assert_eq!(
-            error,
-            MapError::TooLarge {
-                len: 16 * MIB + 1,
-                limit: 16 * MIB
-            }
-        );
+        let (error, buffer) = device.try_map::<ToDevice, _>(vec![0; 16 * MIB + 1]).unwrap_err();
+        assert_eq!(error, MapError::TooLarge { len: 16 * MIB + 1, limit: 16 * MIB });
         assert_eq!(buffer.len(), 16 * MIB + 1);
     });
 }
@@ -193,9 +160,6 @@ fn a_list_is_mapped_whole_or_not_at_all() {
         assert!(matches!(too_many.unwrap_err(), MapError::Exhausted { .. }));
         assert_eq!(pool.stats().in_use, 0);
         let none: [Vec<u8>; 0] = [];
-        assert_eq!(
-            device.map_list::<ToDevice, _>(none).unwrap_err(),
-            MapError::Empty
-        );
+        assert_eq!(device.map_list::<ToDevice, _>(none).unwrap_err(), MapError::Empty);
     });
 }

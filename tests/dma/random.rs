@@ -40,13 +40,8 @@ enum Op {
 
 fn op() -> impl Strategy<Value = Op> {
     let len = prop_oneof![6 => 1..2048usize, 3 => 2048..10_000usize, 1 => 10_000..150_000usize];
-    let map =
-        (0..3u8, len, 0..DEVICES, any::<u8>()).prop_map(|(direction, len, device, fill)| Op::Map {
-            direction,
-            len,
-            device,
-            fill,
-        });
+    let map = (0..3u8, len, 0..DEVICES, any::<u8>())
+        .prop_map(|(direction, len, device, fill)| Op::Map { direction, len, device, fill });
     let finish = (any::<usize>(), 0..=256usize, any::<u8>())
         .prop_map(|(which, share, fill)| Op::Finish { which, share, fill });
     prop_oneof![
@@ -107,10 +102,7 @@ impl<'m> Live<'m> {
         let reads = |fill| {
             let mut seen = vec![0; len];
             assert!(machine.bus_read(BusAddr(bus), &mut seen));
-            assert!(
-                seen.iter().all(|&b| b == fill),
-                "the device sees other bytes"
-            );
+            assert!(seen.iter().all(|&b| b == fill), "the device sees other bytes");
         };
         let writes = || assert!(machine.bus_write(BusAddr(bus), &vec![byte; written]));
         let holds = |buffer: Vec<u8>, fill| {
@@ -145,44 +137,31 @@ fn run(ops: &[Op], growing: bool) {
     let before = machine.free_frames();
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, &machine);
-    let plan = Plan {
-        max_order: Order::new(7).unwrap(),
-        ..Plan::new(2 << 20)
-    };
-    let plan = if growing {
-        plan.growing_by(Order::new(6).unwrap())
-    } else {
-        plan
-    };
+    let plan = Plan { max_order: Order::new(7).unwrap(), ..Plan::new(2 << 20) };
+    let plan = if growing { plan.growing_by(Order::new(6).unwrap()) } else { plan };
     pool.start(&plan, &mut |_| {}).unwrap();
     let devices = devices(&pool, &machine);
     let mut live: Vec<Live<'_>> = Vec::new();
     for &op in ops {
         match op {
-            Op::Map {
-                direction,
-                len,
-                device,
-                fill,
-            } => match Live::map(&devices[device], direction, len, fill) {
-                Ok(mapping) => push(&mut live, mapping, devices[device].limits()),
-                Err(MapError::TooLarge { limit, .. }) => assert!(len > limit),
-                Err(MapError::OutOfMask { .. }) => assert!(!growing && device >= 2),
-                Err(MapError::Exhausted {
-                    wanted, largest, ..
-                }) => {
-                    assert!(largest < wanted.next_power_of_two() || device == 1);
+            Op::Map { direction, len, device, fill } => {
+                match Live::map(&devices[device], direction, len, fill) {
+                    Ok(mapping) => push(&mut live, mapping, devices[device].limits()),
+                    Err(MapError::TooLarge { limit, .. }) => assert!(len > limit),
+                    Err(MapError::OutOfMask { .. }) => assert!(!growing && device >= 2),
+                    Err(MapError::Exhausted { wanted, largest, .. }) => {
+                        assert!(largest < wanted.next_power_of_two() || device == 1);
+                    }
+                    Err(error) => panic!("{error}"),
                 }
-                Err(error) => panic!("{error}"),
-            },
+            }
             Op::Share { len, device } => {
                 let memory = devices[device].coherent(len).unwrap();
                 memory.write_u8(len - 1, 0);
                 push(&mut live, Live::Shared(memory, 0), devices[device].limits());
             }
             Op::Finish { which, share, fill } if !live.is_empty() => {
-                live.swap_remove(which % live.len())
-                    .end(&machine, share, fill);
+                live.swap_remove(which % live.len()).end(&machine, share, fill);
             }
             Op::Abandon { which } if !live.is_empty() => {
                 drop(live.swap_remove(which % live.len()));
@@ -191,8 +170,7 @@ fn run(ops: &[Op], growing: bool) {
             Op::Shrink => drop(pool.shrink()),
         }
     }
-    live.into_iter()
-        .for_each(|mapping| mapping.end(&machine, 256, 0x77));
+    live.into_iter().for_each(|mapping| mapping.end(&machine, 256, 0x77));
     assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
     drop(pool);
     let balance = machine.balance();
@@ -207,10 +185,7 @@ fn push<'m>(live: &mut Vec<Live<'m>>, new: Live<'m>, limits: &Limits) {
     assert_eq!(bus % limits.alignment.bytes() as u64, 0);
     for other in live.iter() {
         let (start, count) = other.extent();
-        assert!(
-            bus + len as u64 <= start || start + count as u64 <= bus,
-            "two mappings overlap"
-        );
+        assert!(bus + len as u64 <= start || start + count as u64 <= bus, "two mappings overlap");
     }
     live.push(new);
 }

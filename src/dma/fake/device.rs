@@ -46,12 +46,7 @@ pub struct FakeDevice<'a> {
 impl<'a> FakeDevice<'a> {
     /// A device that may touch nothing yet.
     pub const fn new(machine: &'a FakeMachine, mask: DmaMask) -> Self {
-        Self {
-            machine,
-            mask,
-            grants: Vec::new(),
-            faults: 0,
-        }
+        Self { machine, mask, grants: Vec::new(), faults: 0 }
     }
 
     /// Lets the device at a mapping, in its direction.
@@ -67,12 +62,7 @@ impl<'a> FakeDevice<'a> {
     /// Lets the device at shared memory.
     pub fn allow_coherent(&mut self, memory: &Coherent<'_>) {
         let (bus, len) = (memory.bus(), memory.len());
-        self.grants.push(Grant {
-            bus,
-            len,
-            read: true,
-            write: true,
-        });
+        self.grants.push(Grant { bus, len, read: true, write: true });
     }
 
     /// Takes the permission for what starts at `bus` away.

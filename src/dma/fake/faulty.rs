@@ -20,9 +20,7 @@ pub struct Faulty<'a> {
 
 impl core::fmt::Debug for Faulty<'_> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Faulty")
-            .field("acquires", &self.acquires)
-            .finish_non_exhaustive()
+        f.debug_struct("Faulty").field("acquires", &self.acquires).finish_non_exhaustive()
     }
 }
 
@@ -41,27 +39,17 @@ impl<'a> Faulty<'a> {
 
     /// The `n`-th acquire fails, and only that one.
     pub const fn failing_acquire(self, n: usize) -> Self {
-        Self {
-            fail_acquire: n,
-            ..self
-        }
+        Self { fail_acquire: n, ..self }
     }
 
     /// All acquires from the `n`-th on fail: the machine is out of low memory.
     pub const fn dry_after(self, n: usize) -> Self {
-        Self {
-            fail_acquire: n,
-            for_good: true,
-            ..self
-        }
+        Self { fail_acquire: n, for_good: true, ..self }
     }
 
     /// The `n`-th release fails; its region is lost, as with a Xen that refuses it.
     pub const fn failing_release(self, n: usize) -> Self {
-        Self {
-            fail_release: n,
-            ..self
-        }
+        Self { fail_release: n, ..self }
     }
 
     /// How many acquires there were, failed ones included.
@@ -75,11 +63,7 @@ impl ContiguousMemory for Faulty<'_> {
         let n = self.acquires.fetch_add(1, Ordering::Relaxed);
         if n == self.fail_acquire || self.for_good && n > self.fail_acquire {
             let error = XenError::NoMemory;
-            return Err(AcquireError::Refused {
-                order,
-                bits: mask.bits(),
-                error,
-            });
+            return Err(AcquireError::Refused { order, bits: mask.bits(), error });
         }
         self.inner.acquire(order, mask)
     }
@@ -88,11 +72,7 @@ impl ContiguousMemory for Faulty<'_> {
         let n = self.releases.fetch_add(1, Ordering::Relaxed);
         if n == self.fail_release {
             let error = XenError::Invalid;
-            return Err(ReleaseError {
-                mfn: region.mfn,
-                order: region.order,
-                error,
-            });
+            return Err(ReleaseError { mfn: region.mfn, order: region.order, error });
         }
         self.inner.release(region)
     }

@@ -46,11 +46,7 @@ pub(super) struct State {
 impl State {
     pub(super) fn new(frames: &Frames) -> Self {
         Self {
-            free: frames
-                .free
-                .iter()
-                .map(|&(first, count)| (first.0, count))
-                .collect(),
+            free: frames.free.iter().map(|&(first, count)| (first.0, count)).collect(),
             order_limit: frames.order_limit,
             guest_pages: frames.guest_pages,
             next_pfn: REGION_PFN,
@@ -98,21 +94,15 @@ impl State {
             .filter_map(|(index, run)| top_of(run).map(|start| (index, start)))
             .max_by_key(|&(_, start)| start)?;
         let (first, count) = self.free.swap_remove(index);
-        let rest = [
-            (first, start - first),
-            (start + pages, first + count - start - pages),
-        ];
-        self.free
-            .extend(rest.into_iter().filter(|&(_, count)| count > 0));
+        let rest = [(first, start - first), (start + pages, first + count - start - pages)];
+        self.free.extend(rest.into_iter().filter(|&(_, count)| count > 0));
         Some(start)
     }
 
     /// Puts a block back, joined with its neighbours.
     pub(super) fn put_block(&mut self, mut first: u64, mut count: u64) {
-        while let Some(index) = self
-            .free
-            .iter()
-            .position(|&(f, c)| f + c == first || first + count == f)
+        while let Some(index) =
+            self.free.iter().position(|&(f, c)| f + c == first || first + count == f)
         {
             let (other, more) = self.free.swap_remove(index);
             (first, count) = (first.min(other), count + more);
@@ -122,47 +112,25 @@ impl State {
 
     pub(super) fn host_pages(&mut self, pages: usize) -> HostPages {
         let spare = self.spare.iter().position(|spare| spare.pages() == pages);
-        spare.map_or_else(
-            || HostPages::new(pages),
-            |index| self.spare.swap_remove(index),
-        )
+        spare.map_or_else(|| HostPages::new(pages), |index| self.spare.swap_remove(index))
     }
 
     pub(super) fn exchange(&mut self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
-        let refused = |error| AcquireError::Refused {
-            order,
-            bits: mask.bits(),
-            error,
-        };
+        let refused = |error| AcquireError::Refused { order, bits: mask.bits(), error };
         if self.guest_pages < order.pages() {
-            return Err(AcquireError::NoFreePages {
-                pages: order.pages(),
-            });
+            return Err(AcquireError::NoFreePages { pages: order.pages() });
         }
         if order > self.order_limit {
             return Err(refused(XenError::NotPermitted));
         }
-        let first = self
-            .take_block(order, mask)
-            .ok_or_else(|| refused(XenError::NoMemory))?;
+        let first = self.take_block(order, mask).ok_or_else(|| refused(XenError::NoMemory))?;
         let host = self.host_pages(order.pages());
         let (pfn, mfn) = (Pfn(self.next_pfn), Mfn(first));
         self.next_pfn += order.pages() as u64;
         self.guest_pages -= order.pages();
         let base = host.base().as_ptr().expose_provenance();
-        self.map(Extent {
-            mfn,
-            pfn,
-            m2p: pfn,
-            pages: order.pages() as u64,
-            base,
-        });
-        let region = Region {
-            pfn,
-            mfn,
-            order,
-            cpu: host.base(),
-        };
+        self.map(Extent { mfn, pfn, m2p: pfn, pages: order.pages() as u64, base });
+        let region = Region { pfn, mfn, order, cpu: host.base() };
         self.live.insert(first, (order, host));
         Ok(region)
     }

@@ -1,8 +1,5 @@
 //! Pages of the test process that stand for machine frames.
-#![expect(
-    unsafe_code,
-    reason = "page-aligned memory that a fake device writes behind Rust's back"
-)]
+#![expect(unsafe_code, reason = "page-aligned memory that a fake device writes behind Rust's back")]
 
 use crate::{addr::PAGE_SIZE, arch::copy};
 use core::ptr::NonNull;

@@ -37,14 +37,9 @@ impl Default for Frames {
     /// 8 MiB below 16 MiB, 64 MiB below 256 MiB, 512 MiB below 4 GiB; plenty above.
     fn default() -> Self {
         Self {
-            free: [
-                (0x800, 0x800),
-                (0x8000, 0x4000),
-                (0x8_0000, 0x2_0000),
-                (0x20_0000, 0x10_0000),
-            ]
-            .map(|(first, count)| (Mfn(first), count))
-            .to_vec(),
+            free: [(0x800, 0x800), (0x8000, 0x4000), (0x8_0000, 0x2_0000), (0x20_0000, 0x10_0000)]
+                .map(|(first, count)| (Mfn(first), count))
+                .to_vec(),
             order_limit: Order::MAX,
             guest_pages: 1 << 20,
         }
@@ -81,9 +76,7 @@ impl Default for FakeMachine {
 impl FakeMachine {
     /// A machine with these frames free.
     pub fn new(frames: Frames) -> Self {
-        Self {
-            state: Mutex::new(State::new(&frames)),
-        }
+        Self { state: Mutex::new(State::new(&frames)) }
     }
 
     /// What was counted so far.
@@ -112,13 +105,7 @@ impl FakeMachine {
         for (index, &(pfn, mfn)) in frames.iter().enumerate() {
             let base = start + index * PAGE_SIZE;
             assert!(state.extent_of(mfn).is_none(), "{mfn} is in use");
-            state.map(Extent {
-                mfn,
-                pfn,
-                m2p: pfn,
-                pages: 1,
-                base,
-            });
+            state.map(Extent { mfn, pfn, m2p: pfn, pages: 1, base });
         }
         drop(state);
         pages.leak()
@@ -130,9 +117,7 @@ impl FakeMachine {
     /// If the page is not one of [`FakeMachine::buffer`].
     pub fn plant_foreign(&self, address: *const u8) {
         let mut state = self.state.lock();
-        let mfn = state
-            .frame_at(address.addr())
-            .expect("a page of a test buffer");
+        let mfn = state.frame_at(address.addr()).expect("a page of a test buffer");
         let extent = state.extents.get_mut(&mfn).expect("listed in both maps");
         extent.m2p = Pfn(extent.pfn.0 ^ 1);
     }
@@ -200,11 +185,7 @@ impl ContiguousMemory for FakeMachine {
             }
             Err(_) => state.balance.bad_releases += 1,
         }
-        given.map_err(|error| ReleaseError {
-            mfn: region.mfn,
-            order: region.order,
-            error,
-        })
+        given.map_err(|error| ReleaseError { mfn: region.mfn, order: region.order, error })
     }
 }
 
@@ -229,8 +210,5 @@ impl Translate for FakeMachine {
 }
 
 fn place(pfn: Pfn, mfn: Mfn, offset: u64) -> Place {
-    Place {
-        phys: PhysAddr(pfn.addr().0 + offset),
-        bus: BusAddr(mfn.addr().0 + offset),
-    }
+    Place { phys: PhysAddr(pfn.addr().0 + offset), bus: BusAddr(mfn.addr().0 + offset) }
 }
