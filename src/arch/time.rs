@@ -13,10 +13,7 @@ impl Instant {
         if nanos > u64::MAX as u128 {
             return Self(u64::MAX);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "compared with u64::MAX just above"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX just above")]
         Self(self.0.saturating_add(nanos as u64))
     }
 
@@ -30,6 +27,14 @@ impl Instant {
 pub trait Clock {
     /// The current moment.
     fn now(&self) -> Instant;
+}
+
+/// The time stamp counter.
+#[cfg(target_os = "none")]
+#[expect(unsafe_code, reason = "an instruction without a safe wrapper")]
+pub fn tsc() -> u64 {
+    // SAFETY: every x86-64 CPU has it, and Xen lets PV guests read it.
+    unsafe { core::arch::x86_64::_rdtsc() }
 }
 
 /// What a wait with a deadline ran out of, for error messages: what it waited for, and how long.

@@ -3,12 +3,12 @@
 //! Rust references promise that nobody else writes, so none is ever made to such memory. A [`Window`]
 //! copies values in and out, one volatile access each, bounds-checked. Whoever creates one vouches for
 //! the mapping; everything after that is safe.
-#![expect(
-    unsafe_code,
-    reason = "volatile access through a raw pointer is what this module is for"
-)]
+#![expect(unsafe_code, reason = "volatile access through a raw pointer is what this module is for")]
 
-use core::ptr::NonNull;
+use core::{
+    ptr::NonNull,
+    sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
+};
 
 /// A run of bytes shared with an untrusted writer.
 ///
@@ -77,6 +77,19 @@ impl Window {
     access!(read_u32, write_u32, u32);
     access!(read_u64, write_u64, u64);
 
+    /// Sets the bits of `mask` in the `u32` at `offset`, without losing bits the other side sets or clears
+    /// at the same moment.
+    #[inline]
+    pub fn set_bits_u32(&self, offset: usize, mask: u32) {
+        self.atomic(offset).fetch_or(mask, Ordering::AcqRel);
+    }
+
+    /// Clears the bits of `mask` in the `u32` at `offset`, as [`Window::set_bits_u32`] sets them.
+    #[inline]
+    pub fn clear_bits_u32(&self, offset: usize, mask: u32) {
+        self.atomic(offset).fetch_and(!mask, Ordering::AcqRel);
+    }
+
     /// Copies `into.len()` bytes out, starting at `offset`.
     pub fn read(&self, offset: usize, into: &mut [u8]) {
         self.check(offset, into.len());
@@ -100,6 +113,24 @@ impl Window {
         }
     }
 
+    /// Clears bit `bit` of the `u64` at byte `offset`, whoever else sets others meanwhile; says what it was.
+    pub fn take_bit(&self, offset: usize, bit: u32) -> bool {
+        let at = self.at(offset, size_of::<u64>()).cast::<u64>();
+        // SAFETY: `at` checked bounds and alignment; the creator keeps the bytes mapped, and every other
+        // access by this guest to a word used with bits is atomic or a plain volatile one on one CPU.
+        let word = unsafe { AtomicU64::from_ptr(at) };
+        let mask = 1u64 << (bit % 64);
+        word.fetch_and(!mask, Ordering::SeqCst) & mask != 0
+    }
+
+    /// Replaces the `u16` at byte `offset` by `new` if it still is `old`; says whether it did.
+    pub fn compare_exchange_u16(&self, offset: usize, old: u16, new: u16) -> bool {
+        let at = self.at(offset, size_of::<u16>()).cast::<u16>();
+        // SAFETY: as in `take_bit`.
+        let word = unsafe { AtomicU16::from_ptr(at) };
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     fn check(&self, offset: usize, len: usize) {
         let end = offset.checked_add(len);
         assert!(
@@ -109,13 +140,17 @@ impl Window {
         );
     }
 
+    fn atomic(&self, offset: usize) -> &AtomicU32 {
+        let at = self.at(offset, size_of::<u32>()).cast::<u32>();
+        // SAFETY: `at` checked bounds and alignment; the creator keeps the bytes mapped writable, and an
+        // atomic may be written by others while it is referenced. The other side uses locked operations.
+        unsafe { AtomicU32::from_ptr(at) }
+    }
+
     #[inline]
     fn at(&self, offset: usize, size: usize) -> *mut u8 {
         self.check(offset, size);
-        assert!(
-            offset.is_multiple_of(size),
-            "offset {offset:#x} is not aligned to {size}"
-        );
+        assert!(offset.is_multiple_of(size), "offset {offset:#x} is not aligned to {size}");
         // SAFETY: the offset was just checked to lie inside the creator's mapping.
         unsafe { self.base.as_ptr().add(offset) }
     }
@@ -126,19 +161,19 @@ impl Window {
 /// On x86 stores are not reordered with stores, so only the compiler has to be held back.
 #[inline]
 pub fn write_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
+    fence(Ordering::Release);
 }
 
 /// Makes everything read after really be read after everything read before.
 #[inline]
 pub fn read_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
+    fence(Ordering::Acquire);
 }
 
 /// Orders all earlier accesses before all later ones: between writing a flag and reading the other side's.
 #[inline]
 pub fn full_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    fence(Ordering::SeqCst);
 }
 
 /// Pages for host tests, where no Xen hands any out.
@@ -173,6 +208,15 @@ mod tests {
         let mut two = [0; 2];
         theirs.read(5, &mut two);
         assert_eq!(two, [0x33, 0x22]);
+    }
+
+    #[test]
+    fn bits_change_without_touching_their_neighbours() {
+        let page = host::shared_page();
+        page.write_u32(8, 0b0101);
+        page.set_bits_u32(8, 0b0010);
+        page.clear_bits_u32(8, 0b0001);
+        assert_eq!(page.read_u32(8), 0b0110);
     }
 
     #[test]

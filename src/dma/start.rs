@@ -20,6 +20,7 @@ use crate::{
     mm::contiguous::{AcquireError, Order, ReleaseError},
     xen::errno::XenError,
 };
+use core::fmt;
 
 /// What to start a pool with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,6 +103,31 @@ pub struct Started {
     pub lowest: BusAddr,
     /// How often memory was asked for, refusals included.
     pub requests: usize,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acquired { order, missing } => write!(f, "{order}, {missing} bytes to go"),
+            Self::Refused { order, error } => write!(f, "{order} refused: {error}"),
+            Self::TooScattered { order, missing } => {
+                write!(
+                    f,
+                    "{missing} bytes in pieces of {order} are more segments than the pool holds"
+                )
+            }
+            Self::GaveBack { bytes } => write!(f, "{} KiB given back", bytes >> 10),
+            Self::Stuck(error) => write!(f, "kept low: {error}"),
+            Self::Halved { bytes } => write!(f, "halved to {} KiB", bytes >> 10),
+        }
+    }
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, segments, lowest, requests } = self;
+        write!(f, "{} KiB in {segments} segments from {lowest}, {requests} exchanges", bytes >> 10)
+    }
 }
 
 /// Why a pool was not started. Everything acquired went back.
