@@ -5,6 +5,9 @@
 //! ```text
 //! addr < arch < xen < mm < dma < pci < nic < net < suites < lib
 //! ```
+//!
+//! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
+//! tests run. What only makes sense under Xen is compiled for the guest's target alone.
 #![no_std]
 
 extern crate alloc;
@@ -16,22 +19,25 @@ pub mod arch;
 pub mod dma;
 pub mod mm;
 pub mod nic;
+pub mod options;
+pub mod pci;
+pub mod suites;
 pub mod xen;
 
 #[cfg(target_os = "none")]
-mod start;
-
-/// Reports a panic on every console and asks Xen to treat the domain as crashed.
+mod ending;
 #[cfg(target_os = "none")]
-pub fn crash(info: &core::panic::PanicInfo<'_>) -> ! {
-    use xen::console::print_in_panic;
-    print_in_panic(format_args!("PANIC: {}\n", info.message()));
-    if let Some(at) = info.location() {
-        print_in_panic(format_args!("  at {at}\n"));
-    }
-    for (depth, address) in arch::image::backtrace().enumerate() {
-        print_in_panic(format_args!("  #{depth} {address:#018x}\n"));
-    }
-    xen::console::drain();
-    xen::hypercall::shutdown(xen_sys::SHUTDOWN_crash)
+pub mod guest;
+#[cfg(target_os = "none")]
+pub mod start;
+
+#[cfg(target_os = "none")]
+pub use ending::{crash, refuse};
+
+/// Runs the suites the command line asks for, reports, and ends the domain.
+#[cfg(target_os = "none")]
+fn run(mut guest: guest::Guest) -> ! {
+    guest.pool.start_late(&guest.clock);
+    suites::run(&mut guest);
+    ending::close(&guest)
 }

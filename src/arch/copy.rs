@@ -6,10 +6,7 @@
 //! are several, and [`measure`] lets the machine decide at boot, once for short and once for long copies.
 //!
 //! No vector registers: the guest never saves them.
-#![expect(
-    unsafe_code,
-    reason = "string moves through raw pointers are what this module is for"
-)]
+#![expect(unsafe_code, reason = "string moves through raw pointers are what this module is for")]
 
 use core::{
     arch::asm,
@@ -69,19 +66,13 @@ static CHOICE: AtomicU8 = AtomicU8::new(0);
 
 /// Uses `choice` from now on.
 pub fn select(choice: Choice) {
-    CHOICE.store(
-        choice.short as u8 | (choice.long as u8) << 2,
-        Ordering::Relaxed,
-    );
+    CHOICE.store(choice.short as u8 | (choice.long as u8) << 2, Ordering::Relaxed);
 }
 
 /// What is in use.
 pub fn selected() -> Choice {
     let bits = CHOICE.load(Ordering::Relaxed);
-    Choice {
-        short: CopyKind::from_bits(bits),
-        long: CopyKind::from_bits(bits >> 2),
-    }
+    Choice { short: CopyKind::from_bits(bits), long: CopyKind::from_bits(bits >> 2) }
 }
 
 /// What one kind cost, in ticks of the clock that was passed in.
@@ -116,10 +107,7 @@ pub fn measure(to: &mut [u8], from: &[u8], ticks: &mut dyn FnMut() -> u64) -> [C
         let best = costs.iter().min_by_key(|entry| cost(entry));
         best.map_or(CopyKind::Words, |entry| entry.kind)
     };
-    select(Choice {
-        short: cheapest(|entry| entry.short),
-        long: cheapest(|entry| entry.long),
-    });
+    select(Choice { short: cheapest(|entry| entry.short), long: cheapest(|entry| entry.long) });
     costs
 }
 
@@ -308,14 +296,8 @@ mod tests {
         let mut to = vec![0xee; len + 16];
         copy_slice(kind, &mut to[offset..offset + len], &from[1..]);
         assert_eq!(to[offset..offset + len], from[1..], "{kind} {len}");
-        assert!(
-            to[..offset].iter().all(|&b| b == 0xee),
-            "{kind} before {len}"
-        );
-        assert!(
-            to[offset + len..].iter().all(|&b| b == 0xee),
-            "{kind} after {len}"
-        );
+        assert!(to[..offset].iter().all(|&b| b == 0xee), "{kind} before {len}");
+        assert!(to[offset + len..].iter().all(|&b| b == 0xee), "{kind} after {len}");
     }
 
     #[test]
@@ -345,9 +327,6 @@ mod tests {
         measure(&mut [0; 64], &[0; 64], &mut clock);
         let choice = selected();
         select(before);
-        assert_eq!(
-            (choice.short, choice.long),
-            (CopyKind::Unrolled, CopyKind::Bytes)
-        );
+        assert_eq!((choice.short, choice.long), (CopyKind::Unrolled, CopyKind::Bytes));
     }
 }

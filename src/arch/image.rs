@@ -2,12 +2,13 @@
 #![expect(unsafe_code, reason = "symbols of the linker script")]
 
 use crate::arch::probe;
-use core::ops::Range;
+use core::{ops::Range, ptr::NonNull};
 
 unsafe extern "C" {
     static __image_start: u8;
     static __text_end: u8;
     static __rodata_end: u8;
+    static __shared_info: u8;
     static __stack_guard: u8;
     static __stack_bottom: u8;
     static __stack_top: u8;
@@ -16,6 +17,11 @@ unsafe extern "C" {
 
 fn at(symbol: *const u8) -> u64 {
     symbol.addr() as u64
+}
+
+/// Where the shared info page is to be mapped: a page of the image kept free for it.
+pub fn shared_info_page() -> NonNull<u8> {
+    NonNull::new((&raw const __shared_info).cast_mut()).unwrap_or(NonNull::dangling())
 }
 
 /// What a part of the image may be used for.
@@ -31,23 +37,19 @@ pub enum Access {
     None,
 }
 
-/// The parts of the image in address order, page-aligned and without gaps.
+/// The parts of the image in address order, page-aligned. Between variables and guard page lies the shared
+/// info page, which is Xen's.
 pub fn parts() -> [(Range<u64>, Access); 5] {
     let (start, text_end) = (at(&raw const __image_start), at(&raw const __text_end));
-    let (rodata_end, guard) = (at(&raw const __rodata_end), at(&raw const __stack_guard));
-    let (stack, end) = (at(&raw const __stack_bottom), at(&raw const __image_end));
+    let (rodata_end, shared) = (at(&raw const __rodata_end), at(&raw const __shared_info));
+    let (guard, stack) = (at(&raw const __stack_guard), at(&raw const __stack_bottom));
     [
         (start..text_end, Access::Execute),
         (text_end..rodata_end, Access::Read),
-        (rodata_end..guard, Access::Write),
+        (rodata_end..shared, Access::Write),
         (guard..stack, Access::None),
-        (stack..end, Access::Write),
+        (stack..at(&raw const __image_end), Access::Write),
     ]
-}
-
-/// Whether the address lies in the image's RAM, guard page aside.
-pub fn contains(address: u64) -> bool {
-    parts().iter().any(|(range, access)| *access != Access::None && range.contains(&address))
 }
 
 /// Return addresses from the current frame outwards, at most 24.

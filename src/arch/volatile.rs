@@ -7,7 +7,7 @@
 
 use core::{
     ptr::NonNull,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
 };
 
 /// A run of bytes shared with an untrusted writer.
@@ -77,6 +77,19 @@ impl Window {
     access!(read_u32, write_u32, u32);
     access!(read_u64, write_u64, u64);
 
+    /// Sets the bits of `mask` in the `u32` at `offset`, without losing bits the other side sets or clears
+    /// at the same moment.
+    #[inline]
+    pub fn set_bits_u32(&self, offset: usize, mask: u32) {
+        self.atomic(offset).fetch_or(mask, Ordering::AcqRel);
+    }
+
+    /// Clears the bits of `mask` in the `u32` at `offset`, as [`Window::set_bits_u32`] sets them.
+    #[inline]
+    pub fn clear_bits_u32(&self, offset: usize, mask: u32) {
+        self.atomic(offset).fetch_and(!mask, Ordering::AcqRel);
+    }
+
     /// Copies `into.len()` bytes out, starting at `offset`.
     pub fn read(&self, offset: usize, into: &mut [u8]) {
         self.check(offset, into.len());
@@ -110,6 +123,14 @@ impl Window {
         word.fetch_and(!mask, Ordering::SeqCst) & mask != 0
     }
 
+    /// Replaces the `u16` at byte `offset` by `new` if it still is `old`; says whether it did.
+    pub fn compare_exchange_u16(&self, offset: usize, old: u16, new: u16) -> bool {
+        let at = self.at(offset, size_of::<u16>()).cast::<u16>();
+        // SAFETY: as in `take_bit`.
+        let word = unsafe { AtomicU16::from_ptr(at) };
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
     fn check(&self, offset: usize, len: usize) {
         let end = offset.checked_add(len);
         assert!(
@@ -117,6 +138,13 @@ impl Window {
             "{len} bytes at {offset:#x} of a window of {:#x}",
             self.len
         );
+    }
+
+    fn atomic(&self, offset: usize) -> &AtomicU32 {
+        let at = self.at(offset, size_of::<u32>()).cast::<u32>();
+        // SAFETY: `at` checked bounds and alignment; the creator keeps the bytes mapped writable, and an
+        // atomic may be written by others while it is referenced. The other side uses locked operations.
+        unsafe { AtomicU32::from_ptr(at) }
     }
 
     #[inline]
@@ -133,19 +161,19 @@ impl Window {
 /// On x86 stores are not reordered with stores, so only the compiler has to be held back.
 #[inline]
 pub fn write_barrier() {
-    core::sync::atomic::fence(Ordering::Release);
+    fence(Ordering::Release);
 }
 
 /// Makes everything read after really be read after everything read before.
 #[inline]
 pub fn read_barrier() {
-    core::sync::atomic::fence(Ordering::Acquire);
+    fence(Ordering::Acquire);
 }
 
 /// Orders all earlier accesses before all later ones: between writing a flag and reading the other side's.
 #[inline]
 pub fn full_barrier() {
-    core::sync::atomic::fence(Ordering::SeqCst);
+    fence(Ordering::SeqCst);
 }
 
 /// Pages for host tests, where no Xen hands any out.
@@ -180,6 +208,15 @@ mod tests {
         let mut two = [0; 2];
         theirs.read(5, &mut two);
         assert_eq!(two, [0x33, 0x22]);
+    }
+
+    #[test]
+    fn bits_change_without_touching_their_neighbours() {
+        let page = host::shared_page();
+        page.write_u32(8, 0b0101);
+        page.set_bits_u32(8, 0b0010);
+        page.clear_bits_u32(8, 0b0001);
+        assert_eq!(page.read_u32(8), 0b0110);
     }
 
     #[test]

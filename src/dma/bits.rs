@@ -4,10 +4,7 @@
 fn masks(start: usize, count: usize) -> impl Iterator<Item = (usize, u64)> {
     let end = start + count;
     (start / 64..end.div_ceil(64)).filter_map(move |word| {
-        let (low, high) = (
-            start.max(word * 64) % 64,
-            end.min(word * 64 + 64) - word * 64,
-        );
+        let (low, high) = (start.max(word * 64) % 64, end.min(word * 64 + 64) - word * 64);
         // `high` is 1..=64 unless the range is empty, in which case there is nothing to visit.
         (count > 0).then(|| (word, (u64::MAX >> (64 - high)) & (u64::MAX << low)))
     })
@@ -44,10 +41,7 @@ mod tests {
                 let mut words = [0; 3];
                 set(&mut words, start, count);
                 let expected = |bit| bit >= start && bit < start + count;
-                assert!(
-                    (0..192).all(|bit| get(&words, bit) == expected(bit)),
-                    "{start}+{count}"
-                );
+                assert!((0..192).all(|bit| get(&words, bit) == expected(bit)), "{start}+{count}");
                 assert!(all(&words, start, count));
                 assert_eq!(any(&words, start, count), count > 0);
                 clear(&mut words, start, count);

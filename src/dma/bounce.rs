@@ -23,12 +23,7 @@ pub(super) struct Bounce<'m> {
 
 impl<'m> Bounce<'m> {
     pub(super) const fn new(pool: &'m Pool<'m>, lease: Lease, layout: Layout) -> Self {
-        Self {
-            pool,
-            lease: Some(lease),
-            layout,
-            copied_back: 0,
-        }
+        Self { pool, lease: Some(lease), layout, copied_back: 0 }
     }
 
     /// The mapping's first byte as the device sees it.
@@ -78,9 +73,7 @@ impl<'m> Bounce<'m> {
         for guard in self.guards() {
             let mut found = [0; GUARD];
             let found = &mut found[..guard.len()];
-            self.lease
-                .iter()
-                .for_each(|lease| lease.bytes.read(guard.start, found));
+            self.lease.iter().for_each(|lease| lease.bytes.read(guard.start, found));
             if *found != pattern[..guard.len()] {
                 self.pool.books().stats.overruns += 1;
                 return Err(self.overrun(guard.start, found, &pattern));
@@ -99,19 +92,11 @@ impl<'m> Bounce<'m> {
 
     #[cold]
     fn overrun(&self, start: usize, found: &[u8], pattern: &[u8]) -> FinishError {
-        let first = found
-            .iter()
-            .zip(pattern)
-            .position(|(found, expected)| found != expected);
+        let first = found.iter().zip(pattern).position(|(found, expected)| found != expected);
         let first = first.unwrap_or(0);
         // Both are below 16 MiB plus a page, so they fit.
         let offset = (start + first).cast_signed() - self.layout.head.cast_signed();
-        FinishError::Overrun {
-            offset,
-            found: found[first],
-            len: self.layout.len,
-            bus: self.bus(),
-        }
+        FinishError::Overrun { offset, found: found[first], len: self.layout.len, bus: self.bus() }
     }
 }
 

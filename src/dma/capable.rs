@@ -18,21 +18,13 @@ pub fn dma_capable(
     let first = place_at(translate, buffer, 0)?;
     let mut offset = 0;
     while offset < buffer.len() {
-        let place = if offset == 0 {
-            first
-        } else {
-            place_at(translate, buffer, offset)?
-        };
+        let place = if offset == 0 { first } else { place_at(translate, buffer, offset)? };
         let expected = first.bus.0.wrapping_add(offset as u64);
         let here = (PAGE_SIZE - place.bus.page_offset()).min(buffer.len() - offset);
         check_page(place, here, limits)?;
         if place.bus.0 != expected {
             let (expected, found) = (BusAddr(expected), place.bus);
-            return Err(Why::NotContiguous {
-                offset,
-                expected,
-                found,
-            });
+            return Err(Why::NotContiguous { offset, expected, found });
         }
         offset += here;
     }

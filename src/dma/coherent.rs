@@ -99,13 +99,8 @@ impl<'m> Device<'m> {
     /// `len` bytes to share with the device, zeroed, at a page boundary or what more it demands.
     pub fn coherent(&self, len: usize) -> Result<Coherent<'m>, CoherentError> {
         let limits = self.limits();
-        let limit = limits
-            .boundary
-            .map_or(Order::MAX.bytes(), PowerOfTwo::bytes);
-        let too_large = CoherentError::TooLarge {
-            len,
-            limit: limit.min(Order::MAX.bytes()),
-        };
+        let limit = limits.boundary.map_or(Order::MAX.bytes(), PowerOfTwo::bytes);
+        let too_large = CoherentError::TooLarge { len, limit: limit.min(Order::MAX.bytes()) };
         if len == 0 {
             return Err(CoherentError::Empty);
         }
@@ -118,28 +113,13 @@ impl<'m> Device<'m> {
         if let Some(mut lease) = self.pool.lease_run(layout, limits.mask) {
             lease.bytes.zero();
             let (window, bus) = (lease.bytes.window(), lease.bus());
-            return Ok(Coherent::new(
-                self.pool,
-                Source::Pool(lease),
-                window,
-                bus,
-                len,
-            ));
+            return Ok(Coherent::new(self.pool, Source::Pool(lease), window, bus, len));
         }
         let order = Order::holding(len.max(limits.alignment.bytes())).ok_or(too_large)?;
         let region = self.pool.acquire(order, limits.mask)?;
-        let (bus, bytes) = (
-            region.bus(),
-            SharedBytes::of_region(&region, 0, region.len()),
-        );
+        let (bus, bytes) = (region.bus(), SharedBytes::of_region(&region, 0, region.len()));
         let window = bytes.window();
-        Ok(Coherent::new(
-            self.pool,
-            Source::Region(Held(region), bytes),
-            window,
-            bus,
-            len,
-        ))
+        Ok(Coherent::new(self.pool, Source::Region(Held(region), bytes), window, bus, len))
     }
 }
 
@@ -151,13 +131,7 @@ impl<'m> Coherent<'m> {
         bus: BusAddr,
         len: usize,
     ) -> Self {
-        Self {
-            pool,
-            source: Some(source),
-            window,
-            bus,
-            len,
-        }
+        Self { pool, source: Some(source), window, bus, len }
     }
 
     /// The first byte's address, for the device.

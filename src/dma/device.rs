@@ -40,12 +40,7 @@ impl<'m> Device<'m> {
         limits: Limits,
         policy: Policy,
     ) -> Self {
-        Self {
-            pool,
-            translate,
-            limits,
-            policy,
-        }
+        Self { pool, translate, limits, policy }
     }
 
     /// What the device demands of addresses.
@@ -126,15 +121,9 @@ impl<'m> Device<'m> {
     fn bounce<D: Direction>(&self, bytes: &[u8], why: Why) -> Result<Bounce<'m>, MapError> {
         let (address, len, limits) = (bytes.as_ptr().addr(), bytes.len(), &self.limits);
         let bare = Layout::bare(address, len, limits).ok_or_else(|| self.too_large(len))?;
-        let guarded = if D::FROM_DEVICE {
-            Layout::guarded(address, len, limits)
-        } else {
-            None
-        };
+        let guarded = if D::FROM_DEVICE { Layout::guarded(address, len, limits) } else { None };
         let to_device = if D::TO_DEVICE { len } else { 0 };
-        let leased = self
-            .pool
-            .lease(guarded.unwrap_or(bare), bare, limits.mask, to_device);
+        let leased = self.pool.lease(guarded.unwrap_or(bare), bare, limits.mask, to_device);
         let (lease, layout) = leased.map_err(|shortage| self.explain(shortage, len, why))?;
         let bounce = Bounce::new(self.pool, lease, layout);
         // The table chose by mask, so this holds; a bounce address out of reach would be worse than
@@ -142,38 +131,25 @@ impl<'m> Device<'m> {
         if limits.mask.covers(bounce.bus(), len) {
             Ok(bounce)
         } else {
-            Err(MapError::OutOfMask {
-                mask: limits.mask,
-                lowest: bounce.bus(),
-            })
+            Err(MapError::OutOfMask { mask: limits.mask, lowest: bounce.bus() })
         }
     }
 
     fn explain(&self, shortage: Shortage, len: usize, why: Why) -> MapError {
         match shortage {
             Shortage::NotStarted => MapError::NoPool(why),
-            Shortage::NoneInReach(lowest) => MapError::OutOfMask {
-                mask: self.limits.mask,
-                lowest: lowest.bus,
-            },
+            Shortage::NoneInReach(lowest) => {
+                MapError::OutOfMask { mask: self.limits.mask, lowest: lowest.bus }
+            }
             Shortage::TooLarge => self.too_large(len),
-            Shortage::Exhausted {
-                wanted,
-                free,
-                largest,
-            } => MapError::Exhausted {
-                wanted,
-                free,
-                largest,
-            },
+            Shortage::Exhausted { wanted, free, largest } => {
+                MapError::Exhausted { wanted, free, largest }
+            }
         }
     }
 
     fn too_large(&self, len: usize) -> MapError {
-        MapError::TooLarge {
-            len,
-            limit: self.max_mapping(),
-        }
+        MapError::TooLarge { len, limit: self.max_mapping() }
     }
 }
 

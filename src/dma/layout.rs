@@ -68,12 +68,7 @@ impl Layout {
         // more. With a boundary below that size the data still starts aligned to the boundary, and
         // ends within it by the check above.
         let align = unit.trailing_zeros().saturating_sub(SLOT_SHIFT) as usize;
-        Some(Self {
-            head,
-            len,
-            slots,
-            align,
-        })
+        Some(Self { head, len, slots, align })
     }
 }
 

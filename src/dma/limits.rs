@@ -77,18 +77,12 @@ impl Limits {
 
     /// With a multiple that no mapping crosses.
     pub const fn within(self, boundary: PowerOfTwo) -> Self {
-        Self {
-            boundary: Some(boundary),
-            ..self
-        }
+        Self { boundary: Some(boundary), ..self }
     }
 
     /// With the offset within `unit` bytes kept.
     pub const fn keeping_offset(self, unit: PowerOfTwo) -> Self {
-        Self {
-            keep_offset: unit,
-            ..self
-        }
+        Self { keep_offset: unit, ..self }
     }
 }
 

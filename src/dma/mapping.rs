@@ -116,14 +116,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         // The doorbell that follows must not overtake the bytes.
         volatile::write_barrier();
         let (address, len) = buffer.extent();
-        Self {
-            path,
-            buffer,
-            address,
-            len,
-            translate,
-            direction: PhantomData,
-        }
+        Self { path, buffer, address, len, translate, direction: PhantomData }
     }
 
     /// The first byte's address, for the device.
@@ -159,8 +152,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
 
     /// Where the buffer itself lies, in both numberings; `None` if its first byte is no RAM.
     pub fn place(&self) -> Option<Place> {
-        self.translate
-            .place_of(ptr::without_provenance(self.address))
+        self.translate.place_of(ptr::without_provenance(self.address))
     }
 
     /// Ends the mapping after the device wrote `written` bytes, and returns the buffer.
@@ -173,17 +165,13 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         if written > len {
             return Err(FinishError::Overlong { written, len, bus });
         }
-        let Self {
-            path, mut buffer, ..
-        } = self;
+        let Self { path, mut buffer, .. } = self;
         if D::FROM_DEVICE
             && let Path::Bounced(mut bounce, _) = path
         {
             bounce.check_guards()?;
             let bytes = buffer.bytes_mut();
-            bytes
-                .into_iter()
-                .for_each(|bytes| bounce.copy_back(&mut bytes[..written]));
+            bytes.into_iter().for_each(|bytes| bounce.copy_back(&mut bytes[..written]));
         }
         Ok(buffer)
     }
@@ -262,10 +250,6 @@ impl<D: Writable, B: Buffer<D>> Mapping<'_, D, B> {
 
     /// The buffer to change while the device works on slots; `None` when it has the buffer itself.
     pub fn buffer_mut(&mut self) -> Option<&mut [u8]> {
-        if self.bounced() {
-            self.buffer.bytes_mut()
-        } else {
-            None
-        }
+        if self.bounced() { self.buffer.bytes_mut() } else { None }
     }
 }

@@ -16,7 +16,7 @@
 //! | [`pool`], [`start`] | where segments come from and go to |
 //! | `raw` | the only code that touches shared bytes |
 //! | [`limits`], [`capable`], `layout` | what a device demands, and whether and how a buffer meets it |
-//! | [`device`], [`mapping`], [`coherent`] | what a driver uses |
+//! | [`device`], [`mapping`], [`list`], [`coherent`] | what a driver uses |
 //!
 //! Invariants: a slot is in at most one mapping; a segment with a slot in use never leaves the pool; of
 //! what a device wrote only the reported bytes reach the caller; all memory comes back, or is counted.
@@ -29,8 +29,11 @@ pub mod coherent;
 pub mod device;
 pub mod direction;
 pub mod error;
+#[cfg(not(target_os = "none"))]
+pub mod fake;
 mod layout;
 pub mod limits;
+pub mod list;
 pub mod mapping;
 pub mod pool;
 mod raw;
@@ -47,6 +50,7 @@ pub use device::Device;
 pub use direction::{Bidirectional, Direction, FromDevice, Readable, ToDevice, Writable};
 pub use error::{FinishError, MapError, Why};
 pub use limits::{Limits, Policy, PowerOfTwo};
+pub use list::{List, Span};
 pub use mapping::Mapping;
 pub use pool::{AdoptError, GrowError, Pool, Stopped};
 pub use segment::Origin;

@@ -27,9 +27,7 @@ pub struct Pool<'m> {
 
 impl fmt::Debug for Pool<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool")
-            .field("stats", &self.stats())
-            .finish_non_exhaustive()
+        f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
@@ -84,20 +82,13 @@ pub(super) enum Shortage {
     NotStarted,
     NoneInReach(SegmentInfo),
     TooLarge,
-    Exhausted {
-        wanted: usize,
-        free: usize,
-        largest: usize,
-    },
+    Exhausted { wanted: usize, free: usize, largest: usize },
 }
 
 impl<'m> Pool<'m> {
     /// A pool without memory, on a table of its own.
     pub const fn new(table: &'m mut Table, memory: &'m dyn ContiguousMemory) -> Self {
-        Self {
-            table: &table.books,
-            memory,
-        }
+        Self { table: &table.books, memory }
     }
 
     /// Whether the pool has any memory.
@@ -129,9 +120,7 @@ impl<'m> Pool<'m> {
         if region.mfn.0 & (region.order.pages() as u64 - 1) != 0 {
             return Err(AdoptError::Misaligned(region));
         }
-        self.books()
-            .add(region, Origin::Adopted)
-            .map_err(AdoptError::TableFull)
+        self.books().add(region, Origin::Adopted).map_err(AdoptError::TableFull)
     }
 
     /// Adds a segment of `order` below `mask`, also when the pool was not told to grow by itself.
@@ -145,9 +134,7 @@ impl<'m> Pool<'m> {
     pub fn shrink(&self) -> usize {
         let mut bytes = 0;
         loop {
-            let idle = self
-                .books()
-                .remove_where(|info| info.origin == Origin::Grown);
+            let idle = self.books().remove_where(|info| info.origin == Origin::Grown);
             let Some((region, _)) = idle else {
                 return bytes;
             };
@@ -304,11 +291,7 @@ impl<'m> Pool<'m> {
             return Shortage::TooLarge;
         }
         let (free, largest) = books.free_below(mask);
-        Shortage::Exhausted {
-            wanted: layout.slots,
-            free,
-            largest,
-        }
+        Shortage::Exhausted { wanted: layout.slots, free, largest }
     }
 }
 

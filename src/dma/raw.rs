@@ -49,10 +49,7 @@ impl SharedBytes {
             Some(bytes) => NonNull::from(bytes),
             None => NonNull::from(buffer.bytes()),
         };
-        Self {
-            base: bytes.cast(),
-            len: bytes.len(),
-        }
+        Self { base: bytes.cast(), len: bytes.len() }
     }
 
     /// How many.
@@ -102,10 +99,7 @@ impl SharedBytes {
 #[inline]
 pub(super) fn check(what: &str, whole: usize, offset: usize, len: usize) {
     let inside = offset.checked_add(len).is_some_and(|end| end <= whole);
-    assert!(
-        inside,
-        "{len} bytes at {offset:#x} of a {what} of {whole:#x}"
-    );
+    assert!(inside, "{len} bytes at {offset:#x} of a {what} of {whole:#x}");
 }
 
 /// A region in the table's care: the table may be locked from any thread.

@@ -31,11 +31,7 @@ pub(super) struct Segment {
 
 impl Segment {
     /// Nothing; all zero.
-    pub(super) const EMPTY: Self = Self {
-        held: None,
-        origin: Origin::Started,
-        slots: Slots::NONE,
-    };
+    pub(super) const EMPTY: Self = Self { held: None, origin: Origin::Started, slots: Slots::NONE };
 
     /// Puts a region here.
     pub(super) fn fill(&mut self, region: Region, origin: Origin) {
@@ -71,12 +67,12 @@ impl Segment {
         let run = self.slots.take(count, align)?;
         let bus = BusAddr(region.bus().0 + run.offset() as u64);
         let bytes = SharedBytes::of_region(region, run.offset(), run.len());
-        Some(Lease {
-            segment: index,
-            bus,
-            bytes,
-            run,
-        })
+        Some(Lease { segment: index, bus, bytes, run })
+    }
+
+    /// Joins what was put aside with the free blocks; whether there was anything.
+    pub(super) fn settle(&mut self) -> bool {
+        self.slots.settle()
     }
 
     /// Gives a lease back.

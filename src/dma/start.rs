@@ -20,6 +20,7 @@ use crate::{
     mm::contiguous::{AcquireError, Order, ReleaseError},
     xen::errno::XenError,
 };
+use core::fmt;
 
 /// What to start a pool with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,13 +40,7 @@ pub struct Plan {
 impl Plan {
     /// `bytes` below 4 GiB in the largest segments Xen gives, at least 1 MiB, no growth.
     pub const fn new(bytes: usize) -> Self {
-        Self {
-            bytes,
-            mask: DmaMask::BITS_32,
-            floor: 1 << 20,
-            max_order: Order::MAX,
-            growth: None,
-        }
+        Self { bytes, mask: DmaMask::BITS_32, floor: 1 << 20, max_order: Order::MAX, growth: None }
     }
 
     /// With room for `slots` slots of 2 KiB.
@@ -55,10 +50,7 @@ impl Plan {
 
     /// Growing by segments of `order` when full.
     pub const fn growing_by(self, order: Order) -> Self {
-        Self {
-            growth: Some(order),
-            ..self
-        }
+        Self { growth: Some(order), ..self }
     }
 }
 
@@ -111,6 +103,31 @@ pub struct Started {
     pub lowest: BusAddr,
     /// How often memory was asked for, refusals included.
     pub requests: usize,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Acquired { order, missing } => write!(f, "{order}, {missing} bytes to go"),
+            Self::Refused { order, error } => write!(f, "{order} refused: {error}"),
+            Self::TooScattered { order, missing } => {
+                write!(
+                    f,
+                    "{missing} bytes in pieces of {order} are more segments than the pool holds"
+                )
+            }
+            Self::GaveBack { bytes } => write!(f, "{} KiB given back", bytes >> 10),
+            Self::Stuck(error) => write!(f, "kept low: {error}"),
+            Self::Halved { bytes } => write!(f, "halved to {} KiB", bytes >> 10),
+        }
+    }
+}
+
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bytes, segments, lowest, requests } = self;
+        write!(f, "{} KiB in {segments} segments from {lowest}, {requests} exchanges", bytes >> 10)
+    }
 }
 
 /// Why a pool was not started. Everything acquired went back.
@@ -169,6 +186,8 @@ struct Attempt<'a, 'm> {
     mask: DmaMask,
     /// The largest order Xen permits, as far as known.
     permitted: Order,
+    /// Why the order last had to be lowered.
+    refusal: Option<AcquireError>,
     requests: usize,
     log: &'a mut dyn FnMut(Step),
 }
@@ -186,13 +205,7 @@ impl Pool<'_> {
             return Err(StartError::BelowFloor { bytes, floor });
         }
         let (mask, permitted) = (plan.mask, plan.max_order);
-        let mut attempt = Attempt {
-            pool: self,
-            mask,
-            permitted,
-            requests: 0,
-            log,
-        };
+        let mut attempt = Attempt { pool: self, mask, permitted, refusal: None, requests: 0, log };
         while let Err(last) = attempt.run(bytes) {
             attempt.give_back();
             let half = whole_pages(bytes / 2);
@@ -206,12 +219,7 @@ impl Pool<'_> {
         let mut books = self.books();
         books.growth = plan.growth;
         let lowest = books.lowest().map_or(BusAddr(0), |info| info.bus);
-        Ok(Started {
-            bytes,
-            segments: books.stats.segments,
-            lowest,
-            requests,
-        })
+        Ok(Started { bytes, segments: books.stats.segments, lowest, requests })
     }
 }
 
@@ -219,13 +227,9 @@ impl Attempt<'_, '_> {
     fn run(&mut self, bytes: usize) -> Result<(), GrowError> {
         let (mut missing, mut ceiling) = (bytes, self.permitted);
         while let Some(order) = Order::within(missing).map(|order| order.min(ceiling)) {
-            if order
-                .bytes()
-                .saturating_mul(self.pool.books().places_left())
-                < missing
-            {
+            if order.bytes().saturating_mul(self.pool.books().places_left()) < missing {
                 (self.log)(Step::TooScattered { order, missing });
-                return Err(GrowError::TableFull);
+                return Err(self.refusal.map_or(GrowError::TableFull, GrowError::Acquire));
             }
             self.requests += 1;
             match self.pool.add_acquired(order, self.mask, Origin::Started) {
@@ -244,18 +248,10 @@ impl Attempt<'_, '_> {
         let GrowError::Acquire(refusal) = error else {
             return Err(error);
         };
-        (self.log)(Step::Refused {
-            order,
-            error: refusal,
-        });
+        (self.log)(Step::Refused { order, error: refusal });
+        self.refusal = Some(refusal);
         let smaller = order.smaller().ok_or(error)?;
-        if matches!(
-            refusal,
-            AcquireError::Refused {
-                error: XenError::NotPermitted,
-                ..
-            }
-        ) {
+        if matches!(refusal, AcquireError::Refused { error: XenError::NotPermitted, .. }) {
             self.permitted = smaller;
         }
         Ok(smaller)
@@ -264,10 +260,7 @@ impl Attempt<'_, '_> {
     fn give_back(&mut self) {
         let mut bytes = 0;
         loop {
-            let idle = self
-                .pool
-                .books()
-                .remove_where(|info| info.origin == Origin::Started);
+            let idle = self.pool.books().remove_where(|info| info.origin == Origin::Started);
             let Some((region, _)) = idle else { break };
             let len = region.len();
             match self.pool.release(region) {

@@ -56,9 +56,7 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub const fn new() -> Self {
-        Self {
-            books: Mutex::new(Books::NEW),
-        }
+        Self { books: Mutex::new(Books::NEW) }
     }
 }
 
@@ -76,6 +74,8 @@ pub(super) struct Books {
     pub(super) growth: Option<Order>,
     filled: u64,
     fits: [u64; ORDERS],
+    /// How many of `fits` have the segment's bit.
+    fits_up_to: [u8; MAX_SEGMENTS],
     reach: [u64; 65],
     segments: [Segment; MAX_SEGMENTS],
 }
@@ -86,6 +86,7 @@ impl Books {
         growth: None,
         filled: 0,
         fits: [0; ORDERS],
+        fits_up_to: [0; MAX_SEGMENTS],
         reach: [0; 65],
         segments: [const { Segment::EMPTY }; MAX_SEGMENTS],
     };
@@ -115,9 +116,7 @@ impl Books {
         }
         self.segments[index].fill(region, origin);
         self.filled |= 1 << index;
-        self.reach[bits..]
-            .iter_mut()
-            .for_each(|set| *set |= 1 << index);
+        self.reach[bits..].iter_mut().for_each(|set| *set |= 1 << index);
         self.refit(index);
         Ok(())
     }
@@ -140,8 +139,7 @@ impl Books {
         wanted: impl Fn(&SegmentInfo) -> bool,
     ) -> Option<(Region, Origin)> {
         let index = (0..MAX_SEGMENTS).find(|&index| {
-            self.info(index)
-                .is_some_and(|info| info.in_use == 0 && wanted(&info))
+            self.info(index).is_some_and(|info| info.in_use == 0 && wanted(&info))
         })?;
         let origin = self.segments[index].origin();
         self.remove(index).map(|region| (region, origin))
@@ -149,8 +147,10 @@ impl Books {
 
     /// Takes `count` slots below the mask, the first at a multiple of `2^align` slots.
     pub(super) fn take(&mut self, count: usize, align: usize, mask: DmaMask) -> Option<Lease> {
-        let fits = self.fits.get(block_order(count, align))?;
-        let candidates = fits & self.reach[mask.bits() as usize];
+        let mut candidates = self.candidates(count, align, mask);
+        if candidates == 0 && self.settle(mask) {
+            candidates = self.candidates(count, align, mask);
+        }
         if candidates == 0 {
             return None;
         }
@@ -159,11 +159,24 @@ impl Books {
         self.refit(index);
         self.stats.in_use += count;
         self.stats.high_water = self.stats.high_water.max(self.stats.in_use);
-        self.stats.low_water = self
-            .stats
-            .low_water
-            .min(self.stats.slots - self.stats.in_use);
+        self.stats.low_water = self.stats.low_water.min(self.stats.slots - self.stats.in_use);
         Some(lease)
+    }
+
+    fn candidates(&self, count: usize, align: usize, mask: DmaMask) -> u64 {
+        let fits = self.fits.get(block_order(count, align)).copied().unwrap_or(0);
+        fits & self.reach[mask.bits() as usize]
+    }
+
+    /// Joins what was put aside in all segments below the mask; whether there was anything.
+    fn settle(&mut self, mask: DmaMask) -> bool {
+        let reach = self.reach[mask.bits() as usize];
+        let mut any = false;
+        for index in (0..MAX_SEGMENTS).filter(|index| reach >> index & 1 != 0) {
+            any |= self.segments[index].settle();
+            self.refit(index);
+        }
+        any
     }
 
     /// Gives slots back.
@@ -178,25 +191,16 @@ impl Books {
 
     /// The largest segment below the mask, in bytes.
     pub(super) fn largest_segment(&self, mask: DmaMask) -> usize {
-        let sizes = self
-            .infos()
-            .filter(|info| mask.covers(info.bus, info.len))
-            .map(|info| info.len);
+        let sizes =
+            self.infos().filter(|info| mask.covers(info.bus, info.len)).map(|info| info.len);
         sizes.max().unwrap_or(0)
     }
 
     /// Free slots below the mask, and the most that can be had in one run.
     pub(super) fn free_below(&self, mask: DmaMask) -> (usize, usize) {
         let reach = self.reach[mask.bits() as usize];
-        let within = || {
-            self.segments
-                .iter()
-                .enumerate()
-                .filter(move |(i, _)| reach >> i & 1 != 0)
-        };
-        let free = within()
-            .map(|(_, s)| s.slots().total() - s.slots().in_use())
-            .sum();
+        let within = || self.segments.iter().enumerate().filter(move |(i, _)| reach >> i & 1 != 0);
+        let free = within().map(|(_, s)| s.slots().total() - s.slots().in_use()).sum();
         let run = within().filter_map(|(_, s)| s.slots().largest()).max();
         (free, run.map_or(0, |order| 1 << order))
     }
@@ -227,21 +231,19 @@ impl Books {
     fn sparing(&self, candidates: u64, bits: u32) -> u64 {
         let narrower = SPARED_BITS.iter().filter(|&&spared| spared < bits);
         let spared = narrower.map(|&spared| candidates & !self.reach[spared as usize]);
-        spared
-            .into_iter()
-            .find(|&set| set != 0)
-            .unwrap_or(candidates)
+        spared.into_iter().find(|&set| set != 0).unwrap_or(candidates)
     }
 
     /// Brings `fits` up to date for one segment.
+    #[inline]
     fn refit(&mut self, index: usize) {
-        let have = self.segments[index]
-            .slots()
-            .largest()
-            .map_or(0, |order| order + 1);
-        for (order, set) in self.fits.iter_mut().enumerate() {
-            let bit = u64::from(order < have);
-            *set = *set & !(1 << index) | bit << index;
+        let have = self.segments[index].slots().largest().map_or(0, |order| order + 1);
+        // Most calls change nothing: the largest block stays.
+        let (bit, had) = (1 << index, self.fits_up_to[index] as usize);
+        self.fits[have.min(had)..have.max(had)].iter_mut().for_each(|set| *set ^= bit);
+        #[expect(clippy::cast_possible_truncation, reason = "at most ORDERS")]
+        {
+            self.fits_up_to[index] = have as u8;
         }
     }
 }

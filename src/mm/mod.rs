@@ -1,5 +1,6 @@
 //! The guest's memory: what it is made of, who holds which part, and how it is mapped.
 
+pub mod builder;
 pub mod contiguous;
 pub mod e820;
 pub mod exchange;

@@ -97,7 +97,7 @@ mod real {
     struct Sinks {
         ring: Option<(Ring, SharedInfo)>,
         xen: bool,
-        uart: Option<Uart16550<PioBackend>>,
+        uart: Option<(u16, Uart16550<PioBackend>)>,
     }
 
     static SINKS: spin::Mutex<Sinks> =
@@ -127,11 +127,26 @@ mod real {
                 continue;
             };
             if uart.init(config.clone()).is_ok() {
-                SINKS.lock().uart = Some(uart);
+                SINKS.lock().uart = Some((port, uart));
                 return Some(port);
             }
         }
         None
+    }
+
+    /// The base port of the UART in use.
+    pub fn uart_port() -> Option<u16> {
+        SINKS.lock().uart.as_ref().map(|(port, _)| *port)
+    }
+
+    /// The console as something to format into.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Console;
+
+    impl Write for Console {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            SINKS.lock().write_str(text)
+        }
     }
 
     /// Writes to every sink.
@@ -186,7 +201,7 @@ mod real {
             if self.xen {
                 let _ = hypercall::console_write(bytes);
             }
-            if let Some(uart) = &mut self.uart {
+            if let Some((_, uart)) = &mut self.uart {
                 let mut send = |&byte| (0..UART_SPINS).any(|_| uart.try_send_byte(byte).is_ok());
                 // A line that takes no byte in all that time is dead: drop the rest.
                 let _ = bytes.iter().all(&mut send);

@@ -6,7 +6,11 @@ pub mod abi;
 pub mod console;
 pub mod errno;
 pub mod events;
+#[cfg(not(target_os = "none"))]
+pub mod fake;
 pub mod grants;
 pub mod hypercall;
 pub mod shared_info;
 pub mod start_info;
+pub mod store;
+pub mod xenbus;

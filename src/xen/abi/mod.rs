@@ -2,4 +2,6 @@
 
 pub mod memory;
 pub mod mmu;
+pub mod pciif;
 pub mod physdev;
+pub mod xs_wire;
