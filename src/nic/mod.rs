@@ -15,6 +15,8 @@
 pub mod cause;
 pub mod error;
 pub mod evidence;
+#[cfg(not(target_os = "none"))]
+pub mod fake;
 pub mod mmio;
 pub mod rtl8139;
 pub mod table;

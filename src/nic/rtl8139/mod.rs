@@ -21,6 +21,9 @@ mod regs;
 mod ring;
 mod transmit;
 
+#[cfg(test)]
+mod tests;
+
 use super::{
     Nic, QuiesceError,
     cause::{Cause, Counters},
