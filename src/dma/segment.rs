@@ -70,6 +70,11 @@ impl Segment {
         Some(Lease { segment: index, bus, bytes, run })
     }
 
+    /// Joins what was put aside with the free blocks; whether there was anything.
+    pub(super) fn settle(&mut self) -> bool {
+        self.slots.settle()
+    }
+
     /// Gives a lease back.
     pub(super) fn give(&mut self, lease: Lease) -> Result<(), NotTaken> {
         self.slots.give(lease.run)

@@ -11,8 +11,12 @@
 //!
 //! A run of n slots is cut from the smallest block that holds it; what is left over is free at once, as
 //! smaller blocks. Finding a block is three bit scans, so the cost depends neither on how full the
-//! segment is nor on its size. Invariants: no two free blocks are buddies; a slot is either in exactly
-//! one free block or marked in `used`; `starts` marks the first slot of each run and nothing else.
+//! segment is nor on its size. A run given back is first put aside as it is, one per length class, since
+//! the next request is most often for the same length: joining and splitting blocks all the way up and
+//! down each time would cost more than copying a frame. [`Slots::settle`] ends that.
+//!
+//! Invariants: no two free blocks are buddies; a slot is in exactly one of: a free block, a run put aside,
+//! `used`; `starts` marks the first slot of each run in use and nothing else.
 
 use super::bits;
 use crate::{addr::PAGE_SIZE, mm::contiguous::Order};
@@ -27,6 +31,8 @@ pub const MAX_SLOTS: usize = Order::MAX.bytes() / SLOT_SIZE;
 /// Block orders: 1 slot to [`MAX_SLOTS`].
 pub const ORDERS: usize = MAX_SLOTS.ilog2() as usize + 1;
 const WORDS: usize = MAX_SLOTS / 64;
+/// Runs put aside, one for each remainder of the length.
+const ASIDE: usize = 4;
 const LEVELS: [usize; ORDERS + 1] = level_offsets();
 
 /// The first word of each order's bitmap in `free`, and the total at the end.
@@ -54,6 +60,8 @@ pub struct Run {
 }
 
 impl Run {
+    const NONE: Self = Self { start: 0, count: 0 };
+
     /// The first slot.
     pub const fn start(&self) -> usize {
         self.start as usize
@@ -96,6 +104,7 @@ pub struct Slots {
     total: u16,
     in_use: u16,
     ready: u16,
+    aside: [Run; ASIDE],
     free: [u64; LEVELS[ORDERS]],
     summary: [[u64; 2]; ORDERS],
     used: [u64; WORDS],
@@ -108,6 +117,7 @@ impl Slots {
         total: 0,
         in_use: 0,
         ready: 0,
+        aside: [const { Run::NONE }; ASIDE],
         free: [0; LEVELS[ORDERS]],
         summary: [[0; 2]; ORDERS],
         used: [0; WORDS],
@@ -131,6 +141,7 @@ impl Slots {
     /// Back to [`Slots::NONE`].
     pub fn clear(&mut self) {
         (self.total, self.in_use, self.ready) = (0, 0, 0);
+        self.aside.fill_with(|| Run::NONE);
         self.free.fill(0);
         self.summary.fill([0; 2]);
         self.used.fill(0);
@@ -147,7 +158,7 @@ impl Slots {
         self.in_use as usize
     }
 
-    /// The order of the largest free block, `None` when all slots are taken.
+    /// The order of the largest free block, `None` when there is none. Runs put aside don't count.
     pub fn largest(&self) -> Option<usize> {
         self.ready.checked_ilog2().map(|order| order as usize)
     }
@@ -160,22 +171,31 @@ impl Slots {
         if count == 0 || count > self.total() {
             return None;
         }
-        let order = block_order(count, align);
-        let start = self.take_block(order)? << order;
-        self.free_range(start + count, start + (1 << order));
-        bits::set(&mut self.used, start, count);
-        bits::set(&mut self.starts, start, 1);
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "both are at most MAX_SLOTS, which fits by the assertion above"
-        )]
-        let run = Run { start: start as u16, count: count as u16 };
+        let run = match self.take_aside(count, align) {
+            Some(run) => run,
+            None => self.cut(count, align).or_else(|| {
+                let settled = self.settle();
+                settled.then(|| self.cut(count, align)).flatten()
+            })?,
+        };
+        bits::set(&mut self.used, run.start(), count);
+        bits::set(&mut self.starts, run.start(), 1);
         self.in_use += run.count;
         Some(run)
     }
 
+    /// Joins the runs put aside with the free blocks; whether there were any.
+    pub fn settle(&mut self) -> bool {
+        let mut any = false;
+        for place in 0..ASIDE {
+            let run = core::mem::replace(&mut self.aside[place], Run::NONE);
+            any |= !run.is_empty();
+            self.free_range(run.start(), run.start() + run.count());
+        }
+        any
+    }
+
     /// Gives a run back.
-    #[expect(clippy::needless_pass_by_value, reason = "the run is used up")]
     pub fn give(&mut self, run: Run) -> Result<(), NotTaken> {
         let (start, count) = (run.start(), run.count());
         if !self.is_run(start, count) {
@@ -184,8 +204,29 @@ impl Slots {
         bits::clear(&mut self.used, start, count);
         bits::clear(&mut self.starts, start, 1);
         self.in_use -= run.count;
-        self.free_range(start, start + count);
+        let older = core::mem::replace(&mut self.aside[count % ASIDE], run);
+        self.free_range(older.start(), older.start() + older.count());
         Ok(())
+    }
+
+    /// The run put aside, if it is just what is wanted.
+    fn take_aside(&mut self, count: usize, align: usize) -> Option<Run> {
+        let run = &mut self.aside[count % ASIDE];
+        let fits = run.count() == count && run.start().trailing_zeros() as usize >= align;
+        fits.then(|| core::mem::replace(run, Run::NONE))
+    }
+
+    /// Cuts a run out of the free blocks.
+    fn cut(&mut self, count: usize, align: usize) -> Option<Run> {
+        let order = block_order(count, align);
+        let start = self.take_block(order)? << order;
+        self.free_range(start + count, start + (1 << order));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "both are at most MAX_SLOTS, which fits by the assertion above"
+        )]
+        let run = Run { start: start as u16, count: count as u16 };
+        Some(run)
     }
 
     /// Whether exactly these slots were taken together.

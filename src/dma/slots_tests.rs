@@ -24,6 +24,9 @@ fn assert_sound(slots: &Slots) {
             (index << order..(index + 1) << order).for_each(|slot| covered[slot] += 1);
         }
     }
+    for run in &slots.aside {
+        (run.start()..run.start() + run.count()).for_each(|slot| covered[slot] += 1);
+    }
     let used = (0..total).filter(|&slot| bits::get(&slots.used, slot));
     let mut in_use = 0;
     for slot in used {
@@ -45,6 +48,7 @@ fn the_whole_segment_can_be_taken_and_comes_back_whole() {
         assert_eq!(slots.largest(), None);
         assert_eq!(slots.take(1, 0), None);
         slots.give(run).unwrap();
+        assert!(slots.settle());
         assert_eq!(slots.largest(), Some(total.ilog2() as usize));
         assert_sound(&slots);
     }
@@ -61,7 +65,26 @@ fn what_is_left_over_of_a_block_is_free_at_once() {
     assert_sound(&slots);
     slots.give(five).unwrap();
     slots.give(two).unwrap();
+    slots.settle();
     assert_eq!(slots.largest(), Some(3));
+}
+
+#[test]
+fn a_run_given_back_is_what_the_next_request_gets() {
+    let mut slots = slots(5);
+    let first = slots.take(1, 0).unwrap();
+    let three = slots.take(3, 0).unwrap();
+    let start = three.start();
+    slots.give(three).unwrap();
+    assert_sound(&slots);
+    assert!(slots.give(Run { start: 4, count: 3 }).is_err(), "double free of a run put aside");
+    let aligned = slots.take(3, 4).unwrap();
+    assert_eq!(aligned.start() % 16, 0, "the one put aside is not aligned");
+    assert_eq!(slots.take(3, 0).unwrap().start(), start);
+    slots.give(aligned).unwrap();
+    slots.give(first).unwrap();
+    assert!(slots.take(32, 0).is_some(), "the runs put aside were not joined");
+    assert_sound(&slots);
 }
 
 #[test]
@@ -128,9 +151,12 @@ proptest! {
         for op in ops {
             match op {
                 Op::Take(count, align) => {
-                    let large_enough = slots.largest().is_some_and(|have| have >= block_order(count, align));
                     let run = slots.take(count, align);
-                    prop_assert_eq!(run.is_some(), large_enough);
+                    // Only after the runs put aside are joined does a refusal say there is no block.
+                    let block = slots.largest().is_some_and(|have| have >= block_order(count, align));
+                    prop_assert!(
+                        run.is_some() || count > slots.total() || !block && !slots.settle()
+                    );
                     let Some(run) = run else { continue };
                     prop_assert_eq!(run.start() % (1 << align), 0);
                     let range = run.start()..run.start() + run.count();
@@ -151,6 +177,7 @@ proptest! {
         for run in runs {
             slots.give(run).unwrap();
         }
+        slots.settle();
         prop_assert_eq!(slots.largest(), Some(slots.total().ilog2() as usize));
     }
 }

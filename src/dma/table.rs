@@ -74,6 +74,8 @@ pub(super) struct Books {
     pub(super) growth: Option<Order>,
     filled: u64,
     fits: [u64; ORDERS],
+    /// How many of `fits` have the segment's bit.
+    fits_up_to: [u8; MAX_SEGMENTS],
     reach: [u64; 65],
     segments: [Segment; MAX_SEGMENTS],
 }
@@ -84,6 +86,7 @@ impl Books {
         growth: None,
         filled: 0,
         fits: [0; ORDERS],
+        fits_up_to: [0; MAX_SEGMENTS],
         reach: [0; 65],
         segments: [const { Segment::EMPTY }; MAX_SEGMENTS],
     };
@@ -144,8 +147,10 @@ impl Books {
 
     /// Takes `count` slots below the mask, the first at a multiple of `2^align` slots.
     pub(super) fn take(&mut self, count: usize, align: usize, mask: DmaMask) -> Option<Lease> {
-        let fits = self.fits.get(block_order(count, align))?;
-        let candidates = fits & self.reach[mask.bits() as usize];
+        let mut candidates = self.candidates(count, align, mask);
+        if candidates == 0 && self.settle(mask) {
+            candidates = self.candidates(count, align, mask);
+        }
         if candidates == 0 {
             return None;
         }
@@ -156,6 +161,22 @@ impl Books {
         self.stats.high_water = self.stats.high_water.max(self.stats.in_use);
         self.stats.low_water = self.stats.low_water.min(self.stats.slots - self.stats.in_use);
         Some(lease)
+    }
+
+    fn candidates(&self, count: usize, align: usize, mask: DmaMask) -> u64 {
+        let fits = self.fits.get(block_order(count, align)).copied().unwrap_or(0);
+        fits & self.reach[mask.bits() as usize]
+    }
+
+    /// Joins what was put aside in all segments below the mask; whether there was anything.
+    fn settle(&mut self, mask: DmaMask) -> bool {
+        let reach = self.reach[mask.bits() as usize];
+        let mut any = false;
+        for index in (0..MAX_SEGMENTS).filter(|index| reach >> index & 1 != 0) {
+            any |= self.segments[index].settle();
+            self.refit(index);
+        }
+        any
     }
 
     /// Gives slots back.
@@ -214,11 +235,15 @@ impl Books {
     }
 
     /// Brings `fits` up to date for one segment.
+    #[inline]
     fn refit(&mut self, index: usize) {
         let have = self.segments[index].slots().largest().map_or(0, |order| order + 1);
-        for (order, set) in self.fits.iter_mut().enumerate() {
-            let bit = u64::from(order < have);
-            *set = *set & !(1 << index) | bit << index;
+        // Most calls change nothing: the largest block stays.
+        let (bit, had) = (1 << index, self.fits_up_to[index] as usize);
+        self.fits[have.min(had)..have.max(had)].iter_mut().for_each(|set| *set ^= bit);
+        #[expect(clippy::cast_possible_truncation, reason = "at most ORDERS")]
+        {
+            self.fits_up_to[index] = have as u8;
         }
     }
 }

@@ -7,6 +7,7 @@ mod decision;
 mod mapping;
 mod pool;
 mod random;
+mod timing;
 
 use pvbounce::{
     addr::{BusAddr, DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn},
