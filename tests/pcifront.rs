@@ -61,14 +61,7 @@ impl World {
         let backend = FakeBackend::new(&tree, &events, &grants, roots);
         backend.bus.insert(bdf("00:00.0"), nic());
         let clock = events.clock();
-        Self {
-            events,
-            clock,
-            grants,
-            tree,
-            store,
-            backend,
-        }
+        Self { events, clock, grants, tree, store, backend }
     }
 
     fn page(&self) -> SharedPage {
@@ -91,12 +84,7 @@ impl World {
     }
 
     fn taken(&self) -> [usize; 4] {
-        [
-            self.events.taken(),
-            self.grants.taken(),
-            self.tree.taken(),
-            self.backend.irqs_on(),
-        ]
+        [self.events.taken(), self.grants.taken(), self.tree.taken(), self.backend.irqs_on()]
     }
 
     fn elapsed(&self) -> Duration {
@@ -160,10 +148,7 @@ fn every_width_reads_and_writes_what_was_asked() {
 
 #[test]
 fn all_roots_and_functions_without_a_function_zero_are_found() {
-    let second = Bus {
-        segment: 1,
-        number: 3,
-    };
+    let second = Bus { segment: 1, number: 3 };
     let world = World::with_roots(&[Bus::FIRST, second]);
     for place in ["00:1f.7", "0001:03:02.3"] {
         world.backend.bus.insert(bdf(place), nic());
@@ -255,18 +240,12 @@ fn a_silent_backend_ends_the_use_of_the_page() {
     world.backend.answers.set(Answers::Never);
     let nic = bdf("00:00.0");
     let error = front.read(nic, 0x10, Width::U32).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "0000:00:00.0: waited 2000 ms for pciback to answer, at 0x10"
-    );
+    assert_eq!(error.to_string(), "0000:00:00.0: waited 2000 ms for pciback to answer, at 0x10");
     // The fake panics if the pending request changes; the late answer must not be taken for a new one.
     let later = world.elapsed();
     assert_eq!(front.read(nic, 0, Width::U32), Err(ConfigError::Unusable));
     world.backend.answers.set(Answers::Well);
-    world
-        .events
-        .poll(&[front.port().unwrap()], soon(&world))
-        .unwrap();
+    world.events.poll(&[front.port().unwrap()], soon(&world)).unwrap();
     assert_eq!(front.read(nic, 0, Width::U32), Err(ConfigError::Unusable));
     assert!(world.elapsed() - later <= Duration::from_millis(5));
     assert_clean(&world, &front.close());
@@ -344,11 +323,7 @@ fn msix_gives_a_pirq_an_entry() {
     let world = World::new();
     let front = world.connect().unwrap();
     let nic = bdf("00:00.0");
-    Function::probe(&front, nic)
-        .unwrap()
-        .unwrap()
-        .enable(Command::MEMORY)
-        .unwrap();
+    Function::probe(&front, nic).unwrap().unwrap().enable(Command::MEMORY).unwrap();
     let pirqs = front.enable_msix(nic, &[0, 1, 4]).unwrap();
     assert_eq!(pirqs, [Pirq(16), Pirq(17), Pirq(18)]);
     for asked in [0, 129] {
@@ -372,15 +347,9 @@ fn pirqs_that_are_none_are_refused_and_turned_off_again() {
     world.backend.answers.set(Answers::Value(0));
     let error = front.enable_msix(nic, &[0]).unwrap_err();
     assert_eq!(error.code(), "front-bad-pirq");
-    world
-        .backend
-        .answers
-        .set(Answers::Value((-28_i32).cast_unsigned()));
+    world.backend.answers.set(Answers::Value((-28_i32).cast_unsigned()));
     let error = front.enable_msix(nic, &[0]).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "0000:00:00.0: dom0 refused 1 MSI-X vectors with -28"
-    );
+    assert_eq!(error.to_string(), "0000:00:00.0: dom0 refused 1 MSI-X vectors with -28");
     assert_eq!(front.interrupts_on(), 0);
     world.backend.answers.set(Answers::Well);
     assert_clean(&world, &front.close());
@@ -391,11 +360,7 @@ fn interrupts_that_cannot_be_turned_off_are_reported() {
     let world = World::new();
     let front = world.connect().unwrap();
     let nic = bdf("00:00.0");
-    Function::probe(&front, nic)
-        .unwrap()
-        .unwrap()
-        .enable(Command::MEMORY)
-        .unwrap();
+    Function::probe(&front, nic).unwrap().unwrap().enable(Command::MEMORY).unwrap();
     front.enable_msi(nic).unwrap();
     world.backend.answers.set(Answers::Never);
     let report = front.close();
@@ -412,10 +377,7 @@ fn a_page_the_backend_keeps_is_never_handed_back() {
     let report = front.close();
     assert!(report.page.is_none() && !report.leaks_nothing());
     let gref = report.still_granted.unwrap();
-    assert_eq!(
-        *report.problem.unwrap(),
-        FrontError::Grant(GrantError::StillMapped(gref))
-    );
+    assert_eq!(*report.problem.unwrap(), FrontError::Grant(GrantError::StillMapped(gref)));
     assert_eq!(world.taken(), [0, 1, 0, 0]);
 }
 
@@ -456,10 +418,7 @@ fn error_reports_are_answered_and_counted() {
     world.backend.report(command::AER_DETECTED);
     assert_eq!(front.read(bdf("00:00.0"), 0, Width::U16), Ok(0x10ec));
     world.backend.report(command::AER_RESUME);
-    world
-        .events
-        .poll(&[front.port().unwrap()], soon(&world))
-        .unwrap();
+    world.events.poll(&[front.port().unwrap()], soon(&world)).unwrap();
     front.answer_report().unwrap();
     front.read(bdf("00:00.0"), 0, Width::U16).unwrap();
     let (count, last) = front.aer_reports();
@@ -498,9 +457,7 @@ fn wrong_nodes_are_named() {
     ];
     for (node, value, expected) in cases {
         let world = World::new();
-        world
-            .tree
-            .set(&format!("{}/{node}", FakeBackend::dir()), value);
+        world.tree.set(&format!("{}/{node}", FakeBackend::dir()), value);
         let failed = world.connect().unwrap_err();
         assert_eq!(failed.error.code(), "store-bad-value");
         assert!(failed.to_string().contains(expected), "{failed}");
@@ -511,9 +468,7 @@ fn wrong_nodes_are_named() {
 #[test]
 fn a_backend_without_root_num_has_one_bus() {
     let world = World::new();
-    world
-        .tree
-        .delete(&format!("{}/root_num", FakeBackend::dir()));
+    world.tree.delete(&format!("{}/root_num", FakeBackend::dir()));
     let front = world.connect().unwrap();
     assert_eq!(front.functions().len(), 1);
     assert_clean(&world, &front.close());
@@ -523,24 +478,11 @@ fn a_backend_without_root_num_has_one_bus() {
 fn life_with_a_fault(calls: u32) -> bool {
     let world = World::new();
     let plan = FaultPlan::after(calls);
-    let store = Faulty {
-        inner: &world.store as &dyn Store,
-        plan: &plan,
-    };
-    let events = Faulty {
-        inner: &*world.events as &dyn EventChannels,
-        plan: &plan,
-    };
-    let grants = Faulty {
-        inner: &*world.grants as &dyn Grants,
-        plan: &plan,
-    };
-    let services = Services {
-        store: &store,
-        events: &events,
-        grants: &grants,
-        clock: &*world.clock,
-    };
+    let store = Faulty { inner: &world.store as &dyn Store, plan: &plan };
+    let events = Faulty { inner: &*world.events as &dyn EventChannels, plan: &plan };
+    let grants = Faulty { inner: &*world.grants as &dyn Grants, plan: &plan };
+    let services =
+        Services { store: &store, events: &events, grants: &grants, clock: &*world.clock };
     let report = match Front::connect(services, Timeouts::default(), world.page()) {
         Err(failed) => *failed.report,
         Ok(front) => {
@@ -579,10 +521,7 @@ fn ports_are_not_confused_with_each_other() {
     assert_ne!(front.port(), Some(other));
     world.events.raise(other);
     assert_eq!(front.read(bdf("00:00.0"), 0, Width::U16), Ok(0x10ec));
-    assert!(
-        world.events.take(other),
-        "somebody else's event is left alone"
-    );
+    assert!(world.events.take(other), "somebody else's event is left alone");
     assert!(world.events.close(Port(99)).is_err());
     world.events.close(other).unwrap();
     assert_clean(&world, &front.close());

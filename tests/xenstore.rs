@@ -35,14 +35,7 @@ impl World {
         let daemon = FakeDaemon::new(page, port, Rc::clone(&events), Rc::clone(&tree));
         events.add_peer(Rc::clone(&daemon) as Rc<_>);
         let clock = events.clock();
-        Self {
-            events,
-            clock,
-            tree,
-            daemon,
-            page,
-            port,
-        }
+        Self { events, clock, tree, daemon, page, port }
     }
 
     fn store(&self) -> XenStore<'_> {
@@ -89,9 +82,7 @@ fn values_larger_than_the_ring_pass() {
     let big = "x".repeat(4000);
     store.write(TxId::NONE, "data/big", &big).unwrap();
     assert_eq!(store.read(TxId::NONE, "data/big").unwrap(), big);
-    let error = store
-        .write(TxId::NONE, "data/big", &"x".repeat(4100))
-        .unwrap_err();
+    let error = store.write(TxId::NONE, "data/big", &"x".repeat(4100)).unwrap_err();
     assert!(matches!(error, StoreError::TooLong { len: 4109, .. }));
     store.read(TxId::NONE, "data/big").unwrap();
 }
@@ -99,14 +90,8 @@ fn values_larger_than_the_ring_pass() {
 #[test]
 fn refusals_carry_operation_path_and_reason() {
     let world = World::new();
-    let error = world
-        .store()
-        .write(TxId::NONE, "/local/domain/4/data", "x")
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "xenstored refused WRITE /local/domain/4/data: EACCES (-13)"
-    );
+    let error = world.store().write(TxId::NONE, "/local/domain/4/data", "x").unwrap_err();
+    assert_eq!(error.to_string(), "xenstored refused WRITE /local/domain/4/data: EACCES (-13)");
     assert_eq!(error.code(), "store-refused");
 }
 
@@ -117,19 +102,12 @@ fn a_silent_daemon_costs_one_timeout_and_the_connection() {
         world.daemon.behave(mode);
         let store = world.store();
         let error = store.read(TxId::NONE, "name").unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "READ name: waited 5000 ms for xenstored to answer"
-        );
+        assert_eq!(error.to_string(), "READ name: waited 5000 ms for xenstored to answer");
         let stopped = world.clock.now();
         world.daemon.behave(DaemonMode::Good);
         let again = store.read(TxId::NONE, "name").unwrap_err();
         assert_eq!(again, StoreError::Unusable);
-        assert_eq!(
-            world.clock.now(),
-            stopped,
-            "the second failure is immediate"
-        );
+        assert_eq!(world.clock.now(), stopped, "the second failure is immediate");
     }
 }
 
@@ -146,24 +124,15 @@ fn replies_of_another_type_are_refused() {
     world.daemon.behave(DaemonMode::WrongType);
     let error = world.store().read(TxId::NONE, "name").unwrap_err();
     assert_eq!(error.code(), "store-garbage");
-    assert_eq!(
-        error.to_string(),
-        "a READ request was answered by a RM message"
-    );
+    assert_eq!(error.to_string(), "a READ request was answered by a RM message");
 }
 
 #[test]
 fn a_reply_to_half_a_request_is_refused() {
     let world = World::new();
     world.daemon.behave(DaemonMode::Hasty);
-    let error = world
-        .store()
-        .write(TxId::NONE, "name", &"x".repeat(2000))
-        .unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "a WRITE request was answered before it was complete"
-    );
+    let error = world.store().write(TxId::NONE, "name", &"x".repeat(2000)).unwrap_err();
+    assert_eq!(error.to_string(), "a WRITE request was answered before it was complete");
 }
 
 #[test]
@@ -173,10 +142,7 @@ fn impossible_indices_end_the_connection() {
     let store = world.store();
     let error = store.read(TxId::NONE, "name").unwrap_err();
     assert!(matches!(error, StoreError::Ring(_)), "{error}");
-    assert_eq!(
-        store.wait_event("t", world.clock.now()).unwrap_err(),
-        StoreError::Unusable
-    );
+    assert_eq!(store.wait_event("t", world.clock.now()).unwrap_err(), StoreError::Unusable);
 }
 
 #[test]
@@ -255,13 +221,7 @@ fn a_failing_transaction_is_aborted() {
     assert_eq!(world.tree.taken(), 0);
     assert_eq!(world.tree.get("/local/domain/3/data/t"), None);
     let stale = store.transaction_end(TxId(1), TxEnd::Abort).unwrap_err();
-    assert!(matches!(
-        stale,
-        StoreError::Refused {
-            error: XenError::NoEntry,
-            ..
-        }
-    ));
+    assert!(matches!(stale, StoreError::Refused { error: XenError::NoEntry, .. }));
 }
 
 proptest! {

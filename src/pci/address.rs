@@ -16,10 +16,7 @@ pub struct Bus {
 
 impl Bus {
     /// The bus pciback puts everything on unless told otherwise.
-    pub const FIRST: Self = Self {
-        segment: 0,
-        number: 0,
-    };
+    pub const FIRST: Self = Self { segment: 0, number: 0 };
 
     /// The function with this device and function number, packed as `device << 3 | function`.
     pub const fn at(self, devfn: u8) -> Bdf {
@@ -64,13 +61,7 @@ impl fmt::Display for Bus {
 
 impl fmt::Display for Bdf {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}:{:02x}.{:x}",
-            self.bus,
-            self.device(),
-            self.function()
-        )
+        write!(f, "{}:{:02x}.{:x}", self.bus, self.device(), self.function())
     }
 }
 
@@ -97,10 +88,7 @@ impl FromStr for Bus {
     /// `ssss:bb`, the form of pciback's `root-N`.
     fn from_str(text: &str) -> Result<Self, ParseError> {
         let (segment, number) = text.split_once(':').ok_or(ParseError)?;
-        Ok(Self {
-            segment: hex(segment, u16::MAX)?,
-            number: narrow(number, u8::MAX)?,
-        })
+        Ok(Self { segment: hex(segment, u16::MAX)?, number: narrow(number, u8::MAX)? })
     }
 }
 
@@ -113,10 +101,7 @@ impl FromStr for Bdf {
         let (device, function) = slot.split_once('.').ok_or(ParseError)?;
         let bus = match bus.contains(':') {
             true => bus.parse()?,
-            false => Bus {
-                segment: 0,
-                number: narrow(bus, u8::MAX)?,
-            },
+            false => Bus { segment: 0, number: narrow(bus, u8::MAX)? },
         };
         Ok(bus.at(narrow(device, 31)? << 3 | narrow(function, 7)?))
     }

@@ -86,10 +86,7 @@ impl Function<'_> {
                 true => return Err(self.bad(index, low.into(), low_mask.into(), "no upper half")),
                 false => (0, ALL_ONES),
             };
-            let raw = Raw {
-                value: join(low, high),
-                mask: join(low_mask, high_mask),
-            };
+            let raw = Raw { value: join(low, high), mask: join(low_mask, high_mask) };
             if low_mask != 0 {
                 let bar = decode(index, raw);
                 bars.push(bar.map_err(|why| self.bad(index, raw.value, raw.mask, why))?);
@@ -103,9 +100,7 @@ impl Function<'_> {
     fn size_register(&self, index: u8) -> Result<(u32, u32), ConfigError> {
         let offset = reg::BAR0 + 4 * u16::from(index);
         let value = self.read_u32(offset)?;
-        let sized = self
-            .write_u32(offset, ALL_ONES)
-            .and_then(|()| self.read_u32(offset));
+        let sized = self.write_u32(offset, ALL_ONES).and_then(|()| self.read_u32(offset));
         // Also when sizing failed: the register must not keep the ones.
         self.write_u32(offset, value)?;
         Ok((value, sized?))
@@ -113,13 +108,7 @@ impl Function<'_> {
 
     const fn bad(&self, index: u8, value: u64, mask: u64, why: &'static str) -> PciError {
         let bdf: Bdf = self.bdf();
-        PciError::BadBar {
-            bdf,
-            index,
-            value,
-            mask,
-            why,
-        }
+        PciError::BadBar { bdf, index, value, mask, why }
     }
 }
 
@@ -161,11 +150,7 @@ fn decode_io(index: u8, raw: Raw) -> Result<Bar, &'static str> {
 /// The size behind a sizing mask: its lowest set bit, if all above are set, too.
 const fn size_of_mask(mask: u64) -> Option<u64> {
     let size = (!mask).wrapping_add(1);
-    if size.is_power_of_two() {
-        Some(size)
-    } else {
-        None
-    }
+    if size.is_power_of_two() { Some(size) } else { None }
 }
 
 const fn join(low: u32, high: u32) -> u64 {
@@ -189,11 +174,8 @@ mod tests {
     }
 
     fn expected() -> [Bar; 3] {
-        let memory = |address, wide| BarKind::Memory {
-            address: BusAddr(address),
-            wide,
-            prefetchable: wide,
-        };
+        let memory =
+            |address, wide| BarKind::Memory { address: BusAddr(address), wide, prefetchable: wide };
         let bar = |index, kind, size| Bar { index, kind, size };
         [
             bar(0, BarKind::Io { port: 0xc100 }, 0x100),

@@ -54,10 +54,7 @@ impl Function<'_> {
             }
             seen |= place;
             let [id, after] = self.read_u16(next.into())?.to_le_bytes();
-            found.push(Capability {
-                id: CapabilityId(id),
-                offset: next.into(),
-            });
+            found.push(Capability { id: CapabilityId(id), offset: next.into() });
             next = after & !0b11;
         }
         Ok(found)
@@ -69,11 +66,7 @@ impl Function<'_> {
     }
 
     pub(super) fn bad_capability(&self, offset: impl Into<u16>, why: &'static str) -> PciError {
-        PciError::BadCapability {
-            bdf: self.bdf(),
-            offset: offset.into(),
-            why,
-        }
+        PciError::BadCapability { bdf: self.bdf(), offset: offset.into(), why }
     }
 }
 
@@ -91,9 +84,8 @@ mod tests {
 
     #[test]
     fn records_come_in_list_order() {
-        let device = FakeDevice::new(1, 2, 0)
-            .capability(0x80, 0x01, &[])
-            .capability(0x50, 0x05, &[]);
+        let device =
+            FakeDevice::new(1, 2, 0).capability(0x80, 0x01, &[]).capability(0x50, 0x05, &[]);
         let found = walk(device).unwrap();
         let ids: Vec<u8> = found.iter().map(|cap| cap.id.0).collect();
         assert_eq!(ids, [0x05, 0x01]);
@@ -103,18 +95,11 @@ mod tests {
 
     #[test]
     fn circles_and_strays_are_named() {
-        let circle = FakeDevice::new(1, 2, 0)
-            .capability(0x40, 0x01, &[])
-            .bytes(0x41, &[0x40]);
+        let circle = FakeDevice::new(1, 2, 0).capability(0x40, 0x01, &[]).bytes(0x41, &[0x40]);
         let error = walk(circle).unwrap_err();
         assert_eq!(error.code(), "pci-bad-capability");
-        let stray = FakeDevice::new(1, 2, 0)
-            .capability(0x40, 0x01, &[])
-            .bytes(0x41, &[0x10]);
-        assert!(matches!(
-            walk(stray),
-            Err(PciError::BadCapability { offset: 0x10, .. })
-        ));
+        let stray = FakeDevice::new(1, 2, 0).capability(0x40, 0x01, &[]).bytes(0x41, &[0x10]);
+        assert!(matches!(walk(stray), Err(PciError::BadCapability { offset: 0x10, .. })));
     }
 
     proptest! {

@@ -3,10 +3,7 @@
 //! Xen traps both ports and carries the access out for the hardware domain, after the guest raised its
 //! I/O privilege level. Reaches segment 0 and the first 256 bytes of each function (PCI Local Bus
 //! Specification 3.0, 3.2.2.3.2, "Configuration Mechanism #1").
-#![expect(
-    unsafe_code,
-    reason = "port I/O: the one access to the machine in this layer"
-)]
+#![expect(unsafe_code, reason = "port I/O: the one access to the machine in this layer")]
 
 use super::{
     Bdf, ConfigAccess, ConfigError, Width,
@@ -34,9 +31,7 @@ impl Direct {
     /// The domain must be the hardware domain and must have been given I/O privilege level 1 or more;
     /// anywhere else the first access is a general protection fault. Nobody else may use the ports.
     pub const unsafe fn new() -> Self {
-        Self {
-            address: RefCell::new(Port::new(ADDRESS)),
-        }
+        Self { address: RefCell::new(Port::new(ADDRESS)) }
     }
 }
 
@@ -85,11 +80,7 @@ fn select(bdf: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {
     }
     if offset >= REACH {
         let refusal = Refusal::BadOffset;
-        return Err(ConfigError::Refused {
-            bdf,
-            offset,
-            refusal,
-        });
+        return Err(ConfigError::Refused { bdf, offset, refusal });
     }
     let bus = u32::from(bdf.bus().number);
     Ok(ENABLE | bus << 16 | u32::from(bdf.devfn()) << 8 | u32::from(offset & !0b11))

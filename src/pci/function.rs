@@ -172,8 +172,7 @@ impl<'a> Function<'a> {
 
     /// Writes two bytes of config space.
     pub fn write_u16(&self, offset: u16, value: u16) -> Result<(), ConfigError> {
-        self.access
-            .write(self.bdf, offset, Width::U16, value.into())
+        self.access.write(self.bdf, offset, Width::U16, value.into())
     }
 
     /// Writes four bytes of config space.

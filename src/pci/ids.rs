@@ -43,11 +43,7 @@ impl Class {
     /// From the 32-bit register that also has the revision, at offset 8.
     pub const fn from_register(register: u32) -> Self {
         let [_revision, interface, sub, base] = register.to_le_bytes();
-        Self {
-            base,
-            sub,
-            interface,
-        }
+        Self { base, sub, interface }
     }
 
     /// Whether it is a network controller of any sort.

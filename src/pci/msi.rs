@@ -90,10 +90,7 @@ impl Function<'_> {
         let register = self.read_u32(at)?;
         let [low, ..] = register.to_le_bytes();
         match low & 0b111 {
-            bar @ 0..=5 => Ok(InBar {
-                bar,
-                offset: register & !0b111,
-            }),
+            bar @ 0..=5 => Ok(InBar { bar, offset: register & !0b111 }),
             _ => Err(self.bad_capability(at, "there are only six BARs")),
         }
     }

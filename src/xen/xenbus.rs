@@ -199,10 +199,7 @@ impl Wait<'_> {
                 return Err(XenbusError::Stuck {
                     dir: self.dir.into(),
                     last,
-                    timed_out: TimedOut {
-                        what: self.what,
-                        after: now.since(began),
-                    },
+                    timed_out: TimedOut { what: self.what, after: now.since(began) },
                 });
             }
             let look: Instant = now.after(LOOK_AGAIN).min(deadline);
@@ -227,9 +224,7 @@ impl Device {
     pub fn all(store: &dyn Store, kind: &str) -> Result<Vec<Self>, StoreError> {
         let dir = format!("device/{kind}");
         let ids = store.directory_optional(TxId::NONE, &dir)?;
-        ids.iter()
-            .map(|id| Self::at(store, format!("{dir}/{id}")))
-            .collect()
+        ids.iter().map(|id| Self::at(store, format!("{dir}/{id}"))).collect()
     }
 
     /// The device in `dir`.
@@ -244,11 +239,7 @@ impl Device {
                 expected: "a domain's number",
             });
         }
-        Ok(Self {
-            dir,
-            backend,
-            backend_id: DomainId(id),
-        })
+        Ok(Self { dir, backend, backend_id: DomainId(id) })
     }
 }
 
@@ -276,9 +267,7 @@ mod tests {
         fn step(&self) {
             let step = self.steps.get() + 1;
             self.steps.set(step);
-            let due = step
-                .is_multiple_of(10)
-                .then(|| self.states.get(step / 10 - 1));
+            let due = step.is_multiple_of(10).then(|| self.states.get(step / 10 - 1));
             if let Some(Some(state)) = due {
                 self.tree.set(&format!("{BACKEND}/state"), state);
             }
@@ -292,11 +281,7 @@ mod tests {
         let events = FakeEvents::new();
         let tree = Tree::new(DomainId(1));
         tree.set(&format!("{BACKEND}/state"), "1");
-        events.add_peer(Rc::new(Backend {
-            tree: Rc::clone(&tree),
-            states,
-            steps: Cell::new(0),
-        }));
+        events.add_peer(Rc::new(Backend { tree: Rc::clone(&tree), states, steps: Cell::new(0) }));
         let clock = events.clock();
         let store = FakeStore::new(Rc::clone(&tree), events);
         if lossy {

@@ -31,10 +31,7 @@ pub struct FakeDevice {
 impl FakeDevice {
     /// A device with nothing but a name; `class` is base, sub and interface in one number.
     pub fn new(vendor: u16, device: u16, class: u32) -> Self {
-        let new = Self {
-            space: Box::new([0; SPACE]),
-            bars: Default::default(),
-        };
+        let new = Self { space: Box::new([0; SPACE]), bars: Default::default() };
         new.bytes(0x00, &vendor.to_le_bytes())
             .bytes(0x02, &device.to_le_bytes())
             .bytes(0x08, &(class << 8).to_le_bytes())
@@ -101,10 +98,7 @@ impl FakeBus {
 
     /// pciback: absent functions are refused, BARs are copies.
     pub fn behind_pciback() -> Self {
-        Self {
-            pciback: true,
-            ..Self::default()
-        }
+        Self { pciback: true, ..Self::default() }
     }
 
     /// The bus with one more function.
@@ -140,11 +134,7 @@ impl FakeBus {
 
     fn read_bar(&self, device: &FakeDevice, index: usize) -> u32 {
         let bar = device.bars[index];
-        if self.pciback && bar.sizing {
-            bar.mask
-        } else {
-            bar.value
-        }
+        if self.pciback && bar.sizing { bar.mask } else { bar.value }
     }
 
     fn write_bar(&self, device: &mut FakeDevice, index: usize, width: Width, value: u32) {
@@ -177,11 +167,7 @@ impl ConfigAccess for FakeBus {
         let at = usize::from(offset);
         if at + usize::from(width.bytes()) > SPACE {
             let refusal = Refusal::BadOffset;
-            return Err(ConfigError::Refused {
-                bdf,
-                offset,
-                refusal,
-            });
+            return Err(ConfigError::Refused { bdf, offset, refusal });
         }
         let word = match bar_index(offset) {
             Some(index) => self.read_bar(device, index),
@@ -223,8 +209,7 @@ impl ConfigAccess for FakeBus {
 
 fn bar_index(offset: u16) -> Option<usize> {
     let bars = reg::BAR0..reg::BAR0 + 24;
-    bars.contains(&offset)
-        .then(|| usize::from((offset - reg::BAR0) / 4))
+    bars.contains(&offset).then(|| usize::from((offset - reg::BAR0) / 4))
 }
 
 fn low(value: u64) -> u32 {

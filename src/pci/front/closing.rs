@@ -13,10 +13,8 @@ impl Front<'_> {
     }
 
     pub(super) fn shut_down(&mut self) -> CloseReport {
-        let mut report = CloseReport {
-            irqs_left: self.turn_interrupts_off(),
-            ..CloseReport::default()
-        };
+        let mut report =
+            CloseReport { irqs_left: self.turn_interrupts_off(), ..CloseReport::default() };
         let Some(given) = self.given.take() else {
             return report;
         };
@@ -39,16 +37,8 @@ impl Front<'_> {
     fn say_goodbye(&self, report: &mut CloseReport) {
         let deadline = self.services.clock.now().after(self.timeouts.close);
         let steps = [
-            (
-                XenbusState::Closing,
-                LEFT.as_slice(),
-                "the PCI backend to close",
-            ),
-            (
-                XenbusState::Closed,
-                &LEFT[1..],
-                "the PCI backend to be closed",
-            ),
+            (XenbusState::Closing, LEFT.as_slice(), "the PCI backend to close"),
+            (XenbusState::Closed, &LEFT[1..], "the PCI backend to be closed"),
         ];
         for (ours, theirs, what) in steps {
             let left = self

@@ -140,8 +140,7 @@ impl<'a> Link<'a> {
         };
         self.reports.set(self.reports.get().saturating_add(1));
         self.last_report.set(Some(report));
-        self.page
-            .write_u32(page::AER_OP + aer_op::ERR, result.cast_unsigned());
+        self.page.write_u32(page::AER_OP + aer_op::ERR, result.cast_unsigned());
         write_barrier();
         self.page.clear_bits_u32(page::FLAGS, flags::AER);
         self.notify()
@@ -182,10 +181,7 @@ impl<'a> Link<'a> {
                 return Err(ConfigError::NoAnswer {
                     bdf: request.bdf,
                     offset: request.offset,
-                    timed_out: TimedOut {
-                        what: "pciback to answer",
-                        after: self.timeout,
-                    },
+                    timed_out: TimedOut { what: "pciback to answer", after: self.timeout },
                 });
             }
             let polled = self.events.poll(&[self.port], deadline);
@@ -211,11 +207,7 @@ impl<'a> Link<'a> {
             error::FAILED => Refusal::Failed,
             other => Refusal::Unknown(other),
         };
-        Err(ConfigError::Refused {
-            bdf: request.bdf,
-            offset: request.offset,
-            refusal,
-        })
+        Err(ConfigError::Refused { bdf: request.bdf, offset: request.offset, refusal })
     }
 
     fn notify(&self) -> Result<(), ConfigError> {

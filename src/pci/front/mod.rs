@@ -45,11 +45,7 @@ use link::{Answer, Link, Request};
 const ROOTS_MAX: usize = 32;
 
 /// States from which a backend does not come into service.
-const LEFT: [XenbusState; 3] = [
-    XenbusState::Closing,
-    XenbusState::Closed,
-    XenbusState::Unknown,
-];
+const LEFT: [XenbusState; 3] = [XenbusState::Closing, XenbusState::Closed, XenbusState::Unknown];
 
 /// What the frontend needs from Xen.
 #[derive(Clone, Copy)]
@@ -131,10 +127,7 @@ impl<'a> Front<'a> {
         let (device, link, gref) = match prepare(services, timeouts, &page) {
             Ok(prepared) => prepared,
             Err(error) => {
-                let report = CloseReport {
-                    page: Some(page),
-                    ..CloseReport::default()
-                };
+                let report = CloseReport { page: Some(page), ..CloseReport::default() };
                 return Err(failed(error, report));
             }
         };
@@ -235,10 +228,7 @@ impl<'a> Front<'a> {
         let Some(given) = &self.given else {
             return Err(ConfigError::Unusable);
         };
-        given
-            .link
-            .exchange(request)
-            .map_err(|error| self.explain(error))
+        given.link.exchange(request).map_err(|error| self.explain(error))
     }
 
     /// Makes "no answer" more precise when the backend is known to have left.
@@ -326,17 +316,10 @@ fn roots(store: &dyn Store, backend: &str) -> Result<Vec<Bus>, StoreError> {
                 store.read_as(TxId::NONE, &path, "a bus, ssss:bb")
             })
             .collect(),
-        _ => Err(StoreError::BadValue {
-            path,
-            value,
-            expected: "a number of buses up to 32",
-        }),
+        _ => Err(StoreError::BadValue { path, value, expected: "a number of buses up to 32" }),
     }
 }
 
 fn failed(error: FrontError, report: CloseReport) -> ConnectFailed {
-    ConnectFailed {
-        error: Box::new(error),
-        report: Box::new(report),
-    }
+    ConnectFailed { error: Box::new(error), report: Box::new(report) }
 }

@@ -58,10 +58,7 @@ impl FakeEvents {
     /// A port the domain is born with, like xenstore's; not counted as taken.
     pub fn born_with(&self, remote: DomainId) -> Port {
         self.born_with.set(self.born_with.get() + 1);
-        self.open(Channel {
-            remote: Some(remote),
-            ..Channel::default()
-        })
+        self.open(Channel { remote: Some(remote), ..Channel::default() })
     }
 
     /// How many ports the guest has opened and not closed.
@@ -77,9 +74,7 @@ impl FakeEvents {
     /// Whether `port` is open towards `remote`: what a backend finds out by binding it.
     pub fn is_open_to(&self, port: Port, remote: DomainId) -> bool {
         let channels = self.channels.borrow();
-        channels
-            .get(&port)
-            .is_some_and(|c| c.remote == Some(remote))
+        channels.get(&port).is_some_and(|c| c.remote == Some(remote))
     }
 
     /// The peer's half of `notify`: marks the guest's port pending. Nothing happens if it is closed.
@@ -126,10 +121,7 @@ impl FakeEvents {
 
 impl EventChannels for FakeEvents {
     fn alloc_unbound(&self, remote: DomainId) -> Result<Port, XenError> {
-        Ok(self.open(Channel {
-            remote: Some(remote),
-            ..Channel::default()
-        }))
+        Ok(self.open(Channel { remote: Some(remote), ..Channel::default() }))
     }
 
     fn bind_pirq(&self, pirq: Pirq, _sharing: Sharing) -> Result<Port, XenError> {
@@ -137,10 +129,7 @@ impl EventChannels for FakeEvents {
         if self.channels.borrow().values().any(bound) {
             return Err(XenError::Exists);
         }
-        Ok(self.open(Channel {
-            pirq: Some(pirq),
-            ..Channel::default()
-        }))
+        Ok(self.open(Channel { pirq: Some(pirq), ..Channel::default() }))
     }
 
     fn eoi(&self, pirq: Pirq) -> Result<(), XenError> {

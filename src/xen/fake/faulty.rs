@@ -26,10 +26,7 @@ pub struct FaultPlan {
 impl FaultPlan {
     /// Fails the call after `calls` good ones.
     pub fn after(calls: u32) -> Self {
-        Self {
-            left: Cell::new(calls),
-            fired: Cell::new(false),
-        }
+        Self { left: Cell::new(calls), fired: Cell::new(false) }
     }
 
     /// Whether the call has failed; if not, the sweep is over.
@@ -108,11 +105,7 @@ impl Grants for Faulty<'_, dyn Grants + '_> {
 
 impl Faulty<'_, dyn Store + '_> {
     fn refuse(&self, op: MessageType, path: &str) -> Result<(), StoreError> {
-        self.plan.fail(StoreError::Refused {
-            op,
-            path: path.into(),
-            error: XenError::NoMemory,
-        })
+        self.plan.fail(StoreError::Refused { op, path: path.into(), error: XenError::NoMemory })
     }
 }
 

@@ -69,21 +69,14 @@ impl FakeGrants {
 
 impl Grants for FakeGrants {
     fn grant(&self, to: DomainId, frame: Mfn) -> Result<GrantRef, GrantError> {
-        assert!(
-            self.frames.borrow().contains_key(&frame),
-            "{frame} is not the guest's to grant"
-        );
+        assert!(self.frames.borrow().contains_key(&frame), "{frame} is not the guest's to grant");
         if self.entries.borrow().len() >= self.size {
             let size = u32::try_from(self.size).unwrap_or(u32::MAX);
             return Err(GrantError::TableFull(size));
         }
         self.last.set(self.last.get() + 1);
         let gref = self.last.get();
-        let entry = Entry {
-            to,
-            frame,
-            mapped: 0,
-        };
+        let entry = Entry { to, frame, mapped: 0 };
         self.entries.borrow_mut().insert(gref, entry);
         Ok(GrantRef(gref))
     }

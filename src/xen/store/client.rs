@@ -71,13 +71,7 @@ impl<'a> XenStore<'a> {
             queue: VecDeque::new(),
             usable: true,
         };
-        Self {
-            events,
-            clock,
-            port,
-            timeout,
-            link: RefCell::new(link),
-        }
+        Self { events, clock, port, timeout, link: RefCell::new(link) }
     }
 
     /// Sends `parts` as one payload and returns the reply's.
@@ -98,12 +92,8 @@ impl<'a> XenStore<'a> {
             return Err(StoreError::Unusable);
         }
         link.last_request = link.last_request.wrapping_add(1);
-        let header = Header {
-            kind: request.op,
-            request: link.last_request,
-            transaction: request.tx.0,
-            len,
-        };
+        let header =
+            Header { kind: request.op, request: link.last_request, transaction: request.tx.0, len };
         let answer = self.exchange(&mut link, request, header, &payload);
         let reply = answer.inspect_err(|_| link.usable = false)?;
         match reply.header.kind {
@@ -145,10 +135,7 @@ impl<'a> XenStore<'a> {
                 return Err(StoreError::NoAnswer {
                     op: request.op,
                     path: request.path.into(),
-                    timed_out: TimedOut {
-                        what: "xenstored to answer",
-                        after: self.timeout,
-                    },
+                    timed_out: TimedOut { what: "xenstored to answer", after: self.timeout },
                 });
             }
             self.poll(deadline)?;
@@ -203,10 +190,7 @@ impl<'a> XenStore<'a> {
         path: &str,
         rest: &[&[u8]],
     ) -> Result<Vec<u8>, StoreError> {
-        check_path(path).map_err(|fault| StoreError::BadPath {
-            path: path.into(),
-            fault,
-        })?;
+        check_path(path).map_err(|fault| StoreError::BadPath { path: path.into(), fault })?;
         let parts = [&[path.as_bytes(), b"\0"], rest].concat();
         self.request(&Request { op, tx, path }, &parts)
     }
@@ -273,8 +257,7 @@ impl Store for XenStore<'_> {
     }
 
     fn write(&self, tx: TxId, path: &str, value: &str) -> Result<(), StoreError> {
-        self.on_path(MessageType::WRITE, tx, path, &[value.as_bytes()])
-            .map(drop)
+        self.on_path(MessageType::WRITE, tx, path, &[value.as_bytes()]).map(drop)
     }
 
     fn mkdir(&self, tx: TxId, path: &str) -> Result<(), StoreError> {
@@ -292,11 +275,7 @@ impl Store for XenStore<'_> {
 
     fn transaction_start(&self) -> Result<TxId, StoreError> {
         let op = MessageType::TRANSACTION_START;
-        let request = Request {
-            op,
-            tx: TxId::NONE,
-            path: "",
-        };
+        let request = Request { op, tx: TxId::NONE, path: "" };
         let payload = self.request(&request, &[b"\0"])?;
         let number = text(&payload).and_then(|t| t.parse().ok());
         number.map(TxId).ok_or(WireError::BadPayload(op).into())
@@ -307,18 +286,13 @@ impl Store for XenStore<'_> {
             TxEnd::Commit => b"T\0",
             TxEnd::Abort => b"F\0",
         };
-        let request = Request {
-            op: MessageType::TRANSACTION_END,
-            tx,
-            path: "",
-        };
+        let request = Request { op: MessageType::TRANSACTION_END, tx, path: "" };
         self.request(&request, &[word]).map(drop)
     }
 
     fn watch(&self, path: &str, token: &str) -> Result<(), StoreError> {
         let rest = [token.as_bytes(), b"\0"];
-        self.on_path(MessageType::WATCH, TxId::NONE, path, &rest)
-            .map(drop)
+        self.on_path(MessageType::WATCH, TxId::NONE, path, &rest).map(drop)
     }
 
     fn unwatch(&self, path: &str, token: &str) -> Result<(), StoreError> {

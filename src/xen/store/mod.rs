@@ -154,13 +154,7 @@ impl StoreError {
 
     /// Whether the node simply isn't there.
     pub const fn is_missing(&self) -> bool {
-        matches!(
-            self,
-            Self::Refused {
-                error: XenError::NoEntry,
-                ..
-            }
-        )
+        matches!(self, Self::Refused { error: XenError::NoEntry, .. })
     }
 }
 
@@ -223,11 +217,7 @@ impl dyn Store + '_ {
         expected: &'static str,
     ) -> Result<T, StoreError> {
         let value = self.read(tx, path)?;
-        value.parse().map_err(|_| StoreError::BadValue {
-            path: path.into(),
-            value,
-            expected,
-        })
+        value.parse().map_err(|_| StoreError::BadValue { path: path.into(), value, expected })
     }
 
     /// Runs `body` in a transaction, again from the start each time others' writes made it void.
@@ -249,10 +239,7 @@ impl dyn Store + '_ {
             };
             match self.transaction_end(tx, TxEnd::Commit) {
                 Ok(()) => return Ok(value),
-                Err(StoreError::Refused {
-                    error: XenError::TryAgain,
-                    ..
-                }) => {}
+                Err(StoreError::Refused { error: XenError::TryAgain, .. }) => {}
                 Err(error) => return Err(error),
             }
         }

@@ -31,11 +31,7 @@ pub struct Ring {
 impl Ring {
     /// Takes over the page where the last user left it.
     pub fn new(page: Window) -> Self {
-        Self {
-            page,
-            req_prod: page.read_u32(REQ_PROD),
-            rsp_cons: page.read_u32(RSP_CONS),
-        }
+        Self { page, req_prod: page.read_u32(REQ_PROD), rsp_cons: page.read_u32(RSP_CONS) }
     }
 
     /// Writes as much of `bytes` as there is room for; says how much that was.

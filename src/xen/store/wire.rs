@@ -98,11 +98,7 @@ pub enum PathFault {
 
 /// Checks a path by the daemon's rules, so that a wrong one is named here and not as a bare `EINVAL`.
 pub fn check_path(path: &str) -> Result<(), PathFault> {
-    let limit = if path.starts_with('/') {
-        ABSOLUTE_PATH_MAX
-    } else {
-        RELATIVE_PATH_MAX
-    };
+    let limit = if path.starts_with('/') { ABSOLUTE_PATH_MAX } else { RELATIVE_PATH_MAX };
     let allowed = |b: &u8| b.is_ascii_alphanumeric() || b"-/_@".contains(b);
     match path {
         "" => Err(PathFault::Empty),
@@ -150,12 +146,7 @@ impl Header {
         if len as usize > PAYLOAD_MAX {
             return Err(WireError::PayloadTooLong(len));
         }
-        Ok(Self {
-            kind: MessageType(kind),
-            request,
-            transaction,
-            len,
-        })
+        Ok(Self { kind: MessageType(kind), request, transaction, len })
     }
 }
 
@@ -221,10 +212,7 @@ impl WatchEvent {
     pub fn decode(payload: &[u8]) -> Result<Self, WireError> {
         let bad = WireError::BadPayload(MessageType::WATCH_EVENT);
         match strings(payload).ok_or(bad)?.as_slice() {
-            [path, token] => Ok(Self {
-                path: path.clone(),
-                token: token.clone(),
-            }),
+            [path, token] => Ok(Self { path: path.clone(), token: token.clone() }),
             _ => Err(bad),
         }
     }
@@ -290,12 +278,8 @@ mod tests {
 
     #[test]
     fn header_is_sixteen_little_endian_bytes() {
-        let header = Header {
-            kind: MessageType::WRITE,
-            request: 0x0102_0304,
-            transaction: 7,
-            len: 5,
-        };
+        let header =
+            Header { kind: MessageType::WRITE, request: 0x0102_0304, transaction: 7, len: 5 };
         let bytes = header.encode();
         assert_eq!(bytes[..8], [11, 0, 0, 0, 4, 3, 2, 1]);
         assert_eq!(Header::decode(&bytes), Ok(header));
@@ -303,12 +287,7 @@ mod tests {
 
     #[test]
     fn announced_length_above_the_limit_is_refused() {
-        let header = Header {
-            kind: MessageType::READ,
-            request: 1,
-            transaction: 0,
-            len: 4097,
-        };
+        let header = Header { kind: MessageType::READ, request: 1, transaction: 0, len: 4097 };
         let mut inbox = Assembler::default();
         let refused = inbox.push(&header.encode()).unwrap_err();
         assert_eq!(refused, WireError::PayloadTooLong(4097));

@@ -254,16 +254,8 @@ impl FakeBackend {
             return;
         }
         let field = |at| link.page.read_u32(page::OP + at);
-        let raw = [
-            op::CMD,
-            op::DOMAIN,
-            op::BUS,
-            op::DEVFN,
-            op::OFFSET,
-            op::LEN,
-            op::VALUE,
-        ]
-        .map(field);
+        let raw =
+            [op::CMD, op::DOMAIN, op::BUS, op::DEVFN, op::OFFSET, op::LEN, op::VALUE].map(field);
         match self.pending.get() {
             None if !notified => return,
             None => self.waited.set(0),

@@ -65,15 +65,9 @@ impl FakeBackend {
 const fn code(refused: ConfigError) -> i32 {
     match refused {
         ConfigError::NoDevice(_) => error::NO_DEVICE,
-        ConfigError::Refused {
-            refusal: Refusal::AccessDenied,
-            ..
-        } => error::ACCESS_DENIED,
+        ConfigError::Refused { refusal: Refusal::AccessDenied, .. } => error::ACCESS_DENIED,
         ConfigError::Misaligned { .. }
-        | ConfigError::Refused {
-            refusal: Refusal::BadOffset,
-            ..
-        } => error::BAD_OFFSET,
+        | ConfigError::Refused { refusal: Refusal::BadOffset, .. } => error::BAD_OFFSET,
         _ => error::FAILED,
     }
 }

@@ -149,12 +149,7 @@ impl FakeDaemon {
 
     fn queue(&self, kind: MessageType, request: u32, payload: &[u8]) {
         let len = u32::try_from(payload.len()).expect("a reply of gigabytes");
-        let header = Header {
-            kind,
-            request,
-            transaction: 0,
-            len,
-        };
+        let header = Header { kind, request, transaction: 0, len };
         let mut out = self.out.borrow_mut();
         out.extend(header.encode());
         out.extend(payload);
@@ -205,11 +200,7 @@ impl Peer for FakeDaemon {
             DaemonMode::Trickle => self.receive(1),
             _ => self.receive(usize::MAX),
         }
-        let limit = if mode == DaemonMode::Trickle {
-            1
-        } else {
-            usize::MAX
-        };
+        let limit = if mode == DaemonMode::Trickle { 1 } else { usize::MAX };
         self.send(limit);
     }
 }

@@ -43,15 +43,8 @@ impl FakeStore {
 }
 
 fn named<T>(op: MessageType, path: &str, result: Result<T, XenError>) -> Result<T, StoreError> {
-    check_path(path).map_err(|fault| StoreError::BadPath {
-        path: path.into(),
-        fault,
-    })?;
-    result.map_err(|error| StoreError::Refused {
-        op,
-        path: path.into(),
-        error,
-    })
+    check_path(path).map_err(|fault| StoreError::BadPath { path: path.into(), fault })?;
+    result.map_err(|error| StoreError::Refused { op, path: path.into(), error })
 }
 
 impl Store for FakeStore {

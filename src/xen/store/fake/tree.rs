@@ -104,15 +104,13 @@ impl Tree {
 
     pub(super) fn read(&self, tx: TxId, path: &str) -> Result<String, XenError> {
         let path = self.readable(path)?;
-        self.view(tx, |nodes| nodes.get(&path).cloned())?
-            .ok_or(XenError::NoEntry)
+        self.view(tx, |nodes| nodes.get(&path).cloned())?.ok_or(XenError::NoEntry)
     }
 
     pub(super) fn directory(&self, tx: TxId, path: &str) -> Result<Vec<String>, XenError> {
         let path = self.readable(path)?;
-        let names = self.view(tx, |nodes| {
-            nodes.contains_key(&path).then(|| names_below(nodes, &path))
-        })?;
+        let names =
+            self.view(tx, |nodes| nodes.contains_key(&path).then(|| names_below(nodes, &path)))?;
         names.ok_or(XenError::NoEntry)
     }
 
@@ -167,11 +165,7 @@ impl Tree {
     pub(super) fn watch(&self, path: &str, token: &str) -> Result<(), XenError> {
         let relative = !path.starts_with('/');
         let absolute = self.absolute(path);
-        let watch = Watch {
-            path: absolute.clone(),
-            relative,
-            token: token.into(),
-        };
+        let watch = Watch { path: absolute.clone(), relative, token: token.into() };
         let same = |w: &Watch| w.path == absolute && w.token == token;
         if self.watches.borrow().iter().any(same) {
             return Err(XenError::Exists);
@@ -209,9 +203,7 @@ impl Tree {
             return Ok(look(&self.nodes.borrow()));
         }
         let open = self.open.borrow();
-        open.get(&tx.0)
-            .map(|tx| look(&tx.nodes))
-            .ok_or(XenError::NoEntry)
+        open.get(&tx.0).map(|tx| look(&tx.nodes)).ok_or(XenError::NoEntry)
     }
 
     fn edit(&self, tx: TxId, path: &str, act: impl FnOnce(&mut Nodes)) -> Result<(), XenError> {
@@ -245,30 +237,21 @@ impl Tree {
             Some(rest) if watch.relative => rest,
             _ => path,
         };
-        self.pending.borrow_mut().push_back(WatchEvent {
-            path: shown.into(),
-            token: watch.token.clone(),
-        });
+        self.pending
+            .borrow_mut()
+            .push_back(WatchEvent { path: shown.into(), token: watch.token.clone() });
         if let Some((events, port)) = &*self.wake.borrow() {
             events.raise(*port);
         }
     }
 
     fn absolute(&self, path: &str) -> String {
-        if path.starts_with('/') {
-            path.into()
-        } else {
-            format!("{}/{path}", self.home())
-        }
+        if path.starts_with('/') { path.into() } else { format!("{}/{path}", self.home()) }
     }
 
     fn writable(&self, path: &str) -> Result<String, XenError> {
         let path = self.absolute(path);
-        if is_at_or_below(&path, &self.home()) {
-            Ok(path)
-        } else {
-            Err(XenError::AccessDenied)
-        }
+        if is_at_or_below(&path, &self.home()) { Ok(path) } else { Err(XenError::AccessDenied) }
     }
 
     fn readable(&self, path: &str) -> Result<String, XenError> {
@@ -285,8 +268,7 @@ impl Tree {
 }
 
 fn is_at_or_below(path: &str, top: &str) -> bool {
-    path.strip_prefix(top)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(top).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn put(nodes: &mut Nodes, path: &str, value: &str) {
@@ -303,8 +285,5 @@ fn prune(nodes: &mut Nodes, path: &str) {
 fn names_below(nodes: &Nodes, path: &str) -> Vec<String> {
     let prefix = format!("{path}/");
     let below = nodes.keys().filter_map(|node| node.strip_prefix(&prefix));
-    below
-        .filter(|rest| !rest.contains('/'))
-        .map(String::from)
-        .collect()
+    below.filter(|rest| !rest.contains('/')).map(String::from).collect()
 }
