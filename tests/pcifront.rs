@@ -66,6 +66,7 @@ impl World {
 
     fn page(&self) -> SharedPage {
         let window = shared_page();
+        window.write(0, &[0xa5; 4096]);
         self.grants.own(FRAME, window);
         SharedPage { window, mfn: FRAME }
     }

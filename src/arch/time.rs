@@ -13,10 +13,7 @@ impl Instant {
         if nanos > u64::MAX as u128 {
             return Self(u64::MAX);
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "compared with u64::MAX just above"
-        )]
+        #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX just above")]
         Self(self.0.saturating_add(nanos as u64))
     }
 

@@ -3,10 +3,7 @@
 //! Rust references promise that nobody else writes, so none is ever made to such memory. A [`Window`]
 //! copies values in and out, one volatile access each, bounds-checked. Whoever creates one vouches for
 //! the mapping; everything after that is safe.
-#![expect(
-    unsafe_code,
-    reason = "volatile access through a raw pointer is what this module is for"
-)]
+#![expect(unsafe_code, reason = "volatile access through a raw pointer is what this module is for")]
 
 use core::{ptr::NonNull, sync::atomic::AtomicU32};
 
@@ -81,15 +78,13 @@ impl Window {
     /// at the same moment.
     #[inline]
     pub fn set_bits_u32(&self, offset: usize, mask: u32) {
-        self.atomic(offset)
-            .fetch_or(mask, core::sync::atomic::Ordering::AcqRel);
+        self.atomic(offset).fetch_or(mask, core::sync::atomic::Ordering::AcqRel);
     }
 
     /// Clears the bits of `mask` in the `u32` at `offset`, as [`Window::set_bits_u32`] sets them.
     #[inline]
     pub fn clear_bits_u32(&self, offset: usize, mask: u32) {
-        self.atomic(offset)
-            .fetch_and(!mask, core::sync::atomic::Ordering::AcqRel);
+        self.atomic(offset).fetch_and(!mask, core::sync::atomic::Ordering::AcqRel);
     }
 
     /// Copies `into.len()` bytes out, starting at `offset`.
@@ -134,10 +129,7 @@ impl Window {
     #[inline]
     fn at(&self, offset: usize, size: usize) -> *mut u8 {
         self.check(offset, size);
-        assert!(
-            offset.is_multiple_of(size),
-            "offset {offset:#x} is not aligned to {size}"
-        );
+        assert!(offset.is_multiple_of(size), "offset {offset:#x} is not aligned to {size}");
         // SAFETY: the offset was just checked to lie inside the creator's mapping.
         unsafe { self.base.as_ptr().add(offset) }
     }
