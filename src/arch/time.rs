@@ -29,6 +29,14 @@ pub trait Clock {
     fn now(&self) -> Instant;
 }
 
+/// The time stamp counter.
+#[cfg(target_os = "none")]
+#[expect(unsafe_code, reason = "an instruction without a safe wrapper")]
+pub fn tsc() -> u64 {
+    // SAFETY: every x86-64 CPU has it, and Xen lets PV guests read it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
 /// What a wait with a deadline ran out of, for error messages: what it waited for, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut {

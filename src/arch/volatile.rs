@@ -5,7 +5,10 @@
 //! the mapping; everything after that is safe.
 #![expect(unsafe_code, reason = "volatile access through a raw pointer is what this module is for")]
 
-use core::{ptr::NonNull, sync::atomic::AtomicU32};
+use core::{
+    ptr::NonNull,
+    sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
+};
 
 /// A run of bytes shared with an untrusted writer.
 ///
@@ -78,13 +81,13 @@ impl Window {
     /// at the same moment.
     #[inline]
     pub fn set_bits_u32(&self, offset: usize, mask: u32) {
-        self.atomic(offset).fetch_or(mask, core::sync::atomic::Ordering::AcqRel);
+        self.atomic(offset).fetch_or(mask, Ordering::AcqRel);
     }
 
     /// Clears the bits of `mask` in the `u32` at `offset`, as [`Window::set_bits_u32`] sets them.
     #[inline]
     pub fn clear_bits_u32(&self, offset: usize, mask: u32) {
-        self.atomic(offset).fetch_and(!mask, core::sync::atomic::Ordering::AcqRel);
+        self.atomic(offset).fetch_and(!mask, Ordering::AcqRel);
     }
 
     /// Copies `into.len()` bytes out, starting at `offset`.
@@ -108,6 +111,24 @@ impl Window {
         for offset in 0..self.len {
             self.write_u8(offset, 0);
         }
+    }
+
+    /// Clears bit `bit` of the `u64` at byte `offset`, whoever else sets others meanwhile; says what it was.
+    pub fn take_bit(&self, offset: usize, bit: u32) -> bool {
+        let at = self.at(offset, size_of::<u64>()).cast::<u64>();
+        // SAFETY: `at` checked bounds and alignment; the creator keeps the bytes mapped, and every other
+        // access by this guest to a word used with bits is atomic or a plain volatile one on one CPU.
+        let word = unsafe { AtomicU64::from_ptr(at) };
+        let mask = 1u64 << (bit % 64);
+        word.fetch_and(!mask, Ordering::SeqCst) & mask != 0
+    }
+
+    /// Replaces the `u16` at byte `offset` by `new` if it still is `old`; says whether it did.
+    pub fn compare_exchange_u16(&self, offset: usize, old: u16, new: u16) -> bool {
+        let at = self.at(offset, size_of::<u16>()).cast::<u16>();
+        // SAFETY: as in `take_bit`.
+        let word = unsafe { AtomicU16::from_ptr(at) };
+        word.compare_exchange(old, new, Ordering::SeqCst, Ordering::SeqCst).is_ok()
     }
 
     fn check(&self, offset: usize, len: usize) {
@@ -140,19 +161,19 @@ impl Window {
 /// On x86 stores are not reordered with stores, so only the compiler has to be held back.
 #[inline]
 pub fn write_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Release);
+    fence(Ordering::Release);
 }
 
 /// Makes everything read after really be read after everything read before.
 #[inline]
 pub fn read_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::Acquire);
+    fence(Ordering::Acquire);
 }
 
 /// Orders all earlier accesses before all later ones: between writing a flag and reading the other side's.
 #[inline]
 pub fn full_barrier() {
-    core::sync::atomic::fence(core::sync::atomic::Ordering::SeqCst);
+    fence(Ordering::SeqCst);
 }
 
 /// Pages for host tests, where no Xen hands any out.

@@ -20,11 +20,7 @@ impl Order {
 
     /// `2^order` pages; `None` above [`Order::MAX`].
     pub const fn new(order: u8) -> Option<Self> {
-        if order <= Self::MAX.0 {
-            Some(Self(order))
-        } else {
-            None
-        }
+        if order <= Self::MAX.0 { Some(Self(order)) } else { None }
     }
 
     /// The smallest order that holds `bytes`; `None` above [`Order::MAX`].
@@ -41,10 +37,7 @@ impl Order {
     pub const fn within(bytes: usize) -> Option<Self> {
         match (bytes / PAGE_SIZE).checked_ilog2() {
             Some(log) if log > Self::MAX.0 as u32 => Some(Self::MAX),
-            #[expect(
-                clippy::cast_possible_truncation,
-                reason = "not above MAX, by the arm before"
-            )]
+            #[expect(clippy::cast_possible_truncation, reason = "not above MAX, by the arm before")]
             Some(log) => Some(Self(log as u8)),
             None => None,
         }

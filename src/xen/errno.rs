@@ -71,11 +71,7 @@ impl core::error::Error for XenError {}
 
 /// Splits a hypercall's result: not negative is the answer, negative the error.
 pub const fn decode(raw: i64) -> Result<u64, XenError> {
-    if raw < 0 {
-        Err(XenError::from_raw(raw))
-    } else {
-        Ok(raw.unsigned_abs())
-    }
+    if raw < 0 { Err(XenError::from_raw(raw)) } else { Ok(raw.unsigned_abs()) }
 }
 
 #[cfg(test)]

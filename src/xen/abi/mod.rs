@@ -1,4 +1,7 @@
-//! Xen's public interface as numbers and offsets, one file per public header, nothing but data.
+//! Numbers and layouts from Xen's public headers that `xen-sys` lacks, one file per header.
 
+pub mod memory;
+pub mod mmu;
 pub mod pciif;
+pub mod physdev;
 pub mod xs_wire;

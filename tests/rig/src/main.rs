@@ -1,3 +1,63 @@
 //! The rig: builds the machine the guest runs on, runs it, and judges what it says.
+//!
+//! ```text
+//! cli -> commands ─┬─ artifacts   Xen, dom0, QEMU out of the distribution's packages, cached
+//!                  ├─ guest       the image: built, stripped, symbols kept
+//!                  ├─ boot        one boot of the machine (machine, dom0, console), with its jobs in it
+//!                  ├─ judge       verdict on each job, from the guest's report and QEMU's own trace (evidence)
+//!                  ├─ checks      what `check` and `test` do without a machine
+//!                  └─ report      table, result.json, junit.xml, report.html
+//! ```
+//!
+//! It runs in the repository's top folder, where `run.sh` starts it.
 
-fn main() {}
+mod artifacts;
+mod boot;
+mod checks;
+mod child;
+mod cli;
+mod commands;
+mod console;
+mod dom0;
+mod error;
+mod evidence;
+mod guest;
+mod interrupt;
+mod job;
+mod judge;
+mod machine;
+mod peers;
+mod progress;
+mod report;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::Cli;
+use crate::error::Error;
+use crate::judge::Verdict;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match interrupt::listen().and_then(|()| commands::run(&cli)) {
+        Ok(code) => code,
+        Err(error) => explain(&error),
+    }
+}
+
+fn explain(error: &Error) -> ExitCode {
+    match error {
+        Error::Interrupted => {
+            eprintln!("interrupted: nothing is left running, the cache is intact");
+            ExitCode::from(130)
+        }
+        error => {
+            eprintln!("error: {error}");
+            if let Some(remedy) = error.remedy() {
+                eprintln!("  remedy: {remedy}");
+            }
+            ExitCode::from(Verdict::Error.exit_code())
+        }
+    }
+}

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# The front door. It makes sure that what the rig needs to be built and to run is there, then hands over to it:
+# tests/rig does the work, and `./run.sh --help` is its help.
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")"
+
+die() {
+    printf 'error: %s\n  remedy: %s\n' "$1" "$2" >&2
+    exit 4
+}
+
+# The Debian packages that bring the missing programs: program=package.
+missing_packages() {
+    local pair
+    for pair in cc=gcc dpkg-deb=dpkg setpriv=util-linux; do
+        command -v "${pair%%=*}" >/dev/null || printf '%s\n' "${pair##*=}"
+    done
+    # The C library's headers and start files, for linking the rig; a compiler alone does not bring them.
+    [ -e /usr/include/stdio.h ] || printf 'libc6-dev\n'
+    # Some minimal images lack it, and cargo fetches over https.
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates\n'
+}
+
+install_packages() {
+    local sudo=()
+    if [ "$(id -u)" -ne 0 ]; then
+        command -v sudo >/dev/null ||
+            die "these packages are missing: $*" \
+                "as root, run: apt-get update && apt-get install -y --no-install-recommends $*"
+        sudo=(sudo)
+    fi
+    printf 'installing: %s\n' "$*" >&2
+    # Lists may be missing in a fresh container; where they are there, an update is not needed.
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -qq -y --no-install-recommends "$@" >/dev/null 2>&1 ||
+        { "${sudo[@]}" apt-get update -qq &&
+            "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive \
+                apt-get install -qq -y --no-install-recommends "$@" >/dev/null; } ||
+        die "apt-get could not install: $*" "see its message above"
+}
+
+ensure_rust() {
+    # Where rustup puts it when the shell that is running has not read its profile since.
+    command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
+    command -v cargo >/dev/null && command -v rustup >/dev/null ||
+        die "cargo and rustup are needed, and not on PATH" \
+            "install them as https://rustup.rs says (a distribution's cargo alone can't build the guest)"
+    local toolchain
+    toolchain=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
+    if ! rustup target list --installed --toolchain "$toolchain" 2>/dev/null | grep -qx x86_64-unknown-none; then
+        printf 'installing: Rust %s with target x86_64-unknown-none\n' "$toolchain" >&2
+        rustup toolchain install "$toolchain" --profile minimal --component rustfmt,clippy \
+            --target x86_64-unknown-none --no-self-update >/dev/null 2>&1 ||
+            die "rustup could not install Rust $toolchain" \
+                "check the network, then run: rustup toolchain install $toolchain --target x86_64-unknown-none"
+    fi
+}
+
+command -v apt-get >/dev/null ||
+    die "this is neither Debian nor Ubuntu: no apt-get" "use Debian 12 or 13 or Ubuntu 24.04, also in a container"
+[ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m)" "use an x86-64 machine: Xen PV is x86 only"
+mapfile -t packages < <(missing_packages)
+[ "${#packages[@]}" -eq 0 ] || install_packages "${packages[@]}"
+ensure_rust
+
+# Built apart from the guest, with its own profile: quick to build. --quiet keeps the first build silent, so say it.
+if [ ! -x "${CARGO_TARGET_DIR:-target}/rig/rig" ]; then
+    printf 'building the rig (once, about a minute)\n' >&2
+fi
+exec cargo run --quiet --profile rig --locked -p rig -- "$@"

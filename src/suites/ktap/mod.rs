@@ -1,0 +1,157 @@
+//! The guest's report on its console, as KTAP: written by the guest, parsed by the rig.
+//!
+//! ```text
+//! pvbounce 0.1.0 on Xen 4.20, domU, 512 MiB               any text may stand before and between
+//! [    0.003] console: PV ring                            stage lines
+//! KTAP version 1
+//! 1..2                                                    how many suites
+//!   KTAP version 1
+//!   # Subtest: boot
+//!   1..3                                                  how many checks
+//!   ok 1 start_info # 131072 pages                        a pass may carry a note
+//!   ok 2 com1 # SKIP no-ports: the domain has no I/O ports
+//!   not ok 3 e820 # FAILURE map-overlaps: entry 3 starts at 0x9f000 inside entry 2
+//!   # remedy: update Xen, or boot with e820_host=0
+//! not ok 1 boot # FAILURE
+//!   KTAP version 1
+//!   # Subtest: irq
+//!   1..0
+//! ok 2 irq # SKIP no-device
+//! # dma-range 0x0000000012400000 0x00000000125fffff pool  first and last byte that a device may touch, and what they are
+//! # taken frames=0 grants=0 ports=0 pirqs=0 slots=0       what is still held at the end
+//! Test result: FAILURE
+//! ```
+//!
+//! Two levels only: suites that contain checks. Words after `# ` on a result line are SKIP, FAILURE or ERROR with
+//! `code: value`, or the note of a pass. The last line is what other harnesses for Xen look for. A panic prints
+//! `PANIC: …`, the registers and one line `#N 0xADDRESS` for each frame of its backtrace; the rig adds the names.
+//!
+//! The two halves: [`Writer`] formats into any [`core::fmt::Write`]; [`Parser`] takes lines, and never fails: what it
+//! can't read is not part of the report.
+
+mod parse;
+mod write;
+
+pub use parse::{Check, Parser, Report, Suite};
+pub use write::{SuiteWriter, Writer};
+
+use core::fmt;
+use core::str::FromStr;
+
+/// Starts the last line of every report.
+pub const RESULT: &str = "Test result: ";
+/// Starts the line that a panic prints first.
+pub const PANIC: &str = "PANIC: ";
+const VERSION: &str = "KTAP version 1";
+const SUBTEST: &str = "# Subtest: ";
+const REMEDY: &str = "# remedy: ";
+const DMA_RANGE: &str = "# dma-range ";
+const TAKEN: &str = "# taken ";
+
+/// What a range that a device may touch is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RangeKind {
+    /// A segment of the bounce pool.
+    Pool,
+    /// Memory shared with the device for as long as it runs.
+    Coherent,
+    /// A buffer of the guest's own that needed no bounce.
+    Direct,
+    /// A descriptor or receive ring.
+    Ring,
+}
+
+impl RangeKind {
+    const ALL: [Self; 4] = [Self::Pool, Self::Coherent, Self::Direct, Self::Ring];
+
+    /// The word on the console.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Pool => "pool",
+            Self::Coherent => "coherent",
+            Self::Direct => "direct",
+            Self::Ring => "ring",
+        }
+    }
+}
+
+/// Machine addresses that the guest lets its device touch: first and last byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct DmaRange {
+    /// The first byte.
+    pub first: u64,
+    /// The last byte, not one past it: a range may end at the top of the address space.
+    pub last: u64,
+    /// What it is used for.
+    pub kind: RangeKind,
+}
+
+impl DmaRange {
+    /// Whether the address lies in the range.
+    pub const fn contains(&self, address: u64) -> bool {
+        self.first <= address && address <= self.last
+    }
+}
+
+impl fmt::Display for DmaRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:#018x} {:#018x} {}", self.first, self.last, self.kind.word())
+    }
+}
+
+/// A `dma-range` line that can't be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a DMA range: expected `0xFIRST 0xLAST pool|coherent|direct|ring` with first <= last")]
+pub struct BadRange;
+
+impl FromStr for DmaRange {
+    type Err = BadRange;
+
+    fn from_str(text: &str) -> Result<Self, BadRange> {
+        let mut words = text.split_whitespace();
+        let first = words.next().and_then(hex).ok_or(BadRange)?;
+        let last = words.next().and_then(hex).filter(|last| first <= *last).ok_or(BadRange)?;
+        let word = words.next().ok_or(BadRange)?;
+        let kind = RangeKind::ALL.into_iter().find(|k| k.word() == word).ok_or(BadRange)?;
+        if words.next().is_some() {
+            return Err(BadRange);
+        }
+        Ok(Self { first, last, kind })
+    }
+}
+
+fn hex(word: &str) -> Option<u64> {
+    u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()
+}
+
+/// What the guest took from Xen and dom0 and has not given back; all zero after an orderly close.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Taken {
+    /// Frames outside the frame allocator.
+    pub frames: u64,
+    /// Grant references in use.
+    pub grants: u64,
+    /// Event channels bound, beyond the two that Xen gave at start.
+    pub ports: u64,
+    /// PIRQs mapped.
+    pub pirqs: u64,
+    /// Slots of the bounce pool in use.
+    pub slots: u64,
+}
+
+impl Taken {
+    /// Whether everything went back.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { frames, grants, ports, pirqs, slots } = self;
+        write!(f, "frames={frames} grants={grants} ports={ports} pirqs={pirqs} slots={slots}")
+    }
+}
+
+#[cfg(test)]
+mod tests;

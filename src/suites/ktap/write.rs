@@ -1,0 +1,142 @@
+//! The writing half: streams a report, so that what a guest said before it crashed is on the console.
+
+use core::fmt::{self, Write};
+
+use super::{DMA_RANGE, DmaRange, REMEDY, RESULT, SUBTEST, TAKEN, Taken, VERSION};
+use crate::suites::verdict::{Outcome, Reason, Tally, Verdict};
+
+/// Writes one report. Numbers the suites itself; adds up their verdicts.
+#[derive(Debug)]
+pub struct Writer<W> {
+    out: W,
+    suites: Tally,
+}
+
+impl<W: Write> Writer<W> {
+    /// Starts the report of a run with this many suites.
+    pub fn start(mut out: W, suites: usize) -> Result<Self, fmt::Error> {
+        writeln!(out, "{VERSION}\n1..{suites}")?;
+        Ok(Self { out, suites: Tally::default() })
+    }
+
+    /// Starts a suite with this many checks. End it with [`SuiteWriter::finish`] or [`SuiteWriter::skip`].
+    pub fn suite<'w>(
+        &'w mut self,
+        name: &'w str,
+        checks: usize,
+    ) -> Result<SuiteWriter<'w, W>, fmt::Error> {
+        writeln!(self.out, "  {VERSION}\n  {SUBTEST}{name}\n  1..{checks}")?;
+        Ok(SuiteWriter { report: self, name, checks: Tally::default() })
+    }
+
+    /// Says which machine addresses a device was allowed to touch.
+    pub fn dma_range(&mut self, range: &DmaRange) -> fmt::Result {
+        writeln!(self.out, "{DMA_RANGE}{range}")
+    }
+
+    /// Says what is still held.
+    pub fn taken(&mut self, taken: &Taken) -> fmt::Result {
+        writeln!(self.out, "{TAKEN}{taken}")
+    }
+
+    /// The verdict so far.
+    pub fn verdict(&self) -> Verdict {
+        self.suites.verdict()
+    }
+
+    /// Writes the last line and gives its verdict. `also` is for what went wrong outside every suite.
+    pub fn finish(mut self, also: Option<Verdict>) -> Result<Verdict, fmt::Error> {
+        also.into_iter().for_each(|verdict| self.suites.add(verdict));
+        let verdict = self.verdict();
+        writeln!(self.out, "{RESULT}{verdict}")?;
+        Ok(verdict)
+    }
+}
+
+/// Writes the checks of one suite.
+#[derive(Debug)]
+#[must_use = "a suite needs its result line: call finish or skip"]
+pub struct SuiteWriter<'w, W> {
+    report: &'w mut Writer<W>,
+    name: &'w str,
+    checks: Tally,
+}
+
+impl<W: Write> SuiteWriter<'_, W> {
+    /// Writes the line of one check, and its remedy if it has one.
+    pub fn check(&mut self, name: &str, outcome: &Outcome) -> fmt::Result {
+        self.checks.add(outcome.verdict());
+        let number = self.checks.total();
+        let out = &mut self.report.out;
+        match outcome {
+            Outcome::Pass { note } if note.is_empty() => writeln!(out, "  ok {number} {name}"),
+            Outcome::Pass { note } => writeln!(out, "  ok {number} {name} # {}", OneLine(note)),
+            Outcome::Skip(r) | Outcome::Failure(r) | Outcome::Error(r) => {
+                reason_line(out, number, name, outcome.verdict(), r)
+            }
+        }
+    }
+
+    /// Counts so far.
+    pub fn tally(&self) -> Tally {
+        self.checks
+    }
+
+    /// Writes the suite's own result line.
+    pub fn finish(self) -> Result<Verdict, fmt::Error> {
+        let verdict = self.checks.verdict();
+        self.end(verdict, format_args!(""))
+    }
+
+    /// Ends a suite that can't run at all, for this reason.
+    pub fn skip(self, reason: &Reason) -> Result<Verdict, fmt::Error> {
+        self.end(Verdict::Skip, format_args!(" {}", OneLine(reason)))
+    }
+
+    fn end(self, verdict: Verdict, why: fmt::Arguments<'_>) -> Result<Verdict, fmt::Error> {
+        let Self { report, name, .. } = self;
+        report.suites.add(verdict);
+        let number = report.suites.total();
+        match verdict {
+            Verdict::Success => writeln!(report.out, "ok {number} {name}")?,
+            _ => writeln!(report.out, "{} {number} {name} # {verdict}{why}", ok(verdict))?,
+        }
+        Ok(verdict)
+    }
+}
+
+fn reason_line(
+    out: &mut impl Write,
+    number: usize,
+    name: &str,
+    verdict: Verdict,
+    reason: &Reason,
+) -> fmt::Result {
+    writeln!(out, "  {} {number} {name} # {verdict} {}", ok(verdict), OneLine(reason))?;
+    if reason.remedy.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "  {REMEDY}{}", OneLine(&reason.remedy))
+}
+
+const fn ok(verdict: Verdict) -> &'static str {
+    if verdict.is_ok() { "ok" } else { "not ok" }
+}
+
+/// Shows a value with each control character as a space: one line of the report stays one line, whatever a backend
+/// or a device put into it.
+struct OneLine<T>(T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Flat(f), "{}", self.0)
+    }
+}
+
+struct Flat<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl Write for Flat<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        text.chars().try_for_each(|c| self.0.write_char(if c.is_control() { ' ' } else { c }))
+    }
+}

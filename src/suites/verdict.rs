@@ -1,0 +1,238 @@
+//! Verdicts: the four words a run can end with, and the outcome of one check.
+//!
+//! | word    | meaning                                        | whose move is it            |
+//! |---------|------------------------------------------------|-----------------------------|
+//! | SUCCESS | everything that could run did, and held        | nobody's                    |
+//! | SKIP    | nothing could run; the reason says what lacked | the one who wrote the config|
+//! | FAILURE | the machine did something wrong                | the machine's owner         |
+//! | ERROR   | the guest or its configuration is wrong        | ours, or the config's owner |
+//!
+//! The host adds CRASH and TIMEOUT: a guest can't report those about itself.
+
+use alloc::borrow::Cow;
+use alloc::string::String;
+use core::fmt;
+use core::str::FromStr;
+
+/// How a check, a suite or a run ended. Ordered by severity: `max` keeps the worst.
+///
+/// ERROR is the worst: where the guest itself is wrong, a FAILURE it reports can't be trusted either.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// What ran, held.
+    Success,
+    /// Nothing ran, for a stated reason.
+    Skip,
+    /// The machine is wrong.
+    Failure,
+    /// The guest or its configuration is wrong.
+    Error,
+}
+
+impl Verdict {
+    /// All of them, mildest first.
+    pub const ALL: [Self; 4] = [Self::Success, Self::Skip, Self::Failure, Self::Error];
+
+    /// The more severe of two.
+    #[must_use]
+    pub fn worst(self, other: Self) -> Self {
+        self.max(other)
+    }
+
+    /// The word on the console.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Success => "SUCCESS",
+            Self::Skip => "SKIP",
+            Self::Failure => "FAILURE",
+            Self::Error => "ERROR",
+        }
+    }
+
+    /// Whether KTAP calls it `ok`: a SKIP is, by KTAP's own rule.
+    pub const fn is_ok(self) -> bool {
+        matches!(self, Self::Success | Self::Skip)
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.word())
+    }
+}
+
+/// A word that is none of the four verdicts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("not a verdict: expected SUCCESS, SKIP, FAILURE or ERROR")]
+pub struct UnknownVerdict;
+
+impl FromStr for Verdict {
+    type Err = UnknownVerdict;
+
+    fn from_str(word: &str) -> Result<Self, UnknownVerdict> {
+        Self::ALL.into_iter().find(|v| v.word() == word).ok_or(UnknownVerdict)
+    }
+}
+
+/// Why a check did not pass: what a script matches on, what was measured, what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reason {
+    /// Stable, kebab-case, listed in docs/suites.md: scripts match on it.
+    pub code: &'static str,
+    /// The measured value, with what was expected of it.
+    pub detail: String,
+    /// The option or setting to change, or where to look; empty if there is none.
+    pub remedy: Cow<'static, str>,
+}
+
+impl Reason {
+    /// A reason without a remedy.
+    pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into(), remedy: Cow::Borrowed("") }
+    }
+
+    /// The same reason, with what to do about it.
+    #[must_use]
+    pub fn remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
+        self.remedy = remedy.into();
+        self
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.detail.as_str() {
+            "" => f.write_str(self.code),
+            detail => write!(f, "{}: {detail}", self.code),
+        }
+    }
+}
+
+/// How one check ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It held. The note carries what was measured; empty if there is nothing to say.
+    Pass {
+        /// What was measured.
+        note: String,
+    },
+    /// It could not run here.
+    Skip(Reason),
+    /// The machine is wrong.
+    Failure(Reason),
+    /// The guest or its configuration is wrong.
+    Error(Reason),
+}
+
+impl Outcome {
+    /// A pass with a note.
+    pub fn pass(note: impl Into<String>) -> Self {
+        Self::Pass { note: note.into() }
+    }
+
+    /// The verdict this outcome counts as.
+    pub const fn verdict(&self) -> Verdict {
+        match self {
+            Self::Pass { .. } => Verdict::Success,
+            Self::Skip(_) => Verdict::Skip,
+            Self::Failure(_) => Verdict::Failure,
+            Self::Error(_) => Verdict::Error,
+        }
+    }
+}
+
+/// Verdicts added up: the rule by which checks make a suite and suites make a run.
+///
+/// One FAILURE or ERROR is enough to spoil the whole, and the worst wins. SKIP does not spoil it: a guest without COM
+/// ports still proved what it proved. Only where nothing passed at all is the whole a SKIP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Checks that held.
+    pub passed: usize,
+    /// Checks that could not run.
+    pub skipped: usize,
+    /// Checks that found the machine wrong.
+    pub failed: usize,
+    /// Checks that found the guest or its configuration wrong.
+    pub errors: usize,
+}
+
+impl Tally {
+    /// Counts one more.
+    pub const fn add(&mut self, verdict: Verdict) {
+        let count = match verdict {
+            Verdict::Success => &mut self.passed,
+            Verdict::Skip => &mut self.skipped,
+            Verdict::Failure => &mut self.failed,
+            Verdict::Error => &mut self.errors,
+        };
+        *count += 1;
+    }
+
+    /// How many were counted.
+    pub const fn total(&self) -> usize {
+        self.passed + self.skipped + self.failed + self.errors
+    }
+
+    /// The verdict of the whole. An empty tally is a SKIP: nothing ran.
+    pub const fn verdict(&self) -> Verdict {
+        match self {
+            Self { errors: 1.., .. } => Verdict::Error,
+            Self { failed: 1.., .. } => Verdict::Failure,
+            Self { passed: 1.., .. } => Verdict::Success,
+            _ => Verdict::Skip,
+        }
+    }
+}
+
+impl FromIterator<Verdict> for Tally {
+    fn from_iter<I: IntoIterator<Item = Verdict>>(verdicts: I) -> Self {
+        let mut tally = Self::default();
+        verdicts.into_iter().for_each(|verdict| tally.add(verdict));
+        tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn worst_wins() {
+        assert_eq!(Verdict::Success.worst(Verdict::Skip), Verdict::Skip);
+        assert_eq!(Verdict::Error.worst(Verdict::Failure), Verdict::Error);
+    }
+
+    #[test]
+    fn words_round_trip() {
+        for verdict in Verdict::ALL {
+            assert_eq!(verdict.to_string().parse(), Ok(verdict));
+        }
+        assert_eq!("success".parse::<Verdict>(), Err(UnknownVerdict));
+    }
+
+    #[test]
+    fn a_skip_does_not_spoil_a_pass() {
+        let tally: Tally = [Verdict::Success, Verdict::Skip].into_iter().collect();
+        assert_eq!((tally.verdict(), tally.total()), (Verdict::Success, 2));
+    }
+
+    #[test]
+    fn nothing_that_passed_is_a_skip() {
+        assert_eq!(Tally::default().verdict(), Verdict::Skip);
+        assert_eq!(Tally::from_iter([Verdict::Skip]).verdict(), Verdict::Skip);
+    }
+
+    #[test]
+    fn one_error_spoils_everything() {
+        let all: Tally = Verdict::ALL.into_iter().collect();
+        assert_eq!(all.verdict(), Verdict::Error);
+    }
+
+    #[test]
+    fn reason_shows_code_then_value() {
+        assert_eq!(Reason::new("no-ports", "").to_string(), "no-ports");
+        assert_eq!(Reason::new("no-ports", "0 of 8").to_string(), "no-ports: 0 of 8");
+    }
+}

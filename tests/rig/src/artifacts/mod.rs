@@ -1,0 +1,174 @@
+//! The pieces a nested Xen is made of: hypervisor, dom0's kernel and tools, QEMU. All from the distribution's packages.
+//!
+//! ```text
+//! release, mirror   which distribution release, fetched from where      (source.rs)
+//!   -> .deb files   by apt, in a private state: no root, host untouched (apt.rs)
+//!   -> files        the few that are needed                             (unpack.rs)
+//!   -> Stack        xen, vmlinuz, dom0.cpio, a QEMU with its libraries  (here; dom0.rs packs the image)
+//! ```
+//!
+//! A finished stack is one folder that appears by a rename; what an interruption leaves is a folder nobody reads. With a
+//! stack in the cache nothing here uses the network.
+
+mod apt;
+mod elf;
+mod source;
+mod unpack;
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use flate2::read::GzDecoder;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use elf::library_closure;
+pub(crate) use source::Release;
+pub(crate) use unpack::{MODULES, find};
+
+use crate::dom0;
+use crate::error::{Context, Error, Result};
+use crate::progress::Stage;
+
+/// Bumped when what a stack holds changes, so that an older cache is not mistaken for a newer one.
+const FORMAT: &str = "stack-2";
+
+/// Which versions a stack is made of, as its packages call them.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Versions {
+    /// The hypervisor's.
+    pub(crate) xen: String,
+    /// dom0's kernel's.
+    pub(crate) linux: String,
+    /// QEMU's.
+    pub(crate) qemu: String,
+}
+
+/// A complete set of pieces, on disk.
+#[derive(Clone, Debug)]
+pub(crate) struct Stack {
+    folder: PathBuf,
+    /// What it is made of.
+    pub(crate) versions: Versions,
+}
+
+impl Stack {
+    /// The hypervisor, unpacked: QEMU's `-kernel` does not gunzip.
+    pub(crate) fn xen(&self) -> PathBuf {
+        self.folder.join("xen")
+    }
+
+    /// dom0's kernel.
+    pub(crate) fn linux(&self) -> PathBuf {
+        self.folder.join("vmlinuz")
+    }
+
+    /// dom0's files, as a cpio archive without the init script and the jobs.
+    pub(crate) fn dom0(&self) -> PathBuf {
+        self.folder.join("dom0.cpio")
+    }
+
+    /// The unpacked packages: QEMU, its libraries and its firmware.
+    pub(crate) fn root(&self) -> PathBuf {
+        self.folder.join("root")
+    }
+
+    fn load(folder: PathBuf) -> Option<Self> {
+        let text = fs::read_to_string(folder.join("versions.json")).ok()?;
+        let versions = serde_json::from_str(&text).ok()?;
+        Some(Self { folder, versions })
+    }
+}
+
+/// The folder that everything fetched or found out is kept in.
+pub(crate) fn cache() -> Result<PathBuf> {
+    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let base = set("XDG_CACHE_HOME").or_else(|| Some(set("HOME")?.join(".cache")));
+    base.map(|base| base.join("pvbounce")).ok_or_else(|| {
+        Error::unfit("neither XDG_CACHE_HOME nor HOME is set", "set XDG_CACHE_HOME to a folder")
+    })
+}
+
+/// The stack of a release: from the cache, or fetched now.
+pub(crate) fn ensure(release: Release) -> Result<Stack> {
+    let home = cache()?.join(release.name());
+    if let Some(stack) = Stack::load(home.join(FORMAT)) {
+        return Ok(stack);
+    }
+    fs::create_dir_all(&home).on("create", &home)?;
+    let _lock = lock(&home)?;
+    // Another rig may have finished it while this one waited for the lock.
+    match Stack::load(home.join(FORMAT)) {
+        Some(stack) => Ok(stack),
+        None => build(release, &home),
+    }
+}
+
+fn lock(home: &Path) -> Result<File> {
+    let path = home.join("lock");
+    let file = File::create(&path).on("create", &path)?;
+    file.lock().on("lock", &path)?;
+    Ok(file)
+}
+
+fn build(release: Release, home: &Path) -> Result<Stack> {
+    let stage = Stage::start("fetch", format!("packages of {release}"));
+    let debs = apt::fetch(release, &home.join("apt"), &stage)?;
+    stage.done(format!("{} packages of {release}, {} MiB", debs.files.len(), debs.mebibytes()));
+
+    let stage = Stage::start("unpack", "packages");
+    let part = home.join(format!("{FORMAT}.part"));
+    remove(&part)?;
+    let root = part.join("root");
+    fs::create_dir_all(&root).on("create", &root)?;
+    for deb in &debs.files {
+        stage.doing(deb.file_name().unwrap_or_default().to_string_lossy());
+        unpack::deb(deb, &root)?;
+    }
+    assemble(&part, &debs)?;
+
+    let finished = home.join(FORMAT);
+    remove(&finished)?;
+    fs::rename(&part, &finished).on("rename", &part)?;
+    remove(&home.join("apt"))?;
+    stage.done(format!("Xen {}, Linux {}", debs.versions.xen, debs.versions.linux));
+    Stack::load(finished).ok_or_else(|| {
+        Error::unfit(
+            "the cache is not readable right after it was written",
+            "run `./run.sh clean --cache`",
+        )
+    })
+}
+
+/// Makes the hypervisor, the kernel and dom0's image out of unpacked packages. `versions.json` comes last.
+fn assemble(part: &Path, debs: &apt::Debs) -> Result {
+    let root = part.join("root");
+    let boot = root.join("boot");
+    let gz = find(&boot, |name| name.starts_with("xen-") && name.ends_with(".gz"))?;
+    let linux = find(&boot, |name| name.starts_with("vmlinuz-"))?;
+    gunzip(&gz, &part.join("xen"))?;
+    fs::rename(&linux, part.join("vmlinuz")).on("move", &linux)?;
+    dom0::pack_base(&root, &part.join("dom0.cpio"))?;
+    // dom0's image has them now; QEMU needs none of them.
+    remove(&boot)?;
+    remove(&root.join("usr/lib/modules"))?;
+
+    let versions = part.join("versions.json");
+    let text = serde_json::to_string_pretty(&debs.versions).map_err(io::Error::from);
+    fs::write(&versions, text.on("encode", &versions)?).on("write", &versions)
+}
+
+fn gunzip(from: &Path, to: &Path) -> Result {
+    let mut bytes = Vec::new();
+    let file = File::open(from).on("open", from)?;
+    GzDecoder::new(file).read_to_end(&mut bytes).on("unpack", from)?;
+    fs::write(to, bytes).on("write", to)
+}
+
+/// Removes a folder and all in it; one that isn't there is fine.
+pub(crate) fn remove(folder: &Path) -> Result {
+    match fs::remove_dir_all(folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).on("remove", folder),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,257 @@
+//! One boot of the machine, with a series of jobs in it: follows the consoles, keeps the logs, sees to the deadlines.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::console::{JobEnd, Marker, Piece, Splitter};
+use crate::error::{Context, Error, Result};
+use crate::job::Job;
+use crate::machine::{Device, Machine, Next, Plan, Source, TRACE};
+use crate::progress::Stage;
+
+/// From QEMU's start to a ready dom0; takes about 15 s with TCG on an idle machine.
+const READY: Duration = Duration::from_secs(240);
+/// What a job may take beyond its own limit: destroying the domain, and xl's own waits.
+const SLACK: Duration = Duration::from_secs(60);
+
+/// What was seen of one job.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// The guest's console, each line with the seconds since the job began.
+    pub(crate) console: Vec<(f64, String)>,
+    /// How the domain ended; `None` if the machine ended first.
+    pub(crate) end: Option<JobEnd>,
+    /// What the guest wrote to `data/pvbounce`.
+    pub(crate) store: Vec<(String, String)>,
+    /// What xl printed.
+    pub(crate) xl: Vec<String>,
+    /// Its part of the DMA trace.
+    pub(crate) trace: Range<u64>,
+}
+
+/// Boots the machine and runs the jobs. `Seen` of a job that never began is empty.
+pub(crate) fn run(plan: &Plan, jobs: &[Job], folder: &Path) -> Result<Vec<Seen>> {
+    let stage = Stage::start("boot", "Xen, then dom0");
+    let mut boot = Boot {
+        machine: Machine::start(plan, folder)?,
+        logs: Logs::create(folder)?,
+        splitter: Splitter::default(),
+        jobs,
+        seen: Vec::new(),
+        trace: folder.join(TRACE),
+        deadline: Instant::now() + READY,
+        began: None,
+        stage: Some(stage),
+    };
+    while boot.step()? {}
+    boot.finish()
+}
+
+struct Boot<'j> {
+    machine: Machine,
+    logs: Logs,
+    splitter: Splitter,
+    jobs: &'j [Job],
+    seen: Vec<Seen>,
+    trace: PathBuf,
+    deadline: Instant,
+    // The job that runs now began then.
+    began: Option<Instant>,
+    stage: Option<Stage>,
+}
+
+impl Boot<'_> {
+    /// Handles what comes next; false when the boot is over.
+    fn step(&mut self) -> Result<bool> {
+        if Instant::now() > self.deadline {
+            return self.overdue();
+        }
+        match self.machine.next()? {
+            Next::Quiet => Ok(true),
+            Next::Ended => self.overdue(),
+            Next::Line(Source::Com1, line) => {
+                let piece = self.splitter.line(&line);
+                piece.map_or(Ok(()), |piece| self.logs.piece(&piece))?;
+                Ok(true)
+            }
+            Next::Line(Source::Com2, line) => match Marker::parse(&line) {
+                Some(marker) => self.marker(marker),
+                None => self.guest_line(line).map(|()| true),
+            },
+        }
+    }
+
+    /// The machine is silent for too long, or has ended by itself. Without a dom0 that is an error of the rig; later it
+    /// is for the judge.
+    fn overdue(&self) -> Result<bool> {
+        if !self.seen.is_empty() {
+            return Ok(false);
+        }
+        Err(Error::unfit(
+            format!(
+                "dom0 was not ready after {} s; its last words: {}",
+                READY.as_secs(),
+                self.logs.last_words()
+            ),
+            format!("see xen.log, dom0.log and qemu.log in {}", self.logs.folder.display()),
+        ))
+    }
+
+    fn marker(&mut self, marker: Marker) -> Result<bool> {
+        match marker {
+            Marker::Ready => {
+                self.end_stage("dom0 is ready");
+                self.deadline = Instant::now() + SLACK;
+            }
+            Marker::Ask(_) => self.prepare()?,
+            Marker::Begin(_) => self.began = Some(Instant::now()),
+            Marker::Store(key, value) => self.now(|seen| seen.store.push((key, value))),
+            Marker::Xl(line) => {
+                self.logs.piece(&Piece::Dom0(format!("xl: {line}")))?;
+                self.now(|seen| seen.xl.push(line));
+            }
+            Marker::End(end) => self.end_job(end)?,
+            Marker::Done => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// The next job is about to begin: log, cable, deadline, then the word that dom0 waits for.
+    fn prepare(&mut self) -> Result {
+        let Some(job) = self.jobs.get(self.seen.len()) else {
+            return Err(Error::unfit(
+                "dom0 asks for more jobs than there are",
+                "this is a bug of the rig",
+            ));
+        };
+        self.logs.open_guest(&job.name)?;
+        if job.device == Some(Device::Unplugged) {
+            self.cable(false)?;
+        }
+        let start = self.trace_length();
+        self.seen.push(Seen { trace: start..start, ..Seen::default() });
+        self.deadline = Instant::now() + job.limit + SLACK;
+        self.stage = Some(Stage::start("run", job.name.clone()));
+        self.machine.go()
+    }
+
+    fn end_job(&mut self, end: JobEnd) -> Result {
+        let length = self.trace_length();
+        let seconds = end.seconds;
+        self.began = None;
+        self.now(|seen| {
+            seen.trace.end = length;
+            seen.end = Some(end);
+        });
+        let Some(job) = self.jobs.get(self.seen.len() - 1) else {
+            return Ok(());
+        };
+        if job.device == Some(Device::Unplugged) {
+            self.cable(true)?;
+        }
+        self.end_stage(&format!("{}: xl create to domain gone {seconds:.1} s", job.name));
+        self.deadline = Instant::now() + SLACK;
+        Ok(())
+    }
+
+    fn guest_line(&mut self, line: String) -> Result {
+        let Some(began) = self.began else {
+            // Each marker starts with a line end of its own, which leaves an empty line.
+            return if line.is_empty() { Ok(()) } else { self.logs.piece(&Piece::Dom0(line)) };
+        };
+        self.logs.guest(&line)?;
+        if let Some(stage) = self.stage.as_ref().filter(|_| !line.trim().is_empty()) {
+            stage.doing(line.clone());
+        }
+        let at = began.elapsed().as_secs_f64();
+        self.now(|seen| seen.console.push((at, line)));
+        Ok(())
+    }
+
+    fn cable(&mut self, plugged: bool) -> Result {
+        self.machine.qmp.as_mut().map_or(Ok(()), |qmp| qmp.set_link(plugged))
+    }
+
+    fn now(&mut self, change: impl FnOnce(&mut Seen)) {
+        if let Some(seen) = self.seen.last_mut() {
+            change(seen);
+        }
+    }
+
+    fn trace_length(&self) -> u64 {
+        fs::metadata(&self.trace).map_or(0, |file| file.len())
+    }
+
+    fn end_stage(&mut self, what: &str) {
+        self.stage.take().into_iter().for_each(|stage| stage.done(what));
+    }
+
+    fn finish(mut self) -> Result<Vec<Seen>> {
+        let last = std::mem::take(&mut self.splitter).finish();
+        last.map_or(Ok(()), |piece| self.logs.piece(&piece))?;
+        self.machine.stop()?;
+        self.seen.resize_with(self.jobs.len(), Seen::default);
+        Ok(self.seen)
+    }
+}
+
+/// The run's log files.
+struct Logs {
+    folder: PathBuf,
+    xen: File,
+    dom0: File,
+    guest: Option<File>,
+    last: String,
+}
+
+impl Logs {
+    fn create(folder: &Path) -> Result<Self> {
+        let file = |name: &str| File::create(folder.join(name)).on("create", folder.join(name));
+        Ok(Self {
+            folder: folder.to_owned(),
+            xen: file("xen.log")?,
+            dom0: file("dom0.log")?,
+            guest: None,
+            last: String::new(),
+        })
+    }
+
+    fn open_guest(&mut self, job: &str) -> Result {
+        let path = self.folder.join(guest_log(job));
+        self.guest = Some(File::create(&path).on("create", &path)?);
+        Ok(())
+    }
+
+    fn piece(&mut self, piece: &Piece) -> Result {
+        let (file, line) = match piece {
+            Piece::Xen(line) => (&mut self.xen, line),
+            Piece::Dom0(line) => (&mut self.dom0, line),
+        };
+        if !line.trim().is_empty() {
+            self.last.clone_from(line);
+        }
+        writeln!(file, "{line}").on("write", &self.folder)
+    }
+
+    fn guest(&mut self, line: &str) -> Result {
+        match &mut self.guest {
+            Some(file) => writeln!(file, "{line}").on("write", &self.folder),
+            None => Ok(()),
+        }
+    }
+
+    fn last_words(&self) -> &str {
+        match self.last.trim() {
+            "" => "none at all",
+            words => words,
+        }
+    }
+}
+
+/// The name of a job's console log.
+pub(crate) fn guest_log(job: &str) -> String {
+    format!("guest-{job}.log")
+}

@@ -1,0 +1,139 @@
+//! The command line: what `./run.sh --help` shows.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::artifacts::Release;
+
+/// Does DMA through a passed-through PCI device work on Xen? Boots the guest that finds out.
+///
+/// Without a command: smoke. Exit codes: 0 SUCCESS, 3 SKIP, 4 ERROR, 5 FAILURE, 6 CRASH, 7 TIMEOUT, 130 interrupted.
+#[derive(Debug, Parser)]
+#[command(name = "run.sh", version, max_term_width = 110, after_help = ENVIRONMENT)]
+pub(crate) struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+    /// How.
+    #[command(flatten)]
+    pub(crate) options: Options,
+}
+
+const ENVIRONMENT: &str = "\
+Environment:
+  QEMU              another QEMU than the one that is fetched
+  PVBOUNCE_MIRROR   another package mirror than the one this host's apt uses
+  XDG_CACHE_HOME    where fetched pieces are kept, in pvbounce/ (default ~/.cache)
+Each run leaves its logs and reports in runs/, the newest as runs/latest.";
+
+/// The commands.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Boot nested Xen in QEMU, pass a network card through, run the suites in one domain (the default)
+    Smoke,
+    /// Boot the guest as Xen's only module, without Linux: the suites that need no device
+    Dom0,
+    /// Everything: check, host tests, and each way a nested run can end
+    Test,
+    /// Format, lints for both targets, docs, and the rules that no tool knows
+    Check,
+    /// Build the guest's image
+    Build,
+    /// Remove build output and runs/
+    Clean {
+        /// Also remove the fetched pieces
+        #[arg(long)]
+        cache: bool,
+    },
+}
+
+/// The options of a run.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Options {
+    /// The network card that QEMU plays (rtl8139, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
+    /// undriven (a card without a driver); edu (a device that is no network card)
+    #[arg(long, global = true, default_value = "rtl8139", value_name = "CARD")]
+    pub(crate) nic: String,
+    /// When the bounce pool starts: early, late, reserve, off
+    #[arg(long, global = true, value_name = "WHEN")]
+    pub(crate) swiotlb: Option<String>,
+    /// The guest's memory
+    #[arg(long, global = true, value_name = "MiB", value_parser = clap::value_parser!(u32).range(4..=4096))]
+    pub(crate) memory: Option<u32>,
+    /// The suites to run, as the guest names them
+    #[arg(long, global = true, value_name = "LIST")]
+    pub(crate) suite: Option<String>,
+    /// How long a domain may live
+    #[arg(long, global = true, value_name = "S", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub(crate) timeout: Option<u64>,
+    /// Further words for the guest's command line, as they are
+    #[arg(
+        long,
+        global = true,
+        value_name = "WORDS",
+        default_value = "",
+        hide_default_value = true
+    )]
+    pub(crate) cmdline: String,
+    /// The distribution release that Xen, dom0 and QEMU come from
+    #[arg(long, global = true, value_enum)]
+    pub(crate) release: Option<Release>,
+    /// Don't have QEMU note each address the device uses
+    #[arg(long, global = true)]
+    pub(crate) no_trace: bool,
+    /// Use the emulated processor even where KVM works
+    #[arg(long, global = true)]
+    pub(crate) no_kvm: bool,
+    /// Boot this image instead of building one
+    #[arg(long, global = true, value_name = "ELF")]
+    pub(crate) guest: Option<PathBuf>,
+}
+
+impl Options {
+    /// The release asked for, or the host's.
+    pub(crate) fn release(&self) -> crate::error::Result<Release> {
+        self.release.map_or_else(Release::of_host, Ok)
+    }
+
+    /// The time a domain may live.
+    pub(crate) fn limit(&self, default: u64) -> Duration {
+        Duration::from_secs(self.timeout.unwrap_or(default))
+    }
+
+    /// The guest's words for `--suite` and `--swiotlb`.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let suite = self.suite.iter().map(|list| format!("suite={list}"));
+        let swiotlb = self.swiotlb.iter().map(|when| format!("swiotlb={when}"));
+        suite.chain(swiotlb).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn definition_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_may_follow_or_stand_alone() {
+        let cli = Cli::try_parse_from(["run.sh", "--swiotlb", "early"]).unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.options.words(), ["swiotlb=early"]);
+        let cli =
+            Cli::try_parse_from(["run.sh", "dom0", "--memory", "16", "--suite", "boot"]).unwrap();
+        assert_eq!(cli.options.memory, Some(16));
+    }
+
+    #[test]
+    fn nonsense_is_refused() {
+        for words in [["run.sh", "fly"], ["run.sh", "--memory=0"], ["run.sh", "--timeout=soon"]] {
+            assert!(Cli::try_parse_from(words).is_err(), "{words:?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! The commands, each a short story told in calls to the other modules.
+
+mod bench;
+mod check;
+mod home;
+mod smoke;
+mod test;
+
+use std::process::ExitCode;
+
+use crate::artifacts;
+use crate::cli::{Cli, Command, Options};
+use crate::error::Result;
+use crate::guest::Guest;
+use crate::judge::Verdict;
+use crate::report::{self, RunRecord};
+
+pub(crate) use bench::Bench;
+
+/// Runs the command that was asked for.
+pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
+    let options = &cli.options;
+    match cli.command.clone().unwrap_or(Command::Smoke) {
+        Command::Smoke => smoke::run(options),
+        Command::Dom0 => home::run(options),
+        Command::Test => test::run(options),
+        Command::Check => check::run(),
+        Command::Build => build(options),
+        Command::Clean { cache } => clean(cache),
+    }
+}
+
+fn build(options: &Options) -> Result<ExitCode> {
+    let guest = Guest::get(options.guest.as_deref())?;
+    let stripped = guest.elf.with_extension("stripped");
+    let size = guest.strip(&stripped)?;
+    println!("{}  {} KiB", stripped.display(), size.div_ceil(1024));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn clean(cache: bool) -> Result<ExitCode> {
+    artifacts::remove("runs".as_ref())?;
+    crate::child::output(std::process::Command::new("cargo").args(["clean", "--quiet"]))?;
+    if cache {
+        artifacts::remove(&artifacts::cache()?)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends a run: reports on disk, table on the terminal, the worst verdict as exit code.
+fn conclude(run: &RunRecord, bench: &Bench) -> Result<ExitCode> {
+    report::write(run, &bench.folder)?;
+    report::print(run, &bench.folder);
+    let verdict: Verdict = run.worst();
+    Ok(ExitCode::from(verdict.exit_code()))
+}

@@ -1,0 +1,50 @@
+//! `smoke`: nested Xen, one domain with a passed-through card, all suites.
+
+use std::process::ExitCode;
+
+use super::{Bench, conclude};
+use crate::cli::Options;
+use crate::error::Result;
+use crate::job::Job;
+use crate::machine::Device;
+use crate::peers::Peers;
+
+/// The card behind the names of `--nic` that are none themselves.
+pub(super) const DEFAULT_NIC: &str = "rtl8139";
+
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    let bench = Bench::prepare("smoke", options)?;
+    let (nic, device) = device(&options.nic);
+    let job = job(options, device, &Peers::start()?);
+    let records = bench.run(options, nic, &[job])?;
+    conclude(&bench.record(records), &bench)
+}
+
+/// What `--nic` means: the card's model, and which device the domain gets.
+fn device(name: &str) -> (&str, Option<Device>) {
+    match name {
+        "none" => (DEFAULT_NIC, None),
+        "edu" => (DEFAULT_NIC, Some(Device::Other)),
+        "unplugged" => (DEFAULT_NIC, Some(Device::Unplugged)),
+        "undriven" => (DEFAULT_NIC, Some(Device::Undriven)),
+        "lonely" => (DEFAULT_NIC, Some(Device::LonelyNic)),
+        card => (card, Some(Device::Nic)),
+    }
+}
+
+fn job(options: &Options, device: Option<Device>, peers: &Peers) -> Job {
+    let config = match (device, options.swiotlb.as_deref()) {
+        (None, _) => "no-device.cfg",
+        (_, Some("early")) => "smoke-early.cfg",
+        _ => "smoke-late.cfg",
+    };
+    let mut job = Job::new(config.trim_end_matches(".cfg"), config, device);
+    job.memory = options.memory;
+    job.words = options.words();
+    if device.is_some() {
+        job.words.extend(peers.words());
+    }
+    job.raw_words.clone_from(&options.cmdline);
+    job.limit = options.limit(90);
+    job
+}

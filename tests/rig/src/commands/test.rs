@@ -1,0 +1,78 @@
+//! `test`: the source, the host tests, then each way a nested run can end; as few boots as possible.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::smoke::DEFAULT_NIC;
+use super::{Bench, check, home};
+use crate::checks::{self, Tally};
+use crate::cli::Options;
+use crate::error::Result;
+use crate::job::Job;
+use crate::judge::Verdict;
+use crate::machine::Device;
+use crate::peers::Peers;
+use crate::report::{self, JobRecord};
+
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    let mut tally = checks::all()?;
+    tally.add(checks::host_tests()?);
+
+    let bench = Bench::prepare("test", options)?;
+    let mut records = bench.run(options, DEFAULT_NIC, &matrix(&Peers::start()?))?;
+    let mut alone = Job::new("dom0-home", "no-device.cfg", None);
+    alone.words.push(home::WORDS.to_owned());
+    records.push(home::boot(&bench, &alone)?);
+
+    tally.add(count(&records));
+    let run = bench.record(records);
+    report::write(&run, &bench.folder)?;
+    report::print(&run, &bench.folder);
+    check::close(tally)
+}
+
+/// The jobs, one domain each. They share one boot of the machine, so each also shows that the one before left it clean.
+fn matrix(peers: &Peers) -> Vec<Job> {
+    let late = |name: &str, device| {
+        let mut job = Job::new(name, "smoke-late.cfg", Some(device));
+        job.words.extend(peers.words());
+        job.limit = Duration::from_secs(90);
+        job
+    };
+    let bare = |name: &str| Job::new(name, "no-device.cfg", None);
+
+    let mut early = Job::new("smoke-early", "smoke-early.cfg", Some(Device::Nic));
+    early.words.extend(peers.words());
+    let mut small = late("memory-16", Device::Nic);
+    small.memory = Some(16);
+    let mut tiny = bare("memory-8");
+    tiny.memory = Some(8);
+    let mut hang = bare("selftest-hang").word("selftest=hang").expect(Verdict::Timeout);
+    hang.limit = Duration::from_secs(10);
+
+    vec![
+        late("smoke-late", Device::Nic),
+        early,
+        small,
+        bare("no-device"),
+        tiny,
+        // The rig's own eyes: what is wrong on purpose has to be seen.
+        late("selftest-corrupt", Device::Nic).word("selftest=corrupt").expect(Verdict::Failure),
+        bare("selftest-panic").word("selftest=panic").expect(Verdict::Crash),
+        hang,
+        bare("selftest-leak").word("selftest=leak").expect(Verdict::Failure),
+        bare("unknown-option").word("swiotbl=late").expect(Verdict::Error),
+        // Machines that lack something: a clear word, and no hang.
+        late("not-a-nic", Device::Other).expect(Verdict::Skip),
+        late("no-driver", Device::Undriven).expect(Verdict::Skip),
+        late("link-down", Device::Unplugged),
+        late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure),
+        // And after all that, the machine still works.
+        late("smoke-again", Device::Nic),
+    ]
+}
+
+fn count(records: &[JobRecord]) -> Tally {
+    let good = records.iter().filter(|record| record.is_as_expected()).count();
+    Tally { passed: good, failed: records.len() - good, skipped: 0 }
+}

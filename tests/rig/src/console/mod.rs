@@ -1,0 +1,7 @@
+//! What comes out of the machine's serial ports, split by who said it.
+
+mod marker;
+mod split;
+
+pub(crate) use marker::{JobEnd, Marker};
+pub(crate) use split::{Piece, Splitter};

@@ -1,0 +1,126 @@
+#!/bin/sh
+# dom0's whole userland: Xen's daemons, then one job after the other, then the end. No disk, no device model.
+#
+# Two ways out: hvc0 (Xen's COM1) carries what a person may want to read; COM2 carries the guests' consoles and, between
+# them, the lines that the rig acts on, each starting with "@rig ". The rig reads them in tests/rig/src/console.
+#
+# What the rig puts into /jobs:
+#   modules        kernel modules in /mods, in load order
+#   hide           devices for pciback, as its parameter wants them: (0000:00:05.0)(...)
+#   NN/name        the job's name
+#   NN/limit       seconds until the domain is destroyed
+#   NN/guest.cfg   the xl config, a file of xl-configs/
+#   NN/overrides   further config lines for `xl create`, one a line
+export PATH=/bin:/usr/sbin
+
+/bin/busybox mkdir -p /proc /sys /dev /run /tmp /var/log/xen/console /var/lib/xen /var/lib/xenstored /etc/xen
+/bin/busybox --install -s /bin
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts && mount -t devpts pts /dev/pts
+mount -t tmpfs run /run
+mkdir -p /run/xen /run/xenstored /run/lock
+ln -sfn /run /var/run
+# xl and its libraries complain about settings that aren't there.
+touch /etc/xen/xl.conf
+
+# COM2 behind a pipe of 64 KiB, so that the console daemon never waits for a slow UART. Descriptor 9 holds the pipe open.
+stty -F /dev/ttyS1 115200 raw -echo
+exec 8</dev/ttyS1
+mkfifo /run/com2
+exec 9<>/run/com2
+cat </run/com2 >/dev/ttyS1 9>&- 8<&- &
+
+# The console daemon opens its log by the domain's name, and every job's domain is called "guest".
+ln -sf /run/com2 /var/log/xen/console/guest-guest.log
+
+uptime() {
+    read -r up _ </proc/uptime
+    echo "$up"
+}
+
+mark() {
+    printf '\n@rig %s\n' "$*" >&9
+}
+
+free_mib() {
+    xl info | sed -n 's/^free_memory *: *//p'
+}
+
+echo "dom0: up $(uptime)"
+for module in $(cat /jobs/modules); do
+    set --
+    [ "$module" = xen-pciback ] && set -- "hide=$(cat /jobs/hide)"
+    insmod "/mods/$module.ko" "$@"
+done
+mount -t xenfs xenfs /proc/xen
+xenstored --pid-file=/run/xenstored.pid
+xen-init-dom0
+xenconsoled --log=guest --log-dir=/var/log/xen/console
+echo "dom0: ready $(uptime)"
+mark "ready t=$(uptime)"
+
+# Notes what the guest writes to data/pvbounce while it runs: its part of the store goes with it.
+watch_store() {
+    xenstore-watch "/local/domain/$1/data/pvbounce" "/local/domain/$(($1 + 1))/data/pvbounce" \
+        "/local/domain/$(($1 + 2))/data/pvbounce" | while read -r path; do
+        value=$(xenstore-read "$path" 2>/dev/null) && [ -n "$value" ] &&
+            echo "key=${path##*/} value=$value" >>/tmp/store
+    done
+}
+
+# A guest that does not end in time is destroyed; an xl that does not end then, is killed.
+watchdog() {
+    sleep "$1"
+    touch /tmp/late
+    echo "dom0: the job's $1 s are over: destroying the domain"
+    xl destroy guest
+    sleep 15
+    kill -9 "$2"
+}
+
+run_job() {
+    job=$1
+    name=$(cat "$job/name")
+    limit=$(cat "$job/limit")
+    mark "ask job=$name"
+    read -r _go <&8
+    rm -f /tmp/store /tmp/late /tmp/xl
+    touch /tmp/store
+    before=$(free_mib)
+    watch_store "$next" &
+    store=$!
+    set --
+    while read -r line; do set -- "$@" "$line"; done <"$job/overrides"
+
+    mark "begin job=$name"
+    start=$(uptime)
+    xl create -F "$job/guest.cfg" "$@" </dev/null >/tmp/xl 2>&1 &
+    xl=$!
+    watchdog "$limit" "$xl" &
+    dog=$!
+    wait "$xl"
+    code=$?
+    gone=$(uptime)
+
+    kill "$dog" "$store"
+    reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' /tmp/xl | tail -n 1)
+    domid=$(sed -n 's/.*(domid \([0-9]*\)).*/\1/p' /tmp/xl | tail -n 1)
+    next=$((${domid:-$next} + 1))
+    [ -e /tmp/late ] && late=1 || late=0
+    after=$(free_mib)
+    while read -r line; do mark "store job=$name $line"; done </tmp/store
+    while read -r line; do mark "xl job=$name text=$line"; done </tmp/xl
+    mark "end job=$name start=$start gone=$gone code=$code reason=${reason:-none} late=$late" \
+        "free-before=$before free-after=$after"
+}
+
+next=1
+for job in /jobs/[0-9]*; do
+    [ -d "$job" ] && run_job "$job"
+done
+mark "done t=$(uptime)"
+# The rig ends QEMU now. Should it be gone, this ends the machine.
+sleep 30
+poweroff -f

@@ -1,0 +1,165 @@
+//! dom0's image: an initramfs made of two cpio archives, one that only depends on the packages and one of this run.
+//!
+//! The kernel unpacks archives that follow each other as if they were one. They are not compressed: an emulated
+//! processor takes longer to gunzip them than QEMU to hand them over.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Read, Write};
+use std::path::{Path, PathBuf};
+
+use cpio::newc::{Builder, ModeFileType, trailer};
+use flate2::read::GzDecoder;
+use xz2::read::XzDecoder;
+
+use crate::artifacts::{MODULES, find, library_closure};
+use crate::error::{Context, Error, Result};
+use crate::job::Job;
+
+const INIT: &str = include_str!("init.sh");
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+const LOADER: &str = "ld-linux-x86-64.so.2";
+const TOOLS: [&str; 5] = ["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0"];
+const STORE_TOOLS: [&str; 3] = ["xenstore-read", "xenstore-watch", "xenstore-ls"];
+
+/// What glibc loads by name when a thread is cancelled, as libxenstore's are; without it `xl` aborts at its end.
+const UNWINDER: &str = "libgcc_s.so.1";
+
+/// Where a job finds the guest's image.
+pub(crate) const GUEST: &str = "/jobs/pvbounce";
+
+/// Packs what only depends on the packages in `root`: busybox, Xen's tools, their libraries, the kernel modules.
+pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
+    let mut image = Image::create(to)?;
+    for folder in ["bin", "mods", "lib64", "usr", "usr/lib", LIBRARIES] {
+        image.folder(folder)?;
+    }
+    image.file("bin/busybox", &read(&root.join("usr/bin/busybox"))?)?;
+    image.link("bin/sh", "busybox")?;
+    image.link("lib", "usr/lib")?;
+
+    let mut programs: Vec<PathBuf> =
+        STORE_TOOLS.iter().map(|t| root.join("usr/bin").join(t)).collect();
+    for tool in TOOLS {
+        programs.push(find(&root.join("usr/lib"), |name| name == tool)?);
+    }
+    for program in &programs {
+        image.file(&format!("bin/{}", name(program)), &read(program)?)?;
+    }
+    let libraries = root.join(LIBRARIES);
+    let mut closure = library_closure(&programs, &libraries)?;
+    closure.insert(libraries.join(UNWINDER));
+    for library in closure {
+        image.file(&format!("{LIBRARIES}/{}", name(&library)), &read(&library)?)?;
+    }
+    // The loader is also a library (`ld-linux` is in DT_NEEDED of some), but programs name it by this path.
+    image.file(&format!("lib64/{LOADER}"), &read(&libraries.join(LOADER))?)?;
+    modules(&mut image, root)?;
+    image.finish()
+}
+
+fn modules(image: &mut Image, root: &Path) -> Result {
+    let folder = root.join("usr/lib/modules");
+    let builtin = find(&folder, |name| name == "modules.builtin").and_then(|path| read(&path));
+    let builtin = String::from_utf8_lossy(&builtin?).into_owned();
+    image.folder("jobs")?;
+    let mut loaded = String::new();
+    for module in MODULES {
+        let object = format!("{module}.ko");
+        if builtin.contains(&format!("/{object}")) {
+            continue;
+        }
+        let path =
+            find(&folder, |name| name.split_once(".ko").is_some_and(|(stem, _)| stem == module))?;
+        image.file(&format!("mods/{object}"), &decompress(&path)?)?;
+        loaded.push_str(module);
+        loaded.push('\n');
+    }
+    image.file("jobs/modules", loaded.as_bytes())
+}
+
+fn decompress(path: &Path) -> Result<Vec<u8>> {
+    let packed = read(path)?;
+    let mut bytes = Vec::new();
+    let done = match path.extension().and_then(|e| e.to_str()) {
+        Some("xz") => XzDecoder::new(&packed[..]).read_to_end(&mut bytes),
+        Some("gz") => GzDecoder::new(&packed[..]).read_to_end(&mut bytes),
+        Some("zst") => match ruzstd::decoding::StreamingDecoder::new(&packed[..]) {
+            Ok(mut decoder) => decoder.read_to_end(&mut bytes),
+            Err(error) => Err(io::Error::other(error)),
+        },
+        _ => return Ok(packed),
+    };
+    done.on("unpack", path)?;
+    Ok(bytes)
+}
+
+/// Packs the image of one run: the base, then the init script, the guest and the jobs.
+pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: &Path) -> Result {
+    let mut image = Image::create(to)?;
+    image.out.write_all(&read(base)?).on("write", to)?;
+    image.file("init", INIT.as_bytes())?;
+    image.folder("jobs")?;
+    image.file("jobs/hide", hide.as_bytes())?;
+    image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
+    for (number, job) in jobs.iter().enumerate() {
+        let folder = format!("jobs/{number:02}");
+        image.folder(&folder)?;
+        image.file(&format!("{folder}/name"), job.name.as_bytes())?;
+        image.file(&format!("{folder}/limit"), job.limit.as_secs().to_string().as_bytes())?;
+        image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
+        let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
+        image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
+    }
+    image.finish()
+}
+
+/// An archive being written under a temporary name.
+struct Image {
+    out: BufWriter<File>,
+    path: PathBuf,
+    inode: u32,
+}
+
+impl Image {
+    fn create(path: &Path) -> Result<Self> {
+        let part = path.with_extension("part");
+        let file = File::create(&part).on("create", &part)?;
+        Ok(Self { out: BufWriter::new(file), path: path.to_owned(), inode: 1 })
+    }
+
+    fn folder(&mut self, name: &str) -> Result {
+        self.entry(name, ModeFileType::Directory, &[])
+    }
+
+    fn file(&mut self, name: &str, bytes: &[u8]) -> Result {
+        self.entry(name, ModeFileType::Regular, bytes)
+    }
+
+    fn link(&mut self, name: &str, target: &str) -> Result {
+        self.entry(name, ModeFileType::Symlink, target.as_bytes())
+    }
+
+    fn entry(&mut self, name: &str, kind: ModeFileType, bytes: &[u8]) -> Result {
+        let Ok(size) = u32::try_from(bytes.len()) else {
+            return Err(Error::unfit(format!("{name} has more than 4 GiB"), "use a smaller file"));
+        };
+        let builder = Builder::new(name).ino(self.inode).mode(0o755).set_mode_file_type(kind);
+        self.inode += 1;
+        let mut entry = builder.write(&mut self.out, size);
+        entry.write_all(bytes).and_then(|()| entry.finish()).map(drop).on("write", &self.path)
+    }
+
+    fn finish(self) -> Result {
+        let out = trailer(self.out).on("write", &self.path)?;
+        out.into_inner().map_err(io::IntoInnerError::into_error).on("write", &self.path)?;
+        fs::rename(self.path.with_extension("part"), &self.path).on("rename", &self.path)
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>> {
+    fs::read(path).on("read", path)
+}
+
+fn name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}

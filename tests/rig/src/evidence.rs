@@ -1,0 +1,140 @@
+//! A second witness: QEMU's own note of each address that a device used, held against what the guest reported.
+//!
+//! QEMU's emulated IOMMU can trace every translation it does for a device. Xen maps a PV domain's memory one to one, so
+//! the address in the trace is the machine address that the device put on the bus. QEMU names the IOMMU's page, not the
+//! byte; so an address counts as inside when its page overlaps a range of the guest's.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Seek, SeekFrom};
+use std::ops::Range;
+use std::path::Path;
+
+use pvbounce::suites::ktap::DmaRange;
+use serde::Serialize;
+
+use crate::error::{Context, Result};
+
+/// What the trace says about one job.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Evidence {
+    /// How many times the device used an address.
+    pub(crate) addresses: u64,
+    /// How many different pages those were in.
+    pub(crate) pages: usize,
+    /// How many times it was outside.
+    pub(crate) outside: u64,
+    /// The first address outside.
+    pub(crate) first_outside: Option<u64>,
+}
+
+/// Reads a job's part of the trace.
+pub(crate) fn examine(
+    trace: &Path,
+    part: Range<u64>,
+    slot: u8,
+    allowed: &[DmaRange],
+) -> Result<Evidence> {
+    let mut file = File::open(trace).on("open", trace)?;
+    file.seek(SeekFrom::Start(part.start)).on("read", trace)?;
+    let mut reader = BufReader::new(file);
+    let mut left = part.end.saturating_sub(part.start);
+    let mut line = Vec::new();
+    let mut tally = Tally::default();
+    while left > 0 {
+        line.clear();
+        let length = reader.read_until(b'\n', &mut line).on("read", trace)?;
+        if length == 0 {
+            break;
+        }
+        left = left.saturating_sub(length as u64);
+        let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, slot));
+        page.into_iter().for_each(|page| tally.add(page, allowed));
+    }
+    Ok(tally.finish())
+}
+
+/// One translation: the IOMMU's page that the device's address lay in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Page {
+    first: u64,
+    last: u64,
+}
+
+#[derive(Default)]
+struct Tally {
+    found: Evidence,
+    // Pages judged already: few, while the addresses are many.
+    inside: BTreeSet<Page>,
+    outside: BTreeSet<Page>,
+}
+
+impl Tally {
+    fn add(&mut self, page: Page, allowed: &[DmaRange]) {
+        self.found.addresses += 1;
+        if self.inside.contains(&page) {
+            return;
+        }
+        if allowed.iter().any(|range| range.first <= page.last && page.first <= range.last) {
+            self.inside.insert(page);
+            return;
+        }
+        self.found.outside += 1;
+        self.found.first_outside.get_or_insert(page.first);
+        self.outside.insert(page);
+    }
+
+    fn finish(self) -> Evidence {
+        Evidence { pages: self.inside.len() + self.outside.len(), ..self.found }
+    }
+}
+
+/// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for the device in this slot of bus 0.
+fn translation(line: &str, slot: u8) -> Option<Page> {
+    let rest = &line[line.find("vtd_dmar_translate dev ")?..];
+    let mut words = rest.split_whitespace().skip(2);
+    let device = words.next()?;
+    if device.strip_suffix(".00") != Some(&format!("00:{slot:02x}")) {
+        return None;
+    }
+    let mut number = |name: &str| {
+        words.find(|word| *word == name)?;
+        u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()
+    };
+    let (first, mask) = (number("iova")?, number("mask")?);
+    Some(Page { first, last: first | mask })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pvbounce::suites::ktap::RangeKind;
+    use std::io::Write;
+
+    const LINE: &str =
+        "vtd_dmar_translate dev 00:05.00 iova 0x12401000 -> gpa 0x12401000 mask 0xfff";
+
+    #[test]
+    fn lines_are_read_for_one_device() {
+        assert_eq!(translation(LINE, 5), Some(Page { first: 0x1240_1000, last: 0x1240_1fff }));
+        assert_eq!(translation(LINE, 6), None);
+        assert_eq!(translation("vtd_dmar_translate dev", 5), None);
+        assert_eq!(translation("anything", 5), None);
+    }
+
+    #[test]
+    fn only_the_jobs_part_counts_and_what_is_outside_is_named() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let outside = LINE.replace("0x12401000 ->", "0x99999000 ->");
+        let before = format!("{outside}\n");
+        let part = format!("{LINE}\n{LINE}\n{outside}\n");
+        writeln!(file, "{before}{part}{LINE}").unwrap();
+        let allowed = [DmaRange { first: 0x1240_0000, last: 0x125f_ffff, kind: RangeKind::Pool }];
+        let start = before.len() as u64;
+        let range = start..start + part.len() as u64;
+        let found = examine(file.path(), range, 5, &allowed).unwrap();
+        let wanted =
+            Evidence { addresses: 3, pages: 2, outside: 1, first_outside: Some(0x9999_9000) };
+        assert_eq!(found, wanted);
+    }
+}

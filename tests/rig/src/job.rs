@@ -1,0 +1,125 @@
+//! One job: one domain, created from one xl config with a few lines overridden, and what should come of it.
+
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::dom0;
+use crate::error::{Context, Error, Result};
+use crate::judge::Verdict;
+use crate::machine::Device;
+
+/// One domain to run.
+#[derive(Clone, Debug)]
+pub(crate) struct Job {
+    /// Its name in the table and in the names of its files.
+    pub(crate) name: String,
+    /// The xl config, one of `xl-configs/`.
+    pub(crate) config: PathBuf,
+    /// Which of the machine's devices it gets; none: whatever the config says is taken out.
+    pub(crate) device: Option<Device>,
+    /// The domain's memory in MiB; none: what the config says.
+    pub(crate) memory: Option<u32>,
+    /// Words for the guest that replace those of the config with the same key.
+    pub(crate) words: Vec<String>,
+    /// Words appended as they are, even if they make no sense.
+    pub(crate) raw_words: String,
+    /// How long the domain may live.
+    pub(crate) limit: Duration,
+    /// What has to come of it: a test of the rig's own eyes. `None`: SUCCESS is good, all else is not.
+    pub(crate) expect: Option<Verdict>,
+}
+
+impl Job {
+    /// A job that runs a config as it is.
+    pub(crate) fn new(name: impl Into<String>, config: &str, device: Option<Device>) -> Self {
+        Self {
+            name: name.into(),
+            config: PathBuf::from("xl-configs").join(config),
+            device,
+            memory: None,
+            words: Vec::new(),
+            raw_words: String::new(),
+            limit: Duration::from_secs(60),
+            expect: None,
+        }
+    }
+
+    /// The same job with a word for the guest.
+    pub(crate) fn word(mut self, word: impl Into<String>) -> Self {
+        self.words.push(word.into());
+        self
+    }
+
+    /// The same job, but something else than SUCCESS is right.
+    pub(crate) fn expect(mut self, verdict: Verdict) -> Self {
+        self.expect = Some(verdict);
+        self
+    }
+
+    /// The lines that follow the config's own; in xl's syntax the last one of a key counts.
+    pub(crate) fn overrides(&self) -> Result<Vec<String>> {
+        let text = fs::read_to_string(&self.config).on("read", &self.config)?;
+        let Some(extra) = quoted_value(&text, "extra") else {
+            return Err(Error::unfit(
+                format!("{} has no line extra = \"...\"", self.config.display()),
+                "add one: the guest's words go there",
+            ));
+        };
+        let mut lines = vec![
+            "name=\"guest\"".to_owned(),
+            format!("kernel=\"{}\"", dom0::GUEST),
+            format!("extra=\"{}\"", self.command_line(extra)),
+        ];
+        match self.device {
+            Some(device) => lines.push(format!("pci=[\"{}\"]", device.bdf())),
+            None => lines.push("pci=[]".to_owned()),
+        }
+        lines.extend(self.memory.map(|mib| format!("memory={mib}")));
+        Ok(lines)
+    }
+
+    fn command_line(&self, extra: &str) -> String {
+        let key = |word: &str| word.split_once('=').map_or(word, |(key, _)| key).to_owned();
+        let ours: Vec<String> = self.words.iter().map(|word| key(word)).collect();
+        let kept = extra.split_whitespace().filter(|word| !ours.contains(&key(word)));
+        let words: Vec<&str> = kept.chain(self.words.iter().map(String::as_str)).collect();
+        [words.join(" "), self.raw_words.clone()].join(" ").trim().to_owned()
+    }
+}
+
+/// The value of a line `key = "value"` of an xl config.
+fn quoted_value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
+    text.lines().find_map(|line| {
+        let value = line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?.trim_start();
+        value.strip_prefix('"')?.split('"').next()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_replace_those_with_the_same_key() {
+        let job = Job::new("x", "smoke-late.cfg", None).word("swiotlb=early").word("echo=1");
+        assert_eq!(
+            job.command_line("suite=smoke swiotlb=late"),
+            "suite=smoke swiotlb=early echo=1"
+        );
+    }
+
+    #[test]
+    fn raw_words_come_last_and_replace_nothing() {
+        let mut job = Job::new("x", "smoke-late.cfg", None);
+        job.raw_words = "swiotlb=twice".to_owned();
+        assert_eq!(job.command_line("swiotlb=late"), "swiotlb=late swiotlb=twice");
+    }
+
+    #[test]
+    fn values_are_found_among_comments() {
+        let text = "# extra = \"no\"\nextra = \"suite=smoke\" # yes\n";
+        assert_eq!(quoted_value(text, "extra"), Some("suite=smoke"));
+        assert_eq!(quoted_value(text, "memory"), None);
+    }
+}

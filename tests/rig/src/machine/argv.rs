@@ -1,0 +1,143 @@
+//! QEMU's command line, part by part.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use super::{Accel, Device};
+use crate::artifacts::{Release, Stack};
+use crate::child;
+
+/// Where the loader is in a stack's unpacked packages.
+const LOADER: &str = "usr/lib/x86_64-linux-gnu/ld-linux-x86-64.so.2";
+const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
+
+/// Everything that QEMU is told.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Where its pieces are.
+    pub(crate) stack: Stack,
+    /// Which release they are of.
+    pub(crate) release: Release,
+    /// What runs the processors.
+    pub(crate) accel: Accel,
+    /// Xen's modules, each a file and its command line: dom0's kernel first.
+    pub(crate) modules: Vec<(PathBuf, String)>,
+    /// How much of the machine's memory dom0 gets, in MiB.
+    pub(crate) dom0_memory: u32,
+    /// QEMU's name of the network card.
+    pub(crate) nic: String,
+    /// The devices on the bus.
+    pub(crate) devices: Vec<Device>,
+    /// Whether to note each address that a device uses.
+    pub(crate) trace: bool,
+    /// Whether the machine has the second serial port and the control socket.
+    pub(crate) channels: bool,
+}
+
+/// Names in the run's folder, QEMU's working directory: socket paths must be short.
+pub(super) const COM1: &str = "com1.sock";
+pub(super) const COM2: &str = "com2.sock";
+pub(super) const QMP: &str = "qmp.sock";
+/// The trace's name there.
+pub(crate) const TRACE: &str = "dma-trace.log";
+
+impl Plan {
+    /// The whole command, to be run in the run's folder.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = qemu(&self.stack);
+        command.args(self.accel.args(self.release));
+        // q35 with 6 GiB has 4 of them above the 4 GiB line, and Xen gives its guests the highest first: so each
+        // buffer of a guest lies where a 32-bit device can't reach it.
+        command.args(["-M", "q35,kernel-irqchip=split", "-m", "6G", "-smp", "2"]);
+        command.args(["-display", "none", "-nodefaults", "-no-reboot"]);
+        command.args(["-device", "intel-iommu,intremap=on"]);
+        serial(&mut command, "com1", COM1);
+        if self.channels {
+            serial(&mut command, "com2", COM2);
+            command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
+            command.args(["-mon", "chardev=qmp,mode=control"]);
+        }
+        self.boot(&mut command);
+        self.devices.iter().for_each(|device| self.plug(&mut command, *device));
+        if self.trace {
+            command.args(["-trace", "vtd_dmar_translate", "-D", TRACE]);
+        }
+        command
+    }
+
+    fn boot(&self, command: &mut Command) {
+        let words = format!(
+            "console=com1 com1=115200,8n1 dom0_mem={mib}M,max:{mib}M dom0_max_vcpus=1 loglvl=all \
+             guest_loglvl=all iommu=verbose",
+            mib = self.dom0_memory
+        );
+        command.arg("-kernel").arg(self.stack.xen()).args(["-append", &words]);
+        let modules = self.modules.iter().map(|(file, words)| module(file, words));
+        command.args(["-initrd", &modules.collect::<Vec<_>>().join(",")]);
+    }
+
+    fn plug(&self, command: &mut Command, device: Device) {
+        let slot = device.slot();
+        let nic = |backend: &str| {
+            // Without its boot ROM: nobody boots from it, and the firmware need not try.
+            format!("{},netdev={backend},bus=pcie.0,addr={slot:#x},romfile=", self.nic)
+        };
+        match device {
+            // The same card, only its cable differs.
+            Device::Unplugged => {}
+            Device::Nic => {
+                command.args(["-netdev", "user,id=n0", "-device", &nic("n0")]);
+            }
+            Device::LonelyNic => {
+                command.args(["-netdev", "hubport,id=n1,hubid=1", "-device", &nic("n1")]);
+            }
+            Device::Undriven => {
+                command.args(["-netdev", "hubport,id=n2,hubid=2", "-device"]);
+                command.arg(format!("ne2k_pci,netdev=n2,bus=pcie.0,addr={slot:#x},romfile="));
+            }
+            Device::Other => {
+                command.args(["-device", &format!("edu,bus=pcie.0,addr={slot:#x}")]);
+            }
+        }
+    }
+}
+
+/// A serial port that QEMU connects to a socket of ours.
+fn serial(command: &mut Command, name: &str, path: &str) {
+    command.args(["-chardev", &format!("socket,id={name},path={path}")]);
+    command.args(["-serial", &format!("chardev:{name}")]);
+}
+
+/// A module and its words, as `-initrd` wants them: commas inside are doubled.
+fn module(file: &Path, words: &str) -> String {
+    let file = file.to_string_lossy().replace(',', ",,");
+    format!("{file} {}", words.replace(',', ",,")).trim_end().to_owned()
+}
+
+/// QEMU: the one that `QEMU` names, or the stack's own, with its own loader, libraries and firmware, so that every
+/// machine runs the same one whatever is installed there.
+pub(crate) fn qemu(stack: &Stack) -> Command {
+    if let Some(program) = std::env::var_os("QEMU").filter(|program| !program.is_empty()) {
+        return child::mortal(program);
+    }
+    let root = stack.root();
+    let mut command = child::mortal(root.join(LOADER));
+    command.arg("--library-path").arg(root.join(LIBRARIES));
+    command.arg(root.join("usr/bin/qemu-system-x86_64"));
+    for firmware in ["usr/share/qemu", "usr/share/seabios"] {
+        command.arg("-L").arg(root.join(firmware));
+    }
+    command.env("QEMU_MODULE_DIR", root.join(LIBRARIES).join("qemu"));
+    command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commas_in_module_words_are_doubled() {
+        assert_eq!(module(Path::new("a"), "x=1,2"), "a x=1,,2");
+        assert_eq!(module(Path::new("a,b"), ""), "a,,b");
+    }
+}

@@ -1,0 +1,44 @@
+//! The machine that QEMU plays: which parts it has, and the command line that says so.
+
+mod accel;
+mod argv;
+mod qmp;
+mod running;
+
+pub(crate) use accel::{Accel, probe};
+pub(crate) use argv::Plan;
+pub(crate) use argv::TRACE;
+pub(crate) use qmp::Qmp;
+pub(crate) use running::{Machine, Next, Source};
+
+/// A device on the machine's bus that a job can be given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Device {
+    /// The network card, with a peer behind it.
+    Nic,
+    /// A card of the same kind with nobody behind it: link up, no answer to anything.
+    LonelyNic,
+    /// The network card with its cable pulled while the job runs.
+    Unplugged,
+    /// A device that is no network card.
+    Other,
+    /// A network card that the guest has no driver for, and never will: it can't do DMA.
+    Undriven,
+}
+
+impl Device {
+    /// Its slot on bus 0.
+    pub(crate) const fn slot(self) -> u8 {
+        match self {
+            Self::Nic | Self::Unplugged => 5,
+            Self::LonelyNic => 6,
+            Self::Other => 7,
+            Self::Undriven => 8,
+        }
+    }
+
+    /// Its address on the host, as xl and pciback write it.
+    pub(crate) fn bdf(self) -> String {
+        format!("0000:00:{:02x}.0", self.slot())
+    }
+}

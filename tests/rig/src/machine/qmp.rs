@@ -1,0 +1,70 @@
+//! QEMU's control socket: three commands, each answered before the next.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+
+/// An open control socket.
+#[derive(Debug)]
+pub(crate) struct Qmp {
+    lines: BufReader<UnixStream>,
+}
+
+impl Qmp {
+    /// Takes QEMU's greeting and leaves the negotiation behind.
+    pub(crate) fn open(stream: UnixStream) -> Result<Self> {
+        let limit = Some(Duration::from_secs(10));
+        stream.set_read_timeout(limit).map_err(|error| broken("set up", &error.to_string()))?;
+        let mut qmp = Self { lines: BufReader::new(stream) };
+        qmp.answer("greet")?;
+        qmp.run("qmp_capabilities", &json!({}))?;
+        Ok(qmp)
+    }
+
+    /// Pulls or plugs the network cable.
+    pub(crate) fn set_link(&mut self, up: bool) -> Result {
+        self.run("set_link", &json!({ "name": "n0", "up": up }))
+    }
+
+    /// Ends QEMU in order, so that its logs are whole.
+    pub(crate) fn quit(&mut self) -> Result {
+        self.run("quit", &json!({}))
+    }
+
+    fn run(&mut self, command: &str, arguments: &Value) -> Result {
+        let text = json!({ "execute": command, "arguments": arguments }).to_string();
+        let stream = self.lines.get_mut();
+        writeln!(stream, "{text}").map_err(|error| broken(command, &error.to_string()))?;
+        self.answer(command)
+    }
+
+    /// Reads up to the answer; events in between are of no interest.
+    fn answer(&mut self, command: &str) -> Result {
+        loop {
+            let mut line = String::new();
+            match self.lines.read_line(&mut line) {
+                Ok(0) => return Err(broken(command, "closed")),
+                Ok(_) => {}
+                Err(error) => return Err(broken(command, &error.to_string())),
+            }
+            let value: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(error) = value.get("error") {
+                return Err(broken(command, &error.to_string()));
+            }
+            if value.get("return").is_some() || value.get("QMP").is_some() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+fn broken(command: &str, why: &str) -> Error {
+    Error::unfit(
+        format!("QEMU's control socket, {command}: {why}"),
+        "see qemu.log in the run's folder",
+    )
+}

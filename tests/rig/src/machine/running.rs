@@ -1,0 +1,177 @@
+//! A machine that runs: QEMU under guard, its serial ports as one stream of lines.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::argv::{COM1, COM2, QMP};
+use super::{Plan, Qmp};
+use crate::child::{self, Guard};
+use crate::error::{Context, Error, Result};
+use crate::interrupt;
+
+/// Where a piece of text came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Xen's console, with dom0's in it.
+    Com1,
+    /// The guests' console, with the job markers in it.
+    Com2,
+}
+
+/// A running machine. Dropping it kills QEMU and removes its sockets.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    qemu: Guard,
+    folder: PathBuf,
+    lines: Receiver<(Source, String)>,
+    com2: Option<UnixStream>,
+    /// The control socket.
+    pub(crate) qmp: Option<Qmp>,
+}
+
+/// What came next out of a machine.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// A line, or the part of one that stood there when the port closed.
+    Line(Source, String),
+    /// Nothing for a moment.
+    Quiet,
+    /// Nothing any more: QEMU has ended.
+    Ended,
+}
+
+impl Machine {
+    /// Starts QEMU in a run's folder.
+    pub(crate) fn start(plan: &Plan, folder: &Path) -> Result<Self> {
+        let log = folder.join("qemu.log");
+        let mut command = plan.command();
+        fs::write(&log, format!("{}\n", child::line(&command))).on("write", &log)?;
+        let output = File::options().append(true).open(&log).on("open", &log)?;
+        let errors = output.try_clone().on("open", &log)?;
+        command.current_dir(folder).stdin(Stdio::null()).stdout(output).stderr(errors);
+
+        let com1 = listen(&folder.join(COM1))?;
+        let channels = match plan.channels {
+            true => Some((listen(&folder.join(COM2))?, listen(&folder.join(QMP))?)),
+            false => None,
+        };
+        let mut qemu = Guard::spawn(&mut command)?;
+        let (sender, lines) = mpsc::channel();
+        read_lines(Source::Com1, accept(&com1, &mut qemu, &log)?, sender.clone());
+        let mut machine = Self { qemu, folder: folder.to_owned(), lines, com2: None, qmp: None };
+        if let Some((com2, qmp)) = channels {
+            let stream = accept(&com2, &mut machine.qemu, &log)?;
+            machine.com2 = Some(stream.try_clone().on("open", folder.join(COM2))?);
+            read_lines(Source::Com2, stream, sender);
+            machine.qmp = Some(Qmp::open(accept(&qmp, &mut machine.qemu, &log)?)?);
+        }
+        Ok(machine)
+    }
+
+    /// The next line, waiting for a moment.
+    pub(crate) fn next(&mut self) -> Result<Next> {
+        interrupt::check()?;
+        Ok(match self.lines.recv_timeout(Duration::from_millis(50)) {
+            Ok((source, line)) => Next::Line(source, line),
+            Err(RecvTimeoutError::Timeout) => Next::Quiet,
+            // Both readers have ended: QEMU closed its ports.
+            Err(RecvTimeoutError::Disconnected) => Next::Ended,
+        })
+    }
+
+    /// Tells dom0 to go on.
+    pub(crate) fn go(&mut self) -> Result {
+        match &mut self.com2 {
+            Some(stream) => stream.write_all(b"go\n").on("write", self.folder.join(COM2)),
+            None => Ok(()),
+        }
+    }
+
+    /// Ends QEMU: in order if it listens, by force if it doesn't.
+    pub(crate) fn stop(mut self) -> Result {
+        if let Some(qmp) = &mut self.qmp {
+            // It may be gone by itself; then there is nothing to quit.
+            let _gone = qmp.quit();
+        }
+        self.qemu.wait(Duration::from_secs(3)).map(drop)
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        for name in [COM1, COM2, QMP] {
+            // A machine without channels has only one of them.
+            let _missing = fs::remove_file(self.folder.join(name));
+        }
+    }
+}
+
+fn listen(path: &Path) -> Result<UnixListener> {
+    let listener = UnixListener::bind(path).on("create", path)?;
+    listener.set_nonblocking(true).on("set up", path)?;
+    Ok(listener)
+}
+
+/// Waits for QEMU to connect. If it ends instead, its own words are the error.
+fn accept(listener: &UnixListener, qemu: &mut Guard, log: &Path) -> Result<UnixStream> {
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(30) {
+        match listener.accept() {
+            Ok((stream, _)) => {
+                stream.set_nonblocking(false).on("set up", log)?;
+                return Ok(stream);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error).on("listen at", log),
+        }
+        if let Some(status) = qemu.wait(Duration::from_millis(5))? {
+            let said = child::tail(&fs::read_to_string(log).unwrap_or_default(), 3);
+            return Err(Error::unfit(
+                format!("QEMU ended at once ({status}): {said}"),
+                "check --nic and, if set, the program that QEMU= names",
+            ));
+        }
+    }
+    Err(Error::unfit("QEMU did not start within 30 s", "see qemu.log in the run's folder"))
+}
+
+/// Sends a stream's lines until it closes, then what is left of the last one.
+fn read_lines(source: Source, mut stream: UnixStream, lines: Sender<(Source, String)>) {
+    thread::spawn(move || {
+        let mut pending = Vec::new();
+        let mut buffer = [0; 4096];
+        while let Ok(length @ 1..) = stream.read(&mut buffer) {
+            pending.extend_from_slice(&buffer[..length]);
+            let Ok(()) = send_whole(&mut pending, source, &lines) else {
+                return;
+            };
+        }
+        if !pending.is_empty() {
+            // Nobody may be listening any more, and then nobody misses it.
+            let _unheard = lines.send((source, text(&pending)));
+        }
+    });
+}
+
+/// Sends the whole lines at the start of `pending` and takes them out. Fails when nobody listens any more.
+fn send_whole(
+    pending: &mut Vec<u8>,
+    source: Source,
+    lines: &Sender<(Source, String)>,
+) -> std::result::Result<(), SendError<(Source, String)>> {
+    while let Some(end) = pending.iter().position(|&byte| byte == b'\n') {
+        let line: Vec<u8> = pending.drain(..=end).collect();
+        lines.send((source, text(&line)))?;
+    }
+    Ok(())
+}
+
+fn text(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']).to_owned()
+}

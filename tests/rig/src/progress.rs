@@ -1,0 +1,47 @@
+//! What a person sees while the rig works: one line a stage, with the time it took.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// A stage under way. On a terminal a spinner shows that it lives; in a log file only its end is printed.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    bar: ProgressBar,
+    name: &'static str,
+    start: Instant,
+}
+
+impl Stage {
+    /// Starts a stage.
+    pub(crate) fn start(name: &'static str, doing: impl Into<String>) -> Self {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let style = ProgressStyle::with_template("{prefix:>8}  {elapsed:>5}  {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_prefix(name);
+        bar.set_message(doing.into());
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Self { bar, name, start: Instant::now() }
+    }
+
+    /// Says what it is doing now.
+    pub(crate) fn doing(&self, what: impl Into<String>) {
+        self.bar.set_message(what.into());
+    }
+
+    /// Ends it, with what came of it.
+    pub(crate) fn done(self, what: impl AsRef<str>) {
+        self.bar.finish_and_clear();
+        say(self.name, self.start.elapsed(), what.as_ref());
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+fn say(name: &str, took: Duration, what: &str) {
+    eprintln!("{name:>8}  {:>5.1} s  {what}", took.as_secs_f64());
+}

@@ -1,0 +1,198 @@
+//! The record of a run: everything that the table, result.json, JUnit and the page show.
+
+use std::path::Path;
+
+use pvbounce::suites::ktap::{Check, Parser, Report};
+use serde::Serialize;
+
+use crate::boot::{Seen, guest_log};
+use crate::error::Result;
+use crate::evidence::{self, Evidence};
+use crate::guest::Guest;
+use crate::job::Job;
+use crate::judge::{Facts, Problem, Verdict, judge};
+use crate::machine::TRACE;
+
+/// A run of several jobs.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunRecord {
+    /// What was run: smoke, dom0, test.
+    pub(crate) name: String,
+    /// When it started, UTC.
+    pub(crate) started: String,
+    /// What it ran on, for people: versions of Xen, Linux, QEMU, and KVM or TCG.
+    pub(crate) machine: String,
+    /// The bytes of the guest's image.
+    pub(crate) image_bytes: u64,
+    /// The jobs.
+    pub(crate) jobs: Vec<JobRecord>,
+}
+
+impl RunRecord {
+    /// The worst verdict of all jobs.
+    pub(crate) fn worst(&self) -> Verdict {
+        self.jobs.iter().map(|job| job.verdict).max().unwrap_or(Verdict::Error)
+    }
+}
+
+/// One job.
+#[derive(Debug, Serialize)]
+pub(crate) struct JobRecord {
+    /// Its name.
+    pub(crate) name: String,
+    /// How it ended.
+    pub(crate) verdict: Verdict,
+    /// How it has to end.
+    pub(crate) expected: Verdict,
+    /// Why, unless it is SUCCESS.
+    pub(crate) problem: Option<Problem>,
+    /// Seconds from the start of `xl create` to the domain being gone.
+    pub(crate) seconds: f64,
+    /// What QEMU traced.
+    pub(crate) evidence: Option<Evidence>,
+    /// Xen's free memory in MiB before and after.
+    pub(crate) free_mib: Option<(u64, u64)>,
+    /// What the guest wrote to `data/pvbounce`.
+    pub(crate) store: Vec<(String, String)>,
+    /// What the guest still held at the end, in its own words.
+    pub(crate) taken: Option<String>,
+    /// The suites.
+    pub(crate) suites: Vec<SuiteRecord>,
+    /// A panic's backtrace, with names.
+    pub(crate) backtrace: Vec<String>,
+}
+
+impl JobRecord {
+    /// Whether it ended as it has to.
+    pub(crate) fn is_as_expected(&self) -> bool {
+        self.verdict == self.expected
+    }
+
+    /// Checks of one verdict, over all suites.
+    pub(crate) fn count(&self, verdict: Verdict) -> usize {
+        self.suites.iter().map(|suite| suite.count(verdict)).sum()
+    }
+}
+
+/// One suite.
+#[derive(Debug, Serialize)]
+pub(crate) struct SuiteRecord {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its result; CRASH if the line never came.
+    pub(crate) verdict: Verdict,
+    /// Why it was skipped.
+    pub(crate) reason: String,
+    /// Seconds from its first line on the console to its last.
+    pub(crate) seconds: f64,
+    /// The checks.
+    pub(crate) checks: Vec<CheckRecord>,
+}
+
+impl SuiteRecord {
+    /// Checks of one verdict.
+    pub(crate) fn count(&self, verdict: Verdict) -> usize {
+        self.checks.iter().filter(|check| check.verdict == verdict).count()
+    }
+}
+
+/// One check.
+#[derive(Debug, Serialize)]
+pub(crate) struct CheckRecord {
+    /// Its name.
+    pub(crate) name: String,
+    /// How it ended.
+    pub(crate) verdict: Verdict,
+    /// The reason's code; empty for a pass.
+    pub(crate) code: String,
+    /// The measured value, or a pass's note.
+    pub(crate) detail: String,
+    /// What to do.
+    pub(crate) remedy: String,
+}
+
+/// Judges a job by all that was seen of it.
+pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
+    let (report, times) = read(&seen.console);
+    let trace = folder.join(TRACE);
+    let evidence = match job.device.filter(|_| trace.exists()) {
+        Some(device) => Some(evidence::examine(&trace, seen.trace, device.slot(), &report.ranges)?),
+        None => None,
+    };
+    let last_line =
+        seen.console.iter().rev().map(|(_, line)| line.trim()).find(|line| !line.is_empty());
+    let (verdict, problem) = judge(&Facts {
+        report: &report,
+        end: seen.end.as_ref(),
+        xl: &seen.xl,
+        last_line: last_line.unwrap_or("none at all"),
+        evidence: evidence.as_ref(),
+        has_device: job.device.is_some(),
+    });
+    let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
+    let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
+    append(&folder.join(guest_log(&job.name)), &backtrace)?;
+    Ok(JobRecord {
+        name: job.name.clone(),
+        verdict,
+        expected: job.expect.unwrap_or(Verdict::Success),
+        problem,
+        seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
+        evidence,
+        free_mib: seen.end.and_then(|end| end.free_mib),
+        store: seen.store,
+        taken: report.taken.clone(),
+        suites: suites(&report, &times),
+        backtrace,
+    })
+}
+
+fn append(log: &Path, lines: &[String]) -> Result {
+    use crate::error::Context;
+    use std::io::Write;
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut file = std::fs::File::options().append(true).open(log).on("open", log)?;
+    writeln!(file, "\nThe same with names, by the rig:\n{}", lines.join("\n")).on("write", log)
+}
+
+/// The report, and for each suite when its first and its last line came.
+fn read(console: &[(f64, String)]) -> (Report, Vec<(f64, f64)>) {
+    let mut parser = Parser::new();
+    let mut times: Vec<(f64, f64)> = Vec::new();
+    for (at, line) in console {
+        parser.line(line);
+        let suites = &parser.report().suites;
+        if suites.len() > times.len() {
+            times.push((*at, *at));
+        } else if let (Some(time), None) = (times.last_mut(), suites.last().and_then(|s| s.verdict))
+        {
+            time.1 = *at;
+        }
+    }
+    (parser.finish(), times)
+}
+
+fn suites(report: &Report, times: &[(f64, f64)]) -> Vec<SuiteRecord> {
+    let with_times = report.suites.iter().zip(times);
+    with_times
+        .map(|(suite, (first, last))| SuiteRecord {
+            name: suite.name.clone(),
+            verdict: suite.verdict.map_or(Verdict::Crash, Verdict::from),
+            reason: suite.reason.clone(),
+            seconds: last - first,
+            checks: suite.checks.iter().map(check).collect(),
+        })
+        .collect()
+}
+
+fn check(check: &Check) -> CheckRecord {
+    CheckRecord {
+        name: check.name.clone(),
+        verdict: check.verdict.into(),
+        code: check.code.clone(),
+        detail: check.detail.clone(),
+        remedy: check.remedy.clone(),
+    }
+}

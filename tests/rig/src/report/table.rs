@@ -1,0 +1,87 @@
+//! The verdict table that ends a run on the terminal, and the first problem of each job that has one.
+
+use std::path::Path;
+
+use super::{JobRecord, RunRecord};
+use crate::judge::Verdict;
+
+/// Prints it to standard output.
+pub(crate) fn print(run: &RunRecord, folder: &Path) {
+    print!("{}", render(run, folder));
+}
+
+fn render(run: &RunRecord, folder: &Path) -> String {
+    let name = |job: &JobRecord| {
+        job.name.len().max(job.suites.iter().map(|s| s.name.len() + 2).max().unwrap_or(0))
+    };
+    let width = run.jobs.iter().map(name).max().unwrap_or(0);
+    let mut out = format!("\n{}\n", run.machine);
+    for job in &run.jobs {
+        out += &job_lines(job, width, run.jobs.len() == 1);
+    }
+    for job in run.jobs.iter().filter(|job| !job.is_as_expected() || run.jobs.len() == 1) {
+        out += &problem_lines(job);
+    }
+    out + &format!("logs: {}\n", folder.display())
+}
+
+fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
+    let mut out = String::new();
+    // In a long run the suites are in the reports.
+    for suite in job.suites.iter().filter(|_| with_suites) {
+        let name = format!("  {}", suite.name);
+        let tail = format!("{}{}", counts(|verdict| suite.count(verdict)), reason(&suite.reason));
+        out += &format!("{name:width$}  {:7}  {:>6.1} s  {tail}\n", suite.verdict, suite.seconds);
+    }
+    let expected = match (job.is_as_expected(), job.expected) {
+        (_, Verdict::Success) => String::new(),
+        (true, _) => ", as it has to".to_owned(),
+        (false, wanted) => format!(", has to be {wanted}"),
+    };
+    let seen = job.evidence.as_ref().map(|seen| {
+        let where_to = if seen.outside == 0 {
+            "all inside".to_owned()
+        } else {
+            format!("{} OUTSIDE", seen.outside)
+        };
+        format!("; {} DMA addresses, {where_to}", seen.addresses)
+    });
+    out + &format!(
+        "{:width$}  {:7}  {:>6.1} s  {}{}{expected}\n",
+        job.name,
+        job.verdict,
+        job.seconds,
+        counts(|verdict| job.count(verdict)),
+        seen.unwrap_or_default(),
+    )
+}
+
+fn reason(text: &str) -> String {
+    if text.is_empty() { String::new() } else { format!("  {text}") }
+}
+
+fn counts(count: impl Fn(Verdict) -> usize) -> String {
+    let words = [
+        (Verdict::Success, "passed"),
+        (Verdict::Skip, "skipped"),
+        (Verdict::Failure, "failed"),
+        (Verdict::Error, "errors"),
+    ];
+    let parts = words.iter().map(|(verdict, word)| (count(*verdict), word));
+    let parts: Vec<_> =
+        parts.filter(|(n, _)| *n > 0).map(|(n, word)| format!("{n} {word}")).collect();
+    if parts.is_empty() { "no checks".to_owned() } else { parts.join(", ") }
+}
+
+fn problem_lines(job: &JobRecord) -> String {
+    let Some(problem) = &job.problem else {
+        return String::new();
+    };
+    let mut out = format!("\n{} in {}: {} {}\n", job.verdict, job.name, problem.at, problem.code);
+    out += &format!("  {}\n", problem.detail);
+    if !problem.remedy.is_empty() {
+        out += &format!("  remedy: {}\n", problem.remedy);
+    }
+    job.backtrace.iter().for_each(|line| out += &format!("  {}\n", line.trim()));
+    out
+}
