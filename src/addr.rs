@@ -165,6 +165,14 @@ impl fmt::Display for DmaMask {
     }
 }
 
+/// A number as an index or length; exact, because `usize` has 64 bits wherever this builds.
+pub const fn to_usize(n: u64) -> usize {
+    const { assert!(usize::BITS == 64) };
+    #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
+    let n = n as usize;
+    n
+}
+
 /// Bytes as whole pages, rounded up.
 pub const fn pages(bytes: usize) -> usize {
     bytes.div_ceil(PAGE_SIZE)

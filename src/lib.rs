@@ -5,9 +5,39 @@
 //! ```text
 //! addr < arch < xen < mm < dma < pci < nic < net < suites < lib
 //! ```
+//!
+//! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
+//! tests run. What only makes sense under Xen is compiled for the guest's target alone.
 #![no_std]
 
 extern crate alloc;
+#[cfg(not(target_os = "none"))]
+extern crate std;
 
 pub mod addr;
+pub mod arch;
+pub mod dma;
+pub mod mm;
+pub mod nic;
+pub mod options;
+pub mod pci;
 pub mod suites;
+pub mod xen;
+
+#[cfg(target_os = "none")]
+mod ending;
+#[cfg(target_os = "none")]
+pub mod guest;
+#[cfg(target_os = "none")]
+pub mod start;
+
+#[cfg(target_os = "none")]
+pub use ending::{crash, refuse};
+
+/// Runs the suites the command line asks for, reports, and ends the domain.
+#[cfg(target_os = "none")]
+fn run(mut guest: guest::Guest) -> ! {
+    guest.pool.start_late(&guest.clock);
+    suites::run(&mut guest);
+    ending::close(&guest)
+}

@@ -1,0 +1,67 @@
+//! Time as the guest counts it: nanoseconds since boot, and deadlines made of it.
+
+use core::{fmt, time::Duration};
+
+/// A moment: nanoseconds on the guest's monotonic clock (Xen's system time for a domU).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Instant(pub u64);
+
+impl Instant {
+    /// The moment `span` later; saturates, so that a huge timeout is "never", not "already".
+    pub const fn after(self, span: Duration) -> Self {
+        let nanos = span.as_nanos();
+        if nanos > u64::MAX as u128 {
+            return Self(u64::MAX);
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX just above")]
+        Self(self.0.saturating_add(nanos as u64))
+    }
+
+    /// How long before `self` the moment `earlier` was; zero when it was not.
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+}
+
+/// A clock that never goes back.
+pub trait Clock {
+    /// The current moment.
+    fn now(&self) -> Instant;
+}
+
+/// The time stamp counter.
+#[cfg(target_os = "none")]
+#[expect(unsafe_code, reason = "an instruction without a safe wrapper")]
+pub fn tsc() -> u64 {
+    // SAFETY: every x86-64 CPU has it, and Xen lets PV guests read it.
+    unsafe { core::arch::x86_64::_rdtsc() }
+}
+
+/// What a wait with a deadline ran out of, for error messages: what it waited for, and how long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimedOut {
+    /// What never came, in words that fit "waited … for <what>".
+    pub what: &'static str,
+    /// How long the wait lasted.
+    pub after: Duration,
+}
+
+impl fmt::Display for TimedOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "waited {} ms for {}", self.after.as_millis(), self.what)
+    }
+}
+
+impl core::error::Error for TimedOut {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn deadlines_saturate_at_both_ends() {
+        assert_eq!(Instant(5).after(Duration::MAX), Instant(u64::MAX));
+        assert_eq!(Instant(5).since(Instant(9)), Duration::ZERO);
+        assert_eq!(Instant(9).since(Instant(5)), Duration::from_nanos(4));
+    }
+}

@@ -1,0 +1,214 @@
+//! A Xen that owns machine frames: exchange with its rules, and both translation tables.
+//!
+//! Like the real one it hands out the highest block that fits, naturally aligned, refuses orders above
+//! the caller's limit with EPERM, has no memory with ENOMEM, and trades only for pages the guest has.
+//! Unlike it, it remembers everything: a region given back twice or changed on the way is refused.
+
+use super::{
+    frames::{Extent, State},
+    host::{self, HostPages},
+};
+use crate::{
+    addr::{BusAddr, DmaMask, Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn, PhysAddr},
+    mm::{
+        contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
+        translate::{Place, Translate},
+    },
+};
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+use spin::Mutex;
+
+/// Where the test process's own heap pretends to lie: scattered, from 6 GiB up.
+const HEAP_BASE: u64 = 0x18_0000;
+
+/// Free machine frames of a new [`FakeMachine`], and what its guest may do.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// Runs of free frames: first, and how many.
+    pub free: Vec<(Mfn, u64)>,
+    /// The largest order the guest may ask for.
+    pub order_limit: Order,
+    /// Pages the guest has to trade.
+    pub guest_pages: usize,
+}
+
+impl Default for Frames {
+    /// 8 MiB below 16 MiB, 64 MiB below 256 MiB, 512 MiB below 4 GiB; plenty above.
+    fn default() -> Self {
+        Self {
+            free: [(0x800, 0x800), (0x8000, 0x4000), (0x8_0000, 0x2_0000), (0x20_0000, 0x10_0000)]
+                .map(|(first, count)| (Mfn(first), count))
+                .to_vec(),
+            order_limit: Order::MAX,
+            guest_pages: 1 << 20,
+        }
+    }
+}
+
+/// What the machine counted. Balanced when nothing is out and nothing was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Regions out now.
+    pub out: usize,
+    /// Successful exchanges.
+    pub acquired: usize,
+    /// Refused ones.
+    pub refused: usize,
+    /// Regions that came back.
+    pub released: usize,
+    /// Regions that came back twice, or other than they went.
+    pub bad_releases: usize,
+}
+
+/// A machine with one guest.
+#[derive(Debug)]
+pub struct FakeMachine {
+    state: Mutex<State>,
+}
+
+impl Default for FakeMachine {
+    fn default() -> Self {
+        Self::new(Frames::default())
+    }
+}
+
+impl FakeMachine {
+    /// A machine with these frames free.
+    pub fn new(frames: Frames) -> Self {
+        Self { state: Mutex::new(State::new(&frames)) }
+    }
+
+    /// What was counted so far.
+    pub fn balance(&self) -> Balance {
+        self.state.lock().balance
+    }
+
+    /// Free frames, all zones together.
+    pub fn free_frames(&self) -> u64 {
+        self.state.lock().free.iter().map(|&(_, count)| count).sum()
+    }
+
+    /// Changes the order limit, as the arrival of a device does.
+    pub fn set_order_limit(&self, order: Order) {
+        self.state.lock().order_limit = order;
+    }
+
+    /// A buffer of the guest whose pages lie in these frames, one after another in the CPU's view.
+    ///
+    /// # Panics
+    /// If `frames` is empty or a frame is in use already.
+    pub fn buffer(&self, frames: &[(Pfn, Mfn)]) -> &'static mut [u8] {
+        let pages = HostPages::new(frames.len());
+        let start = pages.base().as_ptr().expose_provenance();
+        let mut state = self.state.lock();
+        for (index, &(pfn, mfn)) in frames.iter().enumerate() {
+            let base = start + index * PAGE_SIZE;
+            assert!(state.extent_of(mfn).is_none(), "{mfn} is in use");
+            state.map(Extent { mfn, pfn, m2p: pfn, pages: 1, base });
+        }
+        drop(state);
+        pages.leak()
+    }
+
+    /// Makes M2P name another frame for the page at `address`, as for a frame of another domain.
+    ///
+    /// # Panics
+    /// If the page is not one of [`FakeMachine::buffer`].
+    pub fn plant_foreign(&self, address: *const u8) {
+        let mut state = self.state.lock();
+        let mfn = state.frame_at(address.addr()).expect("a page of a test buffer");
+        let extent = state.extents.get_mut(&mfn).expect("listed in both maps");
+        extent.m2p = Pfn(extent.pfn.0 ^ 1);
+    }
+
+    /// Reads machine memory as a device does; `false` where there is none.
+    pub fn bus_read(&self, bus: BusAddr, to: &mut [u8]) -> bool {
+        let mut done = 0;
+        while done < to.len() {
+            let Some((from, left)) = self.host_of(bus.0 + done as u64) else {
+                return false;
+            };
+            let here = left.min(to.len() - done);
+            host::device_read(from, &mut to[done..done + here]);
+            done += here;
+        }
+        true
+    }
+
+    /// Writes machine memory as a device does; `false` where there is none.
+    pub fn bus_write(&self, bus: BusAddr, from: &[u8]) -> bool {
+        let mut done = 0;
+        while done < from.len() {
+            let Some((to, left)) = self.host_of(bus.0 + done as u64) else {
+                return false;
+            };
+            let here = left.min(from.len() - done);
+            host::device_write(to, &from[done..done + here]);
+            done += here;
+        }
+        true
+    }
+
+    /// The host address behind a bus address, and how many bytes follow it.
+    fn host_of(&self, bus: u64) -> Option<(NonNull<u8>, usize)> {
+        let state = self.state.lock();
+        let extent = state.extent_of(BusAddr(bus).frame())?;
+        let offset = usize::try_from(bus - extent.mfn.addr().0).ok()?;
+        let len = usize::try_from(extent.pages << PAGE_SHIFT).ok()?;
+        let base = NonNull::new(core::ptr::with_exposed_provenance_mut(extent.base))?;
+        Some((host::at(base, offset), len - offset))
+    }
+}
+
+impl ContiguousMemory for FakeMachine {
+    fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
+        let mut state = self.state.lock();
+        let region = state.exchange(order, mask);
+        match region {
+            Ok(_) => {
+                state.balance.acquired += 1;
+                state.balance.out += 1;
+            }
+            Err(_) => state.balance.refused += 1,
+        }
+        region
+    }
+
+    fn release(&self, region: Region) -> Result<(), ReleaseError> {
+        let mut state = self.state.lock();
+        let given = state.give_back(&region);
+        match given {
+            Ok(()) => {
+                state.balance.released += 1;
+                state.balance.out -= 1;
+            }
+            Err(_) => state.balance.bad_releases += 1,
+        }
+        given.map_err(|error| ReleaseError { mfn: region.mfn, order: region.order, error })
+    }
+}
+
+impl Translate for FakeMachine {
+    /// The frame behind a test buffer or a region, unless M2P disagrees; any other address is heap,
+    /// each page of which lies somewhere else above 6 GiB.
+    fn place_of(&self, address: *const u8) -> Option<Place> {
+        let address = address.addr();
+        let state = self.state.lock();
+        let offset = (address % PAGE_SIZE) as u64;
+        let Some(mfn) = state.frame_at(address) else {
+            let page = (address / PAGE_SIZE) as u64;
+            let scattered = HEAP_BASE + page.wrapping_mul(5) % 0x40_0000;
+            let (pfn, mfn) = (Pfn(0x10_0000 + page % 0x40_0000), Mfn(scattered));
+            return Some(place(pfn, mfn, offset));
+        };
+        let extent = state.extents.get(&mfn)?;
+        let page = ((address - extent.base) / PAGE_SIZE) as u64;
+        let trusted = extent.m2p == extent.pfn;
+        trusted.then(|| place(Pfn(extent.pfn.0 + page), Mfn(extent.mfn.0 + page), offset))
+    }
+}
+
+fn place(pfn: Pfn, mfn: Mfn, offset: u64) -> Place {
+    Place { phys: PhysAddr(pfn.addr().0 + offset), bus: BusAddr(mfn.addr().0 + offset) }
+}

@@ -1,0 +1,86 @@
+//! Scatter/gather: several buffers in a device's hands at once, in order, all or none.
+
+use super::{
+    buffer::Buffer,
+    device::Device,
+    direction::Direction,
+    error::{FinishError, MapError},
+    mapping::Mapping,
+};
+use crate::addr::BusAddr;
+use alloc::vec::Vec;
+
+/// One entry of a device's scatter list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Its first byte.
+    pub bus: BusAddr,
+    /// Its bytes.
+    pub len: usize,
+}
+
+/// Several mappings that one transfer uses in order.
+#[derive(Debug)]
+#[must_use = "dropping a list takes the memory from under the device"]
+pub struct List<'m, D: Direction, B: Buffer<D>> {
+    parts: Vec<Mapping<'m, D, B>>,
+}
+
+impl<'m> Device<'m> {
+    /// Maps every buffer, or none: a failure gives back what was taken for the ones before.
+    pub fn map_list<D: Direction, B: Buffer<D>>(
+        &self,
+        buffers: impl IntoIterator<Item = B>,
+    ) -> Result<List<'m, D, B>, MapError> {
+        let parts: Vec<_> =
+            buffers.into_iter().map(|buffer| self.map(buffer)).collect::<Result<_, _>>()?;
+        if parts.is_empty() { Err(MapError::Empty) } else { Ok(List { parts }) }
+    }
+}
+
+impl<'m, D: Direction, B: Buffer<D>> List<'m, D, B> {
+    /// What the device's descriptors say: one span per buffer, those that touch joined.
+    pub fn spans(&self) -> Vec<Span> {
+        let mut spans: Vec<Span> = Vec::with_capacity(self.parts.len());
+        for part in &self.parts {
+            let (bus, len) = (part.bus(), part.len());
+            match spans.last_mut() {
+                Some(last) if last.bus.0 + last.len as u64 == bus.0 => last.len += len,
+                _ => spans.push(Span { bus, len }),
+            }
+        }
+        spans
+    }
+
+    /// Bytes in all of them.
+    pub fn len(&self) -> usize {
+        self.parts.iter().map(Mapping::len).sum()
+    }
+
+    /// Whether there are none: never.
+    pub fn is_empty(&self) -> bool {
+        self.parts.is_empty()
+    }
+
+    /// The mappings, in order.
+    pub fn parts(&self) -> &[Mapping<'m, D, B>] {
+        &self.parts
+    }
+
+    /// Ends all of them after the device filled the first `written` bytes, and returns the buffers.
+    ///
+    /// The first failure is reported; the mappings after it end without being looked at.
+    pub fn finish(self, written: usize) -> Result<Vec<B>, FinishError> {
+        let (bus, len) = (self.parts[0].bus(), self.len());
+        if written > len {
+            return Err(FinishError::Overlong { written, len, bus });
+        }
+        let mut left = written;
+        let finish = |part: Mapping<'m, D, B>| {
+            let here = left.min(part.len());
+            left -= here;
+            part.finish(here)
+        };
+        self.parts.into_iter().map(finish).collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! A buffer that a device owns for a while.
+//!
+//! The mapping holds the buffer, so the CPU can't touch it in flight; what it may do with the device's
+//! bytes depends on the direction, and what the direction forbids does not compile:
+//!
+//! ```compile_fail
+//! # use pvbounce::dma::{Device, ToDevice};
+//! fn reads_what_no_device_wrote(device: &Device<'_>) {
+//!     let mapping = device.map::<ToDevice, _>(&[1u8, 2][..]).unwrap();
+//!     mapping.read(0, &mut [0; 2]); // only FromDevice and Bidirectional have `read`
+//! }
+//! ```
+//! ```compile_fail
+//! # use pvbounce::dma::{Device, FromDevice};
+//! fn a_device_writes_to_what_is_only_borrowed(device: &Device<'_>, buffer: &[u8]) {
+//!     let _ = device.map::<FromDevice, _>(buffer); // `&[u8]` is no buffer for FromDevice
+//! }
+//! ```
+//! ```compile_fail
+//! # use pvbounce::dma::{Device, FromDevice};
+//! fn finishes_twice(device: &Device<'_>, buffer: &mut [u8]) {
+//!     let mapping = device.map::<FromDevice, _>(buffer).unwrap();
+//!     let _ = mapping.finish(10);
+//!     let _ = mapping.finish(10); // moved
+//! }
+//! ```
+//! ```compile_fail
+//! # use pvbounce::dma::{Device, FromDevice};
+//! fn uses_the_address_after_the_end(device: &Device<'_>, buffer: &mut [u8]) {
+//!     let mapping = device.map::<FromDevice, _>(buffer).unwrap();
+//!     let _ = mapping.finish(10);
+//!     let _ = mapping.bus(); // moved
+//! }
+//! ```
+//! ```compile_fail
+//! # use pvbounce::dma::{Device, FromDevice};
+//! fn looks_into_the_buffer_in_flight(device: &Device<'_>, buffer: &mut [u8]) {
+//!     let mapping = device.map::<FromDevice, _>(&mut *buffer).unwrap();
+//!     assert_eq!(buffer[0], 0); // borrowed by the mapping
+//!     drop(mapping);
+//! }
+//! ```
+
+use super::{
+    bounce::Bounce,
+    buffer::Buffer,
+    direction::{Direction, FromDevice, Readable, Writable},
+    error::{FinishError, Why},
+    raw::{self, SharedBytes},
+};
+use crate::{
+    addr::BusAddr,
+    arch::volatile,
+    mm::translate::{Place, Translate},
+};
+use core::{fmt, marker::PhantomData, ops::Range, ptr};
+
+/// How the device gets at the buffer.
+#[derive(Debug)]
+pub(super) enum Path<'m> {
+    /// Where it lies.
+    Direct(SharedBytes, BusAddr),
+    /// Through slots, and why.
+    Bounced(Bounce<'m>, Why),
+}
+
+/// A buffer in a device's hands, direction `D`.
+///
+/// [`Mapping::finish`] ends it the orderly way. Dropping it gives the slots back without copying; like
+/// `finish`, that is for after the device was told to let go.
+#[must_use = "dropping a mapping takes the memory from under the device"]
+pub struct Mapping<'m, D: Direction, B: Buffer<D>> {
+    path: Path<'m>,
+    /// Left alone while the path is direct: then the device has it.
+    buffer: B,
+    address: usize,
+    len: usize,
+    translate: &'m dyn Translate,
+    direction: PhantomData<D>,
+}
+
+impl<D: Direction, B: Buffer<D>> fmt::Debug for Mapping<'_, D, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mapping")
+            .field("bus", &self.bus())
+            .field("len", &self.len)
+            .field("why", &self.why())
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
+    /// The device uses `buffer` where it lies, at `bus`.
+    pub(super) fn direct(mut buffer: B, bus: BusAddr, translate: &'m dyn Translate) -> Self {
+        let shared = SharedBytes::of_buffer(&mut buffer);
+        Self::new(Path::Direct(shared, bus), buffer, translate)
+    }
+
+    /// The device uses slots instead of `buffer`.
+    pub(super) fn through(
+        mut bounce: Bounce<'m>,
+        why: Why,
+        buffer: B,
+        translate: &'m dyn Translate,
+    ) -> Self {
+        if D::TO_DEVICE {
+            bounce.write(0, buffer.bytes());
+        }
+        if D::FROM_DEVICE {
+            bounce.arm();
+        }
+        Self::new(Path::Bounced(bounce, why), buffer, translate)
+    }
+
+    fn new(path: Path<'m>, buffer: B, translate: &'m dyn Translate) -> Self {
+        // The doorbell that follows must not overtake the bytes.
+        volatile::write_barrier();
+        let (address, len) = buffer.extent();
+        Self { path, buffer, address, len, translate, direction: PhantomData }
+    }
+
+    /// The first byte's address, for the device.
+    pub fn bus(&self) -> BusAddr {
+        match &self.path {
+            Path::Direct(_, bus) => *bus,
+            Path::Bounced(bounce, _) => bounce.bus(),
+        }
+    }
+
+    /// Bytes mapped.
+    pub const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are no bytes: never.
+    pub const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Whether the device uses slots instead of the buffer.
+    pub const fn bounced(&self) -> bool {
+        matches!(self.path, Path::Bounced(..))
+    }
+
+    /// Why it was bounced; `None` if it wasn't.
+    pub const fn why(&self) -> Option<Why> {
+        match self.path {
+            Path::Direct(..) => None,
+            Path::Bounced(_, why) => Some(why),
+        }
+    }
+
+    /// Where the buffer itself lies, in both numberings; `None` if its first byte is no RAM.
+    pub fn place(&self) -> Option<Place> {
+        self.translate.place_of(ptr::without_provenance(self.address))
+    }
+
+    /// Ends the mapping after the device wrote `written` bytes, and returns the buffer.
+    ///
+    /// Exactly those bytes are copied back, once; the rest of a bounced buffer is what it was, so nothing
+    /// that was in the slots before ever reaches the caller. `written` is 0 where a device only reads.
+    pub fn finish(self, written: usize) -> Result<B, FinishError> {
+        volatile::read_barrier();
+        let (bus, len) = (self.bus(), self.len);
+        if written > len {
+            return Err(FinishError::Overlong { written, len, bus });
+        }
+        let Self { path, mut buffer, .. } = self;
+        if D::FROM_DEVICE
+            && let Path::Bounced(mut bounce, _) = path
+        {
+            bounce.check_guards()?;
+            let bytes = buffer.bytes_mut();
+            bytes.into_iter().for_each(|bytes| bounce.copy_back(&mut bytes[..written]));
+        }
+        Ok(buffer)
+    }
+
+    /// Ends the mapping without looking at what the device did; a bounced buffer is as it was.
+    pub fn abandon(self) -> B {
+        self.buffer
+    }
+
+    /// The buffer while the device works on slots instead; `None` when the device has the buffer itself.
+    pub fn buffer(&self) -> Option<&[u8]> {
+        self.bounced().then(|| self.buffer.bytes())
+    }
+}
+
+impl<D: Readable, B: Buffer<D>> Mapping<'_, D, B> {
+    /// Shows the device what the buffer holds in `range`, bytes from the start of the mapping.
+    ///
+    /// # Panics
+    /// If the range does not lie inside the mapping.
+    pub fn sync_for_device(&mut self, range: Range<usize>) {
+        raw::check("mapping", self.len, range.start, range.len());
+        if let Path::Bounced(bounce, _) = &mut self.path {
+            bounce.write(range.start, &self.buffer.bytes()[range]);
+        }
+        volatile::write_barrier();
+    }
+}
+
+impl<D: Readable, B: Buffer<D> + Buffer<FromDevice>> Mapping<'_, D, B> {
+    /// Puts `from` at byte `offset` of what the device reads; a bounced buffer keeps what it holds.
+    ///
+    /// # Panics
+    /// If the bytes don't lie inside the mapping.
+    pub fn write(&mut self, offset: usize, from: &[u8]) {
+        match &mut self.path {
+            Path::Bounced(bounce, _) => bounce.write(offset, from),
+            Path::Direct(shared, _) => shared.write(offset, from),
+        }
+        volatile::write_barrier();
+    }
+}
+
+impl<D: Writable, B: Buffer<D>> Mapping<'_, D, B> {
+    /// Copies from byte `offset` of what the device wrote, straight to where it is wanted.
+    ///
+    /// # Panics
+    /// If the bytes don't lie inside the mapping.
+    pub fn read(&self, offset: usize, to: &mut [u8]) {
+        volatile::read_barrier();
+        match &self.path {
+            Path::Bounced(bounce, _) => bounce.read(offset, to),
+            Path::Direct(shared, _) => shared.read(offset, to),
+        }
+    }
+
+    /// Brings what the device wrote in `range` into the buffer, bytes from the start of the mapping.
+    ///
+    /// # Panics
+    /// If the range does not lie inside the mapping.
+    pub fn sync_for_cpu(&mut self, range: Range<usize>) {
+        volatile::read_barrier();
+        raw::check("mapping", self.len, range.start, range.len());
+        if let (Path::Bounced(bounce, _), Some(bytes)) = (&self.path, self.buffer.bytes_mut()) {
+            bounce.read(range.start, &mut bytes[range]);
+        }
+    }
+
+    /// Whether the guard bytes around the mapping still hold; nothing to look at when it is direct.
+    pub fn check_guards(&self) -> Result<(), FinishError> {
+        match &self.path {
+            Path::Bounced(bounce, _) => bounce.check_guards(),
+            Path::Direct(..) => Ok(()),
+        }
+    }
+
+    /// The buffer to change while the device works on slots; `None` when it has the buffer itself.
+    pub fn buffer_mut(&mut self) -> Option<&mut [u8]> {
+        if self.bounced() { self.buffer.bytes_mut() } else { None }
+    }
+}

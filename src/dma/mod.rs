@@ -1,0 +1,59 @@
+//! DMA: the bounce pool, and mappings that know their direction.
+//!
+//! ```text
+//!   &[u8] &mut [u8] Vec Box        Device::map::<D, _>         Mapping: bus address, owns the buffer
+//!   ----------------------->  dma_capable?  -- yes: direct ------------------------------->  device
+//!                                   | no: why
+//!                                   v
+//!                             Pool: a run of slots, copy in, guard bytes around  ----------->  device
+//!                                   table -> segment (a Region) -> slots
+//! ```
+//!
+//! | module | what it knows |
+//! |---|---|
+//! | [`slots`] | which 2 KiB slots of one segment are taken; pure |
+//! | `segment`, `table` | up to 64 segments and the choice among them; pure |
+//! | [`pool`], [`start`] | where segments come from and go to |
+//! | `raw` | the only code that touches shared bytes |
+//! | [`limits`], [`capable`], `layout` | what a device demands, and whether and how a buffer meets it |
+//! | [`device`], [`mapping`], [`list`], [`coherent`] | what a driver uses |
+//!
+//! Invariants: a slot is in at most one mapping; a segment with a slot in use never leaves the pool; of
+//! what a device wrote only the reported bytes reach the caller; all memory comes back, or is counted.
+
+mod bits;
+mod bounce;
+pub mod buffer;
+pub mod capable;
+pub mod coherent;
+pub mod device;
+pub mod direction;
+pub mod error;
+#[cfg(not(target_os = "none"))]
+pub mod fake;
+mod layout;
+pub mod limits;
+pub mod list;
+pub mod mapping;
+pub mod pool;
+mod raw;
+mod segment;
+pub mod slots;
+pub mod start;
+pub mod stats;
+mod table;
+
+pub use buffer::Buffer;
+pub use capable::dma_capable;
+pub use coherent::{Coherent, CoherentError};
+pub use device::Device;
+pub use direction::{Bidirectional, Direction, FromDevice, Readable, ToDevice, Writable};
+pub use error::{FinishError, MapError, Why};
+pub use limits::{Limits, Policy, PowerOfTwo};
+pub use list::{List, Span};
+pub use mapping::Mapping;
+pub use pool::{AdoptError, GrowError, Pool, Stopped};
+pub use segment::Origin;
+pub use start::{Plan, StartError, Started, Step};
+pub use stats::Stats;
+pub use table::{MAX_SEGMENTS, SegmentInfo, Table};

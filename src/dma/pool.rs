@@ -1,0 +1,303 @@
+//! The bounce pool: slots in low, machine-contiguous segments, for devices that can't reach the rest.
+//!
+//! A [`Pool`] is a table lent to it and a source of memory. It can exist before the heap and before any
+//! memory is taken: until it is started, mappings that need it fail with their own reason. All copying
+//! happens outside the lock, which is held only for the books.
+
+use super::{
+    layout::Layout,
+    segment::{Lease, Origin},
+    stats::Stats,
+    table::{Books, SegmentInfo, Table},
+};
+use crate::{
+    addr::DmaMask,
+    mm::contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
+};
+use core::fmt;
+use spin::{Mutex, MutexGuard};
+
+/// The bounce pool of a guest.
+///
+/// Dropping it stops it; see [`Pool::stop`] for what that gives back.
+pub struct Pool<'m> {
+    table: &'m Mutex<Books>,
+    memory: &'m dyn ContiguousMemory,
+}
+
+impl fmt::Debug for Pool<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}
+
+/// Why a region handed in was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// Every place in the table is taken.
+    #[error("the pool has no place for another segment")]
+    TableFull(Region),
+    /// The region's first frame is not a multiple of its size.
+    #[error("{} is not aligned to {}", .0.mfn, .0.order)]
+    Misaligned(Region),
+}
+
+impl AdoptError {
+    /// The region, back.
+    pub fn into_region(self) -> Region {
+        match self {
+            Self::TableFull(region) | Self::Misaligned(region) => region,
+        }
+    }
+}
+
+/// Why a pool did not grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrowError {
+    /// There was no memory.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// Every place in the table is taken.
+    #[error("the pool has no place for another segment")]
+    TableFull,
+}
+
+/// What stopping a pool gave back, and what it could not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[must_use = "slots in use and stuck bytes are a leak to report"]
+pub struct Stopped {
+    /// Bytes released to where they came from.
+    pub released: usize,
+    /// Bytes handed back to whoever handed them in.
+    pub handed_back: usize,
+    /// Slots still in use: their segments stay.
+    pub slots_in_use: usize,
+    /// Bytes whose release failed during this stop.
+    pub stuck_bytes: usize,
+}
+
+/// Why there was no run of slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Shortage {
+    NotStarted,
+    NoneInReach(SegmentInfo),
+    TooLarge,
+    Exhausted { wanted: usize, free: usize, largest: usize },
+}
+
+impl<'m> Pool<'m> {
+    /// A pool without memory, on a table of its own.
+    pub const fn new(table: &'m mut Table, memory: &'m dyn ContiguousMemory) -> Self {
+        Self { table: &table.books, memory }
+    }
+
+    /// Whether the pool has any memory.
+    pub fn is_started(&self) -> bool {
+        !self.books().is_empty()
+    }
+
+    /// The counters as they are now.
+    pub fn stats(&self) -> Stats {
+        self.books().stats
+    }
+
+    /// Calls `visit` for every segment: what a device may touch, for the evidence report.
+    pub fn for_each_segment(&self, visit: &mut dyn FnMut(SegmentInfo)) {
+        for index in 0..super::table::MAX_SEGMENTS {
+            // Not held while the visitor prints.
+            let info = self.books().info(index);
+            info.into_iter().for_each(&mut *visit);
+        }
+    }
+
+    /// The largest segment a device with this mask can use, in bytes; 0 if there is none.
+    pub fn largest_segment(&self, mask: DmaMask) -> usize {
+        self.books().largest_segment(mask)
+    }
+
+    /// Adds memory the caller already has; [`Pool::stop`] hands it back.
+    pub fn adopt(&self, region: Region) -> Result<(), AdoptError> {
+        if region.mfn.0 & (region.order.pages() as u64 - 1) != 0 {
+            return Err(AdoptError::Misaligned(region));
+        }
+        self.books().add(region, Origin::Adopted).map_err(AdoptError::TableFull)
+    }
+
+    /// Adds a segment of `order` below `mask`, also when the pool was not told to grow by itself.
+    pub fn grow(&self, order: Order, mask: DmaMask) -> Result<(), GrowError> {
+        self.add_acquired(order, mask, Origin::Grown)?;
+        self.books().stats.grown += 1;
+        Ok(())
+    }
+
+    /// Gives back the segments that were added by growing and are idle; returns their bytes.
+    pub fn shrink(&self) -> usize {
+        let mut bytes = 0;
+        loop {
+            let idle = self.books().remove_where(|info| info.origin == Origin::Grown);
+            let Some((region, _)) = idle else {
+                return bytes;
+            };
+            let len = region.len();
+            if self.release(region).is_ok() {
+                bytes += len;
+            }
+            self.books().stats.shrunk += 1;
+        }
+    }
+
+    /// Gives every idle segment back: acquired ones to the memory, adopted ones to `hand_back`.
+    ///
+    /// A segment with a slot in use stays, since a device may still be writing to it.
+    pub fn stop(&self, hand_back: &mut dyn FnMut(Region)) -> Stopped {
+        let mut stopped = Stopped::default();
+        self.books().growth = None;
+        loop {
+            let idle = self.books().remove_where(|_| true);
+            let Some((region, origin)) = idle else { break };
+            let len = region.len();
+            match origin {
+                Origin::Adopted => {
+                    stopped.handed_back += len;
+                    hand_back(region);
+                }
+                Origin::Started | Origin::Grown => match self.release(region) {
+                    Ok(()) => stopped.released += len,
+                    Err(_) => stopped.stuck_bytes += len,
+                },
+            }
+        }
+        stopped.slots_in_use = self.stats().in_use;
+        stopped
+    }
+
+    pub(super) fn books(&self) -> MutexGuard<'m, Books> {
+        self.table.lock()
+    }
+
+    /// A region straight from the memory, counted.
+    pub(super) fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
+        let region = self.memory.acquire(order, mask)?;
+        self.books().stats.acquired += 1;
+        Ok(region)
+    }
+
+    /// Back to the memory, counted.
+    pub(super) fn release(&self, region: Region) -> Result<(), ReleaseError> {
+        let len = region.len();
+        let released = self.memory.release(region);
+        let mut books = self.books();
+        match released {
+            Ok(()) => books.stats.released += 1,
+            Err(_) => books.stats.stuck_bytes += len,
+        }
+        released
+    }
+
+    pub(super) fn add_acquired(
+        &self,
+        order: Order,
+        mask: DmaMask,
+        origin: Origin,
+    ) -> Result<(), GrowError> {
+        if self.books().places_left() == 0 {
+            return Err(GrowError::TableFull);
+        }
+        let region = self.acquire(order, mask)?;
+        let added = self.books().add(region, origin);
+        added.map_err(|region| {
+            // Counted as stuck if it fails; there is nothing else to be done about it here.
+            let _ = self.release(region);
+            GrowError::TableFull
+        })
+    }
+
+    /// A run for a mapping: `guarded` if there is one, else `bare`, else the pool grows if it may.
+    ///
+    /// Counted as a bounced mapping of which `to_device` bytes are copied in.
+    pub(super) fn lease(
+        &self,
+        guarded: Layout,
+        bare: Layout,
+        mask: DmaMask,
+        to_device: usize,
+    ) -> Result<(Lease, Layout), Shortage> {
+        let attempt = || self.try_lease(guarded, bare, mask, to_device);
+        if let Some(found) = attempt() {
+            return Ok(found);
+        }
+        let grown = self.grow_for(bare, mask).then(attempt).flatten();
+        grown.ok_or_else(|| self.shortage(bare, mask))
+    }
+
+    fn try_lease(
+        &self,
+        guarded: Layout,
+        bare: Layout,
+        mask: DmaMask,
+        to_device: usize,
+    ) -> Option<(Lease, Layout)> {
+        let mut books = self.books();
+        let mut layout = guarded;
+        let mut lease = books.take(layout.slots, layout.align, mask);
+        if lease.is_none() && bare.slots < guarded.slots {
+            layout = bare;
+            lease = books.take(layout.slots, layout.align, mask);
+        }
+        let lease = lease?;
+        books.stats.maps += 1;
+        books.stats.bounces += 1;
+        books.stats.bytes_to_device += to_device as u64;
+        Some((lease, layout))
+    }
+
+    /// A run of whole slots for memory that CPU and device share.
+    pub(super) fn lease_run(&self, layout: Layout, mask: DmaMask) -> Option<Lease> {
+        self.books().take(layout.slots, layout.align, mask)
+    }
+
+    /// Adds a segment large enough for `layout`, if the pool may grow and there is memory.
+    fn grow_for(&self, layout: Layout, mask: DmaMask) -> bool {
+        let Some(preferred) = self.books().growth else {
+            return false;
+        };
+        let run = layout.slots << super::slots::SLOT_SHIFT;
+        let aligned = super::slots::SLOT_SIZE << layout.align;
+        let Some(least) = Order::holding(run.max(aligned)) else {
+            return false;
+        };
+        let mut order = preferred.max(least);
+        loop {
+            if self.grow(order, mask).is_ok() {
+                return true;
+            }
+            match order.smaller().filter(|&smaller| smaller >= least) {
+                Some(smaller) => order = smaller,
+                None => return false,
+            }
+        }
+    }
+
+    fn shortage(&self, layout: Layout, mask: DmaMask) -> Shortage {
+        let books = self.books();
+        let Some(lowest) = books.lowest() else {
+            return Shortage::NotStarted;
+        };
+        let largest_segment = books.largest_segment(mask);
+        if largest_segment == 0 {
+            return Shortage::NoneInReach(lowest);
+        }
+        if layout.slots << super::slots::SLOT_SHIFT > largest_segment {
+            return Shortage::TooLarge;
+        }
+        let (free, largest) = books.free_below(mask);
+        Shortage::Exhausted { wanted: layout.slots, free, largest }
+    }
+}
+
+impl Drop for Pool<'_> {
+    fn drop(&mut self) {
+        // What could not be given back is in the table's counters, and there is nobody to tell.
+        let _ = self.stop(&mut drop::<Region>);
+    }
+}

@@ -1,0 +1,319 @@
+//! Which slots of one segment are taken: a buddy allocator in fixed storage, with exact runs.
+//!
+//! Pure bookkeeping: no memory is touched, no heap is needed, and a zeroed value is a valid empty one,
+//! so that a table of these costs nothing in the image.
+//!
+//! ```text
+//! order 2   [       0       |       1       ]      a bit per free block of 2^order slots;
+//! order 1   [   0   |   1   |   2   |   3   ]      `ready` has a bit per order with any free block,
+//! order 0   [ 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 ]      `summary` a bit per 64 blocks with any free one
+//! ```
+//!
+//! A run of n slots is cut from the smallest block that holds it; what is left over is free at once, as
+//! smaller blocks. Finding a block is three bit scans, so the cost depends neither on how full the
+//! segment is nor on its size. A run given back is first put aside as it is, one per length class, since
+//! the next request is most often for the same length: joining and splitting blocks all the way up and
+//! down each time would cost more than copying a frame. [`Slots::settle`] ends that.
+//!
+//! Invariants: no two free blocks are buddies; a slot is in exactly one of: a free block, a run put aside,
+//! `used`; `starts` marks the first slot of each run in use and nothing else.
+
+use super::bits;
+use crate::{addr::PAGE_SIZE, mm::contiguous::Order};
+
+/// log2 of [`SLOT_SIZE`].
+pub const SLOT_SHIFT: u32 = 11;
+/// Bytes in a slot: an Ethernet frame fits in one, with room for guard bytes.
+pub const SLOT_SIZE: usize = 1 << SLOT_SHIFT;
+/// Slots in the largest segment (16 MiB).
+pub const MAX_SLOTS: usize = Order::MAX.bytes() / SLOT_SIZE;
+
+/// Block orders: 1 slot to [`MAX_SLOTS`].
+pub const ORDERS: usize = MAX_SLOTS.ilog2() as usize + 1;
+const WORDS: usize = MAX_SLOTS / 64;
+/// Runs put aside, one for each remainder of the length.
+const ASIDE: usize = 4;
+const LEVELS: [usize; ORDERS + 1] = level_offsets();
+
+/// The first word of each order's bitmap in `free`, and the total at the end.
+const fn level_offsets() -> [usize; ORDERS + 1] {
+    let mut offsets = [0; ORDERS + 1];
+    let mut order = 0;
+    while order < ORDERS {
+        offsets[order + 1] = offsets[order] + (MAX_SLOTS >> order).div_ceil(64);
+        order += 1;
+    }
+    offsets
+}
+
+const _: () = assert!(PAGE_SIZE.is_multiple_of(SLOT_SIZE));
+const _: () = assert!(MAX_SLOTS <= u16::MAX as usize);
+
+/// A run of neighbouring slots, taken from [`Slots::take`].
+///
+/// Not `Clone`: it is given back once. Giving it to the wrong `Slots` is found out.
+#[derive(Debug, PartialEq, Eq)]
+#[must_use = "the slots are lost unless the run is given back"]
+pub struct Run {
+    start: u16,
+    count: u16,
+}
+
+impl Run {
+    const NONE: Self = Self { start: 0, count: 0 };
+
+    /// The first slot.
+    pub const fn start(&self) -> usize {
+        self.start as usize
+    }
+
+    /// How many slots.
+    pub const fn count(&self) -> usize {
+        self.count as usize
+    }
+
+    /// Bytes from the start of the segment.
+    pub const fn offset(&self) -> usize {
+        self.start() << SLOT_SHIFT
+    }
+
+    /// Bytes in the run.
+    pub const fn len(&self) -> usize {
+        self.count() << SLOT_SHIFT
+    }
+
+    /// Whether the run has no slots: never.
+    pub const fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+/// A run that was not taken from here, or was given back already. Nothing has been changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("slots {start}+{count} were not taken as one run")]
+pub struct NotTaken {
+    /// The run's first slot.
+    pub start: usize,
+    /// Its length in slots.
+    pub count: usize,
+}
+
+/// The slots of one segment.
+#[derive(Debug)]
+pub struct Slots {
+    total: u16,
+    in_use: u16,
+    ready: u16,
+    aside: [Run; ASIDE],
+    free: [u64; LEVELS[ORDERS]],
+    summary: [[u64; 2]; ORDERS],
+    used: [u64; WORDS],
+    starts: [u64; WORDS],
+}
+
+impl Slots {
+    /// No slots; all zero, for a table in `.bss`.
+    pub const NONE: Self = Self {
+        total: 0,
+        in_use: 0,
+        ready: 0,
+        aside: [const { Run::NONE }; ASIDE],
+        free: [0; LEVELS[ORDERS]],
+        summary: [[0; 2]; ORDERS],
+        used: [0; WORDS],
+        starts: [0; WORDS],
+    };
+
+    /// Makes these the slots of a region of `order`, all free. Whatever was taken before is forgotten.
+    pub fn reset(&mut self, order: Order) {
+        self.clear();
+        let total = order.bytes() / SLOT_SIZE;
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "not above MAX_SLOTS, which fits by the assertion above"
+        )]
+        {
+            self.total = total as u16;
+        }
+        self.put_block(total.ilog2() as usize, 0);
+    }
+
+    /// Back to [`Slots::NONE`].
+    pub fn clear(&mut self) {
+        (self.total, self.in_use, self.ready) = (0, 0, 0);
+        self.aside.fill_with(|| Run::NONE);
+        self.free.fill(0);
+        self.summary.fill([0; 2]);
+        self.used.fill(0);
+        self.starts.fill(0);
+    }
+
+    /// How many slots there are.
+    pub const fn total(&self) -> usize {
+        self.total as usize
+    }
+
+    /// How many are taken.
+    pub const fn in_use(&self) -> usize {
+        self.in_use as usize
+    }
+
+    /// The order of the largest free block, `None` when there is none. Runs put aside don't count.
+    pub fn largest(&self) -> Option<usize> {
+        self.ready.checked_ilog2().map(|order| order as usize)
+    }
+
+    /// Takes `count` slots, the first at a multiple of `2^align` slots; `None` when no such run is free.
+    ///
+    /// The run lies in one naturally aligned block of the next power of two, so it crosses no multiple
+    /// of any power of two that is at least that large.
+    pub fn take(&mut self, count: usize, align: usize) -> Option<Run> {
+        if count == 0 || count > self.total() {
+            return None;
+        }
+        let run = match self.take_aside(count, align) {
+            Some(run) => run,
+            None => self.cut(count, align).or_else(|| {
+                let settled = self.settle();
+                settled.then(|| self.cut(count, align)).flatten()
+            })?,
+        };
+        bits::set(&mut self.used, run.start(), count);
+        bits::set(&mut self.starts, run.start(), 1);
+        self.in_use += run.count;
+        Some(run)
+    }
+
+    /// Joins the runs put aside with the free blocks; whether there were any.
+    pub fn settle(&mut self) -> bool {
+        let mut any = false;
+        for place in 0..ASIDE {
+            let run = core::mem::replace(&mut self.aside[place], Run::NONE);
+            any |= !run.is_empty();
+            self.free_range(run.start(), run.start() + run.count());
+        }
+        any
+    }
+
+    /// Gives a run back.
+    pub fn give(&mut self, run: Run) -> Result<(), NotTaken> {
+        let (start, count) = (run.start(), run.count());
+        if !self.is_run(start, count) {
+            return Err(NotTaken { start, count });
+        }
+        bits::clear(&mut self.used, start, count);
+        bits::clear(&mut self.starts, start, 1);
+        self.in_use -= run.count;
+        let older = core::mem::replace(&mut self.aside[count % ASIDE], run);
+        self.free_range(older.start(), older.start() + older.count());
+        Ok(())
+    }
+
+    /// The run put aside, if it is just what is wanted.
+    fn take_aside(&mut self, count: usize, align: usize) -> Option<Run> {
+        let run = &mut self.aside[count % ASIDE];
+        let fits = run.count() == count && run.start().trailing_zeros() as usize >= align;
+        fits.then(|| core::mem::replace(run, Run::NONE))
+    }
+
+    /// Cuts a run out of the free blocks.
+    fn cut(&mut self, count: usize, align: usize) -> Option<Run> {
+        let order = block_order(count, align);
+        let start = self.take_block(order)? << order;
+        self.free_range(start + count, start + (1 << order));
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "both are at most MAX_SLOTS, which fits by the assertion above"
+        )]
+        let run = Run { start: start as u16, count: count as u16 };
+        Some(run)
+    }
+
+    /// Whether exactly these slots were taken together.
+    fn is_run(&self, start: usize, count: usize) -> bool {
+        let end = start + count;
+        count > 0
+            && end <= self.total()
+            && bits::get(&self.starts, start)
+            && bits::all(&self.used, start, count)
+            && !bits::any(&self.starts, start + 1, count - 1)
+            && (end == self.total() || !bits::get(&self.used, end) || bits::get(&self.starts, end))
+    }
+
+    /// Frees slots `start..end` as the fewest aligned blocks.
+    fn free_range(&mut self, mut start: usize, end: usize) {
+        while start < end {
+            let aligned = start.trailing_zeros().min(usize::BITS - 1);
+            let order = aligned.min((end - start).ilog2()) as usize;
+            self.merge_block(order, start >> order);
+            start += 1 << order;
+        }
+    }
+
+    /// Frees a block, joined with its buddy for as long as that one is free.
+    fn merge_block(&mut self, mut order: usize, mut index: usize) {
+        let top = self.total.ilog2() as usize;
+        while order < top && self.is_free(order, index ^ 1) {
+            self.drop_block(order, index ^ 1);
+            (order, index) = (order + 1, index / 2);
+        }
+        self.put_block(order, index);
+    }
+
+    /// Takes the first block of the smallest order that is large enough; the upper halves go back.
+    fn take_block(&mut self, order: usize) -> Option<usize> {
+        let fitting = self.ready.checked_shr(u32::try_from(order).ok()?)?;
+        if fitting == 0 {
+            return None;
+        }
+        let from = order + fitting.trailing_zeros() as usize;
+        let mut index = self.first_free(from);
+        self.drop_block(from, index);
+        for half in (order..from).rev() {
+            index *= 2;
+            self.put_block(half, index + 1);
+        }
+        Some(index)
+    }
+
+    fn first_free(&self, order: usize) -> usize {
+        let [low, high] = self.summary[order];
+        let word =
+            if low != 0 { low.trailing_zeros() } else { 64 + high.trailing_zeros() } as usize;
+        word * 64 + self.free[LEVELS[order] + word].trailing_zeros() as usize
+    }
+
+    fn is_free(&self, order: usize, index: usize) -> bool {
+        bits::get(&self.free[LEVELS[order]..LEVELS[order + 1]], index)
+    }
+
+    fn put_block(&mut self, order: usize, index: usize) {
+        let word = index / 64;
+        self.free[LEVELS[order] + word] |= 1 << (index % 64);
+        self.summary[order][word / 64] |= 1 << (word % 64);
+        self.ready |= 1 << order;
+    }
+
+    fn drop_block(&mut self, order: usize, index: usize) {
+        let word = index / 64;
+        let bits = &mut self.free[LEVELS[order] + word];
+        *bits &= !(1 << (index % 64));
+        if *bits == 0 {
+            let summary = &mut self.summary[order];
+            summary[word / 64] &= !(1 << (word % 64));
+            if *summary == [0; 2] {
+                self.ready &= !(1 << order);
+            }
+        }
+    }
+}
+
+/// The order of the block from which `count` slots at a multiple of `2^align` are cut.
+pub(crate) const fn block_order(count: usize, align: usize) -> usize {
+    let order = count.next_power_of_two().trailing_zeros() as usize;
+    if order > align { order } else { align }
+}
+
+#[cfg(test)]
+#[path = "slots_tests.rs"]
+mod tests;

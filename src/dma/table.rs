@@ -1,0 +1,255 @@
+//! The pool's books: up to 64 segments, which of them can serve a request, and the counters.
+//!
+//! ```text
+//! fits[k]    bit s: segment s has a free block of at least 2^k slots
+//! reach[b]   bit s: segment s lies below 2^b
+//! candidates = fits[order] & reach[mask bits]        one AND, whatever the fill level
+//! ```
+//!
+//! Among the candidates the table spares the lowest memory: a segment that a 24-, 28- or 30-bit device
+//! could use serves a wider device only when nothing else does.
+
+use super::{
+    segment::{Lease, Origin, Segment},
+    slots::{ORDERS, SLOT_SIZE, block_order},
+    stats::Stats,
+};
+use crate::{
+    addr::{BusAddr, DmaMask},
+    mm::contiguous::{Order, Region},
+};
+use spin::Mutex;
+
+/// The most segments a pool can have.
+pub const MAX_SEGMENTS: usize = 64;
+
+/// Widths below which memory is spared for devices that reach no further.
+const SPARED_BITS: [u32; 3] = [30, 28, 24];
+
+/// A segment as the evidence report sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The first byte on the bus.
+    pub bus: BusAddr,
+    /// Bytes.
+    pub len: usize,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Slots taken.
+    pub in_use: usize,
+}
+
+/// The storage of a pool: all zero when new, so a static one lies in `.bss` (some 280 KiB).
+///
+/// A static one is lent to its only pool by leaking the guard of a lock:
+///
+/// ```
+/// # use pvbounce::dma::Table;
+/// static TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
+/// let table: &'static mut Table = spin::MutexGuard::leak(TABLE.lock());
+/// ```
+#[derive(Debug)]
+pub struct Table {
+    pub(super) books: Mutex<Books>,
+}
+
+impl Table {
+    /// An empty table.
+    pub const fn new() -> Self {
+        Self { books: Mutex::new(Books::NEW) }
+    }
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Segments and counters, under the table's lock.
+#[derive(Debug)]
+pub(super) struct Books {
+    pub(super) stats: Stats,
+    /// The order by which a full pool grows; `None` if it doesn't.
+    pub(super) growth: Option<Order>,
+    filled: u64,
+    fits: [u64; ORDERS],
+    /// How many of `fits` have the segment's bit.
+    fits_up_to: [u8; MAX_SEGMENTS],
+    reach: [u64; 65],
+    segments: [Segment; MAX_SEGMENTS],
+}
+
+impl Books {
+    const NEW: Self = Self {
+        stats: Stats::NONE,
+        growth: None,
+        filled: 0,
+        fits: [0; ORDERS],
+        fits_up_to: [0; MAX_SEGMENTS],
+        reach: [0; 65],
+        segments: [const { Segment::EMPTY }; MAX_SEGMENTS],
+    };
+
+    /// Whether there is any segment.
+    pub(super) const fn is_empty(&self) -> bool {
+        self.filled == 0
+    }
+
+    /// How many more segments there can be.
+    pub(super) const fn places_left(&self) -> usize {
+        self.filled.count_zeros() as usize
+    }
+
+    /// Adds a region; gives it back when all places are taken.
+    pub(super) fn add(&mut self, region: Region, origin: Origin) -> Result<(), Region> {
+        let index = self.filled.trailing_ones() as usize;
+        if index == MAX_SEGMENTS {
+            return Err(region);
+        }
+        let bits = bits_needed(&region) as usize;
+        self.stats.segments += 1;
+        self.stats.bytes += region.len();
+        self.stats.slots += region.len() / SLOT_SIZE;
+        if self.stats.in_use == 0 {
+            self.stats.low_water = self.stats.slots;
+        }
+        self.segments[index].fill(region, origin);
+        self.filled |= 1 << index;
+        self.reach[bits..].iter_mut().for_each(|set| *set |= 1 << index);
+        self.refit(index);
+        Ok(())
+    }
+
+    /// Takes out the region at `index`, unless a slot of it is in use.
+    pub(super) fn remove(&mut self, index: usize) -> Option<Region> {
+        let region = self.segments[index].empty()?;
+        self.stats.segments -= 1;
+        self.stats.bytes -= region.len();
+        self.stats.slots -= region.len() / SLOT_SIZE;
+        self.filled &= !(1 << index);
+        self.reach.iter_mut().for_each(|set| *set &= !(1 << index));
+        self.refit(index);
+        Some(region)
+    }
+
+    /// Takes out the first region that `wanted` says yes to and that has no slot in use.
+    pub(super) fn remove_where(
+        &mut self,
+        wanted: impl Fn(&SegmentInfo) -> bool,
+    ) -> Option<(Region, Origin)> {
+        let index = (0..MAX_SEGMENTS).find(|&index| {
+            self.info(index).is_some_and(|info| info.in_use == 0 && wanted(&info))
+        })?;
+        let origin = self.segments[index].origin();
+        self.remove(index).map(|region| (region, origin))
+    }
+
+    /// Takes `count` slots below the mask, the first at a multiple of `2^align` slots.
+    pub(super) fn take(&mut self, count: usize, align: usize, mask: DmaMask) -> Option<Lease> {
+        let mut candidates = self.candidates(count, align, mask);
+        if candidates == 0 && self.settle(mask) {
+            candidates = self.candidates(count, align, mask);
+        }
+        if candidates == 0 {
+            return None;
+        }
+        let index = self.sparing(candidates, mask.bits()).trailing_zeros() as usize;
+        let lease = self.segments[index].take(index, count, align)?;
+        self.refit(index);
+        self.stats.in_use += count;
+        self.stats.high_water = self.stats.high_water.max(self.stats.in_use);
+        self.stats.low_water = self.stats.low_water.min(self.stats.slots - self.stats.in_use);
+        Some(lease)
+    }
+
+    fn candidates(&self, count: usize, align: usize, mask: DmaMask) -> u64 {
+        let fits = self.fits.get(block_order(count, align)).copied().unwrap_or(0);
+        fits & self.reach[mask.bits() as usize]
+    }
+
+    /// Joins what was put aside in all segments below the mask; whether there was anything.
+    fn settle(&mut self, mask: DmaMask) -> bool {
+        let reach = self.reach[mask.bits() as usize];
+        let mut any = false;
+        for index in (0..MAX_SEGMENTS).filter(|index| reach >> index & 1 != 0) {
+            any |= self.segments[index].settle();
+            self.refit(index);
+        }
+        any
+    }
+
+    /// Gives slots back.
+    pub(super) fn give(&mut self, lease: Lease) {
+        let (index, count) = (lease.segment(), lease.slots());
+        match self.segments[index].give(lease) {
+            Ok(()) => self.stats.in_use -= count,
+            Err(_) => self.stats.bad_frees += 1,
+        }
+        self.refit(index);
+    }
+
+    /// The largest segment below the mask, in bytes.
+    pub(super) fn largest_segment(&self, mask: DmaMask) -> usize {
+        let sizes =
+            self.infos().filter(|info| mask.covers(info.bus, info.len)).map(|info| info.len);
+        sizes.max().unwrap_or(0)
+    }
+
+    /// Free slots below the mask, and the most that can be had in one run.
+    pub(super) fn free_below(&self, mask: DmaMask) -> (usize, usize) {
+        let reach = self.reach[mask.bits() as usize];
+        let within = || self.segments.iter().enumerate().filter(move |(i, _)| reach >> i & 1 != 0);
+        let free = within().map(|(_, s)| s.slots().total() - s.slots().in_use()).sum();
+        let run = within().filter_map(|(_, s)| s.slots().largest()).max();
+        (free, run.map_or(0, |order| 1 << order))
+    }
+
+    /// The lowest segment, the best there is for a narrow device.
+    pub(super) fn lowest(&self) -> Option<SegmentInfo> {
+        self.infos().min_by_key(|info| info.bus)
+    }
+
+    /// Every segment.
+    pub(super) fn infos(&self) -> impl Iterator<Item = SegmentInfo> {
+        (0..MAX_SEGMENTS).filter_map(|index| self.info(index))
+    }
+
+    /// The segment at `index`, if there is one.
+    pub(super) fn info(&self, index: usize) -> Option<SegmentInfo> {
+        let segment = &self.segments[index];
+        let region = segment.region()?;
+        Some(SegmentInfo {
+            bus: region.bus(),
+            len: region.len(),
+            origin: segment.origin(),
+            in_use: segment.slots().in_use(),
+        })
+    }
+
+    /// Those candidates that no narrower device could use, if there are any.
+    fn sparing(&self, candidates: u64, bits: u32) -> u64 {
+        let narrower = SPARED_BITS.iter().filter(|&&spared| spared < bits);
+        let spared = narrower.map(|&spared| candidates & !self.reach[spared as usize]);
+        spared.into_iter().find(|&set| set != 0).unwrap_or(candidates)
+    }
+
+    /// Brings `fits` up to date for one segment.
+    #[inline]
+    fn refit(&mut self, index: usize) {
+        let have = self.segments[index].slots().largest().map_or(0, |order| order + 1);
+        // Most calls change nothing: the largest block stays.
+        let (bit, had) = (1 << index, self.fits_up_to[index] as usize);
+        self.fits[have.min(had)..have.max(had)].iter_mut().for_each(|set| *set ^= bit);
+        #[expect(clippy::cast_possible_truncation, reason = "at most ORDERS")]
+        {
+            self.fits_up_to[index] = have as u8;
+        }
+    }
+}
+
+/// The address lines a device needs to reach all of a region.
+const fn bits_needed(region: &Region) -> u32 {
+    let last = region.bus().0 + (region.len() as u64 - 1);
+    u64::BITS - last.leading_zeros()
+}

@@ -1,0 +1,49 @@
+//! How a run ends: orderly, with bad options, or in a panic.
+
+use crate::{
+    arch::image,
+    guest::Guest,
+    options::OptionError,
+    println,
+    suites::{
+        ktap::{PANIC, RESULT},
+        verdict::Verdict,
+    },
+    xen::{
+        console::{self, print_in_panic},
+        hypercall,
+    },
+};
+use core::panic::PanicInfo;
+
+/// Ends the domain after its report.
+pub(crate) fn close(guest: &Guest) -> ! {
+    leave(guest.info.is_dom0)
+}
+
+/// Reports options that can't be followed and ends the domain.
+pub fn refuse(error: &OptionError<'_>) -> ! {
+    println!("{}: {error}", error.code());
+    println!("{RESULT}{}", Verdict::Error);
+    leave(false)
+}
+
+/// Reports a panic on every console and has Xen treat the domain as crashed.
+pub fn crash(info: &PanicInfo<'_>) -> ! {
+    print_in_panic(format_args!("{PANIC}{}\n", info.message()));
+    if let Some(at) = info.location() {
+        print_in_panic(format_args!("  at {at}\n"));
+    }
+    for (depth, address) in image::backtrace().enumerate() {
+        print_in_panic(format_args!("  #{depth} {address:#018x}\n"));
+    }
+    console::drain();
+    hypercall::shutdown(xen_sys::SHUTDOWN_crash)
+}
+
+/// A domU powers off. Dom0 asks for a reboot, which ends a machine started with `-no-reboot`; its power-off
+/// would only halt.
+fn leave(is_dom0: bool) -> ! {
+    console::drain();
+    hypercall::shutdown(if is_dom0 { xen_sys::SHUTDOWN_reboot } else { xen_sys::SHUTDOWN_poweroff })
+}

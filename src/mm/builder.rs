@@ -1,0 +1,102 @@
+//! What the domain builder mapped: narrowed to what the guest needs, and the rest set free.
+//!
+//! ```text
+//! pfn 0      .. image start     nothing: free
+//! image start .. image end      text, rodata, data, guard page, stack: W^X
+//! image end  .. builder's end   P2M, start_info, rings, page tables, first stack: data
+//! builder's end .. 4 MiB step   mapped spare: free once unmapped
+//! .. nr_pages                   never mapped: free
+//! ```
+
+use crate::{
+    addr::{PAGE_SIZE_U64, Pfn, PhysAddr},
+    arch::VIRT_BASE,
+    mm::{
+        p2m::{P2m, PfnRange},
+        page_table::Flags,
+    },
+    xen::{
+        errno::XenError,
+        hypercall::{MemoryCalls, Pte, Remap},
+        start_info::StartInfo,
+    },
+};
+use core::ops::Range;
+
+/// The builder maps to the next multiple of this, at least `SPARE` beyond its last page.
+const STEP: u64 = 4 << 20;
+const SPARE: u64 = 512 << 10;
+
+/// The PFN of an address in the builder's mapping.
+pub const fn pfn_of(virt: u64) -> Pfn {
+    PhysAddr(virt.wrapping_sub(VIRT_BASE)).frame()
+}
+
+/// The first page after everything the builder put somewhere; `first_stack` is its stack pointer.
+pub fn end_of_use(info: &StartInfo, first_stack: u64, image_end: u64) -> u64 {
+    let ends = [
+        image_end,
+        info.at + PAGE_SIZE_U64,
+        info.pt_base + info.nr_pt_frames * PAGE_SIZE_U64,
+        info.mfn_list + info.nr_pages * 8,
+        first_stack,
+    ];
+    let last = ends.into_iter().filter(|end| *end > VIRT_BASE).max().unwrap_or(image_end);
+    last.next_multiple_of(PAGE_SIZE_U64)
+}
+
+/// Where the builder's mapping ends, given the end of what it put there.
+pub const fn end_of_mapping(end_of_use: u64) -> u64 {
+    VIRT_BASE + (end_of_use + SPARE - VIRT_BASE).next_multiple_of(STEP)
+}
+
+/// The frames nothing lives in, once [`unmap`] has taken the spare mapping away.
+pub fn free_runs(info: &StartInfo, image_start: u64, end_of_use: u64) -> [PfnRange; 2] {
+    [
+        PfnRange::between(Pfn(0), pfn_of(image_start)),
+        PfnRange::between(pfn_of(end_of_use), Pfn(info.nr_pages)),
+    ]
+}
+
+/// Maps the pages of `range` as `flags` say.
+pub fn protect(
+    xen: &dyn MemoryCalls,
+    p2m: P2m<'_>,
+    range: Range<u64>,
+    flags: Flags,
+) -> Result<(), XenError> {
+    each_page(range, |virt| {
+        let mfn = p2m.get(pfn_of(virt)).ok_or(XenError::BadAddress)?;
+        xen.remap(&[Remap { virt, pte: Pte::new(mfn, flags) }])
+    })
+}
+
+/// Takes the pages of `range` out of the builder's mapping.
+pub fn unmap(xen: &dyn MemoryCalls, range: Range<u64>) -> Result<(), XenError> {
+    each_page(range, |virt| xen.remap(&[Remap { virt, pte: Pte::NONE }]))
+}
+
+fn each_page(
+    range: Range<u64>,
+    mut act: impl FnMut(u64) -> Result<(), XenError>,
+) -> Result<(), XenError> {
+    let pages = (range.end - range.start).div_ceil(PAGE_SIZE_U64);
+    (0..pages).try_for_each(|page| act(range.start + page * PAGE_SIZE_U64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mapping_ends_a_step_beyond_the_spare() {
+        assert_eq!(end_of_mapping(VIRT_BASE + 0x1b_6000), VIRT_BASE + 0x40_0000);
+        assert_eq!(end_of_mapping(VIRT_BASE + 0x38_0000), VIRT_BASE + 0x40_0000);
+        assert_eq!(end_of_mapping(VIRT_BASE + 0x38_0001), VIRT_BASE + 0x80_0000);
+    }
+
+    #[test]
+    fn addresses_and_pfns_agree_with_the_linker_script() {
+        assert_eq!(pfn_of(VIRT_BASE + 0x10_0fff), Pfn(0x100));
+    }
+}

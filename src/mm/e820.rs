@@ -1,0 +1,213 @@
+//! The memory map: what the toolstack says lies where in the guest's own numbering.
+//!
+//! A domain with `e820_host=1` (xl sets it whenever `pci=` is given) gets the host's holes; any other PV
+//! domain gets no map at all, and is flat from 0 to its size.
+
+use crate::addr::{PAGE_SHIFT, PAGE_SIZE_U64, Pfn, PhysAddr};
+use core::fmt;
+
+/// Entries this guest takes; Xen cuts longer maps silently, so this is more than any host has.
+pub const MAX_ENTRIES: usize = 128;
+
+/// Kinds of memory, as in ACPI's `AddressRangeType` (ACPI 6.5, table 15.9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// RAM.
+    Ram,
+    /// Not to be used: firmware, device registers.
+    Reserved,
+    /// ACPI tables, reclaimable.
+    AcpiTables,
+    /// ACPI memory to keep.
+    AcpiNvs,
+    /// Bad, or made unusable for this domain by the toolstack.
+    Unusable,
+    /// A number this guest has no name for; treated as reserved.
+    Other(u32),
+}
+
+impl Kind {
+    const fn from_raw(raw: u32) -> Self {
+        match raw {
+            1 => Self::Ram,
+            2 => Self::Reserved,
+            3 => Self::AcpiTables,
+            4 => Self::AcpiNvs,
+            5 => Self::Unusable,
+            other => Self::Other(other),
+        }
+    }
+}
+
+/// One range of the map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// First byte.
+    pub start: PhysAddr,
+    /// Length in bytes.
+    pub len: u64,
+    /// What is there.
+    pub kind: Kind,
+}
+
+impl Entry {
+    const EMPTY: Self = Self { start: PhysAddr(0), len: 0, kind: Kind::Reserved };
+
+    /// The byte after the last; saturates.
+    pub const fn end(&self) -> u64 {
+        self.start.0.saturating_add(self.len)
+    }
+
+    /// Takes one of Xen's 20-byte entries apart: start, length, type, little-endian.
+    fn from_raw(raw: [u8; 20]) -> Self {
+        let word = |at: usize| {
+            let mut bytes = [0; 8];
+            bytes.copy_from_slice(&raw[at..at + 8]);
+            u64::from_le_bytes(bytes)
+        };
+        let kind = Kind::from_raw(u32::from_le_bytes([raw[16], raw[17], raw[18], raw[19]]));
+        Self { start: PhysAddr(word(0)), len: word(8), kind }
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let last = self.end().saturating_sub(1);
+        write!(f, "{:#018x}-{last:#018x} {:?}", self.start.0, self.kind)
+    }
+}
+
+/// Why a map can't be believed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    /// Two ranges claim the same bytes as different kinds.
+    #[error("{0} and {1} overlap")]
+    Overlap(Entry, Entry),
+    /// No RAM anywhere.
+    #[error("the map has no RAM")]
+    NoRam,
+}
+
+/// A sorted memory map without overlaps.
+#[derive(Clone, Debug)]
+pub struct Map {
+    entries: [Entry; MAX_ENTRIES],
+    len: usize,
+}
+
+impl Map {
+    /// RAM from 0, `pages` of it: what a domain without a map has.
+    pub fn flat(pages: u64) -> Self {
+        let mut entries = [Entry::EMPTY; MAX_ENTRIES];
+        entries[0] = Entry { start: PhysAddr(0), len: pages << PAGE_SHIFT, kind: Kind::Ram };
+        Self { entries, len: 1 }
+    }
+
+    /// Sorts Xen's entries, drops empty ones and joins neighbours of one kind.
+    pub fn from_raw(raw: &[[u8; 20]]) -> Result<Self, MapError> {
+        let mut map = Self { entries: [Entry::EMPTY; MAX_ENTRIES], len: 0 };
+        for &bytes in raw.iter().take(MAX_ENTRIES) {
+            let entry = Entry::from_raw(bytes);
+            if entry.len != 0 {
+                map.entries[map.len] = entry;
+                map.len += 1;
+            }
+        }
+        map.entries[..map.len].sort_unstable_by_key(|entry| entry.start);
+        map.join()?;
+        if map.entries().iter().all(|entry| entry.kind != Kind::Ram) {
+            return Err(MapError::NoRam);
+        }
+        Ok(map)
+    }
+
+    /// The ranges in address order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries[..self.len]
+    }
+
+    /// Bytes of RAM.
+    pub fn ram_bytes(&self) -> u64 {
+        self.entries().iter().filter(|e| e.kind == Kind::Ram).map(|e| e.len).sum()
+    }
+
+    /// What the map says of a page: the kind of the first range that touches it, `None` in a hole.
+    pub fn kind_of(&self, pfn: Pfn) -> Option<Kind> {
+        let (start, end) = (pfn.addr().0, pfn.addr().0 + PAGE_SIZE_U64);
+        self.entries().iter().find(|e| e.start.0 < end && e.end() > start).map(|e| e.kind)
+    }
+
+    fn join(&mut self) -> Result<(), MapError> {
+        let mut kept = 0;
+        for i in 1..self.len {
+            let (last, next) = (self.entries[kept], self.entries[i]);
+            if next.kind == last.kind && next.start.0 <= last.end() {
+                self.entries[kept].len = last.end().max(next.end()) - last.start.0;
+            } else if next.start.0 < last.end() {
+                return Err(MapError::Overlap(last, next));
+            } else {
+                kept += 1;
+                self.entries[kept] = next;
+            }
+        }
+        self.len = self.len.min(kept + 1);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn raw(start: u64, len: u64, kind: u32) -> [u8; 20] {
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&start.to_le_bytes());
+        bytes[8..16].copy_from_slice(&len.to_le_bytes());
+        bytes[16..].copy_from_slice(&kind.to_le_bytes());
+        bytes
+    }
+
+    #[test]
+    fn a_host_map_is_sorted_and_joined() {
+        let map = Map::from_raw(&[
+            raw(0x10_0000, 0x1000, 1),
+            raw(0xe000_0000, 0x1000_0000, 2),
+            raw(0, 0x10_0000, 1),
+            raw(0x5000, 0, 2),
+        ])
+        .unwrap();
+        assert_eq!(map.entries().len(), 2);
+        assert_eq!(map.ram_bytes(), 0x10_1000);
+        assert_eq!(map.kind_of(Pfn(0xe_0000)), Some(Kind::Reserved));
+        assert_eq!(map.kind_of(Pfn(0x200)), None);
+    }
+
+    #[test]
+    fn ram_under_a_reserved_range_is_an_error_with_both_ranges() {
+        let error = Map::from_raw(&[raw(0, 0x2000, 1), raw(0x1000, 0x2000, 2)]).unwrap_err();
+        assert!(
+            matches!(error, MapError::Overlap(a, b) if a.kind == Kind::Ram && b.kind == Kind::Reserved)
+        );
+    }
+
+    #[test]
+    fn a_map_without_ram_is_refused() {
+        assert_eq!(Map::from_raw(&[raw(0, 0x1000, 2)]).unwrap_err(), MapError::NoRam);
+        assert_eq!(Map::from_raw(&[]).unwrap_err(), MapError::NoRam);
+        assert_eq!(Map::flat(2).ram_bytes(), 8192);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_give_a_sorted_map_or_an_error(
+            raw in prop::collection::vec(prop::array::uniform20(any::<u8>()), 0..140)
+        ) {
+            if let Ok(map) = Map::from_raw(&raw) {
+                for pair in map.entries().windows(2) {
+                    prop_assert!(pair[0].end() <= pair[1].start.0);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! `XENMEM_exchange`: scattered frames for neighbouring low ones, and back.
+//!
+//! The order of steps, for a run of PFNs that nothing maps (Xen takes a frame only at its last reference):
+//!
+//! ```text
+//! gather   wipe old frames -> exchange 2^n x 1 for 1 x 2^n -> P2M -> wipe new frames
+//! scatter  wipe old frames -> exchange 1 x 2^n for 2^n x 1 -> P2M
+//! ```
+//!
+//! Xen writes the M2P itself, and scrubs what it gets; wiping before is for frames with no owner to scrub
+//! for, wiping after because frames may come unscrubbed. The P2M's own entries serve as Xen's lists, so no
+//! memory is needed: the pool may start before there is a heap.
+
+use crate::{
+    addr::{Mfn, Pfn},
+    mm::{
+        contiguous::{AcquireError, Order},
+        p2m::{P2m, PfnRange},
+    },
+    xen::{
+        errno::XenError,
+        hypercall::{MemoryCalls, Trade},
+    },
+};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Trades the frames of `run`, `2^order` of them, for neighbours below `2^bits`.
+///
+/// On failure the run has the frames it had. `Misplaced` names the frame that came instead: then the run
+/// has the new frames, and the caller scatters it.
+pub fn gather(
+    xen: &dyn MemoryCalls,
+    p2m: P2m<'_>,
+    run: PfnRange,
+    order: Order,
+    bits: u32,
+) -> Result<Mfn, AcquireError> {
+    xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn))).map_err(AcquireError::Mapping)?;
+    let want = [AtomicU64::new(run.start.0)];
+    let trade =
+        Trade { give: p2m.slice(run), give_order: 0, want: &want, want_order: order.get(), bits };
+    let result = xen.exchange(&trade);
+    let base = Mfn(want[0].load(Ordering::Relaxed));
+    // Xen may report failure after the swap, when recording the new frame's number failed; the M2P knows.
+    if let Err(failure) = result
+        && xen.m2p(base) != Some(run.start)
+    {
+        return Err(AcquireError::Refused { order, bits, error: failure.error });
+    }
+    for (i, pfn) in (0..).zip(run.iter()) {
+        p2m.set(pfn, Mfn(base.0 + i));
+    }
+    let last = base.0 + run.count - 1;
+    if !base.0.is_multiple_of(run.count) || (bits < 64 && Mfn(last).addr().0 >> bits != 0) {
+        return Err(AcquireError::Misplaced { order, bits, mfn: base });
+    }
+    xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn))).map_err(AcquireError::Mapping)?;
+    Ok(base)
+}
+
+/// Trades the neighbouring frames of `run`, `2^order` from `base`, for frames anywhere.
+///
+/// On failure each PFN has whichever frame Xen says it has.
+pub fn scatter(
+    xen: &dyn MemoryCalls,
+    p2m: P2m<'_>,
+    run: PfnRange,
+    order: Order,
+    base: Mfn,
+) -> Result<(), XenError> {
+    xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn)))?;
+    let give = [AtomicU64::new(base.0)];
+    let want = p2m.slice(run);
+    for (entry, pfn) in want.iter().zip(run.iter()) {
+        entry.store(pfn.0, Ordering::Relaxed);
+    }
+    let trade = Trade { give: &give, give_order: order.get(), want, want_order: 0, bits: 0 };
+    let result = xen.exchange(&trade);
+    if let Err(failure) = result {
+        settle(xen, p2m, run, base);
+        return Err(failure.error);
+    }
+    Ok(())
+}
+
+/// After a failed scatter: keeps the new frame where Xen's table confirms it, restores the old elsewhere.
+fn settle(xen: &dyn MemoryCalls, p2m: P2m<'_>, run: PfnRange, base: Mfn) {
+    for (i, pfn) in (0..).zip(run.iter()) {
+        let is_new = p2m.get(pfn).is_some_and(|mfn| mfn != Mfn(pfn.0) && p2m_agrees(xen, mfn, pfn));
+        if !is_new {
+            p2m.set(pfn, Mfn(base.0 + i));
+        }
+    }
+}
+
+fn p2m_agrees(xen: &dyn MemoryCalls, mfn: Mfn, pfn: Pfn) -> bool {
+    xen.m2p(mfn) == Some(pfn)
+}

@@ -1,0 +1,323 @@
+//! The guest's memory as a whole: frames, P2M, page tables and exchange, behind one object.
+//!
+//! Invariant: a free frame is mapped nowhere, so that Xen will trade it and a page table may be made of
+//! it; [`Memory::take`] maps, [`Memory::give`] unmaps. Frames are cleared by hypercall, without mapping.
+
+use crate::{
+    addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, PhysAddr, to_usize},
+    arch::VIRT_BASE,
+    mm::{
+        contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
+        exchange,
+        frames::{Frames, FreeError},
+        p2m::{P2m, PfnRange},
+        page_table::{self, Flags, Tables},
+        translate::{Place, Translate},
+    },
+    xen::{
+        errno::XenError,
+        hypercall::{MemoryCalls, MmuUpdate, Pte, Remap, machphys_update},
+    },
+};
+use core::ptr::NonNull;
+
+/// Changes handed to Xen at a time.
+const BATCH: usize = 64;
+
+/// Why memory could not be had, mapped or given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// The guest has not that many neighbouring free pages.
+    #[error("no {wanted} neighbouring free pages; {free} are free, the longest run has {longest}")]
+    NoFreePages {
+        /// Pages asked for.
+        wanted: u64,
+        /// Pages free.
+        free: u64,
+        /// Longest run of free pages.
+        longest: u64,
+    },
+    /// Xen refused a page-table change.
+    #[error("mapping {virt:#x}: {error}")]
+    Mapping {
+        /// First address of the change.
+        virt: u64,
+        /// What Xen answered.
+        error: XenError,
+    },
+    /// The page lies beyond the guest's window.
+    #[error("{0:?} lies beyond the 256 GiB of the direct map")]
+    BeyondWindow(PfnRange),
+    /// Frames could not be freed.
+    #[error(transparent)]
+    Free(#[from] FreeError),
+}
+
+#[derive(Debug)]
+struct State {
+    frames: Frames,
+    tables: Tables,
+    next_io: u64,
+}
+
+/// All memory of the domain.
+pub struct Memory<'x> {
+    xen: &'x dyn MemoryCalls,
+    p2m: P2m<'x>,
+    state: spin::Mutex<State>,
+}
+
+impl core::fmt::Debug for Memory<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Memory").field("pages", &self.p2m.len()).finish_non_exhaustive()
+    }
+}
+
+impl<'x> Memory<'x> {
+    /// Memory of which nothing is free yet; `l4` is the top page table.
+    pub const fn new(xen: &'x dyn MemoryCalls, p2m: P2m<'x>, l4: Mfn) -> Self {
+        let state =
+            State { frames: Frames::empty(), tables: Tables::new(l4), next_io: page_table::IO };
+        Self { xen, p2m, state: spin::Mutex::new(state) }
+    }
+
+    /// Declares frames free. They must be mapped nowhere.
+    pub fn add_free(&self, run: PfnRange) -> Result<(), MemoryError> {
+        Ok(self.state.lock().frames.give(run)?)
+    }
+
+    /// The P2M.
+    pub const fn p2m(&self) -> P2m<'x> {
+        self.p2m
+    }
+
+    /// The hypercalls this memory is managed with.
+    pub const fn xen(&self) -> &'x dyn MemoryCalls {
+        self.xen
+    }
+
+    /// Frames that are free.
+    pub fn free_pages(&self) -> u64 {
+        self.state.lock().frames.free_count()
+    }
+
+    /// Frames that became page tables; they stay so.
+    pub fn table_pages(&self) -> u64 {
+        self.state.lock().tables.made()
+    }
+
+    /// Takes `count` neighbouring zeroed pages and maps them in the direct map, writable.
+    pub fn take(&self, count: u64) -> Result<PfnRange, MemoryError> {
+        let mut state = self.state.lock();
+        let run = state.take_frames(count)?;
+        let mapped = self
+            .xen
+            .clear(&mut run.iter().filter_map(|pfn| self.p2m.get(pfn)))
+            .map_err(|error| MemoryError::Mapping { virt: 0, error })
+            .and_then(|()| self.map(&mut state, run));
+        if let Err(error) = mapped {
+            state.frames.give(run)?;
+            return Err(error);
+        }
+        Ok(run)
+    }
+
+    /// As [`Memory::take`], but no page's machine neighbour is the next page.
+    pub fn take_scattered(&self, count: u64) -> Result<PfnRange, MemoryError> {
+        let mut state = self.state.lock();
+        let run = state.take_frames(count + 1)?;
+        let wanted = PfnRange { start: run.start, count };
+        let scattered = self.scatter(run).and_then(|()| self.map(&mut state, wanted));
+        if let Err(error) = scattered {
+            state.frames.give(run)?;
+            return Err(error);
+        }
+        state.frames.give(PfnRange::between(wanted.end(), run.end()))?;
+        Ok(wanted)
+    }
+
+    /// Unmaps pages and frees them.
+    pub fn give(&self, run: PfnRange) -> Result<(), MemoryError> {
+        self.unmap(run)?;
+        Ok(self.state.lock().frames.give(run)?)
+    }
+
+    /// Maps `count` frames that are no RAM of ours, from `first`; returns the virtual address.
+    ///
+    /// Addresses are not used again after [`Memory::unmap_io`]: the window is far larger than any guest's
+    /// appetite, and a stale pointer then faults instead of reaching something else.
+    pub fn map_io(&self, first: Mfn, count: u64, flags: Flags) -> Result<u64, MemoryError> {
+        let mut state = self.state.lock();
+        let start = state.next_io;
+        state.next_io += count * PAGE_SIZE_U64;
+        for i in 0..count {
+            let virt = start + i * PAGE_SIZE_U64;
+            self.make_tables(&mut state, virt)?;
+            let pte = Pte::new(Mfn(first.0 + i), flags);
+            self.apply(&[Remap { virt, pte }])?;
+        }
+        Ok(start)
+    }
+
+    /// Undoes [`Memory::map_io`].
+    pub fn unmap_io(&self, start: u64, count: u64) -> Result<(), MemoryError> {
+        (0..count).try_for_each(|i| {
+            let virt = start + i * PAGE_SIZE_U64;
+            self.apply(&[Remap { virt, pte: Pte::NONE }])
+        })
+    }
+
+    /// Parts machine neighbours in all of an unmapped run but its last page, by swapping a frame that follows
+    /// its neighbour with the one after it.
+    fn scatter(&self, run: PfnRange) -> Result<(), MemoryError> {
+        for ((a, b), c) in run.iter().zip(run.iter().skip(1)).zip(run.iter().skip(2)) {
+            if let (Some(before), Some(here), Some(next)) =
+                (self.p2m.get(a), self.p2m.get(b), self.p2m.get(c))
+                && before.checked_add(1) == Some(here)
+            {
+                self.p2m.set(b, next);
+                self.p2m.set(c, here);
+                let updates: [MmuUpdate; 2] = [machphys_update(next, b), machphys_update(here, c)];
+                self.xen
+                    .mmu_update(&updates)
+                    .map_err(|error| MemoryError::Mapping { virt: 0, error })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn map(&self, state: &mut State, run: PfnRange) -> Result<(), MemoryError> {
+        for pfn in run.iter().step_by(512).chain(run.iter().last()) {
+            let virt = page_table::direct(pfn).ok_or(MemoryError::BeyondWindow(run))?;
+            self.make_tables(state, virt)?;
+        }
+        self.remap_each(run, |mfn| Pte::new(mfn, Flags::DATA))
+    }
+
+    fn unmap(&self, run: PfnRange) -> Result<(), MemoryError> {
+        self.remap_each(run, |_| Pte::NONE)
+    }
+
+    fn remap_each(&self, run: PfnRange, pte: impl Fn(Mfn) -> Pte) -> Result<(), MemoryError> {
+        let mut batch = [Remap { virt: 0, pte: Pte::NONE }; BATCH];
+        let mut changes = run.iter().filter_map(|pfn| {
+            Some(Remap { virt: page_table::direct(pfn)?, pte: pte(self.p2m.get(pfn)?) })
+        });
+        loop {
+            let mut count = 0;
+            for (slot, change) in batch.iter_mut().zip(&mut changes) {
+                *slot = change;
+                count += 1;
+            }
+            if count == 0 {
+                return Ok(());
+            }
+            self.apply(&batch[..count])?;
+        }
+    }
+
+    fn make_tables(&self, state: &mut State, virt: u64) -> Result<(), MemoryError> {
+        while let Some(missing) = state.tables.missing(virt) {
+            let frame = state.take_frames(1)?;
+            let made = self.p2m.get(frame.start).ok_or(XenError::BadAddress).and_then(|mfn| {
+                self.xen.clear(&mut core::iter::once(mfn))?;
+                let update = MmuUpdate { ptr: missing.entry.0, val: Pte::new(mfn, Flags::TABLE).0 };
+                self.xen.mmu_update(&[update])?;
+                Ok(mfn)
+            });
+            match made {
+                Ok(mfn) => state.tables.made_in(missing, mfn),
+                Err(error) => {
+                    state.frames.give(frame)?;
+                    return Err(MemoryError::Mapping { virt, error });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, changes: &[Remap]) -> Result<(), MemoryError> {
+        let virt = changes.first().map_or(0, |change| change.virt);
+        self.xen.remap(changes).map_err(|error| MemoryError::Mapping { virt, error })
+    }
+
+    /// Gives frames of a failed exchange back to the allocator.
+    fn put_back(&self, run: PfnRange, error: AcquireError) -> AcquireError {
+        // `run` was just taken from the table, so there is room for it again.
+        let _ = self.state.lock().frames.give(run);
+        error
+    }
+}
+
+impl State {
+    fn take_frames(&mut self, count: u64) -> Result<PfnRange, MemoryError> {
+        self.frames.take(count).ok_or_else(|| MemoryError::NoFreePages {
+            wanted: count,
+            free: self.frames.free_count(),
+            longest: self.frames.longest(),
+        })
+    }
+}
+
+impl Translate for Memory<'_> {
+    fn place_of(&self, address: *const u8) -> Option<Place> {
+        let virt = address.addr() as u64;
+        let pfn = match page_table::direct_pfn(virt) {
+            Some(pfn) => pfn,
+            None => PhysAddr(virt.checked_sub(VIRT_BASE)?).frame(),
+        };
+        let offset = PhysAddr(virt).page_offset() as u64;
+        let mfn = self.p2m.get(pfn)?;
+        Some(Place { phys: PhysAddr(pfn.addr().0 + offset), bus: BusAddr(mfn.addr().0 + offset) })
+    }
+}
+
+impl ContiguousMemory for Memory<'_> {
+    fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
+        let pages = order.pages() as u64;
+        let run = self
+            .state
+            .lock()
+            .frames
+            .take(pages)
+            .ok_or(AcquireError::NoFreePages { pages: order.pages() })?;
+        let mfn = match exchange::gather(self.xen, self.p2m, run, order, mask.bits()) {
+            Ok(mfn) => mfn,
+            Err(error) => {
+                if let AcquireError::Misplaced { mfn, .. } = error {
+                    // Best effort: if even this fails, the run keeps frames that are just as good as RAM.
+                    let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
+                }
+                return Err(self.put_back(run, error));
+            }
+        };
+        let mapped = self.map(&mut self.state.lock(), run);
+        let cpu = page_table::direct(run.start)
+            .and_then(|virt| NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt))));
+        match (mapped, cpu) {
+            (Ok(()), Some(cpu)) => Ok(Region { pfn: run.start, mfn, order, cpu }),
+            (failed, _) => {
+                let error = match failed {
+                    Err(MemoryError::Mapping { error, .. }) => error,
+                    _ => XenError::NoMemory,
+                };
+                let _ = self.unmap(run);
+                let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
+                Err(self.put_back(run, AcquireError::Mapping(error)))
+            }
+        }
+    }
+
+    fn release(&self, region: Region) -> Result<(), ReleaseError> {
+        let run = PfnRange { start: region.pfn, count: region.order.pages() as u64 };
+        let failed = |error| ReleaseError { mfn: region.mfn, order: region.order, error };
+        // While a mapping remains, Xen would refuse the frames and nobody may reuse them: they stay taken.
+        self.unmap(run).map_err(|error| match error {
+            MemoryError::Mapping { error, .. } => failed(error),
+            _ => failed(XenError::NoMemory),
+        })?;
+        let scattered = exchange::scatter(self.xen, self.p2m, run, region.order, region.mfn);
+        self.state.lock().frames.give(run).map_err(|_| failed(XenError::NoSpace))?;
+        scattered.map_err(failed)
+    }
+}

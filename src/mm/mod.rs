@@ -1,0 +1,14 @@
+//! The guest's memory: what it is made of, who holds which part, and how it is mapped.
+
+pub mod builder;
+pub mod contiguous;
+pub mod e820;
+pub mod exchange;
+pub mod frames;
+#[cfg(target_os = "none")]
+pub mod heap;
+pub mod memory;
+pub mod p2m;
+pub mod page_table;
+pub mod pages;
+pub mod translate;

@@ -1,0 +1,99 @@
+//! The P2M: for each frame of the guest's own numbering, the machine frame behind it.
+//!
+//! The builder leaves the list in the guest's memory; the guest keeps it true. Xen's own table goes the
+//! other way (M2P) and is the check: an entry is believed only if both agree, because the M2P also holds
+//! what *other* domains wrote for frames of theirs.
+
+use crate::{
+    addr::{Mfn, Pfn, to_usize},
+    xen::hypercall::MemoryCalls,
+};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// `INVALID_P2M_ENTRY`: no machine frame behind this PFN.
+const INVALID: u64 = u64::MAX;
+
+/// A run of PFNs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct PfnRange {
+    /// The first.
+    pub start: Pfn,
+    /// How many.
+    pub count: u64,
+}
+
+impl PfnRange {
+    /// The PFNs from `start` up to, not including, `end`.
+    pub const fn between(start: Pfn, end: Pfn) -> Self {
+        Self { start, count: end.0.saturating_sub(start.0) }
+    }
+
+    /// The PFN after the last.
+    pub const fn end(&self) -> Pfn {
+        Pfn(self.start.0 + self.count)
+    }
+
+    /// Each PFN in turn.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Pfn> + DoubleEndedIterator + Clone + use<> {
+        let start = self.start.0;
+        (0..to_usize(self.count)).map(move |i| Pfn(start + i as u64))
+    }
+}
+
+/// The list itself. Entries are atomic because look-ups take no lock; one CPU writes.
+#[derive(Clone, Copy, Debug)]
+pub struct P2m<'m> {
+    entries: &'m [AtomicU64],
+}
+
+impl<'m> P2m<'m> {
+    /// The list `entries`, indexed by PFN.
+    pub const fn new(entries: &'m [AtomicU64]) -> Self {
+        Self { entries }
+    }
+
+    /// Number of PFNs.
+    pub const fn len(&self) -> u64 {
+        self.entries.len() as u64
+    }
+
+    /// Whether there are no PFNs: never, for a domain that runs.
+    pub const fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// The machine frame behind `pfn`.
+    pub fn get(&self, pfn: Pfn) -> Option<Mfn> {
+        let entry = self.entries.get(to_usize(pfn.0))?.load(Ordering::Relaxed);
+        (entry != INVALID).then_some(Mfn(entry))
+    }
+
+    /// Records that `mfn` is behind `pfn` now. Out of range is a bug of the caller.
+    pub fn set(&self, pfn: Pfn, mfn: Mfn) {
+        self.slice(PfnRange { start: pfn, count: 1 })[0].store(mfn.0, Ordering::Relaxed);
+    }
+
+    /// The entries of a run, as the list of machine frames that Xen takes.
+    pub fn slice(&self, run: PfnRange) -> &'m [AtomicU64] {
+        &self.entries[to_usize(run.start.0)..to_usize(run.end().0)]
+    }
+
+    /// The PFN of a machine frame, if the frame really is ours: M2P and P2M must agree.
+    pub fn pfn_of(&self, mfn: Mfn, xen: &dyn MemoryCalls) -> Option<Pfn> {
+        let pfn = xen.m2p(mfn)?;
+        (self.get(pfn) == Some(mfn)).then_some(pfn)
+    }
+
+    /// The first PFN of `run` whose machine frame the M2P calls somebody else's, with both entries.
+    pub fn first_disagreement(
+        &self,
+        run: PfnRange,
+        xen: &dyn MemoryCalls,
+    ) -> Option<(Pfn, Option<Mfn>, Option<Pfn>)> {
+        run.iter().find_map(|pfn| {
+            let mfn = self.get(pfn);
+            let back = mfn.and_then(|mfn| xen.m2p(mfn));
+            (mfn.is_none() || back != Some(pfn)).then_some((pfn, mfn, back))
+        })
+    }
+}

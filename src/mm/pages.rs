@@ -1,0 +1,164 @@
+//! Owned pages and device windows: mappings as values that undo themselves.
+#![expect(unsafe_code, reason = "turns mapped addresses into slices and windows")]
+
+use crate::{
+    addr::{self, BusAddr, Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
+    arch::volatile::Window,
+    mm::{
+        contiguous::Region,
+        memory::{Memory, MemoryError},
+        p2m::PfnRange,
+        page_table::{self, Flags},
+    },
+};
+use core::{
+    ops::{Deref, DerefMut},
+    ptr::{NonNull, with_exposed_provenance_mut},
+};
+
+/// Neighbouring pages of the guest, mapped and owned; a byte slice to whoever holds them.
+#[derive(Debug)]
+#[must_use = "the pages go back at once unless they are held"]
+pub struct Pages<'m> {
+    memory: &'m Memory<'m>,
+    run: PfnRange,
+}
+
+impl<'m> Pages<'m> {
+    /// Takes `count` zeroed pages.
+    pub fn new(memory: &'m Memory<'m>, count: u64) -> Result<Self, MemoryError> {
+        Ok(Self { memory, run: memory.take(count)? })
+    }
+
+    /// Takes `count` pages whose machine frames are no neighbours; see [`Memory::take_scattered`].
+    pub fn scattered(memory: &'m Memory<'m>, count: u64) -> Result<Self, MemoryError> {
+        Ok(Self { memory, run: memory.take_scattered(count)? })
+    }
+
+    /// First frame, in the guest's numbering.
+    pub const fn pfn(&self) -> Pfn {
+        self.run.start
+    }
+
+    /// Machine frame of the first page.
+    pub fn mfn(&self) -> Option<Mfn> {
+        self.memory.p2m().get(self.run.start)
+    }
+
+    /// Keeps the pages for the rest of the domain's life; returns where they start and their length.
+    pub fn leak(self) -> (NonNull<u8>, usize) {
+        let start = (self.base(), self.len());
+        core::mem::forget(self);
+        start
+    }
+
+    fn base(&self) -> NonNull<u8> {
+        let virt = page_table::direct(self.run.start).unwrap_or(page_table::DIRECT);
+        NonNull::new(with_exposed_provenance_mut(to_usize(virt))).unwrap_or(NonNull::dangling())
+    }
+}
+
+impl Deref for Pages<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let len = self.run.iter().len() * PAGE_SIZE;
+        // SAFETY: `Memory::take` mapped the run, nobody else holds it, and `Drop` alone unmaps it.
+        unsafe { core::slice::from_raw_parts(self.base().as_ptr(), len) }
+    }
+}
+
+impl DerefMut for Pages<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let len = self.run.iter().len() * PAGE_SIZE;
+        // SAFETY: as for `deref`, and `&mut self` makes this the only reference.
+        unsafe { core::slice::from_raw_parts_mut(self.base().as_ptr(), len) }
+    }
+}
+
+impl Drop for Pages<'_> {
+    fn drop(&mut self) {
+        // If Xen refuses the unmapping the frames stay taken, and the count at the end shows it.
+        let _ = self.memory.give(self.run);
+    }
+}
+
+/// One page that another domain may write: accessed through a [`Window`], never by reference.
+#[derive(Debug)]
+pub struct SharedPage<'m> {
+    pages: Pages<'m>,
+}
+
+impl<'m> SharedPage<'m> {
+    /// Takes a zeroed page to share.
+    pub fn new(memory: &'m Memory<'m>) -> Result<Self, MemoryError> {
+        Ok(Self { pages: Pages::new(memory, 1)? })
+    }
+
+    /// The page's machine frame, to be granted.
+    pub fn mfn(&self) -> Option<Mfn> {
+        self.pages.mfn()
+    }
+
+    /// The way to read and write it.
+    pub fn window(&self) -> Window {
+        // SAFETY: the page is mapped for as long as `self` lives, and whoever keeps the window longer keeps
+        // `self` too (the frontend owns both); `pages` is private, so no reference is ever made to it.
+        unsafe { Window::new(self.pages.base(), PAGE_SIZE) }
+    }
+}
+
+/// Registers of a device, mapped uncached; unmapped when dropped.
+#[derive(Debug)]
+pub struct Registers<'m> {
+    memory: &'m Memory<'m>,
+    start: u64,
+    pages: u64,
+    offset: usize,
+    len: usize,
+}
+
+impl<'m> Registers<'m> {
+    /// Maps `len` bytes of device memory at machine address `address`.
+    pub fn map(memory: &'m Memory<'m>, address: BusAddr, len: usize) -> Result<Self, MemoryError> {
+        let offset = address.page_offset();
+        let pages = addr::pages(offset + len) as u64;
+        let start = memory.map_io(address.frame(), pages, Flags::REGISTERS)?;
+        Ok(Self { memory, start, pages, offset, len })
+    }
+
+    /// The way to read and write them. Not to be used after `self` is gone: the address then faults.
+    pub fn window(&self) -> Window {
+        let virt = to_usize(self.start) + self.offset;
+        let base = NonNull::new(with_exposed_provenance_mut(virt)).unwrap_or(NonNull::dangling());
+        // SAFETY: `map_io` mapped the range until `Drop`; device registers are never Rust values.
+        unsafe { Window::new(base, self.len) }
+    }
+}
+
+impl Drop for Registers<'_> {
+    fn drop(&mut self) {
+        // A mapping that Xen won't remove costs nothing but an entry of a page table.
+        let _ = self.memory.unmap_io(self.start, self.pages);
+    }
+}
+
+impl Region {
+    /// The way to read and write the region's bytes.
+    pub fn window(&self) -> Window {
+        // SAFETY: `ContiguousMemory::acquire` mapped the bytes at `cpu` until `release`, which takes the
+        // region; until then nobody else is given them, and no reference to them is made.
+        unsafe { Window::new(self.cpu, self.len()) }
+    }
+}
+
+/// Where the builder mapped one of our own frames at the start, as a window on the whole page.
+///
+/// # Safety
+/// The frame must be one that the builder mapped (rings, shared pages) and that Rust never refers to.
+pub unsafe fn builder_page(pfn: Pfn) -> Option<Window> {
+    let virt = crate::arch::VIRT_BASE.checked_add(pfn.0.checked_mul(PAGE_SIZE_U64)?)?;
+    let base = NonNull::new(with_exposed_provenance_mut(to_usize(virt)))?;
+    // SAFETY: the caller vouches for the page.
+    Some(unsafe { Window::new(base, PAGE_SIZE) })
+}

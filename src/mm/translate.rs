@@ -1,0 +1,56 @@
+//! From an address the CPU uses to the addresses a device and the frame allocator use.
+
+use crate::addr::{BusAddr, PhysAddr};
+
+/// Where a byte of guest memory lies, in both numberings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// In the guest's own numbering.
+    pub phys: PhysAddr,
+    /// On the bus.
+    pub bus: BusAddr,
+}
+
+/// Finds the place of a mapped byte. Only the page is looked up: neighbours may lie elsewhere.
+pub trait Translate: Sync {
+    /// The place behind `address`, `None` if it is no RAM of this guest.
+    fn place_of(&self, address: *const u8) -> Option<Place>;
+}
+
+/// Memory whose places all differ from its CPU addresses by one constant each: a segment, or a platform
+/// on which the bus is shifted against physical memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Offset {
+    /// The CPU address of the first byte.
+    pub cpu: usize,
+    /// How many bytes.
+    pub len: usize,
+    /// The place of the first byte.
+    pub place: Place,
+}
+
+impl Translate for Offset {
+    fn place_of(&self, address: *const u8) -> Option<Place> {
+        let offset = address.addr().checked_sub(self.cpu).filter(|&offset| offset < self.len)?;
+        Some(Place {
+            phys: self.place.phys.checked_add(offset as u64)?,
+            bus: self.place.bus.checked_add(offset as u64)?,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_constant_offset_holds_inside_its_range_only() {
+        let place = Place { phys: PhysAddr(0x5000), bus: BusAddr(0x8000_5000) };
+        let offset = Offset { cpu: 0x1000, len: 0x2000, place };
+        let at = |address| offset.place_of(core::ptr::without_provenance(address));
+        assert_eq!(at(0x1000), Some(place));
+        assert_eq!(at(0x2fff).unwrap().bus, BusAddr(0x8000_6fff));
+        assert_eq!(at(0xfff), None);
+        assert_eq!(at(0x3000), None);
+    }
+}

@@ -1,0 +1,263 @@
+//! What can go wrong with a card, each with a stable `code` for reports and a `remedy`: what to change.
+
+use crate::{
+    arch::time::TimedOut,
+    dma::{FinishError, MapError},
+};
+use alloc::vec::Vec;
+
+pub(super) const RESET_REMEDY: &str = "the device does not react to its registers: check that the BAR is the \
+     one the device decodes and that memory decoding is on; reset the slot or the host";
+
+/// Why a card could not be started, or started anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StartError {
+    /// The BAR is smaller than the register file.
+    #[error("a BAR of {len} bytes; the registers take {needed}")]
+    BarTooSmall {
+        /// Bytes mapped.
+        len: usize,
+        /// Bytes needed.
+        needed: usize,
+    },
+    /// No card has this address: most likely nothing answers at the BAR.
+    #[error("the card's address reads as {}", Mac(.0))]
+    BadAddress([u8; 6]),
+    /// It did not come out of its reset.
+    #[error(transparent)]
+    Reset(#[from] TimedOut),
+    /// Its receive buffer could not be mapped.
+    #[error("the receive buffer: {0}")]
+    Map(#[from] MapError),
+    /// The mapping lies where the device's registers can't point.
+    #[error("a receive buffer at {0:#x}, beyond 32 bits")]
+    BeyondRegisters(u64),
+    /// The card was quiesced and has no memory.
+    #[error("the card was stopped")]
+    Stopped,
+}
+
+impl StartError {
+    /// A stable name for reports.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::BarTooSmall { .. } => "nic-bar-too-small",
+            Self::BadAddress(_) => "nic-bad-address",
+            Self::Reset(_) => "nic-reset-timeout",
+            Self::Map(error) => error.code(),
+            Self::BeyondRegisters(_) => "nic-beyond-registers",
+            Self::Stopped => "nic-stopped",
+        }
+    }
+
+    /// What to change.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::BarTooSmall { .. } => {
+                "map the whole memory BAR: another BAR of the device was used"
+            }
+            Self::BadAddress(_) | Self::Reset(_) => RESET_REMEDY,
+            Self::Map(error) => error.remedy(),
+            Self::BeyondRegisters(_) => "give the device a 32-bit mask",
+            Self::Stopped => "start the driver anew",
+        }
+    }
+}
+
+/// A frame that was not taken, back with the reason.
+#[derive(Debug)]
+pub struct Unsent {
+    /// The frame, padded if it was short; empty if a failed mapping kept it.
+    pub frame: Vec<u8>,
+    /// Why not.
+    pub error: TransmitError,
+}
+
+/// How a device failed to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TxFailure {
+    /// It gave up after too many collisions or lost carrier.
+    Aborted,
+    /// Memory was too slow for it.
+    Underrun,
+    /// A collision came too late.
+    LateCollision,
+}
+
+/// Why a frame was not sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TransmitError {
+    /// No frame of this length exists.
+    #[error("a frame of {len} bytes; {min} to {max} can be sent")]
+    BadLength {
+        /// Its length.
+        len: usize,
+        /// The shortest.
+        min: usize,
+        /// The longest.
+        max: usize,
+    },
+    /// The device has as many frames as it can hold.
+    #[error("the device still has {in_flight} frames")]
+    Full {
+        /// How many.
+        in_flight: usize,
+    },
+    /// The frame could not be mapped.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The mapping ended badly.
+    #[error(transparent)]
+    Finish(#[from] FinishError),
+    /// The mapping lies where the device's registers can't point.
+    #[error("a frame at {0:#x}, beyond 32 bits")]
+    BeyondRegisters(u64),
+    /// The device reported a failure.
+    #[error("the device failed to send: {failure:?}, status {status:#010x}")]
+    Failed {
+        /// What kind.
+        failure: TxFailure,
+        /// The status register.
+        status: u32,
+    },
+    /// The device never reported the frame as sent, and was reset.
+    #[error(transparent)]
+    Stuck(#[from] TimedOut),
+    /// The card was quiesced.
+    #[error("the card was stopped")]
+    Stopped,
+}
+
+impl TransmitError {
+    /// A stable name for reports.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::BadLength { .. } => "nic-frame-length",
+            Self::Full { .. } => "nic-tx-full",
+            Self::Map(error) => error.code(),
+            Self::Finish(error) => error.code(),
+            Self::BeyondRegisters(_) => "nic-beyond-registers",
+            Self::Failed { .. } => "nic-tx-failed",
+            Self::Stuck(_) => "nic-tx-timeout",
+            Self::Stopped => "nic-stopped",
+        }
+    }
+
+    /// What to change.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::BadLength { .. } => "send frames of 60 to 1514 bytes",
+            Self::Full { .. } => "reclaim frames before sending more",
+            Self::Map(error) => error.remedy(),
+            Self::Finish(error) => error.remedy(),
+            Self::BeyondRegisters(_) => "give the device a 32-bit mask",
+            Self::Failed { .. } => "check cable and duplex setting at the other end",
+            Self::Stuck(_) => {
+                "the device does not read memory: check that bus mastering is on and that the IOMMU \
+                 lets it (`xl dmesg` names refused addresses)"
+            }
+            Self::Stopped => "start the driver anew",
+        }
+    }
+}
+
+/// What a device wrote that can't be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum RingError {
+    /// The device's write position lies outside its buffer.
+    #[error("the device writes at {position:#x} of a ring of {size:#x}")]
+    BadPosition {
+        /// Where.
+        position: usize,
+        /// Bytes in the ring.
+        size: usize,
+    },
+    /// A frame has a length no frame has.
+    #[error(
+        "a frame of {length} bytes at {offset:#x}, checksum included; {min} to {max} are possible"
+    )]
+    BadLength {
+        /// The length in the frame's header.
+        length: usize,
+        /// Where in the ring.
+        offset: usize,
+        /// The shortest.
+        min: usize,
+        /// The longest.
+        max: usize,
+    },
+    /// A frame is not marked as good.
+    #[error("a frame at {offset:#x} with status {status:#06x}")]
+    BadStatus {
+        /// The status in the frame's header.
+        status: u16,
+        /// Where in the ring.
+        offset: usize,
+    },
+    /// A frame is longer than what the device says it has written, and stays so.
+    #[error("a frame of {length} bytes at {offset:#x}, of which only {written} were ever written")]
+    Truncated {
+        /// The length in the frame's header.
+        length: usize,
+        /// Where in the ring.
+        offset: usize,
+        /// Bytes there, header included.
+        written: usize,
+    },
+}
+
+/// Why a received frame could not be had. The receiver was reset and goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ReceiveError {
+    /// The ring holds something impossible.
+    #[error(transparent)]
+    Ring(#[from] RingError),
+    /// The ring held something impossible, and the reset after it failed too.
+    #[error("{ring}; then {reset}")]
+    Lost {
+        /// What it held.
+        ring: RingError,
+        /// What went wrong with the reset.
+        reset: StartError,
+    },
+    /// The card was quiesced.
+    #[error("the card was stopped")]
+    Stopped,
+}
+
+impl ReceiveError {
+    /// A stable name for reports.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Ring(error) | Self::Lost { ring: error, .. } => match error {
+                RingError::BadPosition { .. } => "nic-rx-position",
+                RingError::BadLength { .. } => "nic-rx-length",
+                RingError::BadStatus { .. } => "nic-rx-status",
+                RingError::Truncated { .. } => "nic-rx-truncated",
+            },
+            Self::Stopped => "nic-stopped",
+        }
+    }
+
+    /// What to change.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Ring(_) | Self::Lost { .. } => {
+                "the receive ring's content is not what a device writes: either its writes land \
+                 elsewhere (compare the addresses it used with those it was given) or it is broken"
+            }
+            Self::Stopped => "start the driver anew",
+        }
+    }
+}
+
+/// A card's address in its usual form.
+#[derive(Clone, Copy, Debug)]
+pub struct Mac<'a>(pub &'a [u8; 6]);
+
+impl core::fmt::Display for Mac<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}

@@ -1,0 +1,113 @@
+//! What a device was given: every address, so that a witness of the addresses it used has something to
+//! compare them with.
+
+use crate::{
+    addr::{BusAddr, PAGE_SIZE_U64},
+    dma::{Buffer, Direction, Mapping, Why},
+    mm::translate::Place,
+};
+use alloc::vec::Vec;
+
+/// How the device got at a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// Through slots of the bounce pool.
+    Pool,
+    /// Where the buffer lay.
+    Direct,
+}
+
+/// Whole pages the device was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DmaRange {
+    /// The first byte.
+    pub start: BusAddr,
+    /// The first byte after.
+    pub end: BusAddr,
+    /// What kind of memory it is.
+    pub via: Via,
+}
+
+impl DmaRange {
+    /// Whether all `len` bytes from `bus` are in the range.
+    pub const fn covers(&self, bus: BusAddr, len: usize) -> bool {
+        match bus.0.checked_add(len as u64) {
+            Some(end) => self.start.0 <= bus.0 && end <= self.end.0,
+            None => false,
+        }
+    }
+
+    const fn touches(&self, other: &Self) -> bool {
+        self.start.0 <= other.end.0 && other.start.0 <= self.end.0
+    }
+}
+
+/// One frame's way to the device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TxRecord {
+    /// Where the frame itself lay; `None` if its first byte is no RAM.
+    pub source: Option<Place>,
+    /// The address the device was given.
+    pub dma: BusAddr,
+    /// Bytes, padding included.
+    pub len: usize,
+    /// Why it went through the pool; `None` if it did not.
+    pub bounced: Option<Why>,
+}
+
+impl TxRecord {
+    pub(super) fn of<D: Direction, B: Buffer<D>>(mapping: &Mapping<'_, D, B>) -> Self {
+        let (source, dma) = (mapping.place(), mapping.bus());
+        Self { source, dma, len: mapping.len(), bounced: mapping.why() }
+    }
+}
+
+/// The ranges given so far, page by page, neighbours of a kind joined.
+#[derive(Debug, Default)]
+pub(super) struct Ranges(Vec<DmaRange>);
+
+impl Ranges {
+    pub(super) fn all(&self) -> &[DmaRange] {
+        &self.0
+    }
+
+    pub(super) fn add<D: Direction, B: Buffer<D>>(&mut self, mapping: &Mapping<'_, D, B>) {
+        let via = if mapping.bounced() { Via::Pool } else { Via::Direct };
+        self.add_range(mapping.bus(), mapping.len(), via);
+    }
+
+    fn add_range(&mut self, bus: BusAddr, len: usize, via: Via) {
+        if self.0.iter().any(|range| range.via == via && range.covers(bus, len)) {
+            return;
+        }
+        let start = BusAddr(bus.0 & !(PAGE_SIZE_U64 - 1));
+        let end = BusAddr((bus.0 + len as u64).next_multiple_of(PAGE_SIZE_U64));
+        let mut joined = DmaRange { start, end, via };
+        self.0.retain(|range| {
+            let joins = range.via == via && range.touches(&joined);
+            if joins {
+                joined.start = joined.start.min(range.start);
+                joined.end = joined.end.max(range.end);
+            }
+            !joins
+        });
+        self.0.push(joined);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbours_join_and_kinds_stay_apart() {
+        let mut ranges = Ranges::default();
+        ranges.add_range(BusAddr(0x1010), 60, Via::Pool);
+        ranges.add_range(BusAddr(0x3000), 1, Via::Pool);
+        ranges.add_range(BusAddr(0x2000), 1, Via::Direct);
+        assert_eq!(ranges.all().len(), 3);
+        ranges.add_range(BusAddr(0x1fff), 2, Via::Pool);
+        let of = |start, end, via| DmaRange { start: BusAddr(start), end: BusAddr(end), via };
+        assert_eq!(ranges.all(), [of(0x2000, 0x3000, Via::Direct), of(0x1000, 0x4000, Via::Pool)]);
+    }
+}

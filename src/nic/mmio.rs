@@ -1,0 +1,53 @@
+//! How a driver reaches its device's registers: a mapped BAR, or in host tests a fake that plays the device.
+
+use crate::arch::volatile::Window;
+
+/// Registers by byte offset. Each access happens once, whole and in order; one outside panics.
+pub trait Registers {
+    /// Bytes of registers.
+    fn len(&self) -> usize;
+
+    /// Whether there are none.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Reads a byte.
+    fn read_u8(&self, offset: usize) -> u8;
+    /// Reads two bytes.
+    fn read_u16(&self, offset: usize) -> u16;
+    /// Reads four bytes.
+    fn read_u32(&self, offset: usize) -> u32;
+    /// Writes a byte.
+    fn write_u8(&self, offset: usize, value: u8);
+    /// Writes two bytes.
+    fn write_u16(&self, offset: usize, value: u16);
+    /// Writes four bytes.
+    fn write_u32(&self, offset: usize, value: u32);
+}
+
+macro_rules! forward {
+    ($($read:ident, $write:ident, $ty:ty;)*) => {$(
+        #[inline]
+        fn $read(&self, offset: usize) -> $ty {
+            Window::$read(self, offset)
+        }
+
+        #[inline]
+        fn $write(&self, offset: usize, value: $ty) {
+            Window::$write(self, offset, value);
+        }
+    )*};
+}
+
+impl Registers for Window {
+    fn len(&self) -> usize {
+        Window::len(self)
+    }
+
+    forward! {
+        read_u8, write_u8, u8;
+        read_u16, write_u16, u16;
+        read_u32, write_u32, u32;
+    }
+}

@@ -1,0 +1,162 @@
+//! The chip: what is written to which register, and in which order (RTL8139C(L)+ datasheet, section 5).
+
+use super::{
+    super::{cause::Cause, mmio::Registers},
+    regs::{
+        CAPR, CBR, CR, Command, ERTXTH_WHOLE_FRAME, IDR0, IMR, ISR, Interrupt, MPC, MSR, Media,
+        RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
+    },
+};
+use crate::arch::time::{Clock, Instant, TimedOut};
+use core::{fmt, time::Duration};
+
+/// How long a reset may take; the chip needs microseconds.
+const RESET_LIMIT: Duration = Duration::from_millis(100);
+
+/// The registers and a clock to wait with.
+pub(super) struct Chip<'m, R> {
+    regs: R,
+    clock: &'m dyn Clock,
+}
+
+impl<R> fmt::Debug for Chip<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Chip")
+    }
+}
+
+impl<'m, R: Registers> Chip<'m, R> {
+    pub(super) const fn new(regs: R, clock: &'m dyn Clock) -> Self {
+        Self { regs, clock }
+    }
+
+    pub(super) fn mac(&self) -> [u8; 6] {
+        core::array::from_fn(|i| self.regs.read_u8(IDR0 + i))
+    }
+
+    pub(super) fn link_up(&self) -> bool {
+        !Media::from_bits_retain(self.regs.read_u8(MSR)).contains(Media::LINKB)
+    }
+
+    /// Stops both directions and forgets all positions. After this the device touches no memory.
+    pub(super) fn reset(&self) -> Result<(), TimedOut> {
+        self.regs.write_u16(IMR, 0);
+        self.regs.write_u8(CR, Command::RST.bits());
+        self.wait("the chip to come out of its reset", RESET_LIMIT, || {
+            !Command::from_bits_retain(self.regs.read_u8(CR)).contains(Command::RST)
+        })
+    }
+
+    /// Starts both directions after a reset.
+    ///
+    /// Both configuration registers take effect only with the directions enabled; nothing is received
+    /// before the second of them says what. Writing RCR makes QEMU's model start its ring anew, so it
+    /// is only ever written here.
+    pub(super) fn start(&self, buffer: u32, loopback: bool) {
+        self.regs.write_u32(RBSTART, buffer);
+        self.regs.write_u8(CR, (Command::TE | Command::RE).bits());
+        self.regs.write_u32(TCR, tx_config(loopback).bits());
+        self.regs.write_u32(RCR, rx_config(loopback).bits());
+        self.regs.write_u32(MPC, 0);
+        self.regs.write_u16(ISR, u16::MAX);
+    }
+
+    /// Hands a frame to the device.
+    pub(super) fn send(&self, slot: usize, bus: u32, len: u32) {
+        self.regs.write_u32(TSAD0 + 4 * slot, bus);
+        self.regs.write_u32(TSD0 + 4 * slot, ERTXTH_WHOLE_FRAME | len);
+    }
+
+    pub(super) fn slot_status(&self, slot: usize) -> u32 {
+        self.regs.read_u32(TSD0 + 4 * slot)
+    }
+
+    /// The device's write position in the receive ring.
+    pub(super) fn written(&self) -> u16 {
+        self.regs.read_u16(CBR)
+    }
+
+    pub(super) fn report_read(&self, capr: u16) {
+        self.regs.write_u16(CAPR, capr);
+    }
+
+    /// Frames lost since last asked.
+    pub(super) fn take_missed(&self) -> u64 {
+        let missed = self.regs.read_u32(MPC) & 0xff_ffff;
+        if missed != 0 {
+            self.regs.write_u32(MPC, 0);
+        }
+        u64::from(missed)
+    }
+
+    pub(super) fn acknowledge(&self) -> Cause {
+        let status = self.regs.read_u16(ISR);
+        if status == u16::MAX {
+            return Cause::GONE;
+        }
+        if status != 0 {
+            self.regs.write_u16(ISR, status);
+        }
+        cause(Interrupt::from_bits_retain(status))
+    }
+
+    pub(super) fn enable_interrupts(&self, causes: Cause) {
+        self.regs.write_u16(IMR, interrupts(causes).bits());
+    }
+
+    pub(super) fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// Looks until `done`, or until `limit` is over.
+    pub(super) fn wait(
+        &self,
+        what: &'static str,
+        limit: Duration,
+        mut done: impl FnMut() -> bool,
+    ) -> Result<(), TimedOut> {
+        let start = self.clock.now();
+        while !done() {
+            let after = self.clock.now().since(start);
+            if after >= limit {
+                return Err(TimedOut { what, after });
+            }
+            core::hint::spin_loop();
+        }
+        Ok(())
+    }
+}
+
+fn tx_config(loopback: bool) -> TxConfig {
+    let config = TxConfig::MXDMA_1024 | TxConfig::IFG_STANDARD;
+    if loopback { config | TxConfig::LBK } else { config }
+}
+
+fn rx_config(loopback: bool) -> RxConfig {
+    let config = RxConfig::APM
+        | RxConfig::AB
+        | RxConfig::WRAP
+        | RxConfig::MXDMA_UNLIMITED
+        | RxConfig::RBLEN_32K
+        | RxConfig::RXFTH_NONE;
+    if loopback { config | RxConfig::AAP } else { config }
+}
+
+const CAUSES: [(Interrupt, Cause); 6] = [
+    (Interrupt::ROK, Cause::RECEIVED),
+    (Interrupt::TOK, Cause::SENT),
+    (Interrupt::RER.union(Interrupt::TER), Cause::ERROR),
+    (Interrupt::RXOVW.union(Interrupt::FOVW), Cause::OVERFLOW),
+    (Interrupt::PUN, Cause::LINK),
+    (Interrupt::SERR, Cause::BUS),
+];
+
+fn cause(status: Interrupt) -> Cause {
+    let set = CAUSES.iter().filter(|(bits, _)| status.intersects(*bits));
+    set.fold(Cause::empty(), |all, &(_, cause)| all | cause)
+}
+
+fn interrupts(causes: Cause) -> Interrupt {
+    let set = CAUSES.iter().filter(|&&(_, cause)| causes.contains(cause));
+    set.fold(Interrupt::empty(), |all, &(bits, _)| all | bits)
+}

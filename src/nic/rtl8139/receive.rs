@@ -1,0 +1,99 @@
+//! Frames out of the receive ring.
+
+use super::{
+    super::{
+        error::{ReceiveError, RingError},
+        mmio::Registers,
+    },
+    Rtl8139,
+    ring::{HEADER, Next, RxRing},
+};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// How long the rest of a frame may take once its start is there: some ten frame times at 10 Mbit/s.
+const FRAME_LIMIT: Duration = Duration::from_millis(12);
+
+impl<R: Registers> Rtl8139<'_, R> {
+    pub(super) fn next_frame(
+        &mut self,
+        frame: &mut Vec<u8>,
+    ) -> Result<Option<usize>, ReceiveError> {
+        if self.buffer.is_none() {
+            return Err(ReceiveError::Stopped);
+        }
+        match self.look() {
+            Ok(Some((offset, len))) => {
+                self.copy_out(offset, len, frame);
+                Ok(Some(len))
+            }
+            Ok(None) => Ok(None),
+            Err(error) => Err(self.recover(error)),
+        }
+    }
+
+    /// Where the next frame lies in the buffer. Asks the device only once all it wrote before is read.
+    fn look(&mut self) -> Result<Option<(usize, usize)>, RingError> {
+        if self.ring.is_empty() {
+            self.ring.set_written(self.chip.written())?;
+            if self.ring.is_empty() {
+                return Ok(None);
+            }
+        }
+        match self.judge()? {
+            Next::Frame { offset, len } => Ok(Some((offset, len))),
+            Next::Unfinished(_) => self.look_again(),
+        }
+    }
+
+    /// Waits a little for the rest of a frame.
+    #[cold]
+    fn look_again(&mut self) -> Result<Option<(usize, usize)>, RingError> {
+        let start = self.chip.now();
+        loop {
+            self.ring.set_written(self.chip.written())?;
+            match self.judge()? {
+                Next::Frame { offset, len } => return Ok(Some((offset, len))),
+                Next::Unfinished(error) if self.chip.now().since(start) >= FRAME_LIMIT => {
+                    return Err(error);
+                }
+                Next::Unfinished(_) => core::hint::spin_loop(),
+            }
+        }
+    }
+
+    fn judge(&self) -> Result<Next, RingError> {
+        let mut header = [0; HEADER];
+        if let Some(buffer) = &self.buffer {
+            buffer.read(self.ring.header_at(), &mut header);
+        }
+        self.ring.next(header)
+    }
+
+    fn copy_out(&mut self, offset: usize, len: usize, frame: &mut Vec<u8>) {
+        if frame.len() < len {
+            frame.resize(len.max(super::super::FRAME_MAX), 0);
+        }
+        if let Some(buffer) = &self.buffer {
+            buffer.read(offset, &mut frame[..len]);
+            self.counters.rx_bounced += u64::from(buffer.bounced());
+        }
+        self.counters.rx_frames += 1;
+        self.counters.rx_bytes += len as u64;
+        self.ring.advance(len);
+        if let Some(capr) = self.ring.report() {
+            self.chip.report_read(capr);
+        }
+    }
+
+    /// Starts the ring anew: after something impossible no position in it means anything.
+    #[cold]
+    fn recover(&mut self, ring: RingError) -> ReceiveError {
+        self.counters.resets += 1;
+        self.ring = RxRing::EMPTY;
+        match self.restart() {
+            Ok(()) => ReceiveError::Ring(ring),
+            Err(reset) => ReceiveError::Lost { ring, reset },
+        }
+    }
+}

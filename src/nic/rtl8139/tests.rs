@@ -1,0 +1,278 @@
+//! The driver over a chip that sees only what was mapped for it.
+
+use super::*;
+use crate::{
+    dma::{
+        Plan, Policy, Pool, Table,
+        fake::{FakeMachine, Frames},
+    },
+    nic::{
+        FRAME_MAX, FRAME_MIN, RingError, TxFailure, Via,
+        fake::{FakeRtl8139, Fault, TickingClock},
+    },
+};
+use alloc::boxed::Box;
+
+const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+
+type Card<'m> = Rtl8139<'m, &'m FakeRtl8139<'m>>;
+
+/// Runs `test` on a started card; afterwards everything must be back, and no address out of place.
+fn with_card(policy: Policy, test: impl FnOnce(&FakeRtl8139<'_>, &mut Card<'_>)) {
+    let machine = FakeMachine::new(Frames::default());
+    let (chip, clock) = (FakeRtl8139::new(&machine, MAC), TickingClock::default());
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+    let device = dma::Device::new(&pool, &machine, limits(), policy);
+    let mut card = Rtl8139::start(&chip, device, &clock).unwrap();
+    test(&chip, &mut card);
+    for (bus, len) in chip.touched() {
+        let given = card.dma_ranges().iter().any(|range| range.covers(bus, len));
+        assert!(given, "{len} bytes at {bus} were never given");
+    }
+    card.quiesce().ok();
+    assert!(!chip.is_running());
+    drop(card);
+    assert_eq!(pool.stats().in_use, 0, "slots kept");
+}
+
+fn frame(len: usize, seed: usize) -> Vec<u8> {
+    let byte = |i: usize| u8::try_from((i * 7 + seed * 31 + len) % 251).unwrap();
+    let mut frame: Vec<u8> = (0..len).map(byte).collect();
+    frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
+    frame
+}
+
+#[test]
+fn every_length_comes_back_from_loopback_through_the_pool() {
+    with_card(Policy::Auto, |_, card| {
+        card.set_loopback(true).unwrap();
+        let mut received = Vec::new();
+        for len in FRAME_MIN..=FRAME_MAX {
+            let sent = frame(len, len);
+            card.transmit(sent.clone()).unwrap();
+            let n = card.receive(&mut received).unwrap().unwrap();
+            assert!(received[..n] == sent, "{len}");
+            assert_eq!(card.reclaim().unwrap(), Some(sent));
+            let tx = card.last_tx().unwrap();
+            assert!(tx.dma.0 >> 32 == 0 && tx.source.unwrap().bus.0 >> 32 != 0, "{tx:?}");
+        }
+        let counters = card.counters();
+        let all = (FRAME_MAX - FRAME_MIN + 1) as u64;
+        assert_eq!((counters.tx_frames, counters.rx_frames), (all, all));
+        assert_eq!((counters.tx_bounced, counters.rx_bounced), (all, all));
+        assert!(card.dma_ranges().iter().all(|range| range.via == Via::Pool));
+        assert_eq!(card.receive(&mut received), Ok(None));
+    });
+}
+
+#[test]
+fn a_lent_frame_is_sent_from_where_it_lies() {
+    with_card(Policy::Auto, |chip, card| {
+        let bytes = frame(2000, 1);
+        card.transmit(frame(100, 2)).unwrap();
+        for at in [0, 1, 3, 64, 401] {
+            let record = card.transmit_in_place(&bytes[at..at + 1514]).unwrap();
+            assert_eq!(record.len, 1514);
+            assert_eq!(chip.take_sent().last().unwrap(), &bytes[at..at + 1514]);
+        }
+        assert_eq!(card.reclaim().unwrap(), Some(frame(100, 2)));
+        assert_eq!(card.in_flight(), 0);
+        let short = card.transmit_in_place(&bytes[..59]);
+        assert_eq!(short.unwrap_err().code(), "nic-frame-length");
+    });
+}
+
+#[test]
+fn short_frames_are_padded_with_zeros_and_impossible_ones_refused() {
+    with_card(Policy::Force, |chip, card| {
+        card.transmit(alloc::vec![0xee; 14]).unwrap();
+        let sent = chip.take_sent();
+        assert_eq!(sent[0].len(), FRAME_MIN);
+        assert!(sent[0][14..].iter().all(|&byte| byte == 0));
+        for len in [0, 13, 1515] {
+            let unsent = card.transmit(alloc::vec![0; len]).unwrap_err();
+            assert_eq!((unsent.error.code(), unsent.frame.len()), ("nic-frame-length", len));
+        }
+    });
+}
+
+#[test]
+fn a_burst_longer_than_the_ring_is_held_back_and_arrives_whole() {
+    with_card(Policy::Auto, |chip, card| {
+        card.enable_interrupts(Cause::RECEIVER);
+        let mut sent: Vec<_> = (0..100).map(|i| frame(60 + i * 14, i)).collect();
+        for frame in &mut sent {
+            frame[..6].copy_from_slice(&MAC);
+            chip.deliver(frame);
+        }
+        let before = chip.accesses();
+        let mut received = Vec::new();
+        for frame in &sent {
+            let n = card.receive(&mut received).unwrap().unwrap();
+            assert!(received[..n] == *frame);
+        }
+        assert_eq!(card.receive(&mut received), Ok(None));
+        assert_eq!(card.counters().rx_missed, 0);
+        assert!(chip.accesses() - before < 50, "{} exits", chip.accesses() - before);
+    });
+}
+
+#[test]
+fn frames_for_others_are_not_received() {
+    with_card(Policy::Auto, |chip, card| {
+        chip.deliver(&frame(60, 0));
+        assert_eq!(card.receive(&mut Vec::new()), Ok(None));
+    });
+}
+
+#[test]
+fn a_lost_frame_is_counted_where_overflow_may_interrupt() {
+    with_card(Policy::Auto, |chip, card| {
+        card.enable_interrupts(Cause::RECEIVER | Cause::OVERFLOW);
+        let mut frame = frame(1514, 0);
+        frame[..6].copy_from_slice(&[0xff; 6]);
+        (0..30).for_each(|_| chip.deliver(&frame));
+        assert!(chip.interrupts());
+        assert!(card.acknowledge().contains(Cause::RECEIVED | Cause::OVERFLOW));
+        assert!(!chip.interrupts());
+        let mut received = 0;
+        while card.receive(&mut frame).unwrap().is_some() {
+            received += 1;
+        }
+        assert_eq!(received + card.counters().rx_missed, 30);
+    });
+}
+
+/// Delivers one broadcast frame to a chip with a fault; the driver must refuse it and go on after.
+fn refuses(fault: Fault) -> ReceiveError {
+    let mut error = None;
+    with_card(Policy::Auto, |chip, card| {
+        let broadcast = alloc::vec![0xff; 60];
+        chip.deliver(&broadcast);
+        let mut received = Vec::new();
+        assert_eq!(card.receive(&mut received), Ok(Some(60)));
+        chip.set_fault(fault);
+        chip.deliver(&broadcast);
+        error = Some(card.receive(&mut received).unwrap_err());
+        chip.set_fault(Fault::None);
+        assert_eq!((card.counters().resets, chip.resets()), (1, 2));
+        chip.deliver(&broadcast);
+        assert_eq!(card.receive(&mut received), Ok(Some(60)), "after {fault:?}");
+    });
+    error.unwrap()
+}
+
+#[test]
+fn a_lying_device_is_caught_and_started_anew() {
+    for (fault, code) in [
+        (Fault::Length(0), "nic-rx-length"),
+        (Fault::Length(63), "nic-rx-length"),
+        (Fault::Length(1523), "nic-rx-length"),
+        (Fault::Length(u16::MAX), "nic-rx-length"),
+        (Fault::Length(1000), "nic-rx-truncated"),
+        (Fault::Length(0xfff0), "nic-rx-truncated"),
+        (Fault::Status(0), "nic-rx-status"),
+        (Fault::Status(0xffff), "nic-rx-status"),
+        (Fault::Position(0xfffc), "nic-rx-position"),
+    ] {
+        assert_eq!(refuses(fault).code(), code, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_device_that_is_gone_says_so_everywhere() {
+    with_card(Policy::Auto, |chip, card| {
+        chip.set_fault(Fault::Gone);
+        assert_eq!(card.acknowledge(), Cause::GONE);
+        let error = card.receive(&mut Vec::new()).unwrap_err();
+        let ring = RingError::BadPosition { position: 0xffff, size: 32 << 10 };
+        assert!(matches!(error, ReceiveError::Lost { ring: lost, .. } if lost == ring), "{error}");
+        assert!(!card.link_up());
+        chip.set_fault(Fault::None);
+    });
+}
+
+#[test]
+fn a_frame_never_sent_ends_in_a_reset_that_frees_its_slot() {
+    with_card(Policy::Auto, |chip, card| {
+        chip.set_fault(Fault::NeverSend);
+        for i in 0..4 {
+            card.transmit(frame(60, i)).unwrap();
+        }
+        let full = card.transmit(frame(60, 4)).unwrap_err();
+        assert_eq!(full.error, TransmitError::Full { in_flight: 4 });
+        assert_eq!(card.reclaim(), Ok(None));
+        let stuck = card.transmit_in_place(&frame(60, 5)).unwrap_err();
+        assert_eq!(stuck.code(), "nic-tx-timeout");
+        assert_eq!(card.counters().tx_dropped, 4);
+        chip.set_fault(Fault::None);
+        card.transmit_in_place(&frame(60, 6)).unwrap();
+        assert_eq!(chip.take_sent(), [frame(60, 6)]);
+    });
+}
+
+#[test]
+fn a_frame_given_up_is_an_error_with_its_status() {
+    with_card(Policy::Auto, |chip, card| {
+        let status = 1 << 13 | 1 << 30;
+        chip.set_fault(Fault::SendStatus(status));
+        card.transmit(frame(60, 0)).unwrap();
+        let failed = TransmitError::Failed { failure: TxFailure::Aborted, status };
+        assert_eq!(card.reclaim(), Err(failed));
+        assert_eq!(card.transmit_in_place(&frame(60, 1)), Err(failed));
+    });
+}
+
+#[test]
+fn a_write_before_the_buffer_shows_at_the_guards() {
+    with_card(Policy::Auto, |chip, card| {
+        chip.set_fault(Fault::Underrun);
+        chip.deliver(&[0xff; 60]);
+        assert_eq!(card.receive(&mut Vec::new()), Ok(Some(60)));
+        assert_eq!(card.check_guards().unwrap_err().code(), "dma-overrun");
+        assert_eq!(card.quiesce().unwrap_err().code(), "dma-overrun");
+    });
+}
+
+#[test]
+fn a_corrupt_byte_arrives_corrupt() {
+    with_card(Policy::Auto, |chip, card| {
+        chip.set_fault(Fault::CorruptByte(20));
+        chip.deliver(&[0xff; 60]);
+        let mut received = Vec::new();
+        card.receive(&mut received).unwrap();
+        assert_eq!(received[20], 0xef);
+    });
+}
+
+#[test]
+fn a_quiesced_card_refuses_everything_and_kept_nothing() {
+    with_card(Policy::Auto, |chip, card| {
+        card.transmit(frame(60, 0)).unwrap();
+        card.quiesce().unwrap();
+        assert!(!chip.is_running());
+        assert_eq!(card.transmit(frame(60, 0)).unwrap_err().error, TransmitError::Stopped);
+        assert_eq!(card.receive(&mut Vec::new()), Err(ReceiveError::Stopped));
+        assert_eq!(card.set_loopback(true), Err(StartError::Stopped));
+        assert_eq!(card.quiesce(), Ok(()));
+    });
+}
+
+#[test]
+fn a_chip_that_does_not_react_is_not_started() {
+    let machine = FakeMachine::new(Frames::default());
+    let (clock, mut table) = (TickingClock::default(), Box::new(Table::new()));
+    let pool = Pool::new(&mut table, &machine);
+    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
+    let start = |mac, fault| {
+        let chip = FakeRtl8139::new(&machine, mac);
+        chip.set_fault(fault);
+        Rtl8139::start(&chip, device, &clock).map(|_| ()).unwrap_err().code()
+    };
+    assert_eq!(start(MAC, Fault::NeverReset), "nic-reset-timeout");
+    assert_eq!(start([0xff; 6], Fault::None), "nic-bad-address");
+    assert_eq!(start([0; 6], Fault::None), "nic-bad-address");
+    assert_eq!(start(MAC, Fault::None), "dma-no-pool");
+}

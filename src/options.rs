@@ -1,0 +1,235 @@
+//! The guest's command line, parsed once into a struct.
+//!
+//! Words are `name=value`, separated by blanks. A word this guest does not know is an error that lists
+//! the ones it does: a test that ran with half its options would prove something else.
+
+use crate::suites::plan::SuiteSet;
+use core::{fmt, net::SocketAddrV4};
+
+/// When the bounce pool is started, if at all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PoolStart {
+    /// From the first free frames, before there is a heap.
+    Early,
+    /// From the page allocator, when a device has turned up.
+    Late,
+    /// Never: what can't go direct can't go at all.
+    Off,
+}
+
+/// A deliberate fault, to see that it is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SelfTest {
+    /// One bounced byte is flipped: the run must end as FAILURE.
+    Corrupt,
+    /// The guest panics: CRASH.
+    Panic,
+    /// The guest stops answering: TIMEOUT.
+    Hang,
+    /// A frame is kept: FAILURE.
+    Leak,
+}
+
+/// Where the download comes from, and how much of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// The HTTP server.
+    pub server: SocketAddrV4,
+    /// Bytes to ask for.
+    pub bytes: u32,
+}
+
+/// Everything that can be said on the command line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Which suites run.
+    pub suites: SuiteSet,
+    /// When the pool starts.
+    pub swiotlb: PoolStart,
+    /// Bytes of the pool.
+    pub pool_bytes: usize,
+    /// Whether also those buffers bounce that could go direct.
+    pub force_bounce: bool,
+    /// A deliberate fault.
+    pub selftest: Option<SelfTest>,
+    /// A UDP echo server.
+    pub echo: Option<SocketAddrV4>,
+    /// An HTTP server with `GET /<bytes>`.
+    pub download: Option<Download>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            suites: SuiteSet::SMOKE,
+            swiotlb: PoolStart::Late,
+            pool_bytes: 64 << 20,
+            force_bounce: false,
+            selftest: None,
+            echo: None,
+            download: None,
+        }
+    }
+}
+
+/// Name and accepted values of every option, for messages and for docs/suites.md.
+pub const KNOWN: [(&str, &str); 6] = [
+    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net"),
+    ("swiotlb", "early|late|off, then optionally ,<MiB> and ,force"),
+    ("echo", "<IPv4>:<port> of a UDP echo server"),
+    ("download", "<IPv4>:<port>/<bytes> of an HTTP server"),
+    ("selftest", "corrupt|panic|hang|leak"),
+    ("console", "ignored: Xen and xl add it"),
+];
+
+/// A word that can't be followed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OptionError<'a> {
+    /// No such option.
+    Unknown(&'a str),
+    /// The option is known, its value is not.
+    Malformed {
+        /// The whole word.
+        word: &'a str,
+        /// What the value may be.
+        expected: &'static str,
+    },
+}
+
+impl OptionError<'_> {
+    /// Stable code for reports.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unknown(_) => "option-unknown",
+            Self::Malformed { .. } => "option-malformed",
+        }
+    }
+}
+
+impl fmt::Display for OptionError<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unknown(word) => {
+                write!(f, "`{word}` is no option; known are")?;
+                for (name, _) in KNOWN {
+                    write!(f, " {name}=")?;
+                }
+                Ok(())
+            }
+            Self::Malformed { word, expected } => write!(f, "`{word}`: expected {expected}"),
+        }
+    }
+}
+
+impl core::error::Error for OptionError<'_> {}
+
+impl Options {
+    /// Reads the command line; later words win over earlier ones.
+    pub fn parse(command_line: &str) -> Result<Self, OptionError<'_>> {
+        let mut options = Self::default();
+        for word in command_line.split_ascii_whitespace() {
+            let (name, value) = word.split_once('=').unwrap_or((word, ""));
+            let Some((_, expected)) = KNOWN.iter().find(|(known, _)| *known == name) else {
+                return Err(OptionError::Unknown(word));
+            };
+            options.set(name, value).ok_or(OptionError::Malformed { word, expected })?;
+        }
+        Ok(options)
+    }
+
+    fn set(&mut self, name: &str, value: &str) -> Option<()> {
+        match name {
+            "suite" => self.suites = SuiteSet::parse(value)?,
+            "swiotlb" => self.set_swiotlb(value)?,
+            "echo" => self.echo = Some(value.parse().ok()?),
+            "download" => self.download = Some(parse_download(value)?),
+            "selftest" => self.selftest = Some(parse_selftest(value)?),
+            _ => {}
+        }
+        Some(())
+    }
+
+    fn set_swiotlb(&mut self, value: &str) -> Option<()> {
+        for part in value.split(',') {
+            match part {
+                "early" => self.swiotlb = PoolStart::Early,
+                "late" => self.swiotlb = PoolStart::Late,
+                "off" => self.swiotlb = PoolStart::Off,
+                "force" => self.force_bounce = true,
+                mib => {
+                    let mib: usize = mib.parse().ok()?;
+                    self.pool_bytes = (1..=1024).contains(&mib).then_some(mib << 20)?;
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+fn parse_download(value: &str) -> Option<Download> {
+    let (server, bytes) = value.split_once('/')?;
+    Some(Download { server: server.parse().ok()?, bytes: bytes.parse().ok()? })
+}
+
+fn parse_selftest(value: &str) -> Option<SelfTest> {
+    match value {
+        "corrupt" => Some(SelfTest::Corrupt),
+        "panic" => Some(SelfTest::Panic),
+        "hang" => Some(SelfTest::Hang),
+        "leak" => Some(SelfTest::Leak),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::string::ToString;
+
+    #[test]
+    fn an_empty_line_is_the_default() {
+        assert_eq!(Options::parse(" "), Ok(Options::default()));
+    }
+
+    #[test]
+    fn every_option_is_understood() {
+        let line = "suite=boot,dma swiotlb=early,16,force echo=10.0.2.2:7 \
+                    download=10.0.2.2:80/1000 selftest=leak console=hvc0";
+        let options = Options::parse(line).unwrap();
+        assert_eq!(options.swiotlb, PoolStart::Early);
+        assert_eq!(options.pool_bytes, 16 << 20);
+        assert!(options.force_bounce);
+        assert_eq!(options.echo.unwrap().port(), 7);
+        assert_eq!(options.download.unwrap().bytes, 1000);
+        assert_eq!(options.selftest, Some(SelfTest::Leak));
+        assert!(options.suites.contains("dma") && !options.suites.contains("net"));
+    }
+
+    #[test]
+    fn an_unknown_word_lists_the_known_ones() {
+        let error = Options::parse("swiotlb=late colour=red").unwrap_err();
+        assert_eq!(error, OptionError::Unknown("colour=red"));
+        let text = error.to_string();
+        for (name, _) in KNOWN {
+            assert!(text.contains(name), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bad_value_says_what_would_be_good() {
+        for line in [
+            "suite=",
+            "suite=smoke,nosuch",
+            "swiotlb=sometimes",
+            "swiotlb=0",
+            "swiotlb=4096",
+            "echo=here",
+            "download=10.0.2.2:80",
+            "selftest=",
+        ] {
+            let error = Options::parse(line).unwrap_err();
+            assert!(matches!(error, OptionError::Malformed { .. }), "{line}: {error}");
+            assert!(error.to_string().contains("expected"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! The capability list: what else a function can do, as a chain of records in config space.
+//!
+//! The chain comes from the device, so it is walked with a bound: at most 48 records fit between 0x40
+//! and 0xff, and a place seen twice ends the walk with an error.
+
+use super::function::{Function, PciError, Status, reg};
+use alloc::vec::Vec;
+
+/// What a record is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct CapabilityId(pub u8);
+
+impl CapabilityId {
+    /// Power management.
+    pub const POWER: Self = Self(0x01);
+    /// Message signalled interrupts.
+    pub const MSI: Self = Self(0x05);
+    /// The vendor's own; virtio uses it.
+    pub const VENDOR: Self = Self(0x09);
+    /// PCI Express.
+    pub const EXPRESS: Self = Self(0x10);
+    /// Message signalled interrupts with a table.
+    pub const MSIX: Self = Self(0x11);
+}
+
+/// A record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capability {
+    /// What it is about.
+    pub id: CapabilityId,
+    /// Where it starts in config space.
+    pub offset: u16,
+}
+
+const FIRST: u8 = 0x40;
+
+impl Function<'_> {
+    /// All records, in the list's order.
+    pub fn capabilities(&self) -> Result<Vec<Capability>, PciError> {
+        let mut found = Vec::new();
+        if !self.status()?.contains(Status::CAPABILITIES) {
+            return Ok(found);
+        }
+        // One bit for each aligned place; 48 of the 64 are outside the header.
+        let mut seen = 0_u64;
+        let mut next = self.read_u8(reg::CAPABILITIES)? & !0b11;
+        while next != 0 {
+            let place = 1 << (next / 4);
+            if next < FIRST {
+                return Err(self.bad_capability(next, "it lies inside the header"));
+            }
+            if seen & place != 0 {
+                return Err(self.bad_capability(next, "the list runs in circles"));
+            }
+            seen |= place;
+            let [id, after] = self.read_u16(next.into())?.to_le_bytes();
+            found.push(Capability { id: CapabilityId(id), offset: next.into() });
+            next = after & !0b11;
+        }
+        Ok(found)
+    }
+
+    /// The first record about `id`.
+    pub fn capability(&self, id: CapabilityId) -> Result<Option<Capability>, PciError> {
+        Ok(self.capabilities()?.into_iter().find(|cap| cap.id == id))
+    }
+
+    pub(super) fn bad_capability(&self, offset: impl Into<u16>, why: &'static str) -> PciError {
+        PciError::BadCapability { bdf: self.bdf(), offset: offset.into(), why }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pci::fake::{FakeBus, FakeDevice};
+    use proptest::prelude::*;
+
+    fn walk(device: FakeDevice) -> Result<Vec<Capability>, PciError> {
+        let bdf = "00:01.0".parse().unwrap();
+        let bus = FakeBus::hardware().with(bdf, device);
+        Function::probe(&bus, bdf).unwrap().unwrap().capabilities()
+    }
+
+    #[test]
+    fn records_come_in_list_order() {
+        let device =
+            FakeDevice::new(1, 2, 0).capability(0x80, 0x01, &[]).capability(0x50, 0x05, &[]);
+        let found = walk(device).unwrap();
+        let ids: Vec<u8> = found.iter().map(|cap| cap.id.0).collect();
+        assert_eq!(ids, [0x05, 0x01]);
+        assert_eq!(found[0].offset, 0x50);
+        assert_eq!(walk(FakeDevice::new(1, 2, 0)), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn circles_and_strays_are_named() {
+        let circle = FakeDevice::new(1, 2, 0).capability(0x40, 0x01, &[]).bytes(0x41, &[0x40]);
+        let error = walk(circle).unwrap_err();
+        assert_eq!(error.code(), "pci-bad-capability");
+        let stray = FakeDevice::new(1, 2, 0).capability(0x40, 0x01, &[]).bytes(0x41, &[0x10]);
+        assert!(matches!(walk(stray), Err(PciError::BadCapability { offset: 0x10, .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_config_space_ends_the_walk(
+            space in proptest::collection::vec(any::<u8>(), 0xc0..=0xc0),
+            first: u8,
+        ) {
+            let device = FakeDevice::new(1, 2, 0)
+                .capability(0x40, 0x01, &[])
+                .bytes(0x40, &space)
+                .bytes(0x34, &[first]);
+            if let Ok(found) = walk(device) {
+                prop_assert!(found.len() <= 48);
+            }
+        }
+    }
+}

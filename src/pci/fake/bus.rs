@@ -1,0 +1,217 @@
+//! Config spaces in memory, by the rules of hardware or of pciback.
+//!
+//! Stricter than both: sizing a BAR while the device decodes (hardware) and writing a BAR anything but
+//! all ones or its own value (pciback) are counted as violations.
+
+use crate::pci::{
+    Bdf, ConfigAccess, ConfigError, Width, access::Refusal, access::check, function::reg,
+};
+use alloc::{boxed::Box, collections::BTreeMap};
+use core::cell::{Cell, RefCell};
+
+const SPACE: usize = 256;
+
+#[derive(Clone, Copy, Debug, Default)]
+struct FakeBar {
+    value: u32,
+    mask: u32,
+    /// Bits that say what kind it is and can't be written.
+    fixed: u32,
+    /// Behind pciback: whether the next read tells the size.
+    sizing: bool,
+}
+
+/// A function: 256 bytes and six BARs.
+#[derive(Clone, Debug)]
+pub struct FakeDevice {
+    space: Box<[u8; SPACE]>,
+    bars: [FakeBar; 6],
+}
+
+impl FakeDevice {
+    /// A device with nothing but a name; `class` is base, sub and interface in one number.
+    pub fn new(vendor: u16, device: u16, class: u32) -> Self {
+        let new = Self { space: Box::new([0; SPACE]), bars: Default::default() };
+        new.bytes(0x00, &vendor.to_le_bytes())
+            .bytes(0x02, &device.to_le_bytes())
+            .bytes(0x08, &(class << 8).to_le_bytes())
+    }
+
+    /// Sets bytes of config space as they are.
+    #[must_use]
+    pub fn bytes(mut self, offset: usize, bytes: &[u8]) -> Self {
+        self.space[offset..offset + bytes.len()].copy_from_slice(bytes);
+        self
+    }
+
+    /// Adds a BAR: `register` as the device would show it, with its type bits; 64-bit ones take two.
+    #[must_use]
+    pub fn bar(mut self, index: usize, register: u64, size: u64) -> Self {
+        let flags = if register & 1 == 1 { 0b11 } else { 0xf };
+        let mask = !(size - 1) & !flags | register & flags;
+        let halves = [(register, mask, flags), (register >> 32, mask >> 32, 0)];
+        let wide = register & 0b111 == 0b100;
+        let room = self.bars.iter_mut().skip(index).take(1 + usize::from(wide));
+        for (bar, (value, mask, fixed)) in room.zip(halves) {
+            bar.value = low(value);
+            bar.mask = low(mask);
+            bar.fixed = low(fixed);
+        }
+        self
+    }
+
+    /// Puts a capability in front of the list; `body` follows the two header bytes.
+    #[must_use]
+    pub fn capability(self, offset: u8, id: u8, body: &[u8]) -> Self {
+        let next = self.space[usize::from(reg::CAPABILITIES)];
+        self.bytes(usize::from(reg::STATUS), &[1 << 4])
+            .bytes(usize::from(reg::CAPABILITIES), &[offset])
+            .bytes(offset.into(), &[id, next])
+            .bytes(usize::from(offset) + 2, body)
+    }
+
+    /// Gives it an INTx pin (1 to 4) and the line it is routed to.
+    #[must_use]
+    pub fn interrupt(self, pin: u8, line: u8) -> Self {
+        self.bytes(usize::from(reg::INTERRUPT_LINE), &[line, pin])
+    }
+
+    fn decodes(&self) -> bool {
+        self.space[usize::from(reg::COMMAND)] & 0b11 != 0
+    }
+}
+
+/// A machine's functions.
+#[derive(Debug, Default)]
+pub struct FakeBus {
+    devices: RefCell<BTreeMap<Bdf, FakeDevice>>,
+    pciback: bool,
+    violations: Cell<u32>,
+    command_writes: Cell<u32>,
+}
+
+impl FakeBus {
+    /// Hardware: absent functions answer all ones.
+    pub fn hardware() -> Self {
+        Self::default()
+    }
+
+    /// pciback: absent functions are refused, BARs are copies.
+    pub fn behind_pciback() -> Self {
+        Self { pciback: true, ..Self::default() }
+    }
+
+    /// The bus with one more function.
+    #[must_use]
+    pub fn with(self, bdf: Bdf, device: FakeDevice) -> Self {
+        self.insert(bdf, device);
+        self
+    }
+
+    /// Plugs a function in.
+    pub fn insert(&self, bdf: Bdf, device: FakeDevice) {
+        self.devices.borrow_mut().insert(bdf, device);
+    }
+
+    /// Pulls a function out.
+    pub fn remove(&self, bdf: Bdf) {
+        self.devices.borrow_mut().remove(&bdf);
+    }
+
+    /// How often a rule was broken.
+    pub fn violations(&self) -> u32 {
+        self.violations.get()
+    }
+
+    /// How often any command register was written.
+    pub fn command_writes(&self) -> u32 {
+        self.command_writes.get()
+    }
+
+    fn violation(&self) {
+        self.violations.set(self.violations.get() + 1);
+    }
+
+    fn read_bar(&self, device: &FakeDevice, index: usize) -> u32 {
+        let bar = device.bars[index];
+        if self.pciback && bar.sizing { bar.mask } else { bar.value }
+    }
+
+    fn write_bar(&self, device: &mut FakeDevice, index: usize, width: Width, value: u32) {
+        let decodes = device.decodes();
+        let bar = &mut device.bars[index];
+        if self.pciback {
+            bar.sizing = value == u32::MAX;
+            if width != Width::U32 || (value != u32::MAX && value != bar.value) {
+                self.violation();
+            }
+            return;
+        }
+        if decodes || width != Width::U32 {
+            self.violation();
+        }
+        bar.value = value & bar.mask & !bar.fixed | bar.value & bar.fixed;
+    }
+}
+
+impl ConfigAccess for FakeBus {
+    fn read(&self, bdf: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {
+        check(bdf, offset, width)?;
+        let devices = self.devices.borrow();
+        let Some(device) = devices.get(&bdf) else {
+            return match self.pciback {
+                true => Err(ConfigError::NoDevice(bdf)),
+                false => Ok(width.mask()),
+            };
+        };
+        let at = usize::from(offset);
+        if at + usize::from(width.bytes()) > SPACE {
+            let refusal = Refusal::BadOffset;
+            return Err(ConfigError::Refused { bdf, offset, refusal });
+        }
+        let word = match bar_index(offset) {
+            Some(index) => self.read_bar(device, index),
+            None => {
+                let word = &device.space[at & !3..][..4];
+                u32::from_le_bytes(word.try_into().expect("four bytes"))
+            }
+        };
+        Ok(word >> (8 * (offset % 4)) & width.mask())
+    }
+
+    fn write(&self, bdf: Bdf, offset: u16, width: Width, value: u32) -> Result<(), ConfigError> {
+        self.read(bdf, offset, width)?;
+        let mut devices = self.devices.borrow_mut();
+        let Some(device) = devices.get_mut(&bdf) else {
+            return Ok(());
+        };
+        if let Some(index) = bar_index(offset) {
+            self.write_bar(device, index, width, value);
+            return Ok(());
+        }
+        if offset == reg::COMMAND {
+            self.command_writes.set(self.command_writes.get() + 1);
+        }
+        // Identity and status can't be written; of the rest only what the tests need is modelled.
+        if (reg::COMMAND..reg::STATUS).contains(&offset) {
+            let bytes = value.to_le_bytes();
+            let count = usize::from(width.bytes()).min(2);
+            let at = usize::from(offset);
+            device.space[at..at + count].copy_from_slice(&bytes[..count]);
+        }
+        Ok(())
+    }
+
+    fn bars_are_virtual(&self) -> bool {
+        self.pciback
+    }
+}
+
+fn bar_index(offset: u16) -> Option<usize> {
+    let bars = reg::BAR0..reg::BAR0 + 24;
+    bars.contains(&offset).then(|| usize::from((offset - reg::BAR0) / 4))
+}
+
+fn low(value: u64) -> u32 {
+    u32::try_from(value & u64::from(u32::MAX)).expect("masked to 32 bits")
+}

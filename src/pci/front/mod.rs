@@ -1,0 +1,325 @@
+//! pcifront: the way to a passed-through device's config space and interrupts, through pciback.
+//!
+//! ```text
+//!          frontend (us)                          backend (pciback)
+//!  1  Initialising                          1  2 or 3
+//!     grant page, open port, publish
+//!  3  Initialised              ------->     maps the page, binds the port
+//!     reads roots, scans       <-------  4  Connected
+//!  4  Connected                             answers requests
+//!  5  Closing                  ------->  5  unmaps
+//!  6  Closed                   ------->  6
+//! ```
+//!
+//! [`Front::connect`] goes down to 4, [`Front::close`] to 6; both give back whatever they took, also
+//! when the backend is slow, silent, wrong or leaves. A page the backend still has mapped is never
+//! handed out again. Source of truth: `public/io/pciif.h`, `public/io/xenbus.h`.
+
+mod closing;
+mod error;
+mod interrupts;
+mod link;
+mod reconfigure;
+
+pub use error::{CloseReport, ConnectFailed, FrontError};
+pub use link::AerReport;
+
+use super::{Bdf, Bus, ConfigAccess, ConfigError, Function, Width, access::check, address::DEVFNS};
+use crate::{
+    addr::Mfn,
+    arch::{time::Clock, volatile::Window},
+    xen::{
+        abi::pciif::{MAGIC, command},
+        events::{EventChannels, Port},
+        grants::{GrantRef, Grants},
+        store::{Store, StoreError, TxId},
+        xenbus::{Device, StateSet, Wait, XenbusState, read_state, write_state},
+    },
+};
+use alloc::{boxed::Box, format, vec::Vec};
+use core::{cell::RefCell, fmt, time::Duration};
+use interrupts::Delivery;
+use link::{Answer, Link, Request};
+
+/// Root buses a backend may claim: one a slot when it splits devices up.
+const ROOTS_MAX: usize = 32;
+
+/// States from which a backend does not come into service.
+const LEFT: [XenbusState; 3] = [XenbusState::Closing, XenbusState::Closed, XenbusState::Unknown];
+
+/// What the frontend needs from Xen.
+#[derive(Clone, Copy)]
+pub struct Services<'a> {
+    /// xenstore.
+    pub store: &'a dyn Store,
+    /// Event channels.
+    pub events: &'a dyn EventChannels,
+    /// The grant table.
+    pub grants: &'a dyn Grants,
+    /// The clock behind the deadlines.
+    pub clock: &'a dyn Clock,
+}
+
+impl fmt::Debug for Services<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Services").finish_non_exhaustive()
+    }
+}
+
+/// How long the backend has for what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To come into service, and to add or take away devices.
+    pub connect: Duration,
+    /// To answer one request.
+    pub request: Duration,
+    /// To let go of everything.
+    pub close: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            request: Duration::from_secs(2),
+            close: Duration::from_secs(3),
+        }
+    }
+}
+
+/// A page to share, the caller's alone until it is handed in. Not `Clone`: who holds it owns the page.
+#[derive(Debug)]
+pub struct SharedPage {
+    /// Its bytes.
+    pub window: Window,
+    /// Its machine frame.
+    pub mfn: Mfn,
+}
+
+/// What the backend has of ours.
+#[derive(Debug)]
+struct Given<'a> {
+    link: Link<'a>,
+    page: SharedPage,
+    gref: GrantRef,
+}
+
+/// A connected frontend. Close it with [`Front::close`]; dropping it closes, too, but loses the page.
+#[derive(Debug)]
+pub struct Front<'a> {
+    services: Services<'a>,
+    timeouts: Timeouts,
+    device: Device,
+    given: Option<Given<'a>>,
+    functions: Vec<Bdf>,
+    irqs: RefCell<Vec<(Bdf, Delivery)>>,
+}
+
+impl<'a> Front<'a> {
+    /// Connects to the backend and scans its buses.
+    ///
+    /// [`FrontError::NoDevice`] when the domain has no PCI device; the page comes back in the report.
+    pub fn connect(
+        services: Services<'a>,
+        timeouts: Timeouts,
+        page: SharedPage,
+    ) -> Result<Self, ConnectFailed> {
+        let (device, link, gref) = match prepare(services, timeouts, &page) {
+            Ok(prepared) => prepared,
+            Err(error) => {
+                let report = CloseReport { page: Some(page), ..CloseReport::default() };
+                return Err(failed(error, report));
+            }
+        };
+        let mut front = Self {
+            services,
+            timeouts,
+            device,
+            given: Some(Given { link, page, gref }),
+            functions: Vec::new(),
+            irqs: RefCell::default(),
+        };
+        match front.handshake() {
+            Ok(()) => Ok(front),
+            Err(error) => Err(failed(error, front.shut_down())),
+        }
+    }
+
+    /// The functions found, in the order of their addresses.
+    pub fn functions(&self) -> &[Bdf] {
+        &self.functions
+    }
+
+    /// The port on which answers and error reports come; for waits that want to notice the latter.
+    pub fn port(&self) -> Option<Port> {
+        self.given.as_ref().map(|given| given.link.port())
+    }
+
+    /// Answers an error report if one has come; to be called when [`Front::port`] had an event.
+    pub fn answer_report(&self) -> Result<(), ConfigError> {
+        match &self.given {
+            Some(given) if given.link.is_usable() => given.link.answer_report(),
+            _ => Ok(()),
+        }
+    }
+
+    /// How many error reports the device has made, and the last one.
+    pub fn aer_reports(&self) -> (u32, Option<AerReport>) {
+        let given = self.given.as_ref();
+        given.map_or((0, None), |given| given.link.aer_reports())
+    }
+
+    fn handshake(&mut self) -> Result<(), FrontError> {
+        self.publish()?;
+        self.wait_for(XenbusState::Connected, "the PCI backend to connect")?;
+        self.functions = self.scan()?;
+        self.set_state(XenbusState::Connected)
+    }
+
+    fn publish(&self) -> Result<(), FrontError> {
+        let Some(given) = &self.given else {
+            return Err(ConfigError::Unusable.into());
+        };
+        let dir = &self.device.dir;
+        let store = self.services.store;
+        let write = |tx, node, value: &str| store.write(tx, &format!("{dir}/{node}"), value);
+        store.transaction(|tx| {
+            write(tx, "pci-op-ref", &format!("{}", given.gref.0))?;
+            write(tx, "event-channel", &format!("{}", given.link.port().0))?;
+            write(tx, "magic", MAGIC)?;
+            write_state(store, tx, dir, XenbusState::Initialised)
+        })?;
+        Ok(())
+    }
+
+    /// Waits until the backend is in `state`; an error when it leaves instead.
+    fn wait_for(&self, state: XenbusState, what: &'static str) -> Result<(), FrontError> {
+        let wait = Wait {
+            dir: &self.device.backend,
+            until: StateSet::of(&[state, LEFT[0], LEFT[1], LEFT[2]]),
+            what,
+            timeout: self.timeouts.connect,
+        };
+        match wait.run(self.services.store, self.services.clock)? {
+            reached if reached == state => Ok(()),
+            state => Err(FrontError::BackendLeft { state }),
+        }
+    }
+
+    fn set_state(&self, state: XenbusState) -> Result<(), FrontError> {
+        write_state(self.services.store, TxId::NONE, &self.device.dir, state)?;
+        Ok(())
+    }
+
+    /// Looks at every address on every root bus: function 0 of a device may be missing.
+    fn scan(&self) -> Result<Vec<Bdf>, FrontError> {
+        let mut found = Vec::new();
+        for bus in roots(self.services.store, &self.device.backend)? {
+            for devfn in DEVFNS {
+                found.extend(Function::probe(self, bus.at(devfn))?.map(|f| f.bdf()));
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        Ok(found)
+    }
+
+    fn exchange(&self, request: &Request<'_>) -> Result<Answer, ConfigError> {
+        let Some(given) = &self.given else {
+            return Err(ConfigError::Unusable);
+        };
+        given.link.exchange(request).map_err(|error| self.explain(error))
+    }
+
+    /// Makes "no answer" more precise when the backend is known to have left.
+    fn explain(&self, error: ConfigError) -> ConfigError {
+        let ConfigError::NoAnswer { bdf, .. } = error else {
+            return error;
+        };
+        match read_state(self.services.store, &self.device.backend) {
+            Ok(state) if LEFT.contains(&state) => ConfigError::BackendLeft { bdf, state },
+            _ => error,
+        }
+    }
+}
+
+impl ConfigAccess for Front<'_> {
+    fn read(&self, bdf: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {
+        check(bdf, offset, width)?;
+        let answer = self.exchange(&Request {
+            command: command::CONF_READ,
+            bdf,
+            offset,
+            bytes: width.bytes(),
+            value: 0,
+            entries: &[],
+        })?;
+        Ok(answer.value & width.mask())
+    }
+
+    fn write(&self, bdf: Bdf, offset: u16, width: Width, value: u32) -> Result<(), ConfigError> {
+        check(bdf, offset, width)?;
+        self.exchange(&Request {
+            command: command::CONF_WRITE,
+            bdf,
+            offset,
+            bytes: width.bytes(),
+            value: value & width.mask(),
+            entries: &[],
+        })
+        .map(drop)
+    }
+
+    fn bars_are_virtual(&self) -> bool {
+        true
+    }
+}
+
+/// Finds the device and takes what the backend needs: a port and a grant, or nothing at all.
+fn prepare<'a>(
+    services: Services<'a>,
+    timeouts: Timeouts,
+    page: &SharedPage,
+) -> Result<(Device, Link<'a>, GrantRef), FrontError> {
+    // All of a domain's PCI devices hang off one xenbus device.
+    let devices = Device::all(services.store, "pci")?;
+    let device = devices.into_iter().next().ok_or(FrontError::NoDevice)?;
+    let state = read_state(services.store, &device.dir)?;
+    if state != XenbusState::Initialising {
+        return Err(FrontError::AlreadyUsed { state });
+    }
+    let Services { events, clock, .. } = services;
+    let port = events.alloc_unbound(device.backend_id);
+    let port = port.map_err(FrontError::Events)?;
+    let link = Link::new(events, clock, page.window, port, timeouts.request);
+    match services.grants.grant(device.backend_id, page.mfn) {
+        Ok(gref) => Ok((device, link, gref)),
+        Err(error) => {
+            if let Err(unclosed) = events.close(port) {
+                log::warn!("pcifront: {port} is lost: {unclosed}");
+            }
+            Err(error.into())
+        }
+    }
+}
+
+/// The backend's root buses; a backend too old to say has one.
+fn roots(store: &dyn Store, backend: &str) -> Result<Vec<Bus>, StoreError> {
+    let path = format!("{backend}/root_num");
+    let Some(value) = store.read_optional(TxId::NONE, &path)? else {
+        return Ok(Vec::from([Bus::FIRST]));
+    };
+    match value.parse() {
+        Ok(count) if count <= ROOTS_MAX => (0..count)
+            .map(|n| {
+                let path = format!("{backend}/root-{n}");
+                store.read_as(TxId::NONE, &path, "a bus, ssss:bb")
+            })
+            .collect(),
+        _ => Err(StoreError::BadValue { path, value, expected: "a number of buses up to 32" }),
+    }
+}
+
+fn failed(error: FrontError, report: CloseReport) -> ConnectFailed {
+    ConnectFailed { error: Box::new(error), report: Box::new(report) }
+}

@@ -1,0 +1,82 @@
+//! Devices that come and go while the guest runs (`xl pci-attach`, `xl pci-detach`).
+//!
+//! ```text
+//!  toolstack: backend 7, state-N = 1 (new) or 5 (leaving)
+//!  frontend:  lets go of what leaves, then 7
+//!  backend:   adds and removes, then 8
+//!  frontend:  scans again, then 4;  backend: 4
+//! ```
+//!
+//! The toolstack renumbers the backend's nodes after a detach, so N is never remembered.
+
+use super::{Front, FrontError};
+use crate::{
+    pci::Bdf,
+    xen::{
+        store::TxId,
+        xenbus::{XenbusState, read_state},
+    },
+};
+use alloc::{format, vec::Vec};
+
+/// What a change brought.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    /// Functions that are new.
+    pub arrived: Vec<Bdf>,
+    /// Functions that are gone.
+    pub gone: Vec<Bdf>,
+}
+
+impl Front<'_> {
+    /// Whether the toolstack wants a change; the functions that are to leave, which must be quiet and
+    /// have their interrupts off before [`Front::apply_change`].
+    pub fn pending_change(&self) -> Result<Option<Vec<Bdf>>, FrontError> {
+        let backend = &self.device.backend;
+        if read_state(self.services.store, backend)? != XenbusState::Reconfiguring {
+            return Ok(None);
+        }
+        let names = self.services.store.directory(TxId::NONE, backend)?;
+        let leaving: Result<Vec<_>, _> = names
+            .iter()
+            .filter_map(|name| name.strip_prefix("state-"))
+            .filter_map(|n| self.leaving(n).transpose())
+            .collect();
+        leaving.map(Some)
+    }
+
+    /// Lets the toolstack's change happen and scans again.
+    pub fn apply_change(&mut self) -> Result<Change, FrontError> {
+        self.set_state(XenbusState::Reconfiguring)?;
+        self.wait_for(XenbusState::Reconfigured, "the PCI backend to reconfigure")?;
+        let now = self.scan()?;
+        self.set_state(XenbusState::Connected)?;
+        self.wait_for(XenbusState::Connected, "the PCI backend to connect again")?;
+        let before = core::mem::replace(&mut self.functions, now);
+        let missing = |from: &[Bdf], of: &[Bdf]| -> Vec<Bdf> {
+            let absent = of.iter().filter(|bdf| !from.contains(bdf));
+            absent.copied().collect()
+        };
+        let change = Change {
+            arrived: missing(&before, &self.functions),
+            gone: missing(&self.functions, &before),
+        };
+        // dom0 turned their interrupts off with them.
+        let gone = |bdf: &Bdf| change.gone.contains(bdf);
+        self.irqs.borrow_mut().retain(|(bdf, _)| !gone(bdf));
+        Ok(change)
+    }
+
+    /// The address of the backend's device number `n` if that one is to leave.
+    fn leaving(&self, n: &str) -> Result<Option<Bdf>, FrontError> {
+        let store = self.services.store;
+        let backend = &self.device.backend;
+        let state = store.read(TxId::NONE, &format!("{backend}/state-{n}"))?;
+        if XenbusState::parse(&state) != Some(XenbusState::Closing) {
+            return Ok(None);
+        }
+        let path = format!("{backend}/vdev-{n}");
+        let bdf = store.read_as(TxId::NONE, &path, "a PCI address")?;
+        Ok(Some(bdf))
+    }
+}

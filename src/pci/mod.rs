@@ -1,0 +1,30 @@
+//! PCI: addresses, config space and what is in it, and the three ways to reach it.
+//!
+//! ```text
+//! function   typed view of one function's config space: ids, command, status, interrupt
+//!   bar        base address registers: sizing without moving them
+//!   cap, msi   the capability list and the two interrupt capabilities
+//!   ids        class codes
+//! access     the trait all of that goes through, with its errors
+//!   front      pcifront: a shared page, pciback answers (domU)
+//!   direct     ports 0xcf8 and 0xcfc (dom0)
+//!   fake       devices in memory, and a pciback to play, for host tests
+//! ```
+
+pub mod access;
+mod address;
+pub mod bar;
+pub mod cap;
+pub mod direct;
+#[cfg(not(target_os = "none"))]
+pub mod fake;
+pub mod front;
+pub mod function;
+pub mod ids;
+pub mod msi;
+
+pub use access::{ConfigAccess, ConfigError, Width};
+pub use address::{Bdf, Bus, ParseError};
+pub use bar::{Bar, BarKind};
+pub use cap::{Capability, CapabilityId};
+pub use function::{Command, Function, PciError, Status};

@@ -1,0 +1,137 @@
+//! The two capabilities for interrupts sent as messages. Read only here: behind pciback the backend
+//! turns them on, through pcifront, and the guest may not write them.
+
+use super::{
+    cap::CapabilityId,
+    function::{Function, PciError},
+};
+
+/// MSI: up to 32 vectors, set up in config space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Msi {
+    /// Where the record starts.
+    pub offset: u16,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// How many vectors the device could use, 1 to 32.
+    pub vectors: u8,
+    /// Whether it can send to addresses above 4 GiB.
+    pub wide: bool,
+    /// Whether single vectors can be masked.
+    pub maskable: bool,
+}
+
+/// A structure in one of the device's BARs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InBar {
+    /// Which BAR.
+    pub bar: u8,
+    /// Bytes from its start.
+    pub offset: u32,
+}
+
+/// MSI-X: up to 2048 vectors, set up in a table in device memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Msix {
+    /// Where the record starts.
+    pub offset: u16,
+    /// Whether it is on.
+    pub enabled: bool,
+    /// Whether all vectors are masked.
+    pub masked: bool,
+    /// Entries in the table, 1 to 2048.
+    pub vectors: u16,
+    /// The table: 16 bytes an entry. Its pages become read-only once the backend turned MSI-X on.
+    pub table: InBar,
+    /// The pending bits.
+    pub pending: InBar,
+}
+
+impl Function<'_> {
+    /// The MSI capability, if there is one.
+    pub fn msi(&self) -> Result<Option<Msi>, PciError> {
+        let Some(record) = self.capability(CapabilityId::MSI)? else {
+            return Ok(None);
+        };
+        let control = self.read_u16(record.offset + 2)?;
+        let log = control >> 1 & 0b111;
+        if log > 5 {
+            return Err(self.bad_capability(record.offset, "more than 32 MSI vectors"));
+        }
+        Ok(Some(Msi {
+            offset: record.offset,
+            enabled: control & 1 != 0,
+            vectors: 1 << log,
+            wide: control & 1 << 7 != 0,
+            maskable: control & 1 << 8 != 0,
+        }))
+    }
+
+    /// The MSI-X capability, if there is one.
+    pub fn msix(&self) -> Result<Option<Msix>, PciError> {
+        let Some(record) = self.capability(CapabilityId::MSIX)? else {
+            return Ok(None);
+        };
+        if record.offset > 0xf4 {
+            return Err(self.bad_capability(record.offset, "MSI-X runs past 0xff"));
+        }
+        let control = self.read_u16(record.offset + 2)?;
+        Ok(Some(Msix {
+            offset: record.offset,
+            enabled: control & 1 << 15 != 0,
+            masked: control & 1 << 14 != 0,
+            vectors: (control & 0x7ff) + 1,
+            table: self.in_bar(record.offset + 4)?,
+            pending: self.in_bar(record.offset + 8)?,
+        }))
+    }
+
+    fn in_bar(&self, at: u16) -> Result<InBar, PciError> {
+        let register = self.read_u32(at)?;
+        let [low, ..] = register.to_le_bytes();
+        match low & 0b111 {
+            bar @ 0..=5 => Ok(InBar { bar, offset: register & !0b111 }),
+            _ => Err(self.bad_capability(at, "there are only six BARs")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pci::fake::{FakeBus, FakeDevice};
+
+    fn with<T>(device: FakeDevice, look: impl FnOnce(&Function<'_>) -> T) -> T {
+        let bdf = "00:01.0".parse().unwrap();
+        let bus = FakeBus::hardware().with(bdf, device);
+        look(&Function::probe(&bus, bdf).unwrap().unwrap())
+    }
+
+    #[test]
+    fn msi_control_is_taken_apart() {
+        let device = FakeDevice::new(1, 2, 0).capability(0x50, 0x05, &[0x87, 0x01]);
+        let msi = with(device, |f| f.msi()).unwrap().unwrap();
+        assert!(msi.enabled && msi.wide && msi.maskable);
+        assert_eq!(msi.vectors, 8);
+        let none = with(FakeDevice::new(1, 2, 0), |f| f.msi()).unwrap();
+        assert_eq!(none, None);
+        let bad = FakeDevice::new(1, 2, 0).capability(0x50, 0x05, &[0x0c, 0x00]);
+        assert!(with(bad, |f| f.msi()).is_err());
+    }
+
+    #[test]
+    fn msix_says_where_table_and_pending_bits_are() {
+        let record = [0x04, 0x80, 0x03, 0x20, 0, 0, 0x04, 0x30, 0, 0];
+        let device = FakeDevice::new(1, 2, 0).capability(0x70, 0x11, &record);
+        let msix = with(device, |f| f.msix()).unwrap().unwrap();
+        assert!(msix.enabled && !msix.masked);
+        assert_eq!(msix.vectors, 5);
+        assert_eq!((msix.table.bar, msix.table.offset), (3, 0x2000));
+        assert_eq!((msix.pending.bar, msix.pending.offset), (4, 0x3000));
+        let bad = FakeDevice::new(1, 2, 0).capability(0x70, 0x11, &[0, 0, 0x07, 0, 0, 0]);
+        assert!(with(bad, |f| f.msix()).is_err());
+        let late = FakeDevice::new(1, 2, 0).capability(0xfc, 0x11, &[0, 0]);
+        let refused = with(late, |f| f.msix()).unwrap_err();
+        assert_eq!(refused.code(), "pci-bad-capability");
+    }
+}

@@ -1,0 +1,258 @@
+//! From the first Rust instruction to a guest that can run suites: the boot order, a function a stage.
+//!
+//! ```text
+//! entry -> shared info -> traps -> console -> options -> memory map -> P2M, W^X, frames
+//!       -> [early pool] -> heap -> events, grants, xenstore -> [late pool] -> suites
+//! ```
+//!
+//! A stage that can fail without ending the guest leaves its error in [`Guest`] for the suites to report.
+#![expect(unsafe_code, reason = "the statics and pages that exist before any owner does")]
+
+use crate::{
+    addr::{Mfn, PAGE_SIZE_U64, Pfn, to_usize},
+    arch::{
+        image::{self, Access},
+        time::{self, Clock, Instant},
+        traps,
+        volatile::Window,
+    },
+    dma::{Plan, Pool, Table},
+    guest::{Guest, PoolState},
+    mm::{
+        builder,
+        e820::{self, Map},
+        heap,
+        memory::Memory,
+        p2m::P2m,
+        page_table::Flags,
+        pages::{self, Pages},
+    },
+    options::{Options, PoolStart},
+    println,
+    xen::{
+        abi::memory::MEMORY_MAP,
+        console,
+        events::LocalEvents,
+        grants::GrantTable,
+        hypercall::{self, MemoryCalls, Xen},
+        shared_info::SharedInfo,
+        start_info::{self, RingPage, StartInfo},
+        store::XenStore,
+    },
+};
+use alloc::boxed::Box;
+use core::{ptr::with_exposed_provenance, sync::atomic::AtomicU64, time::Duration};
+
+static XEN: Xen = Xen;
+static MEMORY: spin::Once<Memory<'static>> = spin::Once::new();
+static POOL_TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
+static POOL: spin::Once<Pool<'static>> = spin::Once::new();
+
+/// `FLAT_KERNEL_CS64`.
+const KERNEL_CS: u16 = 0xe033;
+/// `trap_info.flags`: hold back events while the handler runs.
+const MASK_EVENTS: u8 = 4;
+/// How long xenstored may take for one answer.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Where boot/entry.S arrives.
+#[unsafe(no_mangle)]
+extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) -> ! {
+    // SAFETY: boot/entry.S passes what Xen passed in rsi.
+    let info = unsafe { start_info::read(raw) };
+    let shared = map_shared_info(info.shared_info);
+    let clock = Stopwatch { clock: shared, start: shared.now() };
+    install_traps(&shared);
+    open_console(&info, shared);
+    banner(&info);
+    let options = Options::parse(info.command_line());
+    let (memory, free_at_start) = own_memory(&info, first_stack);
+    clock.stage(format_args!("memory: {} of {} pages free", free_at_start, info.nr_pages));
+    let pool = POOL.call_once(|| {
+        let table = spin::MutexGuard::leak(POOL_TABLE.lock());
+        Pool::new(table, memory)
+    });
+    let plan = options.as_ref().map_or(Plan::new(0), |o| Plan::new(o.pool_bytes));
+    let early = matches!(&options, Ok(o) if o.swiotlb == PoolStart::Early);
+    let started = early.then(|| PoolState::start(pool, &plan, &clock));
+    make_heap(memory, &info);
+    let options = match options {
+        Ok(options) => options,
+        Err(error) => crate::refuse(&error),
+    };
+    let pool = PoolState::new(pool, plan, options.swiotlb, started);
+    let map = memory_map(&info);
+    let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
+    let store = info.store.and_then(|ring| open_store(ring, events, shared));
+    let grants = open_grants(memory);
+    clock.stage(format_args!("services: xenstore {}, grants {}", word(&store), word(&grants)));
+    let guest = Guest { info, options, shared, clock, memory, map, events, grants, store, pool };
+    crate::run(guest)
+}
+
+fn word<T>(service: &Option<T>) -> &'static str {
+    if service.is_some() { "open" } else { "not there" }
+}
+
+/// A clock that remembers when the guest started, for stage lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopwatch {
+    clock: SharedInfo,
+    start: Instant,
+}
+
+impl Stopwatch {
+    /// Prints what was reached, and when.
+    pub fn stage(&self, what: core::fmt::Arguments<'_>) {
+        let since = self.clock.now().since(self.start);
+        println!("[{:5}.{:03}] {what}", since.as_secs(), since.subsec_millis());
+    }
+}
+
+fn map_shared_info(frame: Mfn) -> SharedInfo {
+    let page = image::shared_info_page();
+    let virt = page.as_ptr().addr() as u64;
+    let pte = hypercall::Pte::new(frame, Flags::DATA);
+    // SAFETY: the linker script keeps this page of the image free for exactly this.
+    let mapped = unsafe { hypercall::update_va_mapping(virt, pte.0) };
+    if mapped.is_err() {
+        // There is no console yet; Xen's log shows the crash and the domain's state.
+        hypercall::shutdown(xen_sys::SHUTDOWN_crash);
+    }
+    // SAFETY: mapped for good just now, and no Rust value lives there.
+    let window = unsafe { Window::new(page, crate::addr::PAGE_SIZE) };
+    SharedInfo::new(window, time::tsc)
+}
+
+fn install_traps(shared: &SharedInfo) {
+    let empty = xen_sys::trap_info { vector: 0, flags: 0, cs: 0, address: 0 };
+    let mut table = [empty; 21];
+    for (slot, (vector, address)) in table.iter_mut().zip(traps::entries()) {
+        *slot = xen_sys::trap_info { vector, flags: MASK_EVENTS, cs: KERNEL_CS, address };
+    }
+    let (event, failsafe) = traps::callbacks();
+    // SAFETY: the shared info page stays mapped for good.
+    unsafe { traps::read_cr2_at(shared.cr2().addr() as u64) };
+    // SAFETY: all entries come from boot/traps.S, and the table ends with an empty one.
+    let trapped = unsafe { hypercall::set_trap_table(&table) };
+    // SAFETY: both come from boot/traps.S.
+    let called = unsafe { hypercall::set_callbacks(event, failsafe) };
+    if trapped.is_err() || called.is_err() {
+        hypercall::shutdown(xen_sys::SHUTDOWN_crash);
+    }
+}
+
+fn open_console(info: &StartInfo, shared: SharedInfo) {
+    if let Some(ring) = info.console
+        && let Some(page) = ring_page(ring)
+    {
+        console::add_ring(console::Ring::new(page, ring.port), shared);
+    }
+    if info.is_dom0 {
+        console::add_xen();
+    }
+    console::add_uart();
+}
+
+/// The window on a ring page that the builder mapped, if the M2P knows the frame.
+fn ring_page(ring: RingPage) -> Option<Window> {
+    let pfn = XEN.m2p(ring.mfn)?;
+    // SAFETY: the builder mapped the page for this ring, and nothing else uses it.
+    unsafe { pages::builder_page(pfn) }
+}
+
+fn banner(info: &StartInfo) {
+    let (major, minor) = hypercall::version();
+    let extra = hypercall::extra_version();
+    let extra = core::str::from_utf8(&extra).unwrap_or("").trim_end_matches('\0');
+    let home = if info.is_dom0 { "dom0" } else { "domU" };
+    println!(
+        "pvbounce {} on Xen {major}.{minor}{extra}, {home}, {} MiB",
+        env!("CARGO_PKG_VERSION"),
+        (info.nr_pages * PAGE_SIZE_U64) >> 20
+    );
+}
+
+/// Takes the domain's memory over from the builder: W^X, spare mappings gone, free frames known.
+fn own_memory(info: &StartInfo, first_stack: u64) -> (&'static Memory<'static>, u64) {
+    let entries = with_exposed_provenance::<AtomicU64>(to_usize(info.mfn_list));
+    // SAFETY: the builder put `nr_pages` words there, mapped writable, and left them to the guest.
+    let p2m = P2m::new(unsafe { core::slice::from_raw_parts(entries, to_usize(info.nr_pages)) });
+    let parts = image::parts();
+    let (image_start, image_end) = (parts[0].0.start, parts[4].0.end);
+    let end = builder::end_of_use(info, first_stack, image_end).max(ring_end(info));
+    let narrowed = narrow(p2m, image_start, end);
+    let l4 = p2m.get(builder::pfn_of(info.pt_base));
+    let (Ok(()), Some(l4)) = (narrowed, l4) else {
+        panic!("taking over the builder's mapping: {narrowed:?}, top table {l4:?}");
+    };
+    let memory: &'static Memory<'static> = MEMORY.call_once(|| Memory::new(&XEN, p2m, l4));
+    for run in builder::free_runs(info, image_start, end) {
+        if let Err(error) = memory.add_free(run) {
+            println!("memory: {error}");
+        }
+    }
+    (memory, memory.free_pages())
+}
+
+/// The page after the rings, which have no address in start_info, only frames.
+fn ring_end(info: &StartInfo) -> u64 {
+    let pfns = [info.console, info.store].into_iter().flatten().filter_map(|r| XEN.m2p(r.mfn));
+    pfns.map(|Pfn(pfn)| crate::arch::VIRT_BASE + (pfn + 1) * PAGE_SIZE_U64).max().unwrap_or(0)
+}
+
+fn narrow(p2m: P2m<'_>, image_start: u64, end: u64) -> Result<(), crate::xen::errno::XenError> {
+    for (range, access) in image::parts() {
+        match access {
+            Access::Execute => builder::protect(&XEN, p2m, range, Flags::CODE)?,
+            Access::Read => builder::protect(&XEN, p2m, range, Flags::CONSTANT)?,
+            Access::Write => builder::protect(&XEN, p2m, range, Flags::DATA)?,
+            Access::None => builder::unmap(&XEN, range)?,
+        }
+    }
+    builder::unmap(&XEN, crate::arch::VIRT_BASE..image_start)?;
+    builder::unmap(&XEN, end..builder::end_of_mapping(end))
+}
+
+/// One run of pages for the heap: a sixteenth of the domain, between 1 and 16 MiB.
+fn make_heap(memory: &'static Memory<'static>, info: &StartInfo) {
+    let pages = (info.nr_pages / 16).clamp(256, 4096);
+    match Pages::new(memory, pages) {
+        // SAFETY: the pages are leaked to the heap, mapped and unused; this is the only call.
+        Ok(run) => unsafe {
+            let (start, len) = run.leak();
+            heap::init(start, len);
+        },
+        Err(error) => panic!("no memory for the heap: {error}; give the domain more (memory=)"),
+    }
+}
+
+fn memory_map(info: &StartInfo) -> Result<Map, e820::MapError> {
+    let mut raw = [[0; 20]; e820::MAX_ENTRIES];
+    match hypercall::memory_map(&mut raw, MEMORY_MAP) {
+        Ok(entries) => Map::from_raw(&raw[..entries]),
+        // ENOSYS: the toolstack set no map.
+        Err(_) => Ok(Map::flat(info.nr_pages)),
+    }
+}
+
+fn open_store(
+    ring: RingPage,
+    events: &'static LocalEvents,
+    shared: SharedInfo,
+) -> Option<&'static XenStore<'static>> {
+    let page = ring_page(ring)?;
+    let clock: &'static SharedInfo = Box::leak(Box::new(shared));
+    let store = XenStore::new(events, clock, page, ring.port, STORE_PATIENCE);
+    Some(Box::leak(Box::new(store)))
+}
+
+fn open_grants(memory: &'static Memory<'static>) -> Option<&'static GrantTable> {
+    let mut frames = [0];
+    hypercall::grant_table(&mut frames).ok()?;
+    let virt = memory.map_io(Mfn(frames[0]), 1, Flags::DATA).ok()?;
+    let page = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt)))?;
+    // SAFETY: mapped just now and never unmapped; only the table is in the page.
+    let window = unsafe { Window::new(page, crate::addr::PAGE_SIZE) };
+    Some(Box::leak(Box::new(GrantTable::new(window))))
+}

@@ -1,0 +1,209 @@
+//! Suite `memory`: the guest's numbering and the machine's agree, and Xen trades frames as documented.
+
+use super::runner::{Finding, Suite, failure, nothing, skip};
+use super::verdict::Outcome;
+use crate::{
+    addr::{DmaMask, GIB_4, PAGE_SIZE, Pfn},
+    guest::Guest,
+    mm::{
+        contiguous::{AcquireError, ContiguousMemory, Order, Region},
+        p2m::PfnRange,
+        pages::Pages,
+    },
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "memory",
+    missing: nothing,
+    checks: &[
+        ("memory_map", memory_map),
+        ("p2m_and_m2p_agree", p2m_and_m2p_agree),
+        ("pages_come_zeroed", pages_come_zeroed),
+        ("heap_gives_and_takes", heap_gives_and_takes),
+        ("guest_lies_above_4_gib", guest_lies_above_4_gib),
+        ("scattered_pages_have_no_neighbours", scattered_pages_have_no_neighbours),
+        ("exchange_64_kib_below_4_gib", exchange_64_kib),
+        ("exchange_2_mib_below_4_gib", exchange_2_mib),
+        ("exchange_16_mib_below_4_gib", exchange_16_mib),
+        ("exchange_below_16_mib", exchange_below_16_mib),
+        ("exchanged_frames_come_zeroed", exchanged_frames_come_zeroed),
+        ("p2m_and_m2p_still_agree", p2m_and_m2p_agree),
+    ],
+};
+
+fn memory_map(guest: &mut Guest) -> Finding {
+    let map = guest.map.as_ref().map_err(|error| failure("memory-map", error.to_string()))?;
+    let ram = map.ram_bytes() / PAGE_SIZE as u64;
+    let note = format!("{} ranges, {ram} pages of RAM", map.entries().len());
+    for entry in map.entries() {
+        crate::println!("  # e820 {entry}");
+    }
+    if ram == 0 {
+        return Err(failure("memory-map", note));
+    }
+    Ok(note)
+}
+
+fn p2m_and_m2p_agree(guest: &mut Guest) -> Finding {
+    let p2m = guest.memory.p2m();
+    let all = PfnRange::between(Pfn(0), Pfn(p2m.len()));
+    let odd = p2m
+        .first_disagreement(all, guest.memory.xen())
+        // The frame whose address Xen's shared info page took over is still ours and still listed.
+        .map(|(pfn, mfn, back)| format!("{pfn} -> {mfn:?} -> {back:?}"));
+    match odd {
+        None => Ok(format!("{} frames", p2m.len())),
+        Some(detail) => Err(failure("memory-p2m", detail)),
+    }
+}
+
+fn pages_come_zeroed(guest: &mut Guest) -> Finding {
+    for round in 0..2 {
+        let mut pages = take(guest, 16)?;
+        if let Some(at) = pages.iter().position(|byte| *byte != 0) {
+            let detail = format!("round {round}: byte {at:#x} is {:#04x}", pages[at]);
+            return Err(failure("memory-not-zeroed", detail));
+        }
+        pages.fill(0xa5);
+    }
+    Ok(String::new())
+}
+
+fn heap_gives_and_takes(_: &mut Guest) -> Finding {
+    let before = crate::mm::heap::used();
+    let block = alloc::vec![0x5au8; 100_000];
+    let during = crate::mm::heap::used();
+    if block.iter().any(|byte| *byte != 0x5a) {
+        return Err(failure("memory-heap", "a block lost what was written to it"));
+    }
+    drop(block);
+    let after = crate::mm::heap::used();
+    if during < before + 100_000 || after != before {
+        let detail = format!("used {before}, then {during}, then {after} bytes");
+        return Err(failure("memory-heap", detail));
+    }
+    Ok(format!("{before} bytes in use"))
+}
+
+fn guest_lies_above_4_gib(guest: &mut Guest) -> Finding {
+    let p2m = guest.memory.p2m();
+    let all = PfnRange::between(Pfn(0), Pfn(p2m.len()));
+    let high = all.iter().filter_map(|pfn| p2m.get(pfn)).filter(|m| m.addr().0 >= GIB_4).count();
+    let note = format!("{high} of {} frames", p2m.len());
+    if high == 0 {
+        let why = format!("{note}: nothing has to bounce; give the host more than 4 GiB");
+        return Err(skip("memory-all-low", why));
+    }
+    Ok(note)
+}
+
+fn scattered_pages_have_no_neighbours(guest: &mut Guest) -> Finding {
+    let pages = Pages::scattered(guest.memory, 8).map_err(no_memory)?;
+    let run = PfnRange { start: pages.pfn(), count: 8 };
+    let p2m = guest.memory.p2m();
+    let frames = run.iter().filter_map(|pfn| p2m.get(pfn));
+    let neighbours =
+        frames.clone().zip(frames.skip(1)).any(|(mfn, next)| mfn.checked_add(1) == Some(next));
+    if neighbours {
+        return Err(failure("memory-scatter", format!("{run:?} still has machine neighbours")));
+    }
+    match p2m.first_disagreement(run, guest.memory.xen()) {
+        None => Ok(String::new()),
+        Some((pfn, mfn, back)) => {
+            Err(failure("memory-p2m", format!("{pfn} -> {mfn:?} -> {back:?}")))
+        }
+    }
+}
+
+fn exchange_64_kib(guest: &mut Guest) -> Finding {
+    exchange(guest, 4, 32)
+}
+
+fn exchange_2_mib(guest: &mut Guest) -> Finding {
+    exchange(guest, 9, 32)
+}
+
+fn exchange_16_mib(guest: &mut Guest) -> Finding {
+    exchange(guest, 12, 32)
+}
+
+fn exchange_below_16_mib(guest: &mut Guest) -> Finding {
+    exchange(guest, 0, 24)
+}
+
+/// Trades for `2^order` frames below `2^bits`, checks where they lie, and gives them back.
+fn exchange(guest: &Guest, order: u8, bits: u32) -> Finding {
+    let (Some(order), Some(mask)) = (Order::new(order), DmaMask::from_bits(bits)) else {
+        return Err(skip("memory-exchange", "no such order or width"));
+    };
+    let region = guest.memory.acquire(order, mask).map_err(refused)?;
+    let bus = region.bus();
+    let placed = check_region(guest, &region, mask);
+    guest.memory.release(region).map_err(|error| failure("memory-release", error.to_string()))?;
+    placed.map(|()| format!("{order} at {bus}"))
+}
+
+/// A refusal is the machine's answer, not a fault: the order is above the caller's limit, or none is left.
+fn refused(error: AcquireError) -> Outcome {
+    match error {
+        AcquireError::Refused { .. } | AcquireError::NoFreePages { .. } => {
+            skip("memory-refused", error.to_string())
+        }
+        AcquireError::Misplaced { .. } | AcquireError::Mapping(_) => {
+            failure("memory-exchange", error.to_string())
+        }
+    }
+}
+
+fn check_region(guest: &Guest, region: &Region, mask: DmaMask) -> Result<(), Outcome> {
+    if !mask.covers(region.bus(), region.len()) {
+        let detail = format!("{} bytes at {} are beyond a {mask}", region.len(), region.bus());
+        return Err(failure("memory-exchange", detail));
+    }
+    let run = PfnRange { start: region.pfn, count: region.order.pages() as u64 };
+    let p2m = guest.memory.p2m();
+    let strays = (0..).zip(run.iter()).find(|(i, pfn)| p2m.get(*pfn) != region.mfn.checked_add(*i));
+    if let Some((i, pfn)) = strays {
+        let detail = format!("page {i}: {pfn} is {:?}, not the next frame", p2m.get(pfn));
+        return Err(failure("memory-not-contiguous", detail));
+    }
+    match p2m.first_disagreement(run, guest.memory.xen()) {
+        None => Ok(()),
+        Some((pfn, mfn, back)) => {
+            Err(failure("memory-p2m", format!("{pfn} -> {mfn:?} -> {back:?}")))
+        }
+    }
+}
+
+fn exchanged_frames_come_zeroed(guest: &mut Guest) -> Finding {
+    let Some(order) = Order::new(4) else {
+        return Err(skip("memory-exchange", "no such order"));
+    };
+    for round in 0..2 {
+        let region = guest.memory.acquire(order, DmaMask::BITS_32).map_err(refused)?;
+        let window = region.window();
+        let dirty = (0..window.len()).step_by(8).find(|offset| window.read_u64(*offset) != 0);
+        (0..window.len()).step_by(8).for_each(|offset| window.write_u64(offset, u64::MAX));
+        guest
+            .memory
+            .release(region)
+            .map_err(|error| failure("memory-release", error.to_string()))?;
+        if let Some(offset) = dirty {
+            let detail = format!("round {round}: bytes at {offset:#x} are not zero");
+            return Err(failure("memory-not-zeroed", detail));
+        }
+    }
+    Ok(String::new())
+}
+
+fn take(guest: &Guest, pages: u64) -> Result<Pages<'static>, Outcome> {
+    Pages::new(guest.memory, pages).map_err(no_memory)
+}
+
+fn no_memory(error: crate::mm::memory::MemoryError) -> Outcome {
+    failure("no-memory", error.to_string())
+}

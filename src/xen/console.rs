@@ -1,0 +1,274 @@
+//! The console: every sink the domain has, behind one writer.
+//!
+//! | sink | who has it |
+//! |---|---|
+//! | PV ring (`public/io/console.h`) | a domU; dom0's xenconsoled reads it |
+//! | `CONSOLEIO_write` | dom0, and any domain of a debug Xen |
+//! | COM port | a domain that was given the port's I/O range |
+
+use crate::{
+    arch::volatile::{Window, full_barrier, read_barrier, write_barrier},
+    xen::events::Port,
+};
+
+const OUT: usize = 1024;
+const OUT_SIZE: u32 = 2048;
+const OUT_CONS: usize = 3080;
+const OUT_PROD: usize = 3084;
+
+/// The output half of the PV console ring: 2 KiB at offset 1024, indices that run free.
+#[derive(Clone, Copy, Debug)]
+pub struct Ring {
+    page: Window,
+    /// Where xenconsoled is told that there is something to read.
+    pub port: Port,
+}
+
+impl Ring {
+    /// The ring in `page`.
+    pub const fn new(page: Window, port: Port) -> Self {
+        Self { page, port }
+    }
+
+    /// Puts in as much of `text` as there is room for; returns how much that was.
+    pub fn push(&self, text: &[u8]) -> usize {
+        let consumed = self.page.read_u32(OUT_CONS);
+        let produced = self.page.read_u32(OUT_PROD);
+        read_barrier();
+        // A reader that claims more than was written is broken: take the ring for full.
+        let used = produced.wrapping_sub(consumed);
+        let room = OUT_SIZE.saturating_sub(used) as usize;
+        let fits = room.min(text.len());
+        let mut at = produced;
+        for &byte in &text[..fits] {
+            self.page.write_u8(OUT + (at % OUT_SIZE) as usize, byte);
+            at = at.wrapping_add(1);
+        }
+        write_barrier();
+        self.page.write_u32(OUT_PROD, at);
+        full_barrier();
+        fits
+    }
+
+    /// Whether the reader has taken everything.
+    pub fn is_drained(&self) -> bool {
+        self.page.read_u32(OUT_CONS) == self.page.read_u32(OUT_PROD)
+    }
+}
+
+/// Splits text into runs that end in `\r\n` where the text has `\n`.
+pub fn with_carriage_returns(text: &str, mut sink: impl FnMut(&[u8])) {
+    for line in text.split_inclusive('\n') {
+        match line.strip_suffix('\n') {
+            Some(bare) => {
+                sink(bare.as_bytes());
+                sink(b"\r\n");
+            }
+            None => sink(line.as_bytes()),
+        }
+    }
+}
+
+#[cfg(target_os = "none")]
+pub use real::*;
+
+#[cfg(target_os = "none")]
+mod real {
+    //! The sinks of the running guest, in one static so that a panic finds them.
+    #![expect(unsafe_code, reason = "claims the I/O ports of a UART")]
+
+    use super::{Ring, with_carriage_returns};
+    use crate::{
+        arch::time::{Clock, Instant},
+        xen::{hypercall, shared_info::SharedInfo},
+    };
+    use core::{
+        fmt::{self, Write},
+        time::Duration,
+    };
+    use uart_16550::{BaudRate, Config, Uart16550, backend::PioBackend};
+
+    /// How long a full ring is waited for before output is dropped: dom0's daemon may be dead.
+    const RING_PATIENCE: Duration = Duration::from_millis(500);
+    /// How long one byte of a UART is waited for: at 115200 baud it takes 87 microseconds.
+    const UART_SPINS: u32 = 100_000;
+    const COM_PORTS: [u16; 2] = [0x3f8, 0x2f8];
+
+    struct Sinks {
+        ring: Option<(Ring, SharedInfo)>,
+        xen: bool,
+        uart: Option<(u16, Uart16550<PioBackend>)>,
+    }
+
+    static SINKS: spin::Mutex<Sinks> =
+        spin::Mutex::new(Sinks { ring: None, xen: false, uart: None });
+
+    /// Sends output to the PV ring from now on.
+    pub fn add_ring(ring: Ring, clock: SharedInfo) {
+        SINKS.lock().ring = Some((ring, clock));
+    }
+
+    /// Sends output to Xen's console from now on, if Xen takes it from this domain.
+    pub fn add_xen() -> bool {
+        let takes = hypercall::console_write(b"").is_ok();
+        SINKS.lock().xen = takes;
+        takes
+    }
+
+    /// Sends output also to the first COM port that the domain has and that answers; says which.
+    pub fn add_uart() -> Option<u16> {
+        // Without I/O privilege level 1 every port access faults, permitted or not.
+        hypercall::set_iopl(1).ok()?;
+        let config = Config { baud_rate: BaudRate::Baud115200, ..Config::default() };
+        for port in COM_PORTS {
+            // SAFETY: the guest uses the COM ports nowhere else. Xen lets accesses through only where the
+            // domain owns the port, and answers all-ones elsewhere, which `init` takes for "not there".
+            let Ok(mut uart) = (unsafe { Uart16550::new_port(port) }) else {
+                continue;
+            };
+            if uart.init(config.clone()).is_ok() {
+                SINKS.lock().uart = Some((port, uart));
+                return Some(port);
+            }
+        }
+        None
+    }
+
+    /// The base port of the UART in use.
+    pub fn uart_port() -> Option<u16> {
+        SINKS.lock().uart.as_ref().map(|(port, _)| *port)
+    }
+
+    /// The console as something to format into.
+    #[derive(Clone, Copy, Debug)]
+    pub struct Console;
+
+    impl Write for Console {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            SINKS.lock().write_str(text)
+        }
+    }
+
+    /// Writes to every sink.
+    pub fn print(text: fmt::Arguments<'_>) {
+        // Formatting errors can only come from the sinks, which drop what they can't take.
+        let _ = SINKS.lock().write_fmt(text);
+    }
+
+    /// As [`print`], also when the panic came in the middle of printing.
+    pub fn print_in_panic(text: fmt::Arguments<'_>) {
+        match SINKS.try_lock() {
+            Some(mut sinks) => drop(sinks.write_fmt(text)),
+            None => {
+                // SAFETY: one CPU, upcalls masked: the holder is the code that panicked, and never resumes.
+                unsafe { SINKS.force_unlock() };
+                let _ = SINKS.lock().write_fmt(text);
+            }
+        }
+    }
+
+    /// Waits, not for ever, until the reader of the ring has taken everything.
+    pub fn drain() {
+        let Some((ring, clock)) = SINKS.lock().ring else {
+            return;
+        };
+        let deadline = clock.now().after(RING_PATIENCE);
+        wait(&ring, &clock, deadline, |ring| ring.is_drained());
+    }
+
+    fn wait(
+        ring: &Ring,
+        clock: &SharedInfo,
+        deadline: Instant,
+        done: impl Fn(&Ring) -> bool,
+    ) -> bool {
+        while !done(ring) {
+            if clock.now() >= deadline {
+                return false;
+            }
+            // The reader notifies when it has made room. An error here can't be reported anywhere.
+            let _ = hypercall::poll(&[ring.port], deadline);
+            clock.take(ring.port);
+        }
+        true
+    }
+
+    impl Sinks {
+        fn bytes(&mut self, bytes: &[u8]) {
+            if let Some((ring, clock)) = &self.ring {
+                push_all(ring, clock, bytes);
+            }
+            if self.xen {
+                let _ = hypercall::console_write(bytes);
+            }
+            if let Some((_, uart)) = &mut self.uart {
+                let mut send = |&byte| (0..UART_SPINS).any(|_| uart.try_send_byte(byte).is_ok());
+                // A line that takes no byte in all that time is dead: drop the rest.
+                let _ = bytes.iter().all(&mut send);
+            }
+        }
+    }
+
+    fn push_all(ring: &Ring, clock: &SharedInfo, mut bytes: &[u8]) {
+        let deadline = clock.now().after(RING_PATIENCE);
+        loop {
+            let taken = ring.push(bytes);
+            bytes = &bytes[taken..];
+            let _ = hypercall::notify(ring.port);
+            if bytes.is_empty() || !wait(ring, clock, deadline, Ring::is_drained) {
+                return;
+            }
+        }
+    }
+
+    impl Write for Sinks {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            with_carriage_returns(text, |bytes| self.bytes(bytes));
+            Ok(())
+        }
+    }
+}
+
+/// Prints a line to every console sink.
+#[cfg(target_os = "none")]
+#[macro_export]
+macro_rules! println {
+    () => { $crate::xen::console::print(format_args!("\n")) };
+    ($($arg:tt)*) => {
+        $crate::xen::console::print(format_args!("{}\n", format_args!($($arg)*)))
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::volatile::host::shared_page;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn a_full_ring_takes_no_more_and_wraps_later() {
+        let page = shared_page();
+        let ring = Ring::new(page, Port(1));
+        assert_eq!(ring.push(&[b'a'; 2000]), 2000);
+        assert_eq!(ring.push(&[b'b'; 100]), 48);
+        assert_eq!(ring.push(b"c"), 0);
+        page.write_u32(OUT_CONS, 2000);
+        assert_eq!(ring.push(b"xyz"), 3);
+        assert_eq!(page.read_u8(OUT), b'x');
+        assert!(!ring.is_drained());
+    }
+
+    #[test]
+    fn a_reader_that_lies_stops_output_not_the_guest() {
+        let page = shared_page();
+        page.write_u32(OUT_CONS, 7);
+        assert_eq!(Ring::new(page, Port(1)).push(b"hello"), 0);
+    }
+
+    #[test]
+    fn lines_end_as_terminals_like_them() {
+        let mut out = Vec::new();
+        with_carriage_returns("a\nb\n\nc", |bytes| out.extend_from_slice(bytes));
+        assert_eq!(out, b"a\r\nb\r\n\r\nc");
+    }
+}

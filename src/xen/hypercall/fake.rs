@@ -1,0 +1,293 @@
+//! A Xen for host tests that owns machine frames and refuses what Xen refuses.
+//!
+//! Stricter than the real one: it insists that a frame given away or made a page table is mapped nowhere,
+//! that a table was cleared first, and that every mapping has its tables.
+
+use crate::{
+    addr::{Mfn, PAGE_SHIFT, Pfn, to_usize},
+    xen::{
+        abi::mmu::MMU_MACHPHYS_UPDATE,
+        errno::XenError,
+        hypercall::{MemoryCalls, MmuUpdate, Remap, Trade, TradeError},
+    },
+};
+use alloc::{collections::BTreeMap, vec::Vec};
+use core::sync::atomic::{AtomicU64, Ordering};
+
+/// Marks bits of a page-table entry that hold the frame.
+const FRAME_BITS: u64 = 0x000f_ffff_ffff_f000;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Frame {
+    ours: bool,
+    mappings: u32,
+    table: bool,
+    clean: bool,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    frames: Vec<Frame>,
+    m2p: Vec<u64>,
+    entries: BTreeMap<u64, u64>,
+    mapped: BTreeMap<u64, u64>,
+    exchanges: u64,
+    calls: u64,
+    fail_call: Option<u64>,
+    fail_after_chunks: Option<u64>,
+    lie_about_success: bool,
+}
+
+/// The fake hypervisor.
+#[derive(Debug)]
+pub struct FakeXen {
+    state: spin::Mutex<State>,
+    l4: Mfn,
+    /// The largest order it trades, as a domain with or without a device would see.
+    pub max_order: u8,
+}
+
+impl FakeXen {
+    /// A machine of `frames` frames. The guest owns `p2m.len()` of them, from the top down as Xen gives
+    /// them out, and a top page table besides; the rest is free.
+    pub fn new(frames: u64, p2m: &[AtomicU64]) -> Self {
+        let count = to_usize(frames);
+        let mut state = State {
+            frames: alloc::vec![Frame::default(); count],
+            m2p: alloc::vec![u64::MAX; count],
+            ..State::default()
+        };
+        let l4 = Mfn(frames - 1);
+        state.frames[count - 1] = Frame { ours: true, table: true, ..Frame::default() };
+        for (pfn, (entry, mfn)) in p2m.iter().zip((0..count - 1).rev()).enumerate() {
+            entry.store(mfn as u64, Ordering::Relaxed);
+            state.frames[mfn].ours = true;
+            state.m2p[mfn] = pfn as u64;
+        }
+        Self { state: spin::Mutex::new(state), l4, max_order: 12 }
+    }
+
+    /// The guest's top page table.
+    pub const fn l4(&self) -> Mfn {
+        self.l4
+    }
+
+    /// Makes the `n`-th hypercall from now fail with ENOMEM, whichever it is.
+    pub fn fail_call(&self, n: u64) {
+        let mut state = self.state.lock();
+        state.fail_call = Some(state.calls + n);
+    }
+
+    /// Makes the next exchange stop after `chunks` of its extents.
+    pub fn fail_after_chunks(&self, chunks: u64) {
+        self.state.lock().fail_after_chunks = Some(chunks);
+    }
+
+    /// Makes the next exchange swap everything, yet report failure.
+    pub fn lie_about_success(&self) {
+        self.state.lock().lie_about_success = true;
+    }
+
+    /// Hands a frame to another domain, whose M2P entry claims to be our `pfn`.
+    pub fn plant_foreign(&self, mfn: Mfn, pfn: Pfn) {
+        let mut state = self.state.lock();
+        let at = index(mfn);
+        state.frames[at].ours = false;
+        state.m2p[at] = pfn.0;
+    }
+
+    /// Exchanges asked for so far.
+    pub fn exchanges(&self) -> u64 {
+        self.state.lock().exchanges
+    }
+
+    /// Frames the guest owns, page tables included.
+    pub fn owned(&self) -> usize {
+        self.state.lock().frames.iter().filter(|f| f.ours).count()
+    }
+
+    /// Frames below `limit` that nobody owns.
+    pub fn free_below(&self, limit: Mfn) -> usize {
+        self.state.lock().frames[..index(limit)].iter().filter(|f| !f.ours).count()
+    }
+
+    /// Pages mapped in the guest's window.
+    pub fn mapped(&self) -> usize {
+        self.state.lock().mapped.len()
+    }
+}
+
+fn index(mfn: Mfn) -> usize {
+    to_usize(mfn.0)
+}
+
+impl State {
+    fn call(&mut self) -> Result<(), XenError> {
+        self.calls += 1;
+        if self.fail_call == Some(self.calls) {
+            self.fail_call = None;
+            return Err(XenError::NoMemory);
+        }
+        Ok(())
+    }
+
+    fn own(&mut self, mfn: Mfn) -> Result<&mut Frame, XenError> {
+        self.frames.get_mut(index(mfn)).filter(|f| f.ours).ok_or(XenError::Invalid)
+    }
+
+    /// The table at the next level, under the entry for `virt` of the table in `table`.
+    fn walk(&self, l4: Mfn, virt: u64) -> Result<(), XenError> {
+        let mut table = l4;
+        for shift in [39, 30, 21] {
+            let entry = table.addr().0 + ((virt >> shift) & 511) * 8;
+            let value = self.entries.get(&entry).ok_or(XenError::Invalid)?;
+            table = Mfn((value & FRAME_BITS) >> PAGE_SHIFT);
+        }
+        Ok(())
+    }
+
+    fn remap(&mut self, l4: Mfn, change: Remap) -> Result<(), XenError> {
+        self.walk(l4, change.virt)?;
+        if let Some(old) = self.mapped.remove(&change.virt) {
+            self.frames[index(Mfn(old))].mappings -= 1;
+        }
+        if change.pte.0 == 0 {
+            return Ok(());
+        }
+        let mfn = Mfn((change.pte.0 & FRAME_BITS) >> PAGE_SHIFT);
+        let frame = self.own(mfn)?;
+        if frame.table {
+            return Err(XenError::Busy);
+        }
+        frame.mappings += 1;
+        frame.clean = false;
+        self.mapped.insert(change.virt, mfn.0);
+        Ok(())
+    }
+
+    fn write_entry(&mut self, update: MmuUpdate) -> Result<(), XenError> {
+        let target = Mfn((update.ptr & FRAME_BITS) >> PAGE_SHIFT);
+        if update.ptr & 3 == MMU_MACHPHYS_UPDATE {
+            self.own(target)?;
+            self.m2p[index(target)] = update.val;
+            return Ok(());
+        }
+        if !self.own(target)?.table {
+            return Err(XenError::Invalid);
+        }
+        let table = self.own(Mfn((update.val & FRAME_BITS) >> PAGE_SHIFT))?;
+        if table.mappings != 0 || !table.clean {
+            return Err(XenError::Busy);
+        }
+        table.table = true;
+        self.entries.insert(update.ptr, update.val);
+        Ok(())
+    }
+
+    /// Frames given by the trade that Xen would steal: ours, unmapped, no tables.
+    fn check_given(&mut self, trade: &Trade<'_>) -> Result<(), XenError> {
+        let bases = trade.give.iter().map(|entry| entry.load(Ordering::Relaxed));
+        for mfn in bases.flat_map(|base| base..base + (1 << trade.give_order)) {
+            let frame = self.own(Mfn(mfn))?;
+            if frame.mappings != 0 || frame.table || !frame.clean {
+                return Err(XenError::Invalid);
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, order: u8, bits: u32) -> Option<u64> {
+        let pages = 1usize << order;
+        let limit = if bits == 0 { u64::MAX } else { 1 << (bits - PAGE_SHIFT).min(52) };
+        let blocks = self.frames.len() / pages;
+        let fits = |block: &usize| (block * pages + pages) as u64 <= limit;
+        let free =
+            |block: &usize| self.frames[block * pages..][..pages].iter().all(|frame| !frame.ours);
+        (0..blocks).rev().filter(fits).find(free).map(|block| (block * pages) as u64)
+    }
+
+    fn assign(&mut self, base: u64, order: u8, pfn: u64) {
+        for i in 0..1u64 << order {
+            let at = index(Mfn(base + i));
+            self.frames[at] = Frame { ours: true, ..Frame::default() };
+            self.m2p[at] = pfn + i;
+        }
+    }
+
+    fn free(&mut self, base: u64, order: u8) {
+        for mfn in base..base + (1 << order) {
+            self.frames[index(Mfn(mfn))] = Frame::default();
+        }
+    }
+
+    /// New frames first, old ones freed after: Xen needs both at once.
+    fn exchange(&mut self, trade: &Trade<'_>) -> Result<(), TradeError> {
+        let fail = |error, done| Err(TradeError { error, done });
+        if let Err(error) = self.check_given(trade) {
+            return fail(error, 0);
+        }
+        let stop = self.fail_after_chunks.take();
+        let per_give = trade.want.len() / trade.give.len().max(1);
+        for (i, entry) in (0u64..).zip(trade.want) {
+            if stop == Some(i) {
+                return fail(XenError::NoMemory, i / per_give.max(1) as u64);
+            }
+            let Some(base) = self.find(trade.want_order, trade.bits) else {
+                return fail(XenError::NoMemory, i / per_give.max(1) as u64);
+            };
+            self.assign(base, trade.want_order, entry.load(Ordering::Relaxed));
+            entry.store(base, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+}
+
+impl MemoryCalls for FakeXen {
+    fn remap(&self, changes: &[Remap]) -> Result<(), XenError> {
+        let mut state = self.state.lock();
+        state.call()?;
+        changes.iter().try_for_each(|&change| state.remap(self.l4, change))
+    }
+
+    fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError> {
+        let mut state = self.state.lock();
+        state.call()?;
+        updates.iter().try_for_each(|&update| state.write_entry(update))
+    }
+
+    fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError> {
+        let mut state = self.state.lock();
+        state.call()?;
+        for mfn in frames {
+            state.own(mfn)?.clean = true;
+        }
+        Ok(())
+    }
+
+    fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError> {
+        let mut state = self.state.lock();
+        let refused = |error| TradeError { error, done: 0 };
+        state.exchanges += 1;
+        state.call().map_err(refused)?;
+        if trade.give_order.max(trade.want_order) > self.max_order {
+            return Err(refused(XenError::NotPermitted));
+        }
+        if trade.give.len() << trade.give_order != trade.want.len() << trade.want_order {
+            return Err(refused(XenError::Invalid));
+        }
+        let given: Vec<u64> = trade.give.iter().map(|g| g.load(Ordering::Relaxed)).collect();
+        state.exchange(trade)?;
+        for base in given {
+            state.free(base, trade.give_order);
+        }
+        if core::mem::take(&mut state.lie_about_success) {
+            return Err(refused(XenError::NoMemory));
+        }
+        Ok(())
+    }
+
+    fn m2p(&self, mfn: Mfn) -> Option<Pfn> {
+        let entry = self.state.lock().m2p.get(index(mfn)).copied()?;
+        (entry != u64::MAX).then_some(Pfn(entry))
+    }
+}

@@ -1,0 +1,83 @@
+//! The one place where hypercalls are made: `xen-sys` stubs in, typed results out.
+//!
+//! Nothing outside this file knows a hypercall number. Memory operations sit behind the trait
+//! [`MemoryCalls`], so that everything that decides *which* frames go where runs on the host over a fake.
+
+use core::sync::atomic::AtomicU64;
+
+use crate::{
+    addr::{Mfn, Pfn},
+    xen::{abi, errno::XenError},
+};
+
+/// A page-table entry as Xen takes it: machine frame and flags, zero for "not present".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pte(pub u64);
+
+/// One change to the mapping of one page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remap {
+    /// Any address in the page.
+    pub virt: u64,
+    /// What it becomes.
+    pub pte: Pte,
+}
+
+/// One write to a page table or to the M2P, as `HYPERVISOR_mmu_update` takes it.
+pub type MmuUpdate = xen_sys::mmu_update;
+
+/// What is traded in one `XENMEM_exchange`: `give.len() << give_order` frames for as many others.
+///
+/// The lists are atomic because they may be the P2M's own entries.
+#[derive(Debug)]
+pub struct Trade<'a> {
+    /// First machine frames of what we give.
+    pub give: &'a [AtomicU64],
+    /// Size of each.
+    pub give_order: u8,
+    /// Going in, the PFN each new extent will carry; coming out, its first machine frame.
+    pub want: &'a [AtomicU64],
+    /// Size of each new extent.
+    pub want_order: u8,
+    /// Highest address, as a width; 0 for any.
+    pub bits: u32,
+}
+
+/// Why and how far a trade failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TradeError {
+    /// Xen's reason.
+    pub error: XenError,
+    /// Input extents that were traded all the same.
+    pub done: u64,
+}
+
+/// The hypercalls that move or map memory.
+pub trait MemoryCalls: Sync {
+    /// Changes the mapping of each listed page; each page's table must exist.
+    fn remap(&self, changes: &[Remap]) -> Result<(), XenError>;
+
+    /// Writes page-table or M2P entries.
+    fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError>;
+
+    /// Fills frames with zero without mapping them.
+    fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError>;
+
+    /// `XENMEM_exchange`.
+    fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError>;
+
+    /// The M2P entry of a frame; `None` if Xen's table does not reach that far.
+    fn m2p(&self, mfn: Mfn) -> Option<Pfn>;
+}
+
+/// An [`MmuUpdate`] that makes the M2P say that `mfn` is our `pfn`.
+pub const fn machphys_update(mfn: Mfn, pfn: Pfn) -> MmuUpdate {
+    MmuUpdate { ptr: mfn.addr().0 | abi::mmu::MMU_MACHPHYS_UPDATE, val: pfn.0 }
+}
+
+#[cfg(not(target_os = "none"))]
+pub mod fake;
+#[cfg(target_os = "none")]
+mod real;
+#[cfg(target_os = "none")]
+pub use real::*;

@@ -1,0 +1,154 @@
+//! The page Xen shares with the domain: pending events, masks, and the clock (`public/xen.h`).
+
+use crate::{
+    arch::{
+        time::{Clock, Instant},
+        volatile::{Window, read_barrier},
+    },
+    xen::events::Port,
+};
+use core::mem::offset_of;
+use xen_sys::{shared_info, vcpu_info, vcpu_time_info};
+
+const PENDING: usize = offset_of!(shared_info, evtchn_pending);
+const MASK: usize = offset_of!(shared_info, evtchn_mask);
+/// Ports of the two-level ABI: 64 words of 64 bits.
+const PORTS: u32 = 64 * 64;
+
+/// The shared info page, of which vCPU 0's part is used.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedInfo {
+    page: Window,
+    tsc: fn() -> u64,
+}
+
+impl SharedInfo {
+    /// The page at `page`; `tsc` reads the time stamp counter.
+    pub const fn new(page: Window, tsc: fn() -> u64) -> Self {
+        Self { page, tsc }
+    }
+
+    /// Keeps every port from raising the upcall: events are polled.
+    pub fn mask_all(&self) {
+        for word in 0..64 {
+            self.page.write_u64(MASK + word * 8, u64::MAX);
+        }
+    }
+
+    /// Takes the pending mark off `port`; says whether there was one.
+    pub fn take(&self, port: Port) -> bool {
+        self.page.take_bit(PENDING + word_of(port), port.0 % 64)
+    }
+
+    /// Whether `port` is pending.
+    pub fn is_pending(&self, port: Port) -> bool {
+        self.page.read_u64(PENDING + word_of(port)) >> (port.0 % 64) & 1 != 0
+    }
+
+    /// Holds back (`true`) or lets through the upcall for all ports.
+    pub fn set_upcall_mask(&self, masked: bool) {
+        self.page.write_u8(offset_of!(vcpu_info, evtchn_upcall_mask), masked.into());
+    }
+
+    /// Whether an event waits for the upcall to be let through.
+    pub fn upcall_pending(&self) -> bool {
+        self.page.read_u8(offset_of!(vcpu_info, evtchn_upcall_pending)) != 0
+    }
+
+    /// Clears the mark of waiting upcalls and the selector of words with pending ports.
+    pub fn clear_upcall(&self) {
+        self.page.write_u8(offset_of!(vcpu_info, evtchn_upcall_pending), 0);
+        self.page.write_u64(offset_of!(vcpu_info, evtchn_pending_sel), 0);
+    }
+
+    /// Address of the word where Xen leaves the address of a page fault.
+    pub fn cr2(&self) -> *const u8 {
+        self.page.as_ptr().wrapping_add(offset_of!(vcpu_info, arch)).cast_const()
+    }
+
+    fn time_field(&self, offset: usize) -> usize {
+        offset_of!(vcpu_info, time) + offset
+    }
+}
+
+impl Clock for SharedInfo {
+    /// Xen's system time: nanoseconds since the host booted.
+    fn now(&self) -> Instant {
+        let version = self.time_field(offset_of!(vcpu_time_info, version));
+        loop {
+            let before = self.page.read_u32(version);
+            read_barrier();
+            let stamp =
+                self.page.read_u64(self.time_field(offset_of!(vcpu_time_info, tsc_timestamp)));
+            let base = self.page.read_u64(self.time_field(offset_of!(vcpu_time_info, system_time)));
+            let multiplier =
+                self.page.read_u32(self.time_field(offset_of!(vcpu_time_info, tsc_to_system_mul)));
+            let shift = self.page.read_u8(self.time_field(offset_of!(vcpu_time_info, tsc_shift)));
+            let ticks = (self.tsc)().saturating_sub(stamp);
+            read_barrier();
+            // An odd version marks an update under way; Xen finishes it without our help.
+            if before & 1 == 0 && before == self.page.read_u32(version) {
+                return Instant(base.wrapping_add(to_nanos(
+                    ticks,
+                    multiplier,
+                    shift.cast_signed(),
+                )));
+            }
+        }
+    }
+}
+
+/// Scales TSC ticks: shift by `shift` bits (right when negative), times `multiplier` / 2^32.
+fn to_nanos(ticks: u64, multiplier: u32, shift: i8) -> u64 {
+    let shifted = if shift >= 0 {
+        ticks.checked_shl(shift.unsigned_abs().into()).unwrap_or(0)
+    } else {
+        ticks.checked_shr(shift.unsigned_abs().into()).unwrap_or(0)
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "wraps after 584 years, as Xen's own clock"
+    )]
+    let nanos = ((u128::from(shifted) * u128::from(multiplier)) >> 32) as u64;
+    nanos
+}
+
+fn word_of(port: Port) -> usize {
+    assert!(port.0 < PORTS, "{port}: the two-level ABI ends at {PORTS}");
+    (port.0 / 64) as usize * 8
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::arch::volatile::host::shared_page;
+
+    #[test]
+    fn ticks_scale_both_ways() {
+        // 2.6 GHz: Xen says multiplier 0xc4ec4ec4, shift -1.
+        assert_eq!(to_nanos(2_600_000_000, 0xc4ec_4ec4, -1), 999_999_999);
+        assert_eq!(to_nanos(500, 0x8000_0000, 1), 500);
+        assert_eq!(to_nanos(500, u32::MAX, -100), 0);
+    }
+
+    #[test]
+    fn the_clock_adds_elapsed_ticks_to_the_time_xen_wrote() {
+        let page = shared_page();
+        let info = SharedInfo::new(page, || 1_100);
+        let at = |offset| offset_of!(vcpu_info, time) + offset;
+        page.write_u64(at(offset_of!(vcpu_time_info, tsc_timestamp)), 1_000);
+        page.write_u64(at(offset_of!(vcpu_time_info, system_time)), 5_000);
+        page.write_u32(at(offset_of!(vcpu_time_info, tsc_to_system_mul)), 0x8000_0000);
+        assert_eq!(info.now(), Instant(5_050));
+    }
+
+    #[test]
+    fn taking_a_port_leaves_its_neighbours() {
+        let page = shared_page();
+        let info = SharedInfo::new(page, || 0);
+        page.write_u64(PENDING + 8, 0b11);
+        assert!(info.take(Port(65)));
+        assert!(!info.take(Port(65)));
+        assert!(info.is_pending(Port(64)));
+    }
+}

@@ -1,0 +1,94 @@
+//! What the domain builder tells the guest at its entry (`public/xen.h`, `struct start_info`).
+
+use crate::{addr::Mfn, xen::events::Port};
+
+/// `SIF_PRIVILEGED` and `SIF_INITDOMAIN`.
+const DOM0_FLAGS: u32 = 3;
+
+/// The console of a domU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RingPage {
+    /// The ring's page.
+    pub mfn: Mfn,
+    /// Where its other end is told.
+    pub port: Port,
+}
+
+/// The start-of-day facts, copied out of Xen's structure and turned into our types.
+#[derive(Clone, Debug)]
+pub struct StartInfo {
+    /// ABI the builder speaks, such as `xen-3.0-x86_64`.
+    pub magic: [u8; 32],
+    /// Pages the domain has; its PFNs are 0 to this.
+    pub nr_pages: u64,
+    /// Machine frame of the shared info page.
+    pub shared_info: Mfn,
+    /// Whether this is the initial, privileged domain.
+    pub is_dom0: bool,
+    /// Xenstore's ring; `None` for dom0, which would have to start one.
+    pub store: Option<RingPage>,
+    /// The console ring; `None` for dom0, which writes to Xen's console.
+    pub console: Option<RingPage>,
+    /// Virtual address of the top page table.
+    pub pt_base: u64,
+    /// Page-table frames the builder used, contiguous from `pt_base`.
+    pub nr_pt_frames: u64,
+    /// Virtual address of the P2M list.
+    pub mfn_list: u64,
+    /// Virtual address of the structure itself.
+    pub at: u64,
+    cmd_line: [u8; 1024],
+}
+
+impl StartInfo {
+    /// The command line up to its NUL; bytes that are no ASCII come as `?`.
+    pub fn command_line(&self) -> &str {
+        let end = self.cmd_line.iter().position(|b| *b == 0).unwrap_or(self.cmd_line.len());
+        core::str::from_utf8(&self.cmd_line[..end]).unwrap_or("?")
+    }
+
+    /// Takes the values out of Xen's structure at virtual address `at`.
+    pub fn new(raw: &xen_sys::start_info, domu: Option<(u64, u32)>, at: u64) -> Self {
+        let is_dom0 = raw.flags & DOM0_FLAGS != 0;
+        let mut cmd_line = raw.cmd_line.map(i8::cast_unsigned);
+        for byte in &mut cmd_line {
+            if !byte.is_ascii() {
+                *byte = b'?';
+            }
+        }
+        Self {
+            magic: raw.magic.map(i8::cast_unsigned),
+            nr_pages: raw.nr_pages,
+            shared_info: Mfn(raw.shared_info >> crate::addr::PAGE_SHIFT),
+            is_dom0,
+            store: ring(raw.store_mfn, raw.store_evtchn),
+            console: domu.and_then(|(mfn, port)| ring(mfn, port)),
+            pt_base: raw.pt_base,
+            nr_pt_frames: raw.nr_pt_frames,
+            mfn_list: raw.mfn_list,
+            at,
+            cmd_line,
+        }
+    }
+}
+
+fn ring(mfn: u64, port: u32) -> Option<RingPage> {
+    (mfn != 0 && port != 0).then_some(RingPage { mfn: Mfn(mfn), port: Port(port) })
+}
+
+/// Copies the structure that Xen passed to the entry.
+///
+/// # Safety
+/// `raw` must be the pointer that boot/entry.S received in rsi.
+#[cfg(target_os = "none")]
+#[expect(unsafe_code, reason = "the structure comes as an address")]
+pub unsafe fn read(raw: *const xen_sys::start_info) -> StartInfo {
+    // SAFETY: the builder put a whole start_info page there, mapped, and nobody writes it after the start.
+    let info = unsafe { &*raw };
+    let domu = (info.flags & DOM0_FLAGS == 0).then(|| {
+        // SAFETY: without the dom0 flags the union holds the domU member; both are plain numbers anyway.
+        let console = unsafe { info.console.domU };
+        (console.mfn, console.evtchn)
+    });
+    StartInfo::new(info, domu, raw.addr() as u64)
+}

@@ -1,0 +1,134 @@
+//! Direct or bounced: masks, straddles, foreign frames, alignment, boundaries, policies.
+
+use super::*;
+
+/// Pages at these frames, the guest's numbers counting up from 0x100.
+fn pages(machine: &FakeMachine, mfns: &[u64]) -> &'static mut [u8] {
+    let frames: Vec<_> = mfns.iter().zip(0x100..).map(|(&mfn, pfn)| (Pfn(pfn), Mfn(mfn))).collect();
+    machine.buffer(&frames)
+}
+
+fn why(device: &Device<'_>, buffer: &[u8]) -> Option<Why> {
+    device.map::<ToDevice, _>(buffer).unwrap().why()
+}
+
+#[test]
+fn what_the_device_can_use_goes_direct() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let device = auto(machine, pool);
+        let buffer = pages(machine, &[0x4000, 0x4001, 0x4002]);
+        let mapping = device.map::<FromDevice, _>(&mut buffer[100..9000]).unwrap();
+        assert!(!mapping.bounced());
+        assert_eq!(mapping.bus(), BusAddr(0x400_0000 + 100));
+        let mut nic = FakeDevice::new(machine, DmaMask::BITS_32);
+        nic.allow(&mapping);
+        nic.write(mapping.bus(), &[5; 8900]).unwrap();
+        let mut two = [0; 2];
+        mapping.read(8898, &mut two);
+        assert_eq!(two, [5; 2]);
+        assert!(mapping.finish(8900).unwrap().iter().all(|&b| b == 5));
+        assert_eq!((pool.stats().direct, pool.stats().bounces), (1, 0));
+        assert!(why(&forced(machine, pool), buffer) == Some(Why::Forced));
+    });
+}
+
+#[test]
+fn every_page_is_looked_at() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let device = auto(machine, pool);
+        let straddling = pages(machine, &[0x5000, 0x5001, 0x6000]);
+        assert_eq!(why(&device, &straddling[10..8192]), None);
+        let (expected, found) = (BusAddr(0x500_2000), BusAddr(0x600_0000));
+        let out_of_line = Why::NotContiguous { offset: 8182, expected, found };
+        assert_eq!(why(&device, &straddling[10..8193]), Some(out_of_line));
+        let above = pages(machine, &[0xf_ffff, 0x10_0000]);
+        assert_eq!(why(&device, &above[..4096]), None);
+        assert!(matches!(why(&device, above), Some(Why::OutOfMask { bus: BusAddr(GIB_4), .. })));
+    });
+}
+
+#[test]
+fn a_frame_that_m2p_calls_foreign_is_never_given_to_a_device() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let buffer = pages(machine, &[0x7000, 0x7001]);
+        machine.plant_foreign(&raw const buffer[4096]);
+        assert_eq!(why(&auto(machine, pool), &buffer[..4096]), None);
+        let not_ram = Why::NotRam { offset: 4096 };
+        assert_eq!(why(&auto(machine, pool), buffer), Some(not_ram));
+        let direct = Device::new(pool, machine, Limits::new(DmaMask::BITS_64), Policy::Direct);
+        let error = direct.map::<ToDevice, _>(&buffer[..]).unwrap_err();
+        assert_eq!(error, MapError::DirectOnly(not_ram));
+        assert_eq!(error.code(), "dma-not-ram");
+    });
+}
+
+#[test]
+fn the_guests_own_numbering_can_be_out_of_reach_too() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let buffer = machine.buffer(&[(Pfn(0x20_0000), Mfn(0x7100))]);
+        assert_eq!(why(&auto(machine, pool), buffer), None);
+        let limits = Limits { phys_mask: bits(32), ..Limits::new(DmaMask::BITS_32) };
+        let device = Device::new(pool, machine, limits, Policy::Auto);
+        assert!(matches!(why(&device, buffer), Some(Why::OutOfPhysMask { .. })));
+    });
+}
+
+#[test]
+fn policies_refuse_with_their_own_reasons() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let device = |policy| Device::new(pool, machine, Limits::new(DmaMask::BITS_32), policy);
+        let code = |policy, buffer: &[u8]| {
+            device(policy).map::<ToDevice, _>(buffer).map(drop).map_err(|error| error.code())
+        };
+        let high = [0; 10];
+        assert_eq!(code(Policy::Auto, &high), Ok(()));
+        assert_eq!(code(Policy::Force, &high), Ok(()));
+        assert_eq!(code(Policy::Direct, &high), Err("dma-out-of-mask"));
+        assert_eq!(code(Policy::Refuse, &high), Err("dma-refused"));
+        assert_eq!(code(Policy::Auto, &[]), Err("dma-empty"));
+        assert_eq!(pool.stats().failures, 3);
+    });
+}
+
+#[test]
+fn alignment_boundary_and_offset_are_kept() {
+    with_pool(Plan::new(4 * MIB), |machine, pool| {
+        let base = Limits::new(DmaMask::BITS_32);
+        let data = vec![0; 70_000];
+        for alignment in [1, 4, 64, 256, 4096, 65536] {
+            for boundary in [2048, 4096, 65536] {
+                let limits = base.aligned_to(power(alignment)).within(power(boundary));
+                meets(pool, machine, limits, boundary, &data);
+            }
+        }
+        for start in [0, 1, 63, 64, 100, 4000, 4095] {
+            let keeping = base.keeping_offset(power(4096));
+            let device = Device::new(pool, machine, keeping, Policy::Force);
+            let buffer = &data[start..start + 5000];
+            let mapping = device.map::<ToDevice, _>(buffer).unwrap();
+            assert_eq!(mapping.bus().page_offset(), buffer.as_ptr().addr() % PAGE_SIZE);
+        }
+    });
+}
+
+fn meets(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits, boundary: usize, data: &[u8]) {
+    for len in [1, 60, 1514, boundary - 64, boundary - 1, boundary] {
+        stays_inside(pool, machine, limits, &data[..len]);
+    }
+    let device = Device::new(pool, machine, limits, Policy::Force);
+    let len = boundary + 1;
+    let error = device.map::<FromDevice, _>(vec![0; len]).unwrap_err();
+    assert_eq!(error, MapError::TooLarge { len, limit: boundary });
+}
+
+fn stays_inside(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits, data: &[u8]) {
+    let device = Device::new(pool, machine, limits, Policy::Force);
+    // One slot taken shifts what comes after it.
+    let _shift = device.map::<ToDevice, _>(&data[..1]).unwrap();
+    let mapping = device.map::<FromDevice, _>(data.to_vec()).unwrap();
+    let (bus, last) = (mapping.bus().0, mapping.bus().0 + data.len() as u64 - 1);
+    assert_eq!(bus % limits.alignment.bytes() as u64, 0);
+    let boundary = limits.boundary.unwrap().bytes() as u64;
+    assert_eq!(bus / boundary, last / boundary, "{limits:?}, {} bytes", data.len());
+    mapping.finish(data.len()).unwrap();
+}

@@ -1,0 +1,266 @@
+//! Where the pool's memory comes from and goes to, also when Xen refuses.
+
+use super::*;
+
+fn steps(machine: &dyn ContiguousMemory, plan: &Plan) -> (Result<usize, StartError>, Vec<Step>) {
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, machine);
+    let mut steps = Vec::new();
+    let started = pool.start(plan, &mut |step| steps.push(step));
+    (started.map(|started| started.bytes), steps)
+}
+
+#[test]
+fn a_start_takes_the_largest_segments_there_are() {
+    let machine = FakeMachine::default();
+    let (started, steps) = steps(&machine, &Plan::new(40 * MIB));
+    assert_eq!(started, Ok(40 * MIB));
+    let orders = steps.iter().map(|step| match step {
+        Step::Acquired { order, .. } => order.get(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(orders.collect::<Vec<_>>(), [12, 12, 11]);
+    assert_eq!(machine.balance().out, 0, "dropping the pool gives it all back");
+}
+
+#[test]
+fn an_order_xen_does_not_permit_is_asked_for_once() {
+    let frames =
+        Frames { order_limit: order(9), free: vec![(Mfn(0x8000), 1024)], ..Frames::default() };
+    let machine = FakeMachine::new(frames);
+    let (started, steps) = steps(&machine, &Plan::new(16 * MIB));
+    assert_eq!(started, Ok(4 * MIB));
+    let refused = |wanted: Order| {
+        let step = |step: &&Step| matches!(step, Step::Refused { order, .. } if *order == wanted);
+        steps.iter().filter(step).count()
+    };
+    assert_eq!([12, 11, 10, 9].map(|o| refused(order(o))), [1, 1, 1, 2]);
+    let halved = steps.iter().filter(|step| matches!(step, Step::Halved { .. })).count();
+    assert_eq!(halved, 2);
+}
+
+#[test]
+fn short_memory_halves_the_total_and_gives_every_attempt_back() {
+    let frames = Frames { free: vec![(Mfn(0x8000), 1500)], ..Frames::default() };
+    let machine = FakeMachine::new(frames);
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    let mut totals = Vec::new();
+    let started = pool
+        .start(&Plan::new(64 * MIB), &mut |step| match step {
+            Step::Halved { bytes } => totals.push(bytes / MIB),
+            Step::GaveBack { .. } => assert_eq!(machine.free_frames(), 1500),
+            _ => {}
+        })
+        .unwrap();
+    assert_eq!((totals, started.bytes), (vec![32, 16, 8, 4], 4 * MIB));
+    assert_eq!(machine.free_frames(), 1500 - 1024);
+    let again = pool.start(&Plan::new(MIB), &mut |_| {}).unwrap_err();
+    assert_eq!(again, StartError::AlreadyStarted { bytes: 4 * MIB });
+}
+
+#[test]
+fn below_the_floor_nothing_is_kept() {
+    let frames = Frames { free: vec![(Mfn(0x8000), 255)], ..Frames::default() };
+    let machine = FakeMachine::new(frames);
+    let (started, _) = steps(&machine, &Plan::new(8 * MIB));
+    let error = started.unwrap_err();
+    assert!(matches!(error, StartError::NoLowMemory { bytes: MIB, .. }), "{error}");
+    assert_eq!((error.code(), machine.free_frames()), ("pool-no-low-memory", 255));
+    let (tiny, _) = steps(&machine, &Plan::new(1000));
+    assert_eq!(tiny, Err(StartError::BelowFloor { bytes: 0, floor: MIB }));
+}
+
+#[test]
+fn a_guest_without_spare_pages_is_told_so() {
+    let machine = FakeMachine::new(Frames { guest_pages: 100, ..Frames::default() });
+    let (started, steps) = steps(&machine, &Plan::new(2 * MIB));
+    // 64 + 32 + 4 of 100 pages are had in the last attempt; then the table is too small for singles.
+    let refusal = AcquireError::NoFreePages { pages: 4 };
+    let expected = StartError::NoLowMemory { bytes: MIB, last: refusal.into() };
+    assert_eq!(started, Err(expected));
+    assert!(steps.contains(&Step::Refused { order: order(2), error: refusal }));
+}
+
+#[test]
+fn memory_in_crumbs_stops_at_a_full_table_not_at_a_full_guest() {
+    let crumbs = (0..4000).map(|n| (Mfn(0x8000 + 2 * n), 1)).collect();
+    let machine = FakeMachine::new(Frames { free: crumbs, ..Frames::default() });
+    let (started, steps) = steps(&machine, &Plan { floor: 4096, ..Plan::new(8 * MIB) });
+    assert_eq!(started, Ok(64 * 4096));
+    assert!(steps.iter().any(|step| matches!(step, Step::TooScattered { .. })));
+    assert_eq!(machine.free_frames(), 4000);
+}
+
+#[test]
+fn whichever_call_fails_nothing_leaks() {
+    for for_good in [false, true] {
+        let calls = (0..).find(|&n| !fails_cleanly(n, for_good)).unwrap();
+        assert!(calls > 10, "only {calls} calls");
+    }
+}
+
+/// Whether there was an `n`-th call to fail.
+fn fails_cleanly(n: usize, for_good: bool) -> bool {
+    let machine = FakeMachine::new(Frames { order_limit: order(9), ..Frames::default() });
+    let before = machine.free_frames();
+    let faulty = Faulty::new(&machine);
+    let faulty = if for_good { faulty.dry_after(n) } else { faulty.failing_acquire(n) };
+    use_everything(&faulty, &machine);
+    let balance = machine.balance();
+    assert_eq!((balance.out, balance.bad_releases), (0, 0), "call {n}");
+    assert_eq!(machine.free_frames(), before, "call {n}");
+    n < faulty.acquires()
+}
+
+/// A start, mappings until the pool must grow, shared memory, a shrink; failures are expected.
+fn use_everything(memory: &dyn ContiguousMemory, translate: &dyn Translate) {
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, memory);
+    let plan = Plan::new(8 * MIB).growing_by(order(9));
+    let _ = pool.start(&plan, &mut |_| {});
+    let device = Device::new(&pool, translate, Limits::new(bits(28)), Policy::Force);
+    let mappings: Vec<_> = (0..12).map(|_| device.map::<FromDevice, _>(vec![0; MIB])).collect();
+    let rings: Vec<_> = (0..4).map(|_| device.coherent(2 * MIB)).collect();
+    for mapping in mappings.into_iter().flatten() {
+        mapping.finish(10).unwrap();
+    }
+    drop(rings);
+    pool.shrink();
+    assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
+}
+
+#[test]
+fn a_region_that_xen_does_not_take_back_is_counted_and_never_used_again() {
+    let machine = FakeMachine::default();
+    let faulty = Faulty::new(&machine).failing_release(1);
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &faulty);
+    pool.start(&Plan { max_order: order(9), ..Plan::new(6 * MIB) }, &mut |_| {}).unwrap();
+    let stopped = pool.stop(&mut drop);
+    assert_eq!((stopped.released, stopped.stuck_bytes), (4 * MIB, 2 * MIB));
+    assert!(!pool.stats().is_balanced());
+    assert!(!pool.is_started());
+    assert_eq!(machine.balance().out, 1);
+}
+
+#[test]
+fn a_segment_in_use_stays_when_the_pool_stops() {
+    let machine = FakeMachine::default();
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.start(&Plan { max_order: order(8), ..Plan::new(2 * MIB) }, &mut |_| {}).unwrap();
+    let mapping = forced(&machine, &pool).map::<ToDevice, _>(&[0; 10][..]).unwrap();
+    let stopped = pool.stop(&mut drop);
+    assert_eq!((stopped.released, stopped.slots_in_use), (MIB, 1));
+    drop(mapping);
+    assert_eq!(pool.stop(&mut drop).released, MIB);
+}
+
+#[test]
+fn a_forgotten_mapping_is_a_leak_that_shows() {
+    let machine = FakeMachine::default();
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.start(&Plan::new(MIB), &mut |_| {}).unwrap();
+    std::mem::forget(forced(&machine, &pool).map::<ToDevice, _>(&[0; 3000][..]).unwrap());
+    assert_eq!(pool.stop(&mut drop).slots_in_use, 2);
+    drop(pool);
+    assert_eq!(machine.balance().out, 1, "the device may still write there");
+}
+
+#[test]
+fn memory_handed_in_is_handed_back() {
+    let machine = FakeMachine::default();
+    let region = machine.acquire(order(4), DmaMask::BITS_32).unwrap();
+    let start = region.bus();
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.adopt(region).unwrap();
+    let mut seen = Vec::new();
+    pool.for_each_segment(&mut |segment| seen.push((segment.bus, segment.origin)));
+    assert_eq!(seen, [(start, Origin::Adopted)]);
+    let mapping = forced(&machine, &pool).map::<FromDevice, _>(vec![0; 5000]).unwrap();
+    assert_eq!(mapping.finish(0).unwrap(), [0; 5000]);
+    let mut back = Vec::new();
+    assert_eq!(pool.stop(&mut |region| back.push(region)).handed_back, 65536);
+    assert_eq!(back[0].bus(), start);
+    machine.release(back.remove(0)).unwrap();
+}
+
+#[test]
+fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
+    let plan = Plan::new(MIB);
+    with_pool(plan, |machine, pool| {
+        let device = forced(machine, pool);
+        let full = device.map::<ToDevice, _>(vec![0; MIB]).unwrap();
+        let error = device.map::<ToDevice, _>(vec![0; 10]).unwrap_err();
+        assert_eq!(error, MapError::Exhausted { wanted: 1, free: 0, largest: 0 });
+        drop(full);
+        let half = device.map::<ToDevice, _>(vec![0; MIB / 2]).unwrap();
+        let error = device.map::<ToDevice, _>(vec![0; MIB]).unwrap_err();
+        assert_eq!(error, MapError::Exhausted { wanted: 512, free: 256, largest: 256 });
+        drop(half);
+    });
+    with_pool(plan.growing_by(order(9)), |machine, pool| {
+        let device = forced(machine, pool);
+        let full = device.map::<ToDevice, _>(vec![0; MIB]).unwrap();
+        let more = device.map::<FromDevice, _>(vec![0; 3 * MIB]).unwrap();
+        assert_eq!((pool.stats().bytes, pool.stats().grown), (5 * MIB, 1));
+        assert_eq!(pool.shrink(), 0, "in use");
+        drop(more);
+        assert_eq!(pool.shrink(), 4 * MIB);
+        assert_eq!(pool.stats().bytes, MIB);
+        drop(full);
+    });
+}
+
+#[test]
+fn narrow_devices_get_segments_of_their_own_width() {
+    let limits = |width| Limits::new(bits(width));
+    with_pool(Plan::new(4 * MIB), |machine, pool| {
+        let narrow = Device::new(pool, machine, limits(24), Policy::Auto);
+        let error = narrow.map::<ToDevice, _>(&[0; 10][..]).unwrap_err();
+        assert!(matches!(error, MapError::OutOfMask { mask, .. } if mask == bits(24)), "{error}");
+        assert_eq!(narrow.max_mapping(), 0);
+    });
+    with_pool(Plan::new(4 * MIB).growing_by(order(8)), |machine, pool| {
+        for width in [32, 28, 24] {
+            let device = Device::new(pool, machine, limits(width), Policy::Auto);
+            let mapping = device.map::<ToDevice, _>(&[0; 5000][..]).unwrap();
+            assert!(bits(width).covers(mapping.bus(), 5000), "{width}: {}", mapping.bus());
+            let spared = [24, 28, 30].into_iter().filter(|&spared| spared < width);
+            let used = spared.filter(|&spared| bits(spared).covers(mapping.bus(), 5000));
+            assert_eq!(used.count(), 0, "a {width}-bit device took lower memory");
+        }
+        assert_eq!(pool.stats().segments, 3);
+        let wide = Device::new(pool, machine, limits(64), Policy::Force);
+        let all: Vec<_> =
+            (0..).map_while(|_| wide.map::<ToDevice, _>(vec![0; MIB]).ok()).take(4).collect();
+        assert!(all.iter().all(|mapping| !bits(30).covers(mapping.bus(), MIB)));
+    });
+}
+
+#[test]
+fn without_a_pool_only_what_goes_direct_works() {
+    let machine = FakeMachine::default();
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    let device = auto(&machine, &pool);
+    let low = machine.buffer(&[(Pfn(5), Mfn(0x5000))]);
+    assert!(!device.map::<ToDevice, _>(&low[..]).unwrap().bounced());
+    let error = device.map::<ToDevice, _>(&[0; 10][..]).unwrap_err();
+    assert!(matches!(error, MapError::NoPool(Why::OutOfMask { .. })));
+    assert_eq!((device.max_mapping(), error.code()), (0, "dma-no-pool"));
+    assert_eq!(pool.stats().maps, 1);
+}
+
+#[test]
+fn a_pool_too_full_for_guards_maps_without() {
+    with_pool(Plan { floor: 4096, ..Plan::new(4096) }, |machine, pool| {
+        let device = forced(machine, pool);
+        let mapping = device.map::<FromDevice, _>(vec![0; 2 * SLOT_SIZE]).unwrap();
+        machine.bus_write(mapping.bus(), &[8; 2 * SLOT_SIZE]);
+        assert_eq!(mapping.finish(2 * SLOT_SIZE).unwrap(), [8; 2 * SLOT_SIZE]);
+    });
+}

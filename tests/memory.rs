@@ -1,0 +1,184 @@
+//! The guest's memory over a fake Xen: mapping, exchange, and everything back at the end.
+#![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
+
+use pvbounce::{
+    addr::{DmaMask, Mfn, Pfn},
+    mm::{
+        contiguous::{AcquireError, ContiguousMemory, Order},
+        memory::{Memory, MemoryError},
+        p2m::{P2m, PfnRange},
+    },
+    xen::{
+        errno::XenError,
+        hypercall::{MemoryCalls, fake::FakeXen},
+    },
+};
+use std::sync::atomic::AtomicU64;
+
+/// 64 MiB of machine, 16 MiB of guest: low memory is free, the guest lies at the top.
+const MACHINE: u64 = 16384;
+const GUEST: u64 = 4096;
+/// 2^24 bytes: the guest has nothing below that.
+const LOW: u32 = 24;
+
+fn p2m_entries() -> Vec<AtomicU64> {
+    (0..GUEST).map(|_| AtomicU64::new(u64::MAX)).collect()
+}
+
+/// Runs `test` on a guest whose frames are all free.
+fn with_guest(test: impl FnOnce(&FakeXen, &Memory<'_>)) {
+    let entries = p2m_entries();
+    let xen = FakeXen::new(MACHINE, &entries);
+    let memory = Memory::new(&xen, P2m::new(&entries), xen.l4());
+    memory.add_free(PfnRange { start: Pfn(0), count: GUEST }).unwrap();
+    test(&xen, &memory);
+}
+
+fn order(n: u8) -> Order {
+    Order::new(n).unwrap()
+}
+
+fn low() -> DmaMask {
+    DmaMask::from_bits(LOW).unwrap()
+}
+
+/// Every PFN has a frame, and Xen's table agrees.
+fn assert_tables_agree(xen: &FakeXen, memory: &Memory<'_>) {
+    let all = PfnRange { start: Pfn(0), count: GUEST };
+    assert_eq!(memory.p2m().first_disagreement(all, xen), None);
+}
+
+#[test]
+fn a_region_is_low_aligned_mapped_and_goes_back() {
+    with_guest(|xen, memory| {
+        let free_low = xen.free_below(Mfn(4096));
+        let region = memory.acquire(order(9), low()).unwrap();
+        assert!(low().covers(region.bus(), region.len()));
+        assert!(region.mfn.0.is_multiple_of(512));
+        assert_eq!(xen.mapped(), 512);
+        assert_eq!(xen.free_below(Mfn(4096)), free_low - 512);
+        assert_tables_agree(xen, memory);
+        memory.release(region).unwrap();
+        assert_eq!(xen.free_below(Mfn(4096)), free_low);
+        assert_eq!(xen.mapped(), 0);
+        assert_eq!(memory.free_pages() + memory.table_pages(), GUEST);
+        assert_tables_agree(xen, memory);
+    });
+}
+
+#[test]
+fn an_order_above_the_limit_is_refused_with_xens_reason_and_costs_nothing() {
+    let entries = p2m_entries();
+    let mut xen = FakeXen::new(MACHINE, &entries);
+    xen.max_order = 9;
+    let memory = Memory::new(&xen, P2m::new(&entries), xen.l4());
+    memory.add_free(PfnRange { start: Pfn(0), count: GUEST }).unwrap();
+    let error = memory.acquire(order(10), low()).unwrap_err();
+    let refused =
+        AcquireError::Refused { order: order(10), bits: LOW, error: XenError::NotPermitted };
+    assert_eq!(error, refused);
+    assert_eq!(memory.free_pages(), GUEST);
+}
+
+#[test]
+fn a_swap_that_xen_reports_as_failed_is_found_in_the_m2p() {
+    with_guest(|xen, memory| {
+        xen.lie_about_success();
+        let region = memory.acquire(order(4), low()).unwrap();
+        assert_tables_agree(xen, memory);
+        memory.release(region).unwrap();
+    });
+}
+
+#[test]
+fn a_half_done_release_keeps_the_tables_true() {
+    with_guest(|xen, memory| {
+        let region = memory.acquire(order(4), low()).unwrap();
+        xen.fail_after_chunks(5);
+        assert_eq!(memory.release(region).unwrap_err().error, XenError::NoMemory);
+        assert_tables_agree(xen, memory);
+        assert_eq!(memory.free_pages() + memory.table_pages(), GUEST);
+    });
+}
+
+#[test]
+fn whichever_call_fails_nothing_is_lost() {
+    for n in 1..12 {
+        with_guest(|xen, memory| {
+            let owned = xen.owned();
+            xen.fail_call(n);
+            if let Ok(region) = memory.acquire(order(9), low()) {
+                memory.release(region).ok();
+            }
+            assert_eq!(xen.owned(), owned, "call {n}");
+            assert_tables_agree(xen, memory);
+            let lost = GUEST - memory.free_pages() - memory.table_pages();
+            // Only a page that could not be unmapped may stay taken, and then it is mapped still.
+            assert_eq!(lost, xen.mapped() as u64, "call {n}");
+        });
+    }
+}
+
+#[test]
+fn scattered_pages_have_no_machine_neighbours() {
+    with_guest(|xen, memory| {
+        let run = memory.take_scattered(9).unwrap();
+        let frames: Vec<_> = run.iter().map(|pfn| memory.p2m().get(pfn).unwrap()).collect();
+        assert!(frames.windows(2).all(|pair| pair[0].checked_add(1) != Some(pair[1])));
+        assert_tables_agree(xen, memory);
+        memory.give(run).unwrap();
+        assert_eq!(xen.mapped(), 0);
+    });
+}
+
+#[test]
+fn a_foreign_frame_is_not_ours_whatever_the_m2p_says() {
+    with_guest(|xen, memory| {
+        xen.plant_foreign(Mfn(3), Pfn(10));
+        assert_eq!(xen.m2p(Mfn(3)), Some(Pfn(10)));
+        assert_eq!(memory.p2m().pfn_of(Mfn(3), xen), None);
+        let own = memory.p2m().get(Pfn(10)).unwrap();
+        assert_eq!(memory.p2m().pfn_of(own, xen), Some(Pfn(10)));
+    });
+}
+
+#[test]
+fn asking_for_too_much_says_what_there_is() {
+    with_guest(|_, memory| {
+        let error = memory.take(GUEST + 1).unwrap_err();
+        assert_eq!(
+            error,
+            MemoryError::NoFreePages { wanted: GUEST + 1, free: GUEST, longest: GUEST }
+        );
+        let held = memory.take(GUEST - 64).unwrap();
+        assert_eq!(
+            memory.acquire(order(6), low()).unwrap_err(),
+            AcquireError::NoFreePages { pages: 64 }
+        );
+        memory.give(held).unwrap();
+    });
+}
+
+#[test]
+fn no_low_memory_is_xens_enomem() {
+    with_guest(|_, memory| {
+        let mut held = Vec::new();
+        let error = loop {
+            match memory.acquire(order(9), low()) {
+                Ok(region) => held.push(region),
+                Err(error) => break error,
+            }
+        };
+        let bits = LOW;
+        // 16 MiB below 2^24, but the guest itself has only 4096 pages, some of them page tables.
+        assert!(matches!(
+            error,
+            AcquireError::NoFreePages { .. }
+                | AcquireError::Refused { error: XenError::NoMemory, .. }
+        ));
+        assert_eq!(held.len(), 7, "{bits} bits");
+        for region in held {
+            memory.release(region).unwrap();
+        }
+    });
+}
