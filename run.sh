@@ -42,9 +42,10 @@ install_packages() {
 ensure_rust() {
     # Where rustup puts it when the shell that is running has not read its profile since.
     command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
-    command -v cargo >/dev/null && command -v rustup >/dev/null ||
+    if ! command -v cargo >/dev/null || ! command -v rustup >/dev/null; then
         die "cargo and rustup are needed, and not on PATH" \
             "install them as https://rustup.rs says (a distribution's cargo alone can't build the guest)"
+    fi
     local toolchain
     toolchain=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
     if ! rustup target list --installed --toolchain "$toolchain" 2>/dev/null | grep -qx x86_64-unknown-none; then

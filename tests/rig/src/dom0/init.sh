@@ -49,11 +49,11 @@ free_mib() {
 }
 
 echo "dom0: up $(uptime)"
-for module in $(cat /jobs/modules); do
+while read -r module; do
     set --
     [ "$module" = xen-pciback ] && set -- "hide=$(cat /jobs/hide)"
     insmod "/mods/$module.ko" "$@"
-done
+done </jobs/modules
 mount -t xenfs xenfs /proc/xen
 xenstored --pid-file=/run/xenstored.pid
 xen-init-dom0

@@ -15,6 +15,9 @@ use crate::progress::Stage;
 /// How long Xen may take to start dom0's kernel with KVM; it takes about two seconds.
 const LIMIT: Duration = Duration::from_secs(20);
 
+/// What QEMU says when KVM can't go on.
+const KVM_GAVE_UP: &str = "KVM internal error";
+
 /// What runs the processors.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Accel {
@@ -102,11 +105,17 @@ fn boot_xen(stack: &Stack, release: Release, folder: &Path) -> Result<bool> {
         label: String::new(),
     };
     let mut machine = Machine::start(&plan, folder)?;
+    let log = folder.join(plan.log("qemu"));
     let start = Instant::now();
     while start.elapsed() < LIMIT {
         match machine.next()? {
             Next::Line(_, line) if line.contains("Linux version") => return Ok(true),
-            Next::Line(..) | Next::Quiet => {}
+            Next::Line(..) => {}
+            // QEMU then stops the processors, and waits for ever.
+            Next::Quiet if fs::read_to_string(&log).is_ok_and(|log| log.contains(KVM_GAVE_UP)) => {
+                return Ok(false);
+            }
+            Next::Quiet => {}
             Next::Ended => return Ok(false),
         }
     }

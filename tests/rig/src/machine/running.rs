@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -69,7 +69,14 @@ impl Machine {
             let stream = accept(&com2, &mut machine.qemu, &log)?;
             machine.com2 = Some(stream.try_clone().on("open", folder.join(COM2))?);
             read_lines(Source::Com2, stream, sender);
-            machine.qmp = Some(Qmp::open(accept(&qmp, &mut machine.qemu, &log)?)?);
+            let stream = accept(&qmp, &mut machine.qemu, &log)?;
+            // What QEMU refuses it refuses only now; then its own words are better than ours.
+            let open = Qmp::open(stream);
+            machine.qmp = match (open, machine.qemu.wait(Duration::from_millis(50))?) {
+                (Ok(qmp), None) => Some(qmp),
+                (Err(error), None) => return Err(error),
+                (_, Some(status)) => return Err(ended_at_once(status, &log)),
+            };
         }
         Ok(machine)
     }
@@ -131,14 +138,20 @@ fn accept(listener: &UnixListener, qemu: &mut Guard, log: &Path) -> Result<UnixS
             Err(error) => return Err(error).on("listen at", log),
         }
         if let Some(status) = qemu.wait(Duration::from_millis(5))? {
-            let said = child::tail(&fs::read_to_string(log).unwrap_or_default(), 3);
-            return Err(Error::unfit(
-                format!("QEMU ended at once ({status}): {said}"),
-                "check --nic and, if set, the program that QEMU= names",
-            ));
+            return Err(ended_at_once(status, log));
         }
     }
     Err(Error::unfit("QEMU did not start within 30 s", "see qemu.log in the run's folder"))
+}
+
+/// QEMU's own words; the log's first line is its command line.
+fn ended_at_once(status: ExitStatus, log: &Path) -> Error {
+    let text = fs::read_to_string(log).unwrap_or_default();
+    let said = text.split_once('\n').map_or("", |(_, said)| said);
+    Error::unfit(
+        format!("QEMU ended at once ({status}): {}", child::tail(said, 3)),
+        "check --nic and, if set, the program that QEMU= names",
+    )
 }
 
 /// Sends a stream's lines until it closes, then what is left of the last one.
