@@ -30,7 +30,7 @@ mod ending;
 pub mod start;
 
 #[cfg(target_os = "none")]
-pub use ending::{crash, refuse};
+pub use ending::crash;
 
 /// Runs the suites the command line asks for, reports, and ends the domain.
 #[cfg(target_os = "none")]

@@ -80,16 +80,16 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     make_heap(memory, &info);
     let frames_at_start =
         memory.free_pages() + memory.table_pages() + (pool.stats().bytes / PAGE_SIZE) as u64;
-    let options = match options {
-        Ok(options) => options,
-        Err(error) => crate::refuse(&error),
-    };
-    let pool = PoolState::new(pool, plan, options.swiotlb, started);
     let map = memory_map(&info);
     let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
     let shared: &'static SharedInfo = Box::leak(Box::new(shared));
     let store = info.store.and_then(|ring| open_store(ring, events, shared));
     let grants = open_grants(memory);
+    let options = match options {
+        Ok(options) => options,
+        Err(error) => crate::ending::refuse(&error, store.map(|s| s as _), info.is_dom0),
+    };
+    let pool = PoolState::new(pool, plan, options.swiotlb, started);
     clock.stage(format_args!("services: xenstore {}, grants {}", word(&store), word(&grants)));
     let nothing = || Outcome::Skip(Reason::new("not-tried", "the device was not looked for"));
     let (connection, identity, card) = (Err(nothing()), Err(nothing()), Err(nothing()));
@@ -165,6 +165,7 @@ fn open_console(info: &StartInfo, shared: SharedInfo) {
         console::add_xen();
     }
     console::add_uart();
+    console::install_logger();
 }
 
 /// The window on a ring page that the builder mapped, if the M2P knows the frame.

@@ -33,4 +33,4 @@ mod runner;
 mod swiotlb;
 
 #[cfg(target_os = "none")]
-pub use runner::run;
+pub use runner::{RESULT_PATH, run};

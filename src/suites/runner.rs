@@ -8,8 +8,14 @@ use super::{
     memory, pci, swiotlb,
     verdict::{Outcome, Reason, Verdict},
 };
-use crate::{options::SelfTest, xen::console::Console};
-use alloc::{string::String, vec::Vec};
+use crate::{
+    options::SelfTest,
+    xen::{
+        console::Console,
+        store::{Store, TxId},
+    },
+};
+use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
 /// What a check found: a note for the report, or why the claim does not hold.
@@ -54,17 +60,44 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     let chosen: Vec<_> =
         SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name)).collect();
     let mut writer = Writer::start(Console, chosen.len() + 1)?;
+    let mut checks = Checks::default();
     for suite in chosen {
-        run_suite(guest, suite, &mut writer)?;
+        run_suite(guest, suite, &mut writer, &mut checks)?;
         misbehave(guest);
     }
     report_ranges(guest, &mut writer)?;
-    run_suite(guest, &close::SUITE, &mut writer)?;
+    run_suite(guest, &close::SUITE, &mut writer, &mut checks)?;
     writer.taken(&close::taken(guest))?;
+    if let Some(store) = guest.store {
+        publish(store, writer.verdict(), checks);
+    }
     writer.finish(None)
 }
 
-fn run_suite(guest: &mut Guest, suite: &Suite, writer: &mut Writer<Console>) -> fmt::Result {
+/// Checks that held, and all that ran.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checks {
+    passed: usize,
+    total: usize,
+}
+
+/// Writes the verdict where dom0 can read it without the console. A store that refuses is no failure: the
+/// console has it all.
+fn publish(store: &dyn Store, verdict: Verdict, checks: Checks) {
+    let text = format!("{}/{}", checks.passed, checks.total);
+    let _ = store.write(TxId::NONE, "data/pvbounce/checks", &text);
+    let _ = store.write(TxId::NONE, RESULT_PATH, verdict.word());
+}
+
+/// Where the verdict is in xenstore, relative to the domain.
+pub const RESULT_PATH: &str = "data/pvbounce/result";
+
+fn run_suite(
+    guest: &mut Guest,
+    suite: &Suite,
+    writer: &mut Writer<Console>,
+    checks: &mut Checks,
+) -> fmt::Result {
     if let Some(reason) = (suite.missing)(guest) {
         writer.suite(suite.name, 0)?.skip(&reason)?;
         return Ok(());
@@ -77,6 +110,9 @@ fn run_suite(guest: &mut Guest, suite: &Suite, writer: &mut Writer<Console>) -> 
         };
         section.check(name, &outcome)?;
     }
+    let tally = section.tally();
+    checks.passed += tally.passed;
+    checks.total += tally.total();
     section.finish()?;
     Ok(())
 }
