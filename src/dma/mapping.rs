@@ -91,12 +91,14 @@ impl<D: Direction, B: Buffer<D>> fmt::Debug for Mapping<'_, D, B> {
 
 impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     /// The device uses `buffer` where it lies, at `bus`.
+    #[inline]
     pub(super) fn direct(mut buffer: B, bus: BusAddr, translate: &'m dyn Translate) -> Self {
         let shared = SharedBytes::of_buffer(&mut buffer);
         Self::new(Path::Direct(shared, bus), buffer, translate)
     }
 
     /// The device uses slots instead of `buffer`.
+    #[inline]
     pub(super) fn through(
         mut bounce: Bounce<'m>,
         why: Why,
@@ -112,6 +114,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         Self::new(Path::Bounced(bounce, why), buffer, translate)
     }
 
+    #[inline]
     fn new(path: Path<'m>, buffer: B, translate: &'m dyn Translate) -> Self {
         // The doorbell that follows must not overtake the bytes.
         volatile::write_barrier();
@@ -120,6 +123,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     }
 
     /// The first byte's address, for the device.
+    #[inline]
     pub fn bus(&self) -> BusAddr {
         match &self.path {
             Path::Direct(_, bus) => *bus,
@@ -159,6 +163,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     ///
     /// Exactly those bytes are copied back, once; the rest of a bounced buffer is what it was, so nothing
     /// that was in the slots before ever reaches the caller. `written` is 0 where a device only reads.
+    #[inline]
     pub fn finish(self, written: usize) -> Result<B, FinishError> {
         volatile::read_barrier();
         let (bus, len) = (self.bus(), self.len);
