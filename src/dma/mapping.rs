@@ -3,20 +3,20 @@
 //! The mapping holds the buffer, so the CPU can't touch it in flight; what it may do with the device's
 //! bytes depends on the direction, and what the direction forbids does not compile:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! # use pvbounce::dma::{Device, ToDevice};
 //! fn reads_what_no_device_wrote(device: &Device<'_>) {
 //!     let mapping = device.map::<ToDevice, _>(&[1u8, 2][..]).unwrap();
 //!     mapping.read(0, &mut [0; 2]); // only FromDevice and Bidirectional have `read`
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn a_device_writes_to_what_is_only_borrowed(device: &Device<'_>, buffer: &[u8]) {
 //!     let _ = device.map::<FromDevice, _>(buffer); // `&[u8]` is no buffer for FromDevice
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0382
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn finishes_twice(device: &Device<'_>, buffer: &mut [u8]) {
 //!     let mapping = device.map::<FromDevice, _>(buffer).unwrap();
@@ -24,7 +24,7 @@
 //!     let _ = mapping.finish(10); // moved
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0382
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn uses_the_address_after_the_end(device: &Device<'_>, buffer: &mut [u8]) {
 //!     let mapping = device.map::<FromDevice, _>(buffer).unwrap();
@@ -32,7 +32,7 @@
 //!     let _ = mapping.bus(); // moved
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0502
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn looks_into_the_buffer_in_flight(device: &Device<'_>, buffer: &mut [u8]) {
 //!     let mapping = device.map::<FromDevice, _>(&mut *buffer).unwrap();
@@ -66,8 +66,10 @@ pub(super) enum Path<'m> {
 
 /// A buffer in a device's hands, direction `D`.
 ///
-/// [`Mapping::finish`] ends it the orderly way. Dropping it gives the slots back without copying; like
-/// `finish`, that is for after the device was told to let go.
+/// [`Mapping::finish`] ends it the orderly way. Dropping it gives the slots back without copying. Both are
+/// for after the device was told to let go: no type can see to that. A mapping that is forgotten keeps its
+/// slots, and with them its segment, for good; a direct one must not be forgotten, since its borrow ends
+/// and the device's use of the buffer does not.
 #[must_use = "dropping a mapping takes the memory from under the device"]
 pub struct Mapping<'m, D: Direction, B: Buffer<D>> {
     path: Path<'m>,
