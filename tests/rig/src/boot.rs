@@ -177,7 +177,6 @@ impl Boot<'_> {
 
     fn guest_line(&mut self, line: String) -> Result {
         let Some(began) = self.began else {
-            // Each marker starts with a line end of its own, which leaves an empty line.
             return if line.is_empty() { Ok(()) } else { self.logs.piece(&Piece::Dom0(line)) };
         };
         self.logs.guest(&line)?;

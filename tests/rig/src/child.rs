@@ -1,6 +1,7 @@
 //! Programs the rig starts: each is killed when its guard goes, and when the rig itself dies.
 
 use std::io::Read;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -63,10 +64,11 @@ impl Drop for Guard {
 
 /// A command whose process the kernel kills when the rig dies, even by SIGKILL.
 ///
-/// `setpriv` sets the parent-death signal and then becomes the program: same process id, no unsafe code here.
+/// `setpriv` sets the parent-death signal and then becomes the program: same process id, no unsafe code here. It is in
+/// a process group of its own, so that the terminal's Ctrl-C reaches only the rig, which then ends it in order.
 pub(crate) fn mortal(program: impl AsRef<std::ffi::OsStr>) -> Command {
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--"]).arg(program);
+    command.args(["--pdeathsig", "KILL", "--"]).arg(program).process_group(0);
     command
 }
 

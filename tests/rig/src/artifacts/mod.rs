@@ -104,7 +104,8 @@ pub(crate) fn ensure(release: Release) -> Result<Stack> {
     }
 }
 
-fn lock(home: &Path) -> Result<File> {
+/// Waits until no other rig changes what is kept for this release; the lock goes with the file.
+pub(crate) fn lock(home: &Path) -> Result<File> {
     let path = home.join("lock");
     let file = File::create(&path).on("create", &path)?;
     file.lock().on("lock", &path)?;

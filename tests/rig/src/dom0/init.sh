@@ -41,7 +41,7 @@ uptime() {
 }
 
 mark() {
-    printf '\n@rig %s\n' "$*" >&9
+    printf '@rig %s\n' "$*" >&9
 }
 
 free_mib() {
@@ -103,6 +103,8 @@ run_job() {
     wait "$xl"
     code=$?
     gone=$(uptime)
+    # The guest may have ended in the middle of a line.
+    echo >&9
 
     kill "$dog" "$store"
     reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' /tmp/xl | tail -n 1)

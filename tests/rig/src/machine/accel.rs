@@ -56,12 +56,15 @@ pub(crate) fn probe(stack: &Stack, release: Release) -> Result<Accel> {
         return Ok(Accel::Tcg(format!("/dev/kvm: {error}").to_lowercase()));
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let remembered = artifacts::cache()?.join(release.name()).join(format!("kvm-{}", boot.trim()));
+    let home = artifacts::cache()?.join(release.name());
+    let remembered = home.join(format!("kvm-{}", boot.trim()));
     if let Some(accel) = fs::read_to_string(&remembered).ok().as_deref().and_then(Accel::parse) {
         return Ok(accel);
     }
+    // One at a time: two machines would slow each other down past the limit.
+    let _lock = artifacts::lock(&home)?;
     let stage = Stage::start("probe", "does KVM run Xen here?");
-    let accel = try_kvm(stack, release)?;
+    let accel = try_kvm(stack, release, &home.join("probe"))?;
     stage.done(accel.describe());
     let text = match &accel {
         Accel::Kvm => "kvm".to_owned(),
@@ -71,12 +74,11 @@ pub(crate) fn probe(stack: &Stack, release: Release) -> Result<Accel> {
     Ok(accel)
 }
 
-fn try_kvm(stack: &Stack, release: Release) -> Result<Accel> {
-    let folder =
-        artifacts::cache()?.join(release.name()).join(format!("probe-{}", std::process::id()));
-    fs::create_dir_all(&folder).on("create", &folder)?;
-    let outcome = boot_xen(stack, release, &folder);
-    artifacts::remove(&folder)?;
+fn try_kvm(stack: &Stack, release: Release, folder: &Path) -> Result<Accel> {
+    artifacts::remove(folder)?;
+    fs::create_dir_all(folder).on("create", folder)?;
+    let outcome = boot_xen(stack, release, folder);
+    artifacts::remove(folder)?;
     match outcome {
         Err(Error::Interrupted) => Err(Error::Interrupted),
         Ok(true) => Ok(Accel::Kvm),

@@ -38,13 +38,10 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
         (true, _) => ", as it has to".to_owned(),
         (false, wanted) => format!(", has to be {wanted}"),
     };
-    let seen = job.evidence.as_ref().map(|seen| {
-        let where_to = if seen.outside == 0 {
-            "all inside".to_owned()
-        } else {
-            format!("{} OUTSIDE", seen.outside)
-        };
-        format!("; {} DMA addresses, {where_to}", seen.addresses)
+    let seen = job.evidence.as_ref().map(|seen| match (seen.addresses, seen.outside) {
+        (0, _) => "; no DMA".to_owned(),
+        (all, 0) => format!("; {all} DMA addresses, all inside"),
+        (all, outside) => format!("; {all} DMA addresses, {outside} OUTSIDE"),
     });
     out + &format!(
         "{:width$}  {:7}  {:>6.1} s  {}{}{expected}\n",
