@@ -181,6 +181,10 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.slots.free().is_some()
+    }
+
     fn in_flight(&self) -> usize {
         self.slots.used() + self.sent.len()
     }
