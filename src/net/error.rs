@@ -24,7 +24,7 @@ pub enum Waited {
 }
 
 impl Waited {
-    /// In words that fit "waited … for <what>".
+    /// In words that fit "waited 5 ms for …".
     pub const fn what(self) -> &'static str {
         match self {
             Self::Dhcp => "an address from a DHCP server",

@@ -21,6 +21,9 @@ mod run;
 pub mod stack;
 pub mod udp;
 
+#[cfg(test)]
+mod tests;
+
 pub use arp::ArpReply;
 pub use dhcp::Lease;
 pub use download::Download;
