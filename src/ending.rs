@@ -2,10 +2,10 @@
 
 use crate::{
     arch::image,
-    guest::Guest,
     options::OptionError,
     println,
     suites::{
+        guest::Guest,
         ktap::{PANIC, RESULT},
         verdict::Verdict,
     },

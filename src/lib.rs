@@ -3,7 +3,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //!
 //! ```text
-//! addr < arch < xen < mm < dma < pci < nic < net < suites < lib
+//! addr < arch < xen < mm < dma < pci < nic < net < options < suites < lib
 //! ```
 //!
 //! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
@@ -28,8 +28,6 @@ pub mod xen;
 #[cfg(target_os = "none")]
 mod ending;
 #[cfg(target_os = "none")]
-pub mod guest;
-#[cfg(target_os = "none")]
 pub mod start;
 
 #[cfg(target_os = "none")]
@@ -37,8 +35,8 @@ pub use ending::{crash, refuse};
 
 /// Runs the suites the command line asks for, reports, and ends the domain.
 #[cfg(target_os = "none")]
-fn run(mut guest: guest::Guest) -> ! {
-    guest.pool.start_late(&guest.clock);
+fn run(mut guest: suites::guest::Guest) -> ! {
+    guest.bring_up();
     suites::run(&mut guest);
     ending::close(&guest)
 }

@@ -146,6 +146,18 @@ fn impossible_indices_end_the_connection() {
 }
 
 #[test]
+fn garbage_found_while_waiting_ends_the_connection_as_well() {
+    let world = World::new();
+    let store = world.store();
+    world.daemon.behave(DaemonMode::BadIndex);
+    let soon = world.clock.now().after(Duration::from_millis(50));
+    let error = store.wait_event("t", soon).unwrap_err();
+    assert!(matches!(error, StoreError::Ring(_)), "{error}");
+    let again = store.read(TxId::NONE, "name").unwrap_err();
+    assert_eq!(again, StoreError::Unusable);
+}
+
+#[test]
 fn watches_fire_at_once_and_on_change_and_end() {
     let world = World::new();
     let store = world.store();

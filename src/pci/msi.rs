@@ -131,6 +131,7 @@ mod tests {
         let bad = FakeDevice::new(1, 2, 0).capability(0x70, 0x11, &[0, 0, 0x07, 0, 0, 0]);
         assert!(with(bad, |f| f.msix()).is_err());
         let late = FakeDevice::new(1, 2, 0).capability(0xfc, 0x11, &[0, 0]);
-        assert!(with(late, |f| f.msix()).is_err());
+        let refused = with(late, |f| f.msix()).unwrap_err();
+        assert_eq!(refused.code(), "pci-bad-capability");
     }
 }

@@ -1,13 +1,15 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    boot,
-    ktap::{DmaRange, RangeKind, Taken, Writer},
-    memory, swiotlb,
+    boot, close, dma,
+    guest::Guest,
+    irq,
+    ktap::{DmaRange, RangeKind, Writer},
+    memory, pci, swiotlb,
     verdict::{Outcome, Reason, Verdict},
 };
-use crate::{guest::Guest, options::SelfTest, xen::console::Console};
-use alloc::string::String;
+use crate::{options::SelfTest, xen::console::Console};
+use alloc::{string::String, vec::Vec};
 use core::fmt;
 
 /// What a check found: a note for the report, or why the claim does not hold.
@@ -24,7 +26,8 @@ pub(super) struct Suite {
     pub(super) checks: &'static [Check],
 }
 
-const SUITES: [&Suite; 3] = [&boot::SUITE, &memory::SUITE, &swiotlb::SUITE];
+const SUITES: [&Suite; 6] =
+    [&boot::SUITE, &memory::SUITE, &swiotlb::SUITE, &pci::SUITE, &irq::SUITE, &dma::SUITE];
 
 /// Nothing is missing: for suites that run everywhere.
 pub(super) const fn nothing(_: &Guest) -> Option<Reason> {
@@ -48,20 +51,17 @@ pub fn run(guest: &mut Guest) -> Verdict {
 }
 
 fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
-    let chosen = || SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name));
-    // The pool is counted as free: it goes back at the end.
-    let free_before = guest.memory.free_pages() + guest.memory.table_pages() + guest.pool.frames();
-    let mut writer = Writer::start(Console, chosen().count())?;
-    let names: alloc::vec::Vec<_> = chosen().copied().collect();
-    for suite in names {
+    let chosen: Vec<_> =
+        SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name)).collect();
+    let mut writer = Writer::start(Console, chosen.len() + 1)?;
+    for suite in chosen {
         run_suite(guest, suite, &mut writer)?;
         misbehave(guest);
     }
     report_ranges(guest, &mut writer)?;
-    let taken = settle(guest, free_before);
-    writer.taken(&taken)?;
-    let leaked = (!taken.is_nothing()).then_some(Verdict::Failure);
-    writer.finish(leaked)
+    run_suite(guest, &close::SUITE, &mut writer)?;
+    writer.taken(&close::taken(guest))?;
+    writer.finish(None)
 }
 
 fn run_suite(guest: &mut Guest, suite: &Suite, writer: &mut Writer<Console>) -> fmt::Result {
@@ -101,23 +101,4 @@ fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
         result = result.and(printed);
     });
     result
-}
-
-/// Gives everything back and counts what is missing.
-fn settle(guest: &mut Guest, free_before: u64) -> Taken {
-    let stopped = guest.pool.pool.stop(&mut |_| {});
-    if guest.options.selftest == Some(SelfTest::Leak) {
-        // The page is leaked on purpose: its mapping outlives this function.
-        if let Ok(page) = crate::mm::pages::Pages::new(guest.memory, 1) {
-            page.leak();
-        }
-    }
-    let free = guest.memory.free_pages() + guest.memory.table_pages();
-    Taken {
-        frames: free_before.saturating_sub(free),
-        grants: guest.grants.map_or(0, |grants| grants.taken().into()),
-        ports: guest.events.open().into(),
-        pirqs: 0,
-        slots: stopped.slots_in_use as u64,
-    }
 }

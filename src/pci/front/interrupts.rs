@@ -101,7 +101,7 @@ impl Front<'_> {
     /// Takes one note of it away: a refused second attempt must not take the first one's.
     fn forget(&self, bdf: Bdf, how: Delivery) {
         let mut irqs = self.irqs.borrow_mut();
-        if let Some(at) = irqs.iter().rposition(|&on| on == (bdf, how)) {
+        if let Some(at) = irqs.iter().position(|&on| on == (bdf, how)) {
             irqs.remove(at);
         }
     }

@@ -198,7 +198,9 @@ fn check(line: &str) -> Option<Check> {
     };
     let (number, rest) = rest.split_once(' ')?;
     number.parse::<usize>().ok()?;
-    let (name, note) = rest.split_once(" # ").unwrap_or((rest, ""));
+    // An empty note leaves its mark at the line's end.
+    let bare = rest.strip_suffix(" #").unwrap_or(rest);
+    let (name, note) = rest.split_once(" # ").unwrap_or((bare, ""));
     let (word, reason) = note.split_once(' ').unwrap_or((note, ""));
     let said = word.parse::<Verdict>().ok().filter(|said| said.is_ok() == ok);
     let (code, detail) = match said {

@@ -69,7 +69,9 @@ impl<W: Write> SuiteWriter<'_, W> {
         let number = self.checks.total();
         let out = &mut self.report.out;
         match outcome {
-            Outcome::Pass { note } if note.is_empty() => writeln!(out, "  ok {number} {name}"),
+            Outcome::Pass { note } if note.trim().is_empty() => {
+                writeln!(out, "  ok {number} {name}")
+            }
             Outcome::Pass { note } => writeln!(out, "  ok {number} {name} # {}", OneLine(note)),
             Outcome::Skip(r) | Outcome::Failure(r) | Outcome::Error(r) => {
                 reason_line(out, number, name, outcome.verdict(), r)

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::console::{JobEnd, Marker, Piece, Splitter};
 use crate::error::{Context, Error, Result};
 use crate::job::Job;
-use crate::machine::{Device, Machine, Next, Plan, Source, TRACE};
+use crate::machine::{Device, Machine, Next, Plan, Source};
 use crate::progress::Stage;
 
 /// From QEMU's start to a ready dom0; takes about 15 s with TCG on an idle machine.
@@ -28,20 +28,36 @@ pub(crate) struct Seen {
     pub(crate) store: Vec<(String, String)>,
     /// What xl printed.
     pub(crate) xl: Vec<String>,
-    /// Its part of the DMA trace.
-    pub(crate) trace: Range<u64>,
+    /// What the machine did while the domain was in it.
+    pub(crate) machine: Fate,
+    /// The DMA trace.
+    pub(crate) trace: PathBuf,
+    /// Its part of the trace.
+    pub(crate) traced: Range<u64>,
 }
 
-/// Boots the machine and runs the jobs. `Seen` of a job that never began is empty.
+/// What became of a machine during a job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It lived on.
+    #[default]
+    Alive,
+    /// QEMU ended by itself: Xen or dom0 crashed or shut down.
+    Ended,
+    /// dom0 said nothing any more.
+    Silent,
+}
+
+/// Boots the machine and runs the jobs, as many as the machine survives: the last one seen may be its end.
 pub(crate) fn run(plan: &Plan, jobs: &[Job], folder: &Path) -> Result<Vec<Seen>> {
     let stage = Stage::start("boot", "Xen, then dom0");
     let mut boot = Boot {
         machine: Machine::start(plan, folder)?,
-        logs: Logs::create(folder)?,
+        logs: Logs::create(plan, folder)?,
         splitter: Splitter::default(),
         jobs,
         seen: Vec::new(),
-        trace: folder.join(TRACE),
+        trace: folder.join(plan.trace_log()),
         deadline: Instant::now() + READY,
         began: None,
         stage: Some(stage),
@@ -67,11 +83,11 @@ impl Boot<'_> {
     /// Handles what comes next; false when the boot is over.
     fn step(&mut self) -> Result<bool> {
         if Instant::now() > self.deadline {
-            return self.overdue();
+            return self.lost(Fate::Silent);
         }
         match self.machine.next()? {
             Next::Quiet => Ok(true),
-            Next::Ended => self.overdue(),
+            Next::Ended => self.lost(Fate::Ended),
             Next::Line(Source::Com1, line) => {
                 let piece = self.splitter.line(&line);
                 piece.map_or(Ok(()), |piece| self.logs.piece(&piece))?;
@@ -86,16 +102,17 @@ impl Boot<'_> {
 
     /// The machine is silent for too long, or has ended by itself. Without a dom0 that is an error of the rig; later it
     /// is for the judge.
-    fn overdue(&self) -> Result<bool> {
+    fn lost(&mut self, fate: Fate) -> Result<bool> {
         if !self.seen.is_empty() {
+            self.now(|seen| seen.machine = fate);
             return Ok(false);
         }
+        let what = match fate {
+            Fate::Ended => "QEMU ended before dom0 was ready".to_owned(),
+            _ => format!("dom0 was not ready after {} s", READY.as_secs()),
+        };
         Err(Error::unfit(
-            format!(
-                "dom0 was not ready after {} s; its last words: {}",
-                READY.as_secs(),
-                self.logs.last_words()
-            ),
+            format!("{what}; its last words: {}", self.logs.last_words()),
             format!("see xen.log, dom0.log and qemu.log in {}", self.logs.folder.display()),
         ))
     }
@@ -132,7 +149,8 @@ impl Boot<'_> {
             self.cable(false)?;
         }
         let start = self.trace_length();
-        self.seen.push(Seen { trace: start..start, ..Seen::default() });
+        let trace = self.trace.clone();
+        self.seen.push(Seen { trace, traced: start..start, ..Seen::default() });
         self.deadline = Instant::now() + job.limit + SLACK;
         self.stage = Some(Stage::start("run", job.name.clone()));
         self.machine.go()
@@ -143,7 +161,7 @@ impl Boot<'_> {
         let seconds = end.seconds;
         self.began = None;
         self.now(|seen| {
-            seen.trace.end = length;
+            seen.traced.end = length;
             seen.end = Some(end);
         });
         let Some(job) = self.jobs.get(self.seen.len() - 1) else {
@@ -193,7 +211,6 @@ impl Boot<'_> {
         let last = std::mem::take(&mut self.splitter).finish();
         last.map_or(Ok(()), |piece| self.logs.piece(&piece))?;
         self.machine.stop()?;
-        self.seen.resize_with(self.jobs.len(), Seen::default);
         Ok(self.seen)
     }
 }
@@ -208,12 +225,15 @@ struct Logs {
 }
 
 impl Logs {
-    fn create(folder: &Path) -> Result<Self> {
-        let file = |name: &str| File::create(folder.join(name)).on("create", folder.join(name));
+    fn create(plan: &Plan, folder: &Path) -> Result<Self> {
+        let file = |what: &str| {
+            let path = folder.join(plan.log(what));
+            File::create(&path).on("create", &path)
+        };
         Ok(Self {
             folder: folder.to_owned(),
-            xen: file("xen.log")?,
-            dom0: file("dom0.log")?,
+            xen: file("xen")?,
+            dom0: file("dom0")?,
             guest: None,
             last: String::new(),
         })

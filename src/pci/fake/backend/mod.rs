@@ -86,6 +86,7 @@ pub struct FakeBackend {
     grants: Rc<FakeGrants>,
     link: RefCell<Option<Link>>,
     waited: Cell<u32>,
+    deferred: Cell<bool>,
     pending: Cell<Option<Raw>>,
     served: Cell<u32>,
     last_pirq: Cell<u32>,
@@ -114,6 +115,7 @@ impl FakeBackend {
             grants: Rc::clone(grants),
             link: RefCell::default(),
             waited: Cell::default(),
+            deferred: Cell::default(),
             pending: Cell::default(),
             served: Cell::default(),
             last_pirq: Cell::new(15),
@@ -220,6 +222,8 @@ impl FakeBackend {
         let page = page.expect("the page is granted to dom0");
         assert!(self.events.is_open_to(port, DomainId::DOM0));
         assert_eq!(page.read_u32(page::FLAGS), flags::HANDLES_AER);
+        let rest = (page::OP..page::SIZE).step_by(4);
+        assert!(rest.map(|at| page.read_u32(at)).all(|word| word == 0));
         *self.link.borrow_mut() = Some(Link { page, gref, port });
         self.set_state("4");
     }
@@ -250,7 +254,14 @@ impl FakeBackend {
 
     fn serve(&self, link: &Link) {
         let notified = self.events.was_notified(link.port);
-        if link.page.read_u32(page::FLAGS) & flags::REQUEST == 0 {
+        // An unanswered error report comes first.
+        let flags = link.page.read_u32(page::FLAGS);
+        if flags & flags::AER != 0 {
+            self.deferred.set(self.deferred.get() || notified);
+            return;
+        }
+        let notified = self.deferred.take() || notified;
+        if flags & flags::REQUEST == 0 {
             return;
         }
         let field = |at| link.page.read_u32(page::OP + at);
@@ -312,6 +323,8 @@ impl FakeBackend {
         let Some(report) = self.reports.borrow_mut().pop() else {
             return;
         };
+        let able = link.page.read_u32(page::FLAGS) & flags::HANDLES_AER != 0;
+        assert!(able, "pciback would kill the domain here");
         link.page.write_u32(at(aer_op::CMD), report);
         link.page.set_bits_u32(page::FLAGS, flags::AER);
         self.events.raise(link.port);

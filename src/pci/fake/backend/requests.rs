@@ -23,6 +23,7 @@ impl FakeBackend {
                     4 => Width::U32,
                     _ => return Err(error::BAD_OFFSET),
                 };
+                assert_eq!(value & !width.mask(), 0, "stray bits in a request");
                 let done = match cmd {
                     command::CONF_READ => self.bus.read(bdf, offset, width),
                     _ => self.bus.write(bdf, offset, width, value).map(|()| value),

@@ -1,4 +1,4 @@
-//! xenstored at the other end of the rings, good and bad.
+//! xenstored at the other end of the rings, good and bad. It looks at them only when it was notified.
 
 use super::{
     super::{
@@ -17,7 +17,7 @@ use crate::{
     },
 };
 use alloc::{collections::VecDeque, rc::Rc, string::String, vec::Vec};
-use core::cell::RefCell;
+use core::cell::{Cell, RefCell};
 
 /// How the daemon behaves.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,6 +52,10 @@ pub struct FakeDaemon {
     mode: RefCell<DaemonMode>,
     inbox: RefCell<Assembler>,
     out: RefCell<VecDeque<u8>>,
+    /// Whether there may be requests: set by an event, cleared by an empty ring.
+    awake: Cell<bool>,
+    /// Whether the reply ring was full: nothing more is written before an event.
+    blocked: Cell<bool>,
 }
 
 impl FakeDaemon {
@@ -65,6 +69,8 @@ impl FakeDaemon {
             mode: RefCell::new(DaemonMode::Good),
             inbox: RefCell::default(),
             out: RefCell::default(),
+            awake: Cell::default(),
+            blocked: Cell::default(),
         })
     }
 
@@ -78,6 +84,7 @@ impl FakeDaemon {
         let mut inbox = self.inbox.borrow_mut();
         for _ in 0..limit {
             if cons == self.page.read_u32(REQ_PROD) {
+                self.awake.set(false);
                 break;
             }
             let byte = self.page.read_u8(REQ + (cons % RING_SIZE) as usize);
@@ -161,6 +168,7 @@ impl FakeDaemon {
         for _ in 0..limit {
             let used = prod.wrapping_sub(self.page.read_u32(RSP_CONS));
             if used >= RING_SIZE {
+                self.blocked.set(true);
                 break;
             }
             let Some(byte) = out.pop_front() else { break };
@@ -186,6 +194,10 @@ impl FakeDaemon {
 impl Peer for FakeDaemon {
     fn step(&self) {
         let mode = self.mode.borrow().clone();
+        if self.events.was_notified(self.port) {
+            self.awake.set(true);
+            self.blocked.set(false);
+        }
         // What happened before a request is told before its reply.
         self.queue_events();
         match mode {
@@ -197,11 +209,14 @@ impl Peer for FakeDaemon {
                 return;
             }
             DaemonMode::Hasty => self.answer_early(),
-            DaemonMode::Trickle => self.receive(1),
-            _ => self.receive(usize::MAX),
+            DaemonMode::Trickle if self.awake.get() => self.receive(1),
+            _ if self.awake.get() => self.receive(usize::MAX),
+            _ => {}
         }
         let limit = if mode == DaemonMode::Trickle { 1 } else { usize::MAX };
-        self.send(limit);
+        if !self.blocked.get() {
+            self.send(limit);
+        }
     }
 }
 

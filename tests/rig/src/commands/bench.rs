@@ -55,8 +55,28 @@ impl Bench {
         self.folder.join(IMAGE)
     }
 
-    /// A machine with dom0 and these devices.
-    pub(crate) fn plan(&self, options: &Options, nic: &str, jobs: &[Job]) -> Result<Plan> {
+    /// Runs the jobs and judges each. They share one boot of the machine; if a job takes the machine down with it, the
+    /// rest go on in another.
+    pub(crate) fn run(&self, options: &Options, nic: &str, jobs: &[Job]) -> Result<Vec<JobRecord>> {
+        let mut records: Vec<JobRecord> = Vec::new();
+        let mut boots = 1;
+        while let Some(rest) = jobs.get(records.len()..).filter(|rest| !rest.is_empty()) {
+            let label = if boots == 1 { String::new() } else { format!("-boot{boots}") };
+            boots += 1;
+            let plan = self.plan(options, nic, rest, label)?;
+            let seen = boot::run(&plan, rest, &self.folder)?;
+            for (job, seen) in rest.iter().zip(seen) {
+                records.push(record(job, seen, &self.guest, &self.folder)?);
+            }
+        }
+        // As large as all the logs together, and rebuilt by the next run anyway.
+        let image = self.folder.join(DOM0);
+        fs::remove_file(&image).on("remove", &image)?;
+        Ok(records)
+    }
+
+    /// A machine with dom0 and the devices that these jobs want.
+    fn plan(&self, options: &Options, nic: &str, jobs: &[Job], label: String) -> Result<Plan> {
         let mut devices: Vec<Device> = Vec::new();
         for device in jobs.iter().filter_map(|job| job.device) {
             if !devices.iter().any(|other| other.slot() == device.slot()) {
@@ -64,7 +84,7 @@ impl Bench {
             }
         }
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
-        let image = self.folder.join("dom0.cpio");
+        let image = self.folder.join(DOM0);
         dom0::pack_run(&self.stack.dom0(), &self.image(), jobs, &hide, &image)?;
         let image = fs::canonicalize(&image).on("find", &image)?;
         Ok(Plan {
@@ -77,18 +97,8 @@ impl Bench {
             trace: !options.no_trace && !devices.is_empty(),
             devices,
             channels: true,
+            label,
         })
-    }
-
-    /// Boots once and judges each job.
-    pub(crate) fn run(&self, options: &Options, nic: &str, jobs: &[Job]) -> Result<Vec<JobRecord>> {
-        let plan = self.plan(options, nic, jobs)?;
-        let seen = boot::run(&plan, jobs, &self.folder)?;
-        // As large as all the logs together, and rebuilt by the next run anyway.
-        let image = self.folder.join("dom0.cpio");
-        fs::remove_file(&image).on("remove", &image)?;
-        let jobs = jobs.iter().zip(seen);
-        jobs.map(|(job, seen)| record(job, seen, &self.guest, &self.folder)).collect()
     }
 
     /// The record of the whole run.
@@ -111,7 +121,10 @@ impl Bench {
     }
 }
 
+/// The stripped image's name in the run's folder.
 const IMAGE: &str = "pvbounce";
+/// dom0's.
+const DOM0: &str = "dom0.cpio";
 
 /// Makes a run's folder and leads `runs/latest` to it.
 fn run_folder(name: &str) -> Result<PathBuf> {

@@ -50,6 +50,7 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
         devices: Vec::new(),
         trace: false,
         channels: false,
+        label: format!("-{}", job.name),
     };
     let stage = Stage::start("run", "Xen, then the guest as dom0");
     let seen = follow(Machine::start(&plan, &bench.folder)?, bench, job, &stage)?;

@@ -4,6 +4,7 @@ use pvbounce::suites::ktap::Report;
 use pvbounce::suites::verdict;
 use serde::Serialize;
 
+use crate::boot::Fate;
 use crate::console::JobEnd;
 use crate::evidence::Evidence;
 
@@ -92,8 +93,10 @@ impl Problem {
 pub(crate) struct Facts<'f> {
     /// What the guest said.
     pub(crate) report: &'f Report,
-    /// What dom0 saw; `None` if the machine ended first.
+    /// What dom0 saw; `None` if the machine was lost first.
     pub(crate) end: Option<&'f JobEnd>,
+    /// What became of the machine.
+    pub(crate) machine: Fate,
     /// What xl printed.
     pub(crate) xl: &'f [String],
     /// The last line on the guest's console.
@@ -116,8 +119,23 @@ pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
 fn ending(facts: &Facts<'_>) -> Option<(Verdict, Problem)> {
     let last = facts.last_line;
     let Some(end) = facts.end else {
-        let detail = format!("the machine ended with the domain in it; its last line: {last}");
-        return Some((Verdict::Crash, Problem::rig("machine-ended", detail, "see xen.log")));
+        return Some(match facts.machine {
+            Fate::Silent => {
+                let detail = format!(
+                    "dom0 went silent with the domain in it; the guest's last line: {last}"
+                );
+                (
+                    Verdict::Timeout,
+                    Problem::rig("machine-silent", detail, "see xen.log and dom0.log"),
+                )
+            }
+            Fate::Ended | Fate::Alive => {
+                let detail = format!(
+                    "the machine ended with the domain in it; the guest's last line: {last}"
+                );
+                (Verdict::Crash, Problem::rig("machine-ended", detail, "see the end of xen.log"))
+            }
+        });
     };
     if end.late {
         let detail = format!("no end after {:.0} s; its last line: {last}", end.seconds);

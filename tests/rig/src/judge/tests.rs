@@ -12,6 +12,7 @@ fn verdict_of(text: &str, end: &JobEnd, evidence: Option<&Evidence>) -> (Verdict
     let facts = Facts {
         report: &report,
         end: Some(end),
+        machine: Fate::Alive,
         xl: &["libxl: error: no".to_owned()],
         last_line: "last",
         evidence,

@@ -97,6 +97,7 @@ fn boot_xen(stack: &Stack, release: Release, folder: &Path) -> Result<bool> {
         devices: Vec::new(),
         trace: false,
         channels: false,
+        label: String::new(),
     };
     let mut machine = Machine::start(&plan, folder)?;
     let start = Instant::now();

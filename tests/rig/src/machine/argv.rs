@@ -32,16 +32,26 @@ pub(crate) struct Plan {
     pub(crate) trace: bool,
     /// Whether the machine has the second serial port and the control socket.
     pub(crate) channels: bool,
+    /// Ends the names of this boot's files, where a run has several boots.
+    pub(crate) label: String,
 }
 
 /// Names in the run's folder, QEMU's working directory: socket paths must be short.
 pub(super) const COM1: &str = "com1.sock";
 pub(super) const COM2: &str = "com2.sock";
 pub(super) const QMP: &str = "qmp.sock";
-/// The trace's name there.
-pub(crate) const TRACE: &str = "dma-trace.log";
 
 impl Plan {
+    /// The name of one of this boot's files in the run's folder.
+    pub(crate) fn log(&self, what: &str) -> String {
+        format!("{what}{}.log", self.label)
+    }
+
+    /// The name of its trace there.
+    pub(crate) fn trace_log(&self) -> String {
+        self.log("dma-trace")
+    }
+
     /// The whole command, to be run in the run's folder.
     pub(crate) fn command(&self) -> Command {
         let mut command = qemu(&self.stack);
@@ -60,15 +70,17 @@ impl Plan {
         self.boot(&mut command);
         self.devices.iter().for_each(|device| self.plug(&mut command, *device));
         if self.trace {
-            command.args(["-trace", "vtd_dmar_translate", "-D", TRACE]);
+            command.args(["-trace", "vtd_dmar_translate", "-D", &self.trace_log()]);
         }
         command
     }
 
     fn boot(&self, command: &mut Command) {
+        // Pinned: each time Xen moves dom0's processor it moves dom0's interrupts too, and one of COM2's that is lost on
+        // the way stops the port for good.
         let words = format!(
-            "console=com1 com1=115200,8n1 dom0_mem={mib}M,max:{mib}M dom0_max_vcpus=1 loglvl=all \
-             guest_loglvl=all iommu=verbose",
+            "console=com1 com1=115200,8n1 dom0_mem={mib}M,max:{mib}M dom0_max_vcpus=1 dom0_vcpus_pin \
+             loglvl=all guest_loglvl=all iommu=verbose",
             mib = self.dom0_memory
         );
         command.arg("-kernel").arg(self.stack.xen()).args(["-append", &words]);
@@ -83,9 +95,7 @@ impl Plan {
             format!("{},netdev={backend},bus=pcie.0,addr={slot:#x},romfile=", self.nic)
         };
         match device {
-            // The same card, only its cable differs.
-            Device::Unplugged => {}
-            Device::Nic => {
+            Device::Nic | Device::Unplugged => {
                 command.args(["-netdev", "user,id=n0", "-device", &nic("n0")]);
             }
             Device::LonelyNic => {

@@ -7,7 +7,6 @@ mod running;
 
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::Plan;
-pub(crate) use argv::TRACE;
 pub(crate) use qmp::Qmp;
 pub(crate) use running::{Machine, Next, Source};
 

@@ -49,7 +49,7 @@ pub(crate) enum Next {
 impl Machine {
     /// Starts QEMU in a run's folder.
     pub(crate) fn start(plan: &Plan, folder: &Path) -> Result<Self> {
-        let log = folder.join("qemu.log");
+        let log = folder.join(plan.log("qemu"));
         let mut command = plan.command();
         fs::write(&log, format!("{}\n", child::line(&command))).on("write", &log)?;
         let output = File::options().append(true).open(&log).on("open", &log)?;

@@ -11,7 +11,6 @@ use crate::evidence::{self, Evidence};
 use crate::guest::Guest;
 use crate::job::Job;
 use crate::judge::{Facts, Problem, Verdict, judge};
-use crate::machine::TRACE;
 
 /// A run of several jobs.
 #[derive(Debug, Serialize)]
@@ -114,9 +113,11 @@ pub(crate) struct CheckRecord {
 /// Judges a job by all that was seen of it.
 pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
     let (report, times) = read(&seen.console);
-    let trace = folder.join(TRACE);
-    let evidence = match job.device.filter(|_| trace.exists()) {
-        Some(device) => Some(evidence::examine(&trace, seen.trace, device.slot(), &report.ranges)?),
+    let evidence = match job.device.filter(|_| seen.trace.exists()) {
+        Some(device) => {
+            let part = seen.traced.clone();
+            Some(evidence::examine(&seen.trace, part, device.slot(), &report.ranges)?)
+        }
         None => None,
     };
     let last_line =
@@ -124,6 +125,7 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let (verdict, problem) = judge(&Facts {
         report: &report,
         end: seen.end.as_ref(),
+        machine: seen.machine,
         xl: &seen.xl,
         last_line: last_line.unwrap_or("none at all"),
         evidence: evidence.as_ref(),

@@ -1,0 +1,162 @@
+//! What a frontend does with a backend that plays its part.
+
+use crate::world::{World, assert_clean, bdf, nic};
+use pvbounce::{
+    arch::volatile::host::shared_page,
+    pci::{
+        Bus, Command, ConfigAccess, Function, Width,
+        fake::FakeBackend,
+        front::{Front, FrontError, Services, Timeouts},
+    },
+    xen::{
+        events::{DomainId, EventChannels, Port},
+        store::{XenStore, fake::FakeDaemon},
+        xenbus::XenbusState,
+    },
+};
+use std::{rc::Rc, time::Duration};
+
+#[test]
+fn a_whole_life_gives_everything_back() {
+    let world = World::new();
+    let front = world.connect().unwrap();
+    assert_eq!(front.functions(), [bdf("00:00.0")]);
+    assert_eq!(world.frontend_state(), "4");
+    let function = Function::probe(&front, bdf("00:00.0")).unwrap().unwrap();
+    assert_eq!(function.id().unwrap().to_string(), "10ec:8139");
+    let before = function.enable(Command::MEMORY | Command::MASTER).unwrap();
+    assert!(before.is_empty());
+    assert_eq!(function.bars().unwrap().len(), 2);
+    assert_eq!(function.interrupt_pin().unwrap().unwrap().line, 19);
+    assert_eq!(world.backend.bus.violations(), 0);
+    let report = front.close();
+    assert_clean(&world, &report);
+    assert_eq!(world.frontend_state(), "6");
+    assert!(!world.backend.is_connected());
+}
+
+#[test]
+fn the_whole_stack_works_over_the_rings() {
+    let world = World::new();
+    let page = shared_page();
+    let port = world.events.born_with(DomainId::DOM0);
+    let events = Rc::clone(&world.events);
+    let daemon = FakeDaemon::new(page, port, events, Rc::clone(&world.tree));
+    world.events.add_peer(daemon);
+    let timeout = Duration::from_secs(5);
+    let store = XenStore::new(&*world.events, &*world.clock, page, port, timeout);
+    let services = Services { store: &store, ..world.services() };
+    let front = Front::connect(services, Timeouts::default(), world.page()).unwrap();
+    assert_eq!(front.functions(), [bdf("00:00.0")]);
+    assert_clean(&world, &front.close());
+    assert!(world.elapsed() < Duration::from_secs(1), "no wait ran into its deadline");
+}
+
+#[test]
+fn every_width_reads_and_writes_what_was_asked() {
+    let world = World::new();
+    let front = world.connect().unwrap();
+    let nic = bdf("00:00.0");
+    assert_eq!(front.read(nic, 0, Width::U32), Ok(0x8139_10ec));
+    assert_eq!(front.read(nic, 2, Width::U16), Ok(0x8139));
+    assert_eq!(front.read(nic, 3, Width::U8), Ok(0x81));
+    front.write(nic, 4, Width::U8, 0xffff_ff06).unwrap();
+    assert_eq!(front.read(nic, 4, Width::U16), Ok(0x0006));
+    let served = world.backend.served();
+    for (offset, width) in [(1, Width::U16), (2, Width::U32), (4096, Width::U8)] {
+        let error = front.read(nic, offset, width).unwrap_err();
+        assert_eq!(error.code(), "config-misaligned");
+    }
+    assert_eq!(world.backend.served(), served, "nothing was sent");
+    let error = front.read(nic, 256, Width::U8).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "0000:00:00.0: the backend refused the access at 0x100: bad offset (-2)"
+    );
+    assert_clean(&world, &front.close());
+}
+
+#[test]
+fn all_roots_and_functions_without_a_function_zero_are_found() {
+    let second = Bus { segment: 1, number: 3 };
+    let world = World::with_roots(&[Bus::FIRST, second]);
+    for place in ["00:1f.7", "0001:03:02.3"] {
+        world.backend.bus.insert(bdf(place), nic());
+    }
+    let front = world.connect().unwrap();
+    let expected = ["00:00.0", "00:1f.7", "0001:03:02.3"].map(bdf);
+    assert_eq!(front.functions(), expected);
+    assert_clean(&world, &front.close());
+}
+
+#[test]
+fn a_domain_without_pci_is_told_apart() {
+    let world = World::new();
+    world.tree.delete("/local/domain/1/device");
+    let failed = world.connect().unwrap_err();
+    assert_eq!(*failed.error, FrontError::NoDevice);
+    assert_clean(&world, &failed.report);
+    assert_eq!(world.elapsed(), Duration::ZERO);
+}
+
+#[test]
+fn dropping_closes_as_well() {
+    let world = World::new();
+    drop(world.connect().unwrap());
+    assert_eq!(world.taken(), [0; 4]);
+    assert_eq!(world.frontend_state(), "6");
+}
+
+#[test]
+fn a_second_connection_is_refused_with_the_reason() {
+    let world = World::new();
+    assert_clean(&world, &world.connect().unwrap().close());
+    let failed = world.connect().unwrap_err();
+    let state = XenbusState::Closed;
+    assert_eq!(*failed.error, FrontError::AlreadyUsed { state });
+    assert_clean(&world, &failed.report);
+}
+
+#[test]
+fn devices_come_and_go() {
+    let world = World::new();
+    let mut front = world.connect().unwrap();
+    assert_eq!(front.pending_change().unwrap(), None);
+    let new = bdf("00:01.0");
+    world.backend.bus.insert(new, nic());
+    world.backend.announce(1, new, "1");
+    assert_eq!(front.pending_change().unwrap(), Some(vec![]));
+    let change = front.apply_change().unwrap();
+    assert_eq!((change.arrived, change.gone), (vec![new], vec![]));
+    assert_eq!(front.functions(), [bdf("00:00.0"), new]);
+
+    world.backend.announce(0, new, "5");
+    assert_eq!(front.pending_change().unwrap(), Some(vec![new]));
+    let change = front.apply_change().unwrap();
+    assert_eq!((change.arrived, change.gone), (vec![], vec![new]));
+    assert_eq!(world.frontend_state(), "4");
+    assert_clean(&world, &front.close());
+}
+
+#[test]
+fn a_backend_without_root_num_has_one_bus() {
+    let world = World::new();
+    world.tree.delete(&format!("{}/root_num", FakeBackend::dir()));
+    let front = world.connect().unwrap();
+    assert_eq!(front.functions().len(), 1);
+    assert_clean(&world, &front.close());
+}
+
+#[test]
+fn ports_are_not_confused_with_each_other() {
+    let world = World::new();
+    let other = world.events.alloc_unbound(DomainId::DOM0).unwrap();
+    let front = world.connect().unwrap();
+    assert_ne!(front.port(), Some(other));
+    world.events.raise(other);
+    assert_eq!(front.read(bdf("00:00.0"), 0, Width::U16), Ok(0x10ec));
+    assert!(world.events.take(other), "somebody else's event is left alone");
+    assert!(world.events.close(Port(99)).is_err());
+    world.events.close(other).unwrap();
+    assert_clean(&world, &front.close());
+}

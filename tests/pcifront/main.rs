@@ -1,0 +1,7 @@
+//! pcifront against a backend that is good, slow, silent, wrong, or leaves; and with every service failing.
+
+mod backend;
+mod faults;
+mod interrupts;
+mod life;
+mod world;

@@ -1,0 +1,102 @@
+//! A guest, its Xen, and a backend, with nothing wrong yet.
+
+use pvbounce::{
+    addr::Mfn,
+    arch::{
+        time::{Clock, Instant},
+        volatile::host::shared_page,
+    },
+    pci::{
+        Bdf, Bus,
+        fake::{FakeBackend, FakeDevice},
+        front::{CloseReport, ConnectFailed, Front, Services, SharedPage, Timeouts},
+    },
+    xen::{
+        events::DomainId,
+        fake::{FakeClock, FakeEvents, FakeGrants},
+        store::fake::{FakeStore, Tree},
+    },
+};
+use std::{rc::Rc, time::Duration};
+
+const FRAME: Mfn = Mfn(0x1234);
+
+pub(crate) struct World {
+    pub(crate) events: Rc<FakeEvents>,
+    pub(crate) clock: Rc<FakeClock>,
+    pub(crate) grants: Rc<FakeGrants>,
+    pub(crate) tree: Rc<Tree>,
+    pub(crate) store: FakeStore,
+    pub(crate) backend: Rc<FakeBackend>,
+}
+
+pub(crate) fn bdf(text: &str) -> Bdf {
+    text.parse().expect("an address in a test")
+}
+
+pub(crate) fn nic() -> FakeDevice {
+    FakeDevice::new(0x10ec, 0x8139, 0x02_0000)
+        .bar(0, 0xc101, 0x100)
+        .bar(1, 0xfebf_1000, 0x100)
+        .interrupt(1, 19)
+}
+
+impl World {
+    pub(crate) fn new() -> Self {
+        Self::with_roots(&[Bus::FIRST])
+    }
+
+    pub(crate) fn with_roots(roots: &[Bus]) -> Self {
+        let events = FakeEvents::new();
+        let grants = FakeGrants::new(32);
+        let tree = Tree::new(DomainId(1));
+        let store = FakeStore::new(Rc::clone(&tree), Rc::clone(&events));
+        let backend = FakeBackend::new(&tree, &events, &grants, roots);
+        backend.bus.insert(bdf("00:00.0"), nic());
+        let clock = events.clock();
+        Self { events, clock, grants, tree, store, backend }
+    }
+
+    pub(crate) fn page(&self) -> SharedPage {
+        let window = shared_page();
+        window.write(0, &[0xa5; 4096]);
+        self.grants.own(FRAME, window);
+        SharedPage { window, mfn: FRAME }
+    }
+
+    pub(crate) fn services(&self) -> Services<'_> {
+        Services {
+            store: &self.store,
+            events: &*self.events,
+            grants: &*self.grants,
+            clock: &*self.clock,
+        }
+    }
+
+    pub(crate) fn connect(&self) -> Result<Front<'_>, ConnectFailed> {
+        Front::connect(self.services(), Timeouts::default(), self.page())
+    }
+
+    pub(crate) fn taken(&self) -> [usize; 4] {
+        [self.events.taken(), self.grants.taken(), self.tree.taken(), self.backend.irqs_on()]
+    }
+
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.clock.now().since(Instant(0))
+    }
+
+    pub(crate) fn frontend_state(&self) -> String {
+        let path = format!("{}/state", FakeBackend::frontend_dir());
+        self.tree.get(&path).expect("the frontend has a state")
+    }
+}
+
+pub(crate) fn assert_clean(world: &World, report: &CloseReport) {
+    assert!(report.is_clean(), "{report:?}");
+    assert!(report.page.is_some());
+    assert_eq!(world.taken(), [0; 4]);
+}
+
+pub(crate) fn soon(world: &World) -> Instant {
+    world.clock.now().after(Duration::from_millis(5))
+}
