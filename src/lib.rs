@@ -18,6 +18,7 @@ pub mod addr;
 pub mod arch;
 pub mod dma;
 pub mod mm;
+pub mod net;
 pub mod nic;
 pub mod options;
 pub mod pci;
