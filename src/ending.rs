@@ -2,16 +2,18 @@
 
 use crate::{
     arch::image,
-    guest::Guest,
     options::OptionError,
     println,
     suites::{
+        RESULT_PATH,
+        guest::Guest,
         ktap::{PANIC, RESULT},
         verdict::Verdict,
     },
     xen::{
         console::{self, print_in_panic},
         hypercall,
+        store::{Store, TxId},
     },
 };
 use core::panic::PanicInfo;
@@ -22,10 +24,14 @@ pub(crate) fn close(guest: &Guest) -> ! {
 }
 
 /// Reports options that can't be followed and ends the domain.
-pub fn refuse(error: &OptionError<'_>) -> ! {
+pub(crate) fn refuse(error: &OptionError<'_>, store: Option<&dyn Store>, is_dom0: bool) -> ! {
     println!("{}: {error}", error.code());
+    if let Some(store) = store {
+        // The console says it anyway.
+        let _ = store.write(TxId::NONE, RESULT_PATH, Verdict::Error.word());
+    }
     println!("{RESULT}{}", Verdict::Error);
-    leave(false)
+    leave(is_dom0)
 }
 
 /// Reports a panic on every console and has Xen treat the domain as crashed.

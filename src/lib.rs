@@ -3,7 +3,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //!
 //! ```text
-//! addr < arch < xen < mm < dma < pci < nic < net < suites < lib
+//! addr < arch < xen < mm < dma < pci < nic < net < options < suites < lib
 //! ```
 //!
 //! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
@@ -18,6 +18,7 @@ pub mod addr;
 pub mod arch;
 pub mod dma;
 pub mod mm;
+pub mod net;
 pub mod nic;
 pub mod options;
 pub mod pci;
@@ -27,17 +28,15 @@ pub mod xen;
 #[cfg(target_os = "none")]
 mod ending;
 #[cfg(target_os = "none")]
-pub mod guest;
-#[cfg(target_os = "none")]
 pub mod start;
 
 #[cfg(target_os = "none")]
-pub use ending::{crash, refuse};
+pub use ending::crash;
 
 /// Runs the suites the command line asks for, reports, and ends the domain.
 #[cfg(target_os = "none")]
-fn run(mut guest: guest::Guest) -> ! {
-    guest.pool.start_late(&guest.clock);
+fn run(mut guest: suites::guest::Guest) -> ! {
+    guest.bring_up();
     suites::run(&mut guest);
     ending::close(&guest)
 }

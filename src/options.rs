@@ -3,8 +3,35 @@
 //! Words are `name=value`, separated by blanks. A word this guest does not know is an error that lists
 //! the ones it does: a test that ran with half its options would prove something else.
 
-use crate::suites::plan::SuiteSet;
 use core::{fmt, net::SocketAddrV4};
+
+/// Every suite by its name on the command line, in running order.
+pub const SUITES: [&str; 7] = ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net"];
+
+/// A choice of suites.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SuiteSet(u8);
+
+impl SuiteSet {
+    /// All of them, in one domain.
+    pub const SMOKE: Self = Self((1 << SUITES.len()) - 1);
+
+    /// Reads `smoke` or names with commas between.
+    pub fn parse(list: &str) -> Option<Self> {
+        list.split(',').try_fold(Self(0), |set, name| match name {
+            "smoke" => Some(Self::SMOKE),
+            name => {
+                let index = SUITES.iter().position(|known| *known == name)?;
+                Some(Self(set.0 | 1 << index))
+            }
+        })
+    }
+
+    /// Whether the suite `name` is in.
+    pub fn contains(self, name: &str) -> bool {
+        SUITES.iter().position(|known| *known == name).is_some_and(|i| self.0 >> i & 1 != 0)
+    }
+}
 
 /// When the bounce pool is started, if at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +73,8 @@ pub struct Options {
     pub suites: SuiteSet,
     /// When the pool starts.
     pub swiotlb: PoolStart,
-    /// Bytes of the pool.
-    pub pool_bytes: usize,
+    /// Bytes of the pool; `None` for a sixteenth of the domain, between 1 and 64 MiB.
+    pub pool_bytes: Option<usize>,
     /// Whether also those buffers bounce that could go direct.
     pub force_bounce: bool,
     /// A deliberate fault.
@@ -63,7 +90,7 @@ impl Default for Options {
         Self {
             suites: SuiteSet::SMOKE,
             swiotlb: PoolStart::Late,
-            pool_bytes: 64 << 20,
+            pool_bytes: None,
             force_bounce: false,
             selftest: None,
             echo: None,
@@ -158,7 +185,7 @@ impl Options {
                 "force" => self.force_bounce = true,
                 mib => {
                     let mib: usize = mib.parse().ok()?;
-                    self.pool_bytes = (1..=1024).contains(&mib).then_some(mib << 20)?;
+                    self.pool_bytes = Some((1..=1024).contains(&mib).then_some(mib << 20)?);
                 }
             }
         }
@@ -197,7 +224,7 @@ mod tests {
                     download=10.0.2.2:80/1000 selftest=leak console=hvc0";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
-        assert_eq!(options.pool_bytes, 16 << 20);
+        assert_eq!(options.pool_bytes, Some(16 << 20));
         assert!(options.force_bounce);
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);

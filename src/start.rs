@@ -9,15 +9,13 @@
 #![expect(unsafe_code, reason = "the statics and pages that exist before any owner does")]
 
 use crate::{
-    addr::{Mfn, PAGE_SIZE_U64, Pfn, to_usize},
+    addr::{Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
     arch::{
         image::{self, Access},
-        time::{self, Clock, Instant},
-        traps,
+        time, traps,
         volatile::Window,
     },
     dma::{Plan, Pool, Table},
-    guest::{Guest, PoolState},
     mm::{
         builder,
         e820::{self, Map},
@@ -27,8 +25,12 @@ use crate::{
         page_table::Flags,
         pages::{self, Pages},
     },
-    options::{Options, PoolStart},
+    options::{OptionError, Options, PoolStart},
     println,
+    suites::{
+        guest::{Guest, PoolState, Stopwatch},
+        verdict::{Outcome, Reason},
+    },
     xen::{
         abi::memory::MEMORY_MAP,
         console,
@@ -61,7 +63,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     // SAFETY: boot/entry.S passes what Xen passed in rsi.
     let info = unsafe { start_info::read(raw) };
     let shared = map_shared_info(info.shared_info);
-    let clock = Stopwatch { clock: shared, start: shared.now() };
+    let clock = Stopwatch::new(shared);
     install_traps(&shared);
     open_console(&info, shared);
     banner(&info);
@@ -72,41 +74,52 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         let table = spin::MutexGuard::leak(POOL_TABLE.lock());
         Pool::new(table, memory)
     });
-    let plan = options.as_ref().map_or(Plan::new(0), |o| Plan::new(o.pool_bytes));
+    let plan = Plan::new(pool_bytes(&options, &info));
     let early = matches!(&options, Ok(o) if o.swiotlb == PoolStart::Early);
     let started = early.then(|| PoolState::start(pool, &plan, &clock));
     make_heap(memory, &info);
-    let options = match options {
-        Ok(options) => options,
-        Err(error) => crate::refuse(&error),
-    };
-    let pool = PoolState::new(pool, plan, options.swiotlb, started);
+    let frames_at_start =
+        memory.free_pages() + memory.table_pages() + (pool.stats().bytes / PAGE_SIZE) as u64;
     let map = memory_map(&info);
     let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
+    let shared: &'static SharedInfo = Box::leak(Box::new(shared));
     let store = info.store.and_then(|ring| open_store(ring, events, shared));
     let grants = open_grants(memory);
+    let options = match options {
+        Ok(options) => options,
+        Err(error) => crate::ending::refuse(&error, store.map(|s| s as _), info.is_dom0),
+    };
+    let pool = PoolState::new(pool, plan, options.swiotlb, started);
     clock.stage(format_args!("services: xenstore {}, grants {}", word(&store), word(&grants)));
-    let guest = Guest { info, options, shared, clock, memory, map, events, grants, store, pool };
-    crate::run(guest)
+    let nothing = || Outcome::Skip(Reason::new("not-tried", "the device was not looked for"));
+    let (connection, identity, card) = (Err(nothing()), Err(nothing()), Err(nothing()));
+    crate::run(Guest {
+        info,
+        options,
+        shared,
+        clock,
+        memory,
+        frames_at_start,
+        map,
+        events,
+        grants,
+        store,
+        pool,
+        connection,
+        identity,
+        card,
+    })
+}
+
+/// What the command line says, else a sixteenth of the domain, between 1 and 64 MiB.
+fn pool_bytes(options: &Result<Options, OptionError<'_>>, info: &StartInfo) -> usize {
+    let share = to_usize(info.nr_pages / 16) * PAGE_SIZE;
+    let wanted = options.as_ref().ok().and_then(|options| options.pool_bytes);
+    wanted.unwrap_or_else(|| share.clamp(1 << 20, 64 << 20))
 }
 
 fn word<T>(service: &Option<T>) -> &'static str {
     if service.is_some() { "open" } else { "not there" }
-}
-
-/// A clock that remembers when the guest started, for stage lines.
-#[derive(Clone, Copy, Debug)]
-pub struct Stopwatch {
-    clock: SharedInfo,
-    start: Instant,
-}
-
-impl Stopwatch {
-    /// Prints what was reached, and when.
-    pub fn stage(&self, what: core::fmt::Arguments<'_>) {
-        let since = self.clock.now().since(self.start);
-        println!("[{:5}.{:03}] {what}", since.as_secs(), since.subsec_millis());
-    }
 }
 
 fn map_shared_info(frame: Mfn) -> SharedInfo {
@@ -120,7 +133,7 @@ fn map_shared_info(frame: Mfn) -> SharedInfo {
         hypercall::shutdown(xen_sys::SHUTDOWN_crash);
     }
     // SAFETY: mapped for good just now, and no Rust value lives there.
-    let window = unsafe { Window::new(page, crate::addr::PAGE_SIZE) };
+    let window = unsafe { Window::new(page, PAGE_SIZE) };
     SharedInfo::new(window, time::tsc)
 }
 
@@ -152,6 +165,7 @@ fn open_console(info: &StartInfo, shared: SharedInfo) {
         console::add_xen();
     }
     console::add_uart();
+    console::install_logger();
 }
 
 /// The window on a ring page that the builder mapped, if the M2P knows the frame.
@@ -239,10 +253,9 @@ fn memory_map(info: &StartInfo) -> Result<Map, e820::MapError> {
 fn open_store(
     ring: RingPage,
     events: &'static LocalEvents,
-    shared: SharedInfo,
+    clock: &'static SharedInfo,
 ) -> Option<&'static XenStore<'static>> {
     let page = ring_page(ring)?;
-    let clock: &'static SharedInfo = Box::leak(Box::new(shared));
     let store = XenStore::new(events, clock, page, ring.port, STORE_PATIENCE);
     Some(Box::leak(Box::new(store)))
 }
@@ -253,6 +266,6 @@ fn open_grants(memory: &'static Memory<'static>) -> Option<&'static GrantTable> 
     let virt = memory.map_io(Mfn(frames[0]), 1, Flags::DATA).ok()?;
     let page = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt)))?;
     // SAFETY: mapped just now and never unmapped; only the table is in the page.
-    let window = unsafe { Window::new(page, crate::addr::PAGE_SIZE) };
+    let window = unsafe { Window::new(page, PAGE_SIZE) };
     Some(Box::leak(Box::new(GrantTable::new(window))))
 }

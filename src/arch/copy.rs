@@ -178,6 +178,32 @@ pub unsafe fn zero_device(to: *mut u8, len: usize) {
     unsafe { fill_device(to, 0, len) }
 }
 
+/// Writes one word at any alignment.
+///
+/// # Safety
+/// `to` must be valid for writes of 8 bytes and overlap no Rust reference in use.
+#[inline]
+pub unsafe fn store_word(to: *mut u8, word: u64) {
+    // SAFETY: 8 bytes are written, for which the caller vouches.
+    unsafe {
+        asm!("mov [{to}], {word}", to = in(reg) to, word = in(reg) word, options(nostack, preserves_flags));
+    }
+}
+
+/// Reads one word at any alignment, once.
+///
+/// # Safety
+/// `from` must be valid for reads of 8 bytes.
+#[inline]
+pub unsafe fn load_word(from: *const u8) -> u64 {
+    let word;
+    // SAFETY: 8 bytes are read, for which the caller vouches. Not `pure`: a device may write them.
+    unsafe {
+        asm!("mov {word}, [{from}]", from = in(reg) from, word = out(reg) word, options(nostack, preserves_flags, readonly));
+    }
+    word
+}
+
 #[inline]
 fn kind_for(len: usize) -> CopyKind {
     let bits = CHOICE.load(Ordering::Relaxed);

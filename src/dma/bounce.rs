@@ -10,6 +10,9 @@ use super::{
 use crate::addr::BusAddr;
 use core::ops::Range;
 
+/// Words in a full guard.
+const WORDS: usize = GUARD / 8;
+
 /// Slots in use by a device; dropping it gives them back without looking at them.
 #[derive(Debug)]
 pub(super) struct Bounce<'m> {
@@ -27,6 +30,7 @@ impl<'m> Bounce<'m> {
     }
 
     /// The mapping's first byte as the device sees it.
+    #[inline]
     pub(super) fn bus(&self) -> BusAddr {
         let start = self.lease.as_ref().map_or(BusAddr(0), Lease::bus);
         BusAddr(start.0 + self.layout.head as u64)
@@ -58,31 +62,43 @@ impl<'m> Bounce<'m> {
     }
 
     /// Writes the guard bytes.
+    #[inline]
     pub(super) fn arm(&mut self) {
-        let pattern = layout::pattern(self.bus());
-        for guard in self.guards() {
-            if let Some(lease) = &mut self.lease {
-                lease.bytes.write(guard.start, &pattern[..guard.len()]);
+        let word = layout::pattern(self.bus());
+        let guards = self.guards();
+        let Some(lease) = &mut self.lease else { return };
+        for guard in guards {
+            if guard.len() == GUARD {
+                lease.bytes.write_words::<WORDS>(guard.start, word);
+            } else {
+                let bytes = [word.to_ne_bytes(); WORDS];
+                lease.bytes.write(guard.start, &bytes.as_flattened()[..guard.len()]);
             }
         }
     }
 
     /// Looks at the guard bytes.
+    #[inline]
     pub(super) fn check_guards(&self) -> Result<(), FinishError> {
-        let pattern = layout::pattern(self.bus());
-        for guard in self.guards() {
-            let mut found = [0; GUARD];
-            let found = &mut found[..guard.len()];
-            self.lease.iter().for_each(|lease| lease.bytes.read(guard.start, found));
-            if *found != pattern[..guard.len()] {
-                self.pool.books().stats.overruns += 1;
-                return Err(self.overrun(guard.start, found, &pattern));
-            }
+        let [before, after] = self.guards();
+        if self.is_intact(&before) && self.is_intact(&after) {
+            return Ok(());
         }
-        Ok(())
+        Err(self.overrun([before, after]))
+    }
+
+    #[inline]
+    fn is_intact(&self, guard: &Range<usize>) -> bool {
+        let Some(lease) = &self.lease else { return true };
+        if guard.len() == GUARD {
+            let word = layout::pattern(self.bus());
+            return lease.bytes.holds_words::<WORDS>(guard.start, word);
+        }
+        self.first_changed(guard).is_none()
     }
 
     /// The guard bytes before and after, as offsets in the run.
+    #[inline]
     fn guards(&self) -> [Range<usize>; 2] {
         let Layout { head, len, .. } = self.layout;
         let end = head + len;
@@ -90,17 +106,30 @@ impl<'m> Bounce<'m> {
         [head - head.min(GUARD)..head, end..run.min(end + GUARD)]
     }
 
+    /// The first byte of a guard that is not the pattern's, as offset in the run, and its value.
+    fn first_changed(&self, guard: &Range<usize>) -> Option<(usize, u8)> {
+        let mut found = [0; GUARD];
+        let found = &mut found[..guard.len()];
+        self.lease.as_ref()?.bytes.read(guard.start, found);
+        let pattern = layout::pattern(self.bus()).to_ne_bytes();
+        let mut bytes = guard.clone().zip(found.iter().zip(pattern.iter().cycle()));
+        bytes.find_map(|(at, (byte, expected))| (byte != expected).then_some((at, *byte)))
+    }
+
     #[cold]
-    fn overrun(&self, start: usize, found: &[u8], pattern: &[u8]) -> FinishError {
-        let first = found.iter().zip(pattern).position(|(found, expected)| found != expected);
-        let first = first.unwrap_or(0);
+    fn overrun(&self, guards: [Range<usize>; 2]) -> FinishError {
+        self.pool.books().stats.overruns += 1;
+        let first = guards.iter().find_map(|guard| self.first_changed(guard));
+        // The device may have put the pattern back since; then byte 0 stands for it.
+        let (at, found) = first.unwrap_or((self.layout.head, 0));
         // Both are below 16 MiB plus a page, so they fit.
-        let offset = (start + first).cast_signed() - self.layout.head.cast_signed();
-        FinishError::Overrun { offset, found: found[first], len: self.layout.len, bus: self.bus() }
+        let offset = at.cast_signed() - self.layout.head.cast_signed();
+        FinishError::Overrun { offset, found, len: self.layout.len, bus: self.bus() }
     }
 }
 
 impl Drop for Bounce<'_> {
+    #[inline]
     fn drop(&mut self) {
         if let Some(lease) = self.lease.take() {
             let mut books = self.pool.books();

@@ -68,6 +68,7 @@ impl<'m> Device<'m> {
     /// Gives `buffer` to the device, in place if the device can use it there, else through the pool.
     ///
     /// On failure the buffer is gone; [`Device::try_map`] returns it.
+    #[inline]
     pub fn map<D: Direction, B: Buffer<D>>(
         &self,
         buffer: B,
@@ -76,6 +77,7 @@ impl<'m> Device<'m> {
     }
 
     /// As [`Device::map`], with the buffer returned on failure.
+    #[inline]
     pub fn try_map<D: Direction, B: Buffer<D>>(
         &self,
         buffer: B,
@@ -101,6 +103,7 @@ impl<'m> Device<'m> {
         }
     }
 
+    #[inline]
     fn way_for(&self, bytes: &[u8]) -> Result<Way, MapError> {
         if bytes.is_empty() {
             return Err(MapError::Empty);
@@ -118,6 +121,7 @@ impl<'m> Device<'m> {
         }
     }
 
+    #[inline]
     fn bounce<D: Direction>(&self, bytes: &[u8], why: Why) -> Result<Bounce<'m>, MapError> {
         let (address, len, limits) = (bytes.as_ptr().addr(), bytes.len(), &self.limits);
         let bare = Layout::bare(address, len, limits).ok_or_else(|| self.too_large(len))?;
@@ -135,6 +139,7 @@ impl<'m> Device<'m> {
         }
     }
 
+    #[cold]
     fn explain(&self, shortage: Shortage, len: usize, why: Why) -> MapError {
         match shortage {
             Shortage::NotStarted => MapError::NoPool(why),
@@ -148,6 +153,7 @@ impl<'m> Device<'m> {
         }
     }
 
+    #[cold]
     fn too_large(&self, len: usize) -> MapError {
         MapError::TooLarge { len, limit: self.max_mapping() }
     }

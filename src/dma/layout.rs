@@ -16,7 +16,10 @@ use super::{
 use crate::addr::BusAddr;
 
 /// Guard bytes on each side, at most.
-pub(super) const GUARD: usize = 64;
+pub(super) const GUARD: usize = 32;
+
+/// The smallest head spent on a guard: a cache line, so that the copy stays aligned.
+const HEAD_MIN: usize = 64;
 
 /// The largest head spent on a guard alone.
 const HEAD_MAX: usize = 512;
@@ -36,16 +39,18 @@ pub(super) struct Layout {
 
 impl Layout {
     /// With full guards on both sides, where alignment and boundary leave room for them.
+    #[inline]
     pub(super) fn guarded(address: usize, len: usize, limits: &Limits) -> Option<Self> {
         let kept = kept_offset(address, limits);
         let unit = limits.keep_offset.bytes().max(limits.alignment.bytes());
-        let lead = if kept >= GUARD { 0 } else { unit.max(GUARD) };
+        let lead = if kept >= GUARD { 0 } else { unit.max(HEAD_MIN) };
         let head = if lead <= HEAD_MAX { kept + lead } else { kept };
         let crosses = limits.boundary.is_some_and(|b| head + len > b.bytes());
         Self::with(if crosses { kept } else { head }, len, GUARD, limits)
     }
 
     /// In as few slots as possible.
+    #[inline]
     pub(super) fn bare(address: usize, len: usize, limits: &Limits) -> Option<Self> {
         Self::with(kept_offset(address, limits), len, 0, limits)
     }
@@ -57,6 +62,7 @@ impl Layout {
         room.saturating_sub(kept).min(limits.max_len)
     }
 
+    #[inline]
     fn with(head: usize, len: usize, tail: usize, limits: &Limits) -> Option<Self> {
         let end = head.checked_add(len)?;
         if limits.boundary.is_some_and(|b| end > b.bytes()) || len > limits.max_len {
@@ -77,12 +83,7 @@ const fn kept_offset(address: usize, limits: &Limits) -> usize {
     address & limits.keep_offset.low_bits() & !limits.alignment.low_bits()
 }
 
-/// The guard pattern of the mapping at `bus`.
-pub(super) fn pattern(bus: BusAddr) -> [u8; GUARD] {
-    let word = (bus.0 ^ 0xb0c3_9a6d_5e87_f142).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    let mut pattern = [0; GUARD];
-    for bytes in pattern.as_chunks_mut::<8>().0 {
-        *bytes = word.to_ne_bytes();
-    }
-    pattern
+/// The guard pattern of the mapping at `bus`, repeated.
+pub(super) const fn pattern(bus: BusAddr) -> u64 {
+    (bus.0 ^ 0xb0c3_9a6d_5e87_f142).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

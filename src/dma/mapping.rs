@@ -3,20 +3,20 @@
 //! The mapping holds the buffer, so the CPU can't touch it in flight; what it may do with the device's
 //! bytes depends on the direction, and what the direction forbids does not compile:
 //!
-//! ```compile_fail
+//! ```compile_fail,E0599
 //! # use pvbounce::dma::{Device, ToDevice};
 //! fn reads_what_no_device_wrote(device: &Device<'_>) {
 //!     let mapping = device.map::<ToDevice, _>(&[1u8, 2][..]).unwrap();
 //!     mapping.read(0, &mut [0; 2]); // only FromDevice and Bidirectional have `read`
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0277
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn a_device_writes_to_what_is_only_borrowed(device: &Device<'_>, buffer: &[u8]) {
 //!     let _ = device.map::<FromDevice, _>(buffer); // `&[u8]` is no buffer for FromDevice
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0382
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn finishes_twice(device: &Device<'_>, buffer: &mut [u8]) {
 //!     let mapping = device.map::<FromDevice, _>(buffer).unwrap();
@@ -24,7 +24,7 @@
 //!     let _ = mapping.finish(10); // moved
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0382
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn uses_the_address_after_the_end(device: &Device<'_>, buffer: &mut [u8]) {
 //!     let mapping = device.map::<FromDevice, _>(buffer).unwrap();
@@ -32,7 +32,7 @@
 //!     let _ = mapping.bus(); // moved
 //! }
 //! ```
-//! ```compile_fail
+//! ```compile_fail,E0502
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn looks_into_the_buffer_in_flight(device: &Device<'_>, buffer: &mut [u8]) {
 //!     let mapping = device.map::<FromDevice, _>(&mut *buffer).unwrap();
@@ -66,8 +66,10 @@ pub(super) enum Path<'m> {
 
 /// A buffer in a device's hands, direction `D`.
 ///
-/// [`Mapping::finish`] ends it the orderly way. Dropping it gives the slots back without copying; like
-/// `finish`, that is for after the device was told to let go.
+/// [`Mapping::finish`] ends it the orderly way. Dropping it gives the slots back without copying. Both are
+/// for after the device was told to let go: no type can see to that. A mapping that is forgotten keeps its
+/// slots, and with them its segment, for good; a direct one must not be forgotten, since its borrow ends
+/// and the device's use of the buffer does not.
 #[must_use = "dropping a mapping takes the memory from under the device"]
 pub struct Mapping<'m, D: Direction, B: Buffer<D>> {
     path: Path<'m>,
@@ -91,12 +93,14 @@ impl<D: Direction, B: Buffer<D>> fmt::Debug for Mapping<'_, D, B> {
 
 impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     /// The device uses `buffer` where it lies, at `bus`.
+    #[inline]
     pub(super) fn direct(mut buffer: B, bus: BusAddr, translate: &'m dyn Translate) -> Self {
         let shared = SharedBytes::of_buffer(&mut buffer);
         Self::new(Path::Direct(shared, bus), buffer, translate)
     }
 
     /// The device uses slots instead of `buffer`.
+    #[inline]
     pub(super) fn through(
         mut bounce: Bounce<'m>,
         why: Why,
@@ -112,6 +116,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         Self::new(Path::Bounced(bounce, why), buffer, translate)
     }
 
+    #[inline]
     fn new(path: Path<'m>, buffer: B, translate: &'m dyn Translate) -> Self {
         // The doorbell that follows must not overtake the bytes.
         volatile::write_barrier();
@@ -120,6 +125,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     }
 
     /// The first byte's address, for the device.
+    #[inline]
     pub fn bus(&self) -> BusAddr {
         match &self.path {
             Path::Direct(_, bus) => *bus,
@@ -159,6 +165,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     ///
     /// Exactly those bytes are copied back, once; the rest of a bounced buffer is what it was, so nothing
     /// that was in the slots before ever reaches the caller. `written` is 0 where a device only reads.
+    #[inline]
     pub fn finish(self, written: usize) -> Result<B, FinishError> {
         volatile::read_barrier();
         let (bus, len) = (self.bus(), self.len);

@@ -9,6 +9,29 @@
 //!                                   table -> segment (a Region) -> slots
 //! ```
 //!
+//! A frame that a device writes, from the pool's start to the last byte:
+//!
+//! ```
+//! use pvbounce::{addr::DmaMask, dma::{Device, FromDevice, Limits, Plan, Policy, Pool, Table}};
+//! # use pvbounce::dma::fake::FakeMachine;
+//! # let xen = FakeMachine::default();
+//! let mut table = Box::new(Table::new());
+//! let pool = Pool::new(&mut table, &xen);
+//! pool.start(&Plan::new(4 << 20), &mut |step| println!("{step:?}"))?;
+//!
+//! let nic = Device::new(&pool, &xen, Limits::new(DmaMask::BITS_32), Policy::Auto);
+//! let mapping = nic.map::<FromDevice, _>(vec![0; 1514])?;
+//! assert!(mapping.bounced() && mapping.bus().0 < 1 << 32);
+//! # xen.bus_write(mapping.bus(), &[7; 60]);
+//! // ... the address goes into a descriptor, the device reports 60 bytes ...
+//! let frame = mapping.finish(60)?;
+//! assert_eq!((frame[59], frame[60]), (7, 0));
+//!
+//! let stopped = pool.stop(&mut drop);
+//! assert_eq!((stopped.released, stopped.slots_in_use), (4 << 20, 0));
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! | module | what it knows |
 //! |---|---|
 //! | [`slots`] | which 2 KiB slots of one segment are taken; pure |

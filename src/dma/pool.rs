@@ -215,6 +215,7 @@ impl<'m> Pool<'m> {
     /// A run for a mapping: `guarded` if there is one, else `bare`, else the pool grows if it may.
     ///
     /// Counted as a bounced mapping of which `to_device` bytes are copied in.
+    #[inline]
     pub(super) fn lease(
         &self,
         guarded: Layout,
@@ -222,14 +223,18 @@ impl<'m> Pool<'m> {
         mask: DmaMask,
         to_device: usize,
     ) -> Result<(Lease, Layout), Shortage> {
-        let attempt = || self.try_lease(guarded, bare, mask, to_device);
-        if let Some(found) = attempt() {
+        if let Some(found) = self.try_lease(guarded, bare, mask, to_device) {
             return Ok(found);
         }
-        let grown = self.grow_for(bare, mask).then(attempt).flatten();
-        grown.ok_or_else(|| self.shortage(bare, mask))
+        if self.grow_for(bare, mask)
+            && let Some(found) = self.try_lease(guarded, bare, mask, to_device)
+        {
+            return Ok(found);
+        }
+        Err(self.shortage(bare, mask))
     }
 
+    #[inline]
     fn try_lease(
         &self,
         guarded: Layout,
@@ -257,6 +262,7 @@ impl<'m> Pool<'m> {
     }
 
     /// Adds a segment large enough for `layout`, if the pool may grow and there is memory.
+    #[cold]
     fn grow_for(&self, layout: Layout, mask: DmaMask) -> bool {
         let Some(preferred) = self.books().growth else {
             return false;
@@ -278,6 +284,7 @@ impl<'m> Pool<'m> {
         }
     }
 
+    #[cold]
     fn shortage(&self, layout: Layout, mask: DmaMask) -> Shortage {
         let books = self.books();
         let Some(lowest) = books.lowest() else {

@@ -74,6 +74,28 @@ impl SharedBytes {
         unsafe { copy::copy_from_device(to, from) }
     }
 
+    /// Writes `word` `N` times from byte `offset`.
+    #[inline]
+    pub(super) fn write_words<const N: usize>(&mut self, offset: usize, word: u64) {
+        let to = self.at(offset, N * 8);
+        for index in 0..N {
+            // SAFETY: as for `write`; `at` checked the bounds of all the words.
+            unsafe { copy::store_word(to.wrapping_add(index * 8), word) }
+        }
+    }
+
+    /// Whether the bytes from `offset` are `word`, `N` times.
+    #[inline]
+    pub(super) fn holds_words<const N: usize>(&self, offset: usize, word: u64) -> bool {
+        let from = self.at(offset, N * 8);
+        let mut differing = 0;
+        for index in 0..N {
+            // SAFETY: as for `write_words`.
+            differing |= word ^ unsafe { copy::load_word(from.wrapping_add(index * 8)) };
+        }
+        differing == 0
+    }
+
     /// Writes zero to all of them.
     pub(super) fn zero(&mut self) {
         // SAFETY: as for `write`.
@@ -98,8 +120,14 @@ impl SharedBytes {
 /// Panics unless `len` bytes at `offset` lie inside `whole`: a bug of the caller.
 #[inline]
 pub(super) fn check(what: &str, whole: usize, offset: usize, len: usize) {
-    let inside = offset.checked_add(len).is_some_and(|end| end <= whole);
-    assert!(inside, "{len} bytes at {offset:#x} of a {what} of {whole:#x}");
+    if offset > whole || len > whole - offset {
+        outside(what, whole, offset, len);
+    }
+}
+
+#[cold]
+fn outside(what: &str, whole: usize, offset: usize, len: usize) -> ! {
+    panic!("{len} bytes at {offset:#x} of a {what} of {whole:#x}");
 }
 
 /// A region in the table's care: the table may be locked from any thread.

@@ -62,20 +62,24 @@ impl Segment {
     }
 
     /// Takes `count` slots, the first at a multiple of `2^align` slots. `index` is this segment's place.
+    #[inline]
     pub(super) fn take(&mut self, index: usize, count: usize, align: usize) -> Option<Lease> {
         let region = &self.held.as_ref()?.0;
         let run = self.slots.take(count, align)?;
         let bus = BusAddr(region.bus().0 + run.offset() as u64);
         let bytes = SharedBytes::of_region(region, run.offset(), run.len());
-        Some(Lease { segment: index, bus, bytes, run })
+        #[expect(clippy::cast_possible_truncation, reason = "a table has 64 places")]
+        let segment = index as u8;
+        Some(Lease { bytes, bus, run, segment })
     }
 
-    /// Joins what was put aside with the free blocks; whether there was anything.
-    pub(super) fn settle(&mut self) -> bool {
-        self.slots.settle()
+    /// Joins what was put aside with the free blocks.
+    pub(super) fn settle(&mut self) {
+        self.slots.settle();
     }
 
     /// Gives a lease back.
+    #[inline]
     pub(super) fn give(&mut self, lease: Lease) -> Result<(), NotTaken> {
         self.slots.give(lease.run)
     }
@@ -85,10 +89,10 @@ impl Segment {
 #[derive(Debug)]
 #[must_use = "the slots are lost unless the lease is given back"]
 pub(super) struct Lease {
-    segment: usize,
-    bus: BusAddr,
     pub(super) bytes: SharedBytes,
+    bus: BusAddr,
     run: Run,
+    segment: u8,
 }
 
 impl Lease {
@@ -99,7 +103,7 @@ impl Lease {
 
     /// The place of the segment in the table.
     pub(super) const fn segment(&self) -> usize {
-        self.segment
+        self.segment as usize
     }
 
     /// Slots in the run.

@@ -15,8 +15,8 @@
 //! the next request is most often for the same length: joining and splitting blocks all the way up and
 //! down each time would cost more than copying a frame. [`Slots::settle`] ends that.
 //!
-//! Invariants: no two free blocks are buddies; a slot is in exactly one of: a free block, a run put aside,
-//! `used`; `starts` marks the first slot of each run in use and nothing else.
+//! Invariants: no two free blocks are buddies; a slot is either in exactly one free block or marked in
+//! `used`, in use or put aside; `starts` marks the first slot of each run in either state, nothing else.
 
 use super::bits;
 use crate::{addr::PAGE_SIZE, mm::contiguous::Order};
@@ -167,19 +167,15 @@ impl Slots {
     ///
     /// The run lies in one naturally aligned block of the next power of two, so it crosses no multiple
     /// of any power of two that is at least that large.
+    #[inline]
     pub fn take(&mut self, count: usize, align: usize) -> Option<Run> {
         if count == 0 || count > self.total() {
             return None;
         }
         let run = match self.take_aside(count, align) {
             Some(run) => run,
-            None => self.cut(count, align).or_else(|| {
-                let settled = self.settle();
-                settled.then(|| self.cut(count, align)).flatten()
-            })?,
+            None => self.take_cut(count, align)?,
         };
-        bits::set(&mut self.used, run.start(), count);
-        bits::set(&mut self.starts, run.start(), 1);
         self.in_use += run.count;
         Some(run)
     }
@@ -190,37 +186,58 @@ impl Slots {
         for place in 0..ASIDE {
             let run = core::mem::replace(&mut self.aside[place], Run::NONE);
             any |= !run.is_empty();
-            self.free_range(run.start(), run.start() + run.count());
+            self.free_run(&run);
         }
         any
     }
 
     /// Gives a run back.
+    #[inline]
     pub fn give(&mut self, run: Run) -> Result<(), NotTaken> {
         let (start, count) = (run.start(), run.count());
-        if !self.is_run(start, count) {
+        let place = &self.aside[count % ASIDE];
+        let is_aside = place.start == run.start && place.count > 0;
+        if is_aside || !self.is_run(start, count) {
             return Err(NotTaken { start, count });
         }
-        bits::clear(&mut self.used, start, count);
-        bits::clear(&mut self.starts, start, 1);
         self.in_use -= run.count;
         let older = core::mem::replace(&mut self.aside[count % ASIDE], run);
-        self.free_range(older.start(), older.start() + older.count());
+        if !older.is_empty() {
+            self.free_run(&older);
+        }
         Ok(())
     }
 
+    /// Frees a run for any other use.
+    fn free_run(&mut self, run: &Run) {
+        let (start, count) = (run.start(), run.count());
+        bits::clear(&mut self.used, start, count);
+        bits::clear(&mut self.starts, start, count.min(1));
+        self.free_range(start, start + count);
+    }
+
     /// The run put aside, if it is just what is wanted.
+    #[inline]
     fn take_aside(&mut self, count: usize, align: usize) -> Option<Run> {
         let run = &mut self.aside[count % ASIDE];
         let fits = run.count() == count && run.start().trailing_zeros() as usize >= align;
         fits.then(|| core::mem::replace(run, Run::NONE))
     }
 
-    /// Cuts a run out of the free blocks.
+    /// Cuts a run out of the free blocks; joins what was put aside if that is what it takes.
+    fn take_cut(&mut self, count: usize, align: usize) -> Option<Run> {
+        if let Some(run) = self.cut(count, align) {
+            return Some(run);
+        }
+        self.settle().then(|| self.cut(count, align)).flatten()
+    }
+
     fn cut(&mut self, count: usize, align: usize) -> Option<Run> {
         let order = block_order(count, align);
         let start = self.take_block(order)? << order;
         self.free_range(start + count, start + (1 << order));
+        bits::set(&mut self.used, start, count);
+        bits::set(&mut self.starts, start, 1);
         #[expect(
             clippy::cast_possible_truncation,
             reason = "both are at most MAX_SLOTS, which fits by the assertion above"
@@ -230,7 +247,19 @@ impl Slots {
     }
 
     /// Whether exactly these slots were taken together.
+    #[inline]
     fn is_run(&self, start: usize, count: usize) -> bool {
+        let (word, bit) = (start / 64, start % 64);
+        if count == 0 || bit + count >= 64 || word >= WORDS {
+            return self.is_long_run(start, count);
+        }
+        // As `is_long_run`, in one word.
+        let (used, starts) = (self.used[word], self.starts[word]);
+        let (run, next) = (((1 << count) - 1) << bit, 1 << (bit + count));
+        used & run == run && starts & run == 1 << bit && (used & next == 0 || starts & next != 0)
+    }
+
+    fn is_long_run(&self, start: usize, count: usize) -> bool {
         let end = start + count;
         count > 0
             && end <= self.total()

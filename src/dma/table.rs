@@ -146,9 +146,11 @@ impl Books {
     }
 
     /// Takes `count` slots below the mask, the first at a multiple of `2^align` slots.
+    #[inline]
     pub(super) fn take(&mut self, count: usize, align: usize, mask: DmaMask) -> Option<Lease> {
         let mut candidates = self.candidates(count, align, mask);
-        if candidates == 0 && self.settle(mask) {
+        if candidates == 0 {
+            self.settle(mask);
             candidates = self.candidates(count, align, mask);
         }
         if candidates == 0 {
@@ -163,23 +165,24 @@ impl Books {
         Some(lease)
     }
 
+    #[inline]
     fn candidates(&self, count: usize, align: usize, mask: DmaMask) -> u64 {
         let fits = self.fits.get(block_order(count, align)).copied().unwrap_or(0);
         fits & self.reach[mask.bits() as usize]
     }
 
-    /// Joins what was put aside in all segments below the mask; whether there was anything.
-    fn settle(&mut self, mask: DmaMask) -> bool {
+    /// Joins what was put aside in all segments below the mask.
+    #[cold]
+    fn settle(&mut self, mask: DmaMask) {
         let reach = self.reach[mask.bits() as usize];
-        let mut any = false;
         for index in (0..MAX_SEGMENTS).filter(|index| reach >> index & 1 != 0) {
-            any |= self.segments[index].settle();
+            self.segments[index].settle();
             self.refit(index);
         }
-        any
     }
 
     /// Gives slots back.
+    #[inline]
     pub(super) fn give(&mut self, lease: Lease) {
         let (index, count) = (lease.segment(), lease.slots());
         match self.segments[index].give(lease) {
@@ -228,18 +231,25 @@ impl Books {
     }
 
     /// Those candidates that no narrower device could use, if there are any.
+    #[inline]
     fn sparing(&self, candidates: u64, bits: u32) -> u64 {
-        let narrower = SPARED_BITS.iter().filter(|&&spared| spared < bits);
-        let spared = narrower.map(|&spared| candidates & !self.reach[spared as usize]);
-        spared.into_iter().find(|&set| set != 0).unwrap_or(candidates)
+        for spared in SPARED_BITS {
+            let set = candidates & !self.reach[spared as usize];
+            if spared < bits && set != 0 {
+                return set;
+            }
+        }
+        candidates
     }
 
     /// Brings `fits` up to date for one segment.
     #[inline]
     fn refit(&mut self, index: usize) {
         let have = self.segments[index].slots().largest().map_or(0, |order| order + 1);
-        // Most calls change nothing: the largest block stays.
         let (bit, had) = (1 << index, self.fits_up_to[index] as usize);
+        if have == had {
+            return;
+        }
         self.fits[have.min(had)..have.max(had)].iter_mut().for_each(|set| *set ^= bit);
         #[expect(clippy::cast_possible_truncation, reason = "at most ORDERS")]
         {

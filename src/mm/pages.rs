@@ -100,6 +100,11 @@ impl<'m> SharedPage<'m> {
         self.pages.mfn()
     }
 
+    /// Gives the page up for good: somebody else may still have it mapped.
+    pub fn leak(self) {
+        self.pages.leak();
+    }
+
     /// The way to read and write it.
     pub fn window(&self) -> Window {
         // SAFETY: the page is mapped for as long as `self` lives, and whoever keeps the window longer keeps

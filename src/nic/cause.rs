@@ -25,8 +25,8 @@ bitflags! {
 
 impl Cause {
     /// What a receiver waits for. Without [`Cause::SENT`], since sent frames are looked for when room is
-    /// needed, and without [`Cause::OVERFLOW`]: QEMU's RTL8139 holds frames back while the ring is full
-    /// unless that interrupt is enabled, in which case it drops them.
+    /// needed, and without [`Cause::OVERFLOW`]: what is to be done about it is receiving, and while its
+    /// interrupt is disabled QEMU's RTL8139 holds frames back before the ring is full.
     pub const RECEIVER: Self = Self::RECEIVED.union(Self::ERROR).union(Self::LINK).union(Self::BUS);
 }
 

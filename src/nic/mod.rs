@@ -69,6 +69,9 @@ pub trait Nic: fmt::Debug {
     /// A frame that was not sent is an error, and its buffer is gone.
     fn reclaim(&mut self) -> Result<Option<Vec<u8>>, TransmitError>;
 
+    /// Whether [`Nic::transmit`] would take a frame now.
+    fn has_room(&self) -> bool;
+
     /// How many frames the device has or had since they were last reclaimed.
     fn in_flight(&self) -> usize;
 

@@ -66,3 +66,16 @@ impl DriverKind {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_device_is_known_by_both_numbers() {
+        assert_eq!(driver_for(0x10ec, 0x8139), Some(DriverKind::Rtl8139));
+        assert_eq!(driver_for(0x10ec, 0x8168), None);
+        assert_eq!(driver_for(0x8139, 0x10ec), None);
+        assert!(driver_names().eq(["rtl8139"]));
+    }
+}

@@ -1,5 +1,6 @@
 //! Suite `boot`: the guest stands on what it thinks it stands on.
 
+use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, skip};
 use crate::{
     arch::{
@@ -7,7 +8,6 @@ use crate::{
         probe::{self, Fault},
         time::Clock,
     },
-    guest::Guest,
     mm::{page_table, pages::Pages},
     xen::{console, hypercall},
 };

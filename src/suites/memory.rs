@@ -1,10 +1,10 @@
 //! Suite `memory`: the guest's numbering and the machine's agree, and Xen trades frames as documented.
 
+use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, skip};
 use super::verdict::Outcome;
 use crate::{
     addr::{DmaMask, GIB_4, PAGE_SIZE, Pfn},
-    guest::Guest,
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region},
         p2m::PfnRange,

@@ -1,13 +1,21 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    boot,
-    ktap::{DmaRange, RangeKind, Taken, Writer},
-    memory, swiotlb,
+    boot, close, dma,
+    guest::Guest,
+    irq,
+    ktap::{DmaRange, RangeKind, Writer},
+    memory, pci, swiotlb,
     verdict::{Outcome, Reason, Verdict},
 };
-use crate::{guest::Guest, options::SelfTest, xen::console::Console};
-use alloc::string::String;
+use crate::{
+    options::SelfTest,
+    xen::{
+        console::Console,
+        store::{Store, TxId},
+    },
+};
+use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
 /// What a check found: a note for the report, or why the claim does not hold.
@@ -24,7 +32,8 @@ pub(super) struct Suite {
     pub(super) checks: &'static [Check],
 }
 
-const SUITES: [&Suite; 3] = [&boot::SUITE, &memory::SUITE, &swiotlb::SUITE];
+const SUITES: [&Suite; 6] =
+    [&boot::SUITE, &memory::SUITE, &swiotlb::SUITE, &pci::SUITE, &irq::SUITE, &dma::SUITE];
 
 /// Nothing is missing: for suites that run everywhere.
 pub(super) const fn nothing(_: &Guest) -> Option<Reason> {
@@ -48,23 +57,47 @@ pub fn run(guest: &mut Guest) -> Verdict {
 }
 
 fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
-    let chosen = || SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name));
-    // The pool is counted as free: it goes back at the end.
-    let free_before = guest.memory.free_pages() + guest.memory.table_pages() + guest.pool.frames();
-    let mut writer = Writer::start(Console, chosen().count())?;
-    let names: alloc::vec::Vec<_> = chosen().copied().collect();
-    for suite in names {
-        run_suite(guest, suite, &mut writer)?;
+    let chosen: Vec<_> =
+        SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name)).collect();
+    let mut writer = Writer::start(Console, chosen.len() + 1)?;
+    let mut checks = Checks::default();
+    for suite in chosen {
+        run_suite(guest, suite, &mut writer, &mut checks)?;
         misbehave(guest);
     }
     report_ranges(guest, &mut writer)?;
-    let taken = settle(guest, free_before);
-    writer.taken(&taken)?;
-    let leaked = (!taken.is_nothing()).then_some(Verdict::Failure);
-    writer.finish(leaked)
+    run_suite(guest, &close::SUITE, &mut writer, &mut checks)?;
+    writer.taken(&close::taken(guest))?;
+    if let Some(store) = guest.store {
+        publish(store, writer.verdict(), checks);
+    }
+    writer.finish(None)
 }
 
-fn run_suite(guest: &mut Guest, suite: &Suite, writer: &mut Writer<Console>) -> fmt::Result {
+/// Checks that held, and all that ran.
+#[derive(Clone, Copy, Debug, Default)]
+struct Checks {
+    passed: usize,
+    total: usize,
+}
+
+/// Writes the verdict where dom0 can read it without the console. A store that refuses is no failure: the
+/// console has it all.
+fn publish(store: &dyn Store, verdict: Verdict, checks: Checks) {
+    let text = format!("{}/{}", checks.passed, checks.total);
+    let _ = store.write(TxId::NONE, "data/pvbounce/checks", &text);
+    let _ = store.write(TxId::NONE, RESULT_PATH, verdict.word());
+}
+
+/// Where the verdict is in xenstore, relative to the domain.
+pub const RESULT_PATH: &str = "data/pvbounce/result";
+
+fn run_suite(
+    guest: &mut Guest,
+    suite: &Suite,
+    writer: &mut Writer<Console>,
+    checks: &mut Checks,
+) -> fmt::Result {
     if let Some(reason) = (suite.missing)(guest) {
         writer.suite(suite.name, 0)?.skip(&reason)?;
         return Ok(());
@@ -77,6 +110,9 @@ fn run_suite(guest: &mut Guest, suite: &Suite, writer: &mut Writer<Console>) -> 
         };
         section.check(name, &outcome)?;
     }
+    let tally = section.tally();
+    checks.passed += tally.passed;
+    checks.total += tally.total();
     section.finish()?;
     Ok(())
 }
@@ -101,23 +137,4 @@ fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
         result = result.and(printed);
     });
     result
-}
-
-/// Gives everything back and counts what is missing.
-fn settle(guest: &mut Guest, free_before: u64) -> Taken {
-    let stopped = guest.pool.pool.stop(&mut |_| {});
-    if guest.options.selftest == Some(SelfTest::Leak) {
-        // The page is leaked on purpose: its mapping outlives this function.
-        if let Ok(page) = crate::mm::pages::Pages::new(guest.memory, 1) {
-            page.leak();
-        }
-    }
-    let free = guest.memory.free_pages() + guest.memory.table_pages();
-    Taken {
-        frames: free_before.saturating_sub(free),
-        grants: guest.grants.map_or(0, |grants| grants.taken().into()),
-        ports: guest.events.open().into(),
-        pirqs: 0,
-        slots: stopped.slots_in_use as u64,
-    }
 }

@@ -1,11 +1,12 @@
 //! Suite `swiotlb`: the bounce pool lies low, copies what it should, and gets every slot back.
 
+use super::guest::Guest;
+use super::pattern::{differs, fill};
 use super::runner::{Finding, Suite, failure, nothing, skip};
 use super::verdict::Outcome;
 use crate::{
     addr::{DmaMask, GIB_4, PAGE_SIZE, Pfn},
     dma::{self, Bidirectional, FromDevice, Limits, Mapping, Policy, Pool, ToDevice},
-    guest::Guest,
     mm::pages::Pages,
     options::{PoolStart, SelfTest},
 };
@@ -234,8 +235,8 @@ fn a_full_pool_says_so(guest: &mut Guest) -> Finding {
     pool(guest)?;
     let device = device(guest);
     let chunk = device.max_mapping().min(256 << 10);
-    let mut buffer = vec![0u8; chunk];
-    // SAFE sharing: the same source may be mapped often, for reading.
+    let buffer = vec![0u8; chunk];
+    // The same source may be mapped often, for reading.
     let source: &[u8] = &buffer;
     let mut held = Vec::new();
     let error = loop {
@@ -246,7 +247,6 @@ fn a_full_pool_says_so(guest: &mut Guest) -> Finding {
     };
     let count = held.len();
     drop(held);
-    buffer.clear();
     match error {
         dma::MapError::Exhausted { .. } => {
             Ok(format!("after {count} x {} KiB: {error}", chunk >> 10))
@@ -257,7 +257,7 @@ fn a_full_pool_says_so(guest: &mut Guest) -> Finding {
 
 fn all_slots_are_back(guest: &mut Guest) -> Finding {
     let stats = pool(guest)?.stats();
-    if stats.in_use != 0 || !stats.is_balanced() {
+    if stats.in_use != guest.pool.held || stats.bad_frees != 0 {
         return Err(failure("swiotlb-slots-lost", format!("{stats:?}")));
     }
     Ok(format!(
@@ -295,15 +295,4 @@ fn in_pool(pool: &Pool<'_>, bus: u64) -> bool {
         inside |= (segment.bus.0..segment.bus.0 + segment.len as u64).contains(&bus);
     });
     inside
-}
-
-/// A pattern in which a shifted or repeated byte shows.
-fn fill(bytes: &mut [u8], seed: usize) {
-    for (i, byte) in bytes.iter_mut().enumerate() {
-        *byte = (i.wrapping_mul(167) ^ (i >> 8).wrapping_mul(59) ^ seed).to_le_bytes()[0];
-    }
-}
-
-fn differs(a: &[u8], b: &[u8]) -> Option<usize> {
-    a.iter().zip(b).position(|(a, b)| a != b)
 }

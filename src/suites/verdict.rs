@@ -130,6 +130,20 @@ impl Outcome {
         Self::Pass { note: note.into() }
     }
 
+    /// Why it did not hold; the note as it is if it did.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Pass { note } => Reason::new("", note.clone()),
+            Self::Skip(reason) | Self::Failure(reason) | Self::Error(reason) => reason.clone(),
+        }
+    }
+
+    /// The same reason as a SKIP: for what depends on something that is reported already.
+    #[must_use]
+    pub fn as_skip(&self) -> Self {
+        Self::Skip(self.reason())
+    }
+
     /// The verdict this outcome counts as.
     pub const fn verdict(&self) -> Verdict {
         match self {

@@ -139,6 +139,31 @@ mod real {
         SINKS.lock().uart.as_ref().map(|(port, _)| *port)
     }
 
+    /// Prints what lower layers report without being able to return it.
+    struct Logger;
+
+    impl log::Log for Logger {
+        fn enabled(&self, metadata: &log::Metadata<'_>) -> bool {
+            metadata.level() <= log::Level::Warn
+        }
+
+        fn log(&self, record: &log::Record<'_>) {
+            if self.enabled(record.metadata()) {
+                print(format_args!("warning: {}\n", record.args()));
+            }
+        }
+
+        fn flush(&self) {}
+    }
+
+    /// Has warnings of all layers printed from now on.
+    pub fn install_logger() {
+        // Fails only when there is a logger already.
+        if log::set_logger(&Logger).is_ok() {
+            log::set_max_level(log::LevelFilter::Warn);
+        }
+    }
+
     /// The console as something to format into.
     #[derive(Clone, Copy, Debug)]
     pub struct Console;

@@ -84,25 +84,32 @@ mod real {
         arch::time::Instant,
         xen::{errno::XenError, hypercall, shared_info::SharedInfo},
     };
-    use core::sync::atomic::{AtomicU32, Ordering};
+    use core::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
     /// The domain's event channels, and how many of them this guest has opened and not closed.
     #[derive(Debug)]
     pub struct LocalEvents {
         shared: SharedInfo,
         open: AtomicU32,
+        /// One bit a port that has a PIRQ bound; ports beyond 63 are counted with 63.
+        pirqs: AtomicU64,
     }
 
     impl LocalEvents {
         /// The channels whose pending bits are in `shared`; every one is masked from now on.
         pub fn new(shared: SharedInfo) -> Self {
             shared.mask_all();
-            Self { shared, open: AtomicU32::new(0) }
+            Self { shared, open: AtomicU32::new(0), pirqs: AtomicU64::new(0) }
         }
 
         /// Ports opened and not closed.
         pub fn open(&self) -> u32 {
             self.open.load(Ordering::Relaxed)
+        }
+
+        /// PIRQs bound and not let go of.
+        pub fn pirqs(&self) -> u32 {
+            self.pirqs.load(Ordering::Relaxed).count_ones()
         }
 
         fn opened(&self, port: Port) -> Port {
@@ -116,13 +123,19 @@ mod real {
         }
     }
 
+    const fn bit(port: Port) -> u64 {
+        1 << if port.0 < 63 { port.0 } else { 63 }
+    }
+
     impl EventChannels for LocalEvents {
         fn alloc_unbound(&self, remote: DomainId) -> Result<Port, XenError> {
             hypercall::alloc_unbound(remote).map(|port| self.opened(port))
         }
 
         fn bind_pirq(&self, pirq: Pirq, sharing: Sharing) -> Result<Port, XenError> {
-            hypercall::bind_pirq(pirq, sharing).map(|port| self.opened(port))
+            let port = self.opened(hypercall::bind_pirq(pirq, sharing)?);
+            self.pirqs.fetch_or(bit(port), Ordering::Relaxed);
+            Ok(port)
         }
 
         fn eoi(&self, pirq: Pirq) -> Result<(), XenError> {
@@ -132,6 +145,7 @@ mod real {
         fn close(&self, port: Port) -> Result<(), XenError> {
             hypercall::close(port)?;
             self.open.fetch_sub(1, Ordering::Relaxed);
+            self.pirqs.fetch_and(!bit(port), Ordering::Relaxed);
             // A mark left by the old owner must not look like news to the next.
             self.shared.take(port);
             Ok(())

@@ -48,6 +48,36 @@ fn every_page_is_looked_at() {
 }
 
 #[test]
+fn a_buffer_in_reach_may_still_lie_wrong() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let buffer = pages(machine, &[0x4fff, 0x5000]);
+        let limits = Limits::new(DmaMask::BITS_32);
+        let device = |limits| Device::new(pool, machine, limits, Policy::Auto);
+        let aligned = device(limits.aligned_to(power(256)));
+        assert_eq!(why(&aligned, &buffer[512..600]), None);
+        assert!(matches!(why(&aligned, &buffer[4..600]), Some(Why::Misaligned { .. })));
+        let bounded = device(limits.within(power(65536)));
+        assert_eq!(why(&bounded, &buffer[..4096]), None);
+        assert_eq!(why(&bounded, &buffer[4096..]), None);
+        let crossing = why(&bounded, &buffer[4095..4097]);
+        assert!(matches!(crossing, Some(Why::CrossesBoundary { len: 2, .. })), "{crossing:?}");
+    });
+}
+
+#[test]
+fn a_mapping_as_long_as_its_boundary_still_has_a_guard_behind_it() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let limits = Limits::new(DmaMask::BITS_32).within(power(2048));
+        let device = Device::new(pool, machine, limits, Policy::Force);
+        let mapping = device.map::<FromDevice, _>(vec![0; 2048]).unwrap();
+        let behind = BusAddr(mapping.bus().0 + 2048);
+        let mut byte = [0];
+        assert!(machine.bus_read(behind, &mut byte) && machine.bus_write(behind, &[!byte[0]]));
+        assert_eq!(mapping.finish(2048).unwrap_err().code(), "dma-overrun");
+    });
+}
+
+#[test]
 fn a_frame_that_m2p_calls_foreign_is_never_given_to_a_device() {
     with_pool(Plan::new(MIB), |machine, pool| {
         let buffer = pages(machine, &[0x7000, 0x7001]);

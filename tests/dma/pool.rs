@@ -256,6 +256,22 @@ fn without_a_pool_only_what_goes_direct_works() {
 }
 
 #[test]
+fn the_counters_tell_what_happened() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let device = forced(machine, pool);
+        let three = device.map::<ToDevice, _>(vec![0; 5000]).unwrap();
+        device.map::<FromDevice, _>(vec![0; 100]).unwrap().finish(7).unwrap();
+        drop(three);
+        device.map::<Bidirectional, _>(vec![0; 10]).unwrap().finish(10).unwrap();
+        let stats = pool.stats();
+        assert_eq!((stats.segments, stats.bytes, stats.slots), (1, MIB, 512));
+        assert_eq!((stats.in_use, stats.high_water, stats.low_water), (0, 4, 508));
+        assert_eq!((stats.maps, stats.bounces, stats.direct, stats.failures), (3, 3, 0, 0));
+        assert_eq!((stats.bytes_to_device, stats.bytes_from_device), (5010, 17));
+    });
+}
+
+#[test]
 fn a_pool_too_full_for_guards_maps_without() {
     with_pool(Plan { floor: 4096, ..Plan::new(4096) }, |machine, pool| {
         let device = forced(machine, pool);

@@ -78,3 +78,19 @@ fn one_allocation_at_every_fill_level() {
         }
     }
 }
+
+/// For an instruction count: run it under `perf stat` or callgrind and divide by 200,000.
+#[test]
+#[ignore = "a loop to count instructions in"]
+fn a_hundred_thousand_short_mappings_each_way() {
+    with_pool(Plan::new(16 * MIB), |machine, pool| {
+        let device = forced(machine, pool);
+        let mut buffer = [0x5a; 64];
+        for _ in 0..100_000 {
+            let mapping = device.map::<ToDevice, _>(black_box(&buffer[..])).unwrap();
+            black_box(mapping.finish(0).unwrap());
+            let mapping = device.map::<FromDevice, _>(black_box(&mut buffer[..])).unwrap();
+            black_box(mapping.finish(64).unwrap());
+        }
+    });
+}

@@ -170,6 +170,7 @@ fn wrong_nodes_are_named() {
     ];
     for (node, value, expected) in cases {
         let world = World::new();
+        world.backend.announces.set(false);
         world.tree.set(&format!("{}/{node}", FakeBackend::dir()), value);
         let failed = world.connect().unwrap_err();
         assert_eq!(failed.error.code(), "store-bad-value");

@@ -130,7 +130,7 @@ fn devices_come_and_go() {
     assert_eq!((change.arrived, change.gone), (vec![new], vec![]));
     assert_eq!(front.functions(), [bdf("00:00.0"), new]);
 
-    world.backend.announce(0, new, "5");
+    world.backend.announce(1, new, "5");
     assert_eq!(front.pending_change().unwrap(), Some(vec![new]));
     let change = front.apply_change().unwrap();
     assert_eq!((change.arrived, change.gone), (vec![], vec![new]));
@@ -139,9 +139,24 @@ fn devices_come_and_go() {
 }
 
 #[test]
+fn a_backend_that_says_where_its_functions_are_saves_the_scan() {
+    let world = World::new();
+    let front = world.connect().unwrap();
+    let told = world.backend.served();
+    assert_clean(&world, &front.close());
+    let world = World::new();
+    world.backend.announces.set(false);
+    let front = world.connect().unwrap();
+    assert_eq!(front.functions(), [bdf("00:00.0")]);
+    assert_eq!((told, world.backend.served()), (1, 256));
+    assert_clean(&world, &front.close());
+}
+
+#[test]
 fn a_backend_without_root_num_has_one_bus() {
     let world = World::new();
     world.tree.delete(&format!("{}/root_num", FakeBackend::dir()));
+    world.backend.announces.set(false);
     let front = world.connect().unwrap();
     assert_eq!(front.functions().len(), 1);
     assert_clean(&world, &front.close());

@@ -1,7 +1,8 @@
 //! An RTL8139 as QEMU models it, but stricter: whatever no driver should do is a panic.
 //!
 //! It reaches memory by bus address only, and remembers each. Register offsets are spelled out here anew,
-//! from the datasheet, so that a slip in the driver's own list is not repeated.
+//! from the datasheet, so that a slip in the driver's own list is not repeated. Frames that find no room are
+//! held back as QEMU does, or lost as on the wire while the overflow interrupt is enabled.
 
 use crate::{addr::BusAddr, dma::fake::FakeMachine, nic::mmio::Registers};
 use alloc::{collections::VecDeque, vec::Vec};
@@ -59,6 +60,8 @@ struct State {
     next: usize,
     sent: Vec<Vec<u8>>,
     held_back: VecDeque<Vec<u8>>,
+    /// A frame found no room, and CAPR was not written since.
+    stalled: bool,
     touched: Vec<(BusAddr, usize)>,
     resets: usize,
     accesses: usize,
@@ -92,6 +95,7 @@ impl<'a> FakeRtl8139<'a> {
             next: 0,
             sent: Vec::new(),
             held_back: VecDeque::new(),
+            stalled: false,
             touched: Vec::new(),
             resets: 0,
             accesses: 0,
@@ -128,9 +132,9 @@ impl<'a> FakeRtl8139<'a> {
         if !state.link {
             return;
         }
-        if state.has_room() || state.imr & RXOVW != 0 {
-            self.receive(&mut state, frame);
-        } else {
+        let lossy = state.imr & RXOVW != 0;
+        let held_back = !lossy && (state.stalled || !state.has_room());
+        if held_back || !self.receive(&mut state, frame) && !lossy {
             state.held_back.push_back(frame.to_vec());
         }
     }
@@ -155,16 +159,18 @@ impl<'a> FakeRtl8139<'a> {
         self.state.borrow().command & 0x0c != 0
     }
 
-    fn receive(&self, state: &mut State, frame: &[u8]) {
+    /// Puts a frame into the ring if it is one to receive; `false` if there is no room.
+    fn receive(&self, state: &mut State, frame: &[u8]) -> bool {
         if state.command & 8 == 0 || !state.accepts(frame) {
-            return;
+            return true;
         }
         let len = frame.len().max(60);
         let room = (RING + state.read - state.write) % RING;
         if room != 0 && (len + 8).next_multiple_of(4) >= room {
             state.isr |= RXOVW;
             state.missed += 1;
-            return;
+            state.stalled = true;
+            return false;
         }
         let bytes = state.fault.in_ring(frame, len);
         let at = BusAddr(u64::from(state.buffer) + state.write as u64);
@@ -175,6 +181,7 @@ impl<'a> FakeRtl8139<'a> {
         }
         state.write = (state.write + bytes.len().next_multiple_of(4)) % RING;
         state.isr |= ROK;
+        true
     }
 
     fn dma_write(&self, state: &mut State, bus: BusAddr, bytes: &[u8]) {
@@ -215,10 +222,14 @@ impl<'a> FakeRtl8139<'a> {
     /// A write to CAPR: room for frames held back.
     fn make_room(&self, state: &mut State, value: u16) {
         state.read = usize::from(value.wrapping_add(16)) % RING;
-        while state.has_room()
+        state.stalled = false;
+        while !state.stalled
+            && state.has_room()
             && let Some(frame) = state.held_back.pop_front()
         {
-            self.receive(state, &frame);
+            if !self.receive(state, &frame) {
+                state.held_back.push_front(frame);
+            }
         }
     }
 

@@ -3,8 +3,8 @@
 use super::{
     super::{cause::Cause, mmio::Registers},
     regs::{
-        CAPR, CBR, CR, Command, ERTXTH_WHOLE_FRAME, IDR0, IMR, ISR, Interrupt, MPC, MSR, Media,
-        RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
+        CAPR, CAPR_LAG, CBR, CR, Command, ERTXTH_WHOLE_FRAME, IDR0, IMR, ISR, Interrupt, MPC, MSR,
+        Media, RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
     },
 };
 use crate::arch::time::{Clock, Instant, TimedOut};
@@ -51,7 +51,8 @@ impl<'m, R: Registers> Chip<'m, R> {
     ///
     /// Both configuration registers take effect only with the directions enabled; nothing is received
     /// before the second of them says what. Writing RCR makes QEMU's model start its ring anew, so it
-    /// is only ever written here.
+    /// is only ever written here. CAPR gets the value it has after a reset: the write is what tells
+    /// QEMU that frames it held back before the reset can go on.
     pub(super) fn start(&self, buffer: u32, loopback: bool) {
         self.regs.write_u32(RBSTART, buffer);
         self.regs.write_u8(CR, (Command::TE | Command::RE).bits());
@@ -59,6 +60,7 @@ impl<'m, R: Registers> Chip<'m, R> {
         self.regs.write_u32(RCR, rx_config(loopback).bits());
         self.regs.write_u32(MPC, 0);
         self.regs.write_u16(ISR, u16::MAX);
+        self.report_read(CAPR_LAG.wrapping_neg());
     }
 
     /// Hands a frame to the device.

@@ -11,9 +11,12 @@
 //! straight to where they are wanted; each transmitted frame is a mapping of its own. Only memory BAR
 //! registers are used.
 //!
-//! Known of QEMU's model: a frame is sent within the write to TSD; the ring starts anew when RCR is
-//! written; frames are held back while less than 1514 bytes of ring are free, unless the overflow interrupt is
-//! enabled; in loopback the filters of RCR apply, and a frame that finds no room is lost.
+//! Known of QEMU's model (hw/net/rtl8139.c, up to 10.0): a frame is sent within the write to TSD, and what
+//! the network answers at once is in the ring when that write returns; the ring starts anew when RCR is
+//! written; with the overflow interrupt disabled, frames are held back while less than 1514 bytes of ring
+//! are free; once a frame found no room, all are held back until CAPR is written, and MPC counts it although
+//! nothing is lost; in loopback RCR's filters apply, frames from the wire mix in, and a frame that finds no
+//! room is lost.
 
 mod chip;
 mod receive;
@@ -179,6 +182,10 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
             Some(frame) => Ok(Some(frame)),
             None => self.finish_oldest(),
         }
+    }
+
+    fn has_room(&self) -> bool {
+        self.slots.free().is_some()
     }
 
     fn in_flight(&self) -> usize {

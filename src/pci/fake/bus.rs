@@ -6,7 +6,7 @@
 use crate::pci::{
     Bdf, ConfigAccess, ConfigError, Width, access::Refusal, access::check, function::reg,
 };
-use alloc::{boxed::Box, collections::BTreeMap};
+use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::cell::{Cell, RefCell};
 
 const SPACE: usize = 256;
@@ -116,6 +116,11 @@ impl FakeBus {
     /// Pulls a function out.
     pub fn remove(&self, bdf: Bdf) {
         self.devices.borrow_mut().remove(&bdf);
+    }
+
+    /// Where its functions are.
+    pub fn functions(&self) -> Vec<Bdf> {
+        self.devices.borrow().keys().copied().collect()
     }
 
     /// How often a rule was broken.

@@ -211,16 +211,21 @@ impl<'a> Front<'a> {
         Ok(())
     }
 
-    /// Looks at every address on every root bus: function 0 of a device may be missing.
+    /// Looks for functions: where the backend says it put them, or at every address of every root bus if
+    /// it says nothing. A look at an address is a round trip through dom0, and a bus has 256.
     fn scan(&self) -> Result<Vec<Bdf>, FrontError> {
-        let mut found = Vec::new();
-        for bus in roots(self.services.store, &self.device.backend)? {
-            for devfn in DEVFNS {
-                found.extend(Function::probe(self, bus.at(devfn))?.map(|f| f.bdf()));
-            }
+        let (store, backend) = (self.services.store, &self.device.backend);
+        let mut candidates = announced(store, backend)?;
+        if candidates.is_empty() {
+            let buses = roots(store, backend)?;
+            candidates.extend(buses.into_iter().flat_map(|bus| DEVFNS.map(move |fn_| bus.at(fn_))));
         }
-        found.sort_unstable();
-        found.dedup();
+        candidates.sort_unstable();
+        candidates.dedup();
+        let mut found = Vec::new();
+        for bdf in candidates {
+            found.extend(Function::probe(self, bdf)?.map(|function| function.bdf()));
+        }
         Ok(found)
     }
 
@@ -301,6 +306,19 @@ fn prepare<'a>(
             Err(error.into())
         }
     }
+}
+
+/// The addresses in the backend's `vdev-N` nodes. N is not to be relied on: the toolstack renumbers.
+fn announced(store: &dyn Store, backend: &str) -> Result<Vec<Bdf>, StoreError> {
+    let nodes = store.directory_optional(TxId::NONE, backend)?;
+    nodes
+        .iter()
+        .filter(|node| node.starts_with("vdev-"))
+        .map(|node| {
+            let path = format!("{backend}/{node}");
+            store.read_as(TxId::NONE, &path, "a function, ssss:bb:dd.f")
+        })
+        .collect()
 }
 
 /// The backend's root buses; a backend too old to say has one.

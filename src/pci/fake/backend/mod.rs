@@ -81,6 +81,8 @@ pub struct FakeBackend {
     pub connects: Cell<Connects>,
     /// How it answers.
     pub answers: Cell<Answers>,
+    /// Whether it says in `vdev-N` where it put its functions, as pciback does.
+    pub announces: Cell<bool>,
     tree: Rc<Tree>,
     events: Rc<FakeEvents>,
     grants: Rc<FakeGrants>,
@@ -93,6 +95,11 @@ pub struct FakeBackend {
     irqs: RefCell<BTreeSet<(Bdf, u32)>>,
     reports: RefCell<Vec<u32>>,
     report_answers: RefCell<Vec<i32>>,
+}
+
+/// An address as pciback writes it: the function in two digits.
+fn vdev(bdf: Bdf) -> String {
+    format!("{}:{:02x}.{:02x}", bdf.bus(), bdf.device(), bdf.function())
 }
 
 const BACKEND: &str = "/local/domain/0/backend/pci/1/0";
@@ -110,6 +117,7 @@ impl FakeBackend {
             bus: FakeBus::behind_pciback(),
             connects: Cell::new(Connects::AtOnce),
             answers: Cell::new(Answers::Well),
+            announces: Cell::new(true),
             tree: Rc::clone(tree),
             events: Rc::clone(events),
             grants: Rc::clone(grants),
@@ -172,8 +180,7 @@ impl FakeBackend {
 
     /// The toolstack announces a change of device `n`: `1` for a new one, `5` for one to leave.
     pub fn announce(&self, n: u32, bdf: Bdf, state: &str) {
-        let vdev = format!("{}:{:02x}.{:02x}", bdf.bus(), bdf.device(), bdf.function());
-        self.tree.set(&format!("{BACKEND}/vdev-{n}"), &vdev);
+        self.tree.set(&format!("{BACKEND}/vdev-{n}"), &vdev(bdf));
         self.tree.set(&format!("{BACKEND}/state-{n}"), state);
         self.set_state("7");
     }
@@ -225,6 +232,11 @@ impl FakeBackend {
         let rest = (page::OP..page::SIZE).step_by(4);
         assert!(rest.map(|at| page.read_u32(at)).all(|word| word == 0));
         *self.link.borrow_mut() = Some(Link { page, gref, port });
+        if self.announces.get() {
+            for (n, bdf) in self.bus.functions().into_iter().enumerate() {
+                self.tree.set(&format!("{BACKEND}/vdev-{n}"), &vdev(bdf));
+            }
+        }
         self.set_state("4");
     }
 

@@ -1,0 +1,175 @@
+//! A download over HTTP whose checksum is compared: thousands of full frames through the pool.
+//!
+//! The body is checksummed where TCP put it, and never gathered. Acknowledgements go out once a batch of
+//! frames, not by timer: waiting is what would cost.
+
+use super::{
+    error::{HttpError, NetError, Waited},
+    http::{Head, HeadReader, request},
+    stack::Stack,
+};
+use crate::arch::time::Instant;
+use alloc::vec;
+use core::time::Duration;
+use crc32fast::Hasher;
+use smoltcp::{
+    iface::SocketHandle,
+    socket::tcp::{Socket, SocketBuffer, State},
+    wire::IpEndpoint,
+};
+
+/// Bytes of receive window: the most there can be without scaling, which QEMU's user network lacks.
+const WINDOW: usize = 65_535;
+/// How long a connection may take.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+/// A download in numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// Bytes of the body.
+    pub bytes: usize,
+    /// From the request to the last byte.
+    pub took: Duration,
+    /// CRC-32 of the body, the same as the server's.
+    pub crc32: u32,
+}
+
+impl Download {
+    /// Bytes of body a second.
+    pub const fn rate(&self) -> u64 {
+        let nanos = self.took.as_nanos();
+        if nanos == 0 {
+            return 0;
+        }
+        let rate = self.bytes as u128 * 1_000_000_000 / nanos;
+        if rate > u64::MAX as u128 {
+            return u64::MAX;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX just above")]
+        let rate = rate as u64;
+        rate
+    }
+}
+
+/// A body as far as it came.
+struct Body {
+    asked: usize,
+    reader: HeadReader,
+    head: Option<Head>,
+    got: usize,
+    hash: Hasher,
+}
+
+impl Stack<'_> {
+    /// Downloads `bytes` bytes from `server` within `limit`, and compares their checksum.
+    pub fn download(
+        &mut self,
+        server: IpEndpoint,
+        bytes: usize,
+        limit: Duration,
+    ) -> Result<Download, NetError> {
+        self.address().ok_or(NetError::NoAddress)?;
+        let mut socket =
+            Socket::new(SocketBuffer::new(vec![0; WINDOW]), SocketBuffer::new(vec![0; 512]));
+        socket.set_ack_delay(None);
+        socket.set_nagle_enabled(false);
+        let handle = self.sockets.add(socket);
+        let download = self.connect(handle, server).and_then(|()| {
+            let start = self.clock.now();
+            self.fetch(handle, server, Body::new(bytes), start, limit)
+        });
+        self.hang_up(handle);
+        download
+    }
+
+    fn connect(&mut self, handle: SocketHandle, server: IpEndpoint) -> Result<(), NetError> {
+        let port = self.fresh();
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        let begun = socket.connect(self.interface.context(), server, port);
+        begun.map_err(|_| NetError::Socket("a TCP connection"))?;
+        self.run(Waited::Connect, CONNECT_LIMIT, |stack| {
+            match stack.sockets.get_mut::<Socket<'_>>(handle).state() {
+                State::Closed => Err(NetError::Refused(server)),
+                State::SynSent => Ok(None),
+                _ => Ok(Some(())),
+            }
+        })
+    }
+
+    fn fetch(
+        &mut self,
+        handle: SocketHandle,
+        server: IpEndpoint,
+        mut body: Body,
+        start: Instant,
+        limit: Duration,
+    ) -> Result<Download, NetError> {
+        let request = request(server, body.asked);
+        let sent = self.sockets.get_mut::<Socket<'_>>(handle).send_slice(request.as_bytes());
+        if sent != Ok(request.len()) {
+            return Err(NetError::Refused(server));
+        }
+        self.run(Waited::Download, limit, |stack| {
+            let socket = stack.sockets.get_mut::<Socket<'_>>(handle);
+            body.take_from(socket, server)?;
+            let crc32 = body.verdict(socket.may_recv(), server)?;
+            let took = stack.clock.now().since(start);
+            Ok(crc32.map(|crc32| Download { bytes: body.got, took, crc32 }))
+        })
+    }
+
+    /// Ends the connection at once; the other end is told, and nothing is waited for.
+    fn hang_up(&mut self, handle: SocketHandle) {
+        self.sockets.get_mut::<Socket<'_>>(handle).abort();
+        self.send_all();
+        self.sockets.remove(handle);
+    }
+}
+
+impl Body {
+    fn new(asked: usize) -> Self {
+        let reader = HeadReader::default();
+        Self { asked, reader, head: None, got: 0, hash: Hasher::new() }
+    }
+
+    /// Takes everything TCP has.
+    fn take_from(&mut self, socket: &mut Socket<'_>, server: IpEndpoint) -> Result<(), NetError> {
+        while socket.can_recv() {
+            let taken = socket.recv(|bytes| (bytes.len(), self.take(bytes)));
+            taken.map_err(|_| NetError::Refused(server))??;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, mut bytes: &[u8]) -> Result<(), NetError> {
+        if self.head.is_none() {
+            let Some((head, used)) = self.reader.take(bytes).map_err(NetError::Http)? else {
+                return Ok(());
+            };
+            if head.length != self.asked {
+                let (announced, asked) = (head.length, self.asked);
+                return Err(NetError::Http(HttpError::WrongLength { announced, asked }));
+            }
+            self.head = Some(head);
+            bytes = &bytes[used..];
+        }
+        let bytes = &bytes[..bytes.len().min(self.asked - self.got)];
+        self.hash.update(bytes);
+        self.got += bytes.len();
+        Ok(())
+    }
+
+    /// The checksum once all is there and right; an error once it can't become so.
+    fn verdict(&self, more: bool, server: IpEndpoint) -> Result<Option<u32>, NetError> {
+        match self.head {
+            Some(head) if self.got == head.length => {
+                let (found, expected, bytes) = (self.hash.clone().finalize(), head.crc32, self.got);
+                let corrupt = NetError::Corrupt { bytes, found, expected };
+                if found == expected { Ok(Some(found)) } else { Err(corrupt) }
+            }
+            Some(head) if !more => Err(NetError::Short { got: self.got, wanted: head.length }),
+            None if !more => Err(NetError::Refused(server)),
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,35 @@
+//! The IP stack over a card, and the network's checks as jobs: each has a deadline and a result with numbers.
+//!
+//! ```text
+//! Stack::dhcp  arp  ping  udp_echo  download         one file each
+//!        \  run: receive a batch - let the job look - send - wait for the interrupt or a timer
+//! smoltcp Interface  --  phy (tokens, buffers go round)  --  Nic
+//! ```
+//!
+//! Waiting is the caller's: a [`Wait`] sleeps on the card's interrupt, so this layer knows neither Xen nor
+//! threads. What a card reports as broken ends the job with the card's own error.
+
+pub mod arp;
+pub mod dhcp;
+pub mod download;
+pub mod endpoint;
+pub mod error;
+mod http;
+mod phy;
+pub mod ping;
+mod run;
+pub mod stack;
+pub mod udp;
+
+#[cfg(test)]
+mod tests;
+
+pub use arp::ArpReply;
+pub use dhcp::Lease;
+pub use download::Download;
+pub use endpoint::{EndpointError, parse_endpoint};
+pub use error::{NetError, Waited};
+pub use ping::PingReport;
+pub use smoltcp::wire::{IpEndpoint, Ipv4Address};
+pub use stack::{Stack, Wait};
+pub use udp::UdpReport;

@@ -1,0 +1,173 @@
+//! The jobs over the real driver, a fake chip and another IP stack at the other end.
+
+mod peer;
+
+use super::*;
+use crate::{
+    dma::{
+        Device, Plan, Policy, Pool, Table,
+        fake::{FakeMachine, Frames},
+    },
+    nic::{
+        DriverKind, Nic,
+        fake::{FakeRtl8139, Fault, TickingClock},
+        rtl8139::Rtl8139,
+    },
+};
+use alloc::boxed::Box;
+use core::time::Duration;
+use peer::{GUEST, Manner, Peer, SERVER, SERVER_MAC};
+
+const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// Runs `test` with a host on a good card and a peer of that manner; no slot may stay taken.
+fn with_stack(manner: Manner, test: impl FnOnce(&FakeRtl8139<'_>, &mut Stack<'_>)) {
+    let machine = FakeMachine::new(Frames::default());
+    let (chip, clock) = (FakeRtl8139::new(&machine, MAC), TickingClock::default());
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+    let limits = DriverKind::Rtl8139.limits();
+    let device = Device::new(&pool, &machine, limits, Policy::Auto);
+    let mut card = Rtl8139::start(&chip, device, &clock).unwrap();
+    let mut peer = Peer::new(&chip, &clock, manner);
+    let mut stack = Stack::new(&mut card, &clock, &mut peer, 0x1234);
+    test(&chip, &mut stack);
+    for (bus, len) in chip.touched() {
+        assert!(card.dma_ranges().iter().any(|range| range.covers(bus, len)), "{len} at {bus}");
+    }
+    drop(card);
+    assert_eq!(pool.stats().in_use, 0, "slots kept");
+}
+
+/// As [`with_stack`], with an address.
+fn with_address(manner: Manner, test: impl FnOnce(&FakeRtl8139<'_>, &mut Stack<'_>)) {
+    with_stack(manner, |chip, stack| {
+        stack.set_address("10.0.2.15/24".parse().unwrap(), Some(SERVER)).unwrap();
+        test(chip, stack);
+    });
+}
+
+fn endpoint(port: u16) -> IpEndpoint {
+    IpEndpoint { addr: SERVER.into(), port }
+}
+
+#[test]
+fn everything_works_in_turn_on_a_good_network() {
+    with_stack(Manner::Good, |_, stack| {
+        let lease = stack.dhcp(LIMIT).unwrap();
+        assert_eq!((lease.address.address(), lease.router), (GUEST, Some(SERVER)));
+        assert_eq!((lease.server, stack.address()), (SERVER, Some(GUEST)));
+        assert_eq!(stack.arp(SERVER, LIMIT).unwrap().mac, SERVER_MAC);
+        let pings = stack.ping(SERVER, 10).unwrap();
+        assert_eq!((pings.sent, pings.received), (10, 10));
+        assert!(pings.min <= pings.average() && pings.average() <= pings.max);
+        let echo = stack.udp_echo(endpoint(7), 20).unwrap();
+        assert_eq!((echo.echoed, echo.resent), (20, 0));
+        let download = stack.download(endpoint(80), 1 << 20, LIMIT).unwrap();
+        assert_eq!(download.crc32, crc32fast::hash(&peer::body(1 << 20)));
+        let counters = stack.nic().counters();
+        assert_eq!(counters.rx_frames, counters.rx_bounced);
+        assert!(counters.rx_frames > 700 && counters.rx_missed == 0, "{counters:?}");
+        assert!(counters.tx_frames < 300, "acknowledgements are sparse: {counters:?}");
+    });
+}
+
+#[test]
+fn a_link_that_is_down_is_named_at_once() {
+    with_address(Manner::Good, |chip, stack| {
+        chip.set_link(false);
+        let errors = [
+            stack.dhcp(LIMIT).unwrap_err(),
+            stack.arp(SERVER, LIMIT).unwrap_err(),
+            stack.ping(SERVER, 10).unwrap_err(),
+            stack.udp_echo(endpoint(7), 3).unwrap_err(),
+            stack.download(endpoint(80), 1, LIMIT).unwrap_err(),
+        ];
+        for error in errors {
+            assert_eq!(error.code(), "link-down", "{error}");
+        }
+    });
+}
+
+#[test]
+fn silence_is_a_timeout_that_names_what_was_waited_for() {
+    with_stack(Manner::Silent, |_, stack| {
+        let error = stack.dhcp(LIMIT).unwrap_err();
+        assert_eq!(error.code(), "dhcp-timeout");
+        assert!(error.remedy().contains("DHCP server"));
+        let text = alloc::format!("{error}");
+        assert!(text.starts_with("waited 100") && text.ends_with("from a DHCP server"), "{text}");
+        assert_eq!(stack.arp(SERVER, LIMIT).unwrap_err().code(), "net-no-address");
+    });
+    with_address(Manner::Silent, |_, stack| {
+        assert_eq!(stack.arp(SERVER, LIMIT).unwrap_err().code(), "arp-timeout");
+        assert_eq!(stack.ping(SERVER, 3).unwrap_err().code(), "ping-timeout");
+        assert_eq!(stack.udp_echo(endpoint(7), 2).unwrap_err().code(), "udp-timeout");
+        let error = stack.download(endpoint(80), 1, LIMIT).unwrap_err();
+        assert_eq!(error.code(), "tcp-connect-timeout");
+    });
+}
+
+#[test]
+fn a_lossy_network_costs_time_and_nothing_else() {
+    with_stack(Manner::Lossy, |_, stack| {
+        stack.dhcp(LIMIT).unwrap();
+        stack.arp(SERVER, LIMIT).unwrap();
+        let pings = stack.ping(SERVER, 10).unwrap();
+        assert!(pings.received >= 5 && pings.received < 10, "{pings:?}");
+        let echo = stack.udp_echo(endpoint(7), 10).unwrap();
+        assert!(echo.echoed == 10 && echo.resent > 0, "{echo:?}");
+        let minutes = Duration::from_secs(600);
+        stack.download(endpoint(80), 100_000, minutes).unwrap();
+    });
+}
+
+#[test]
+fn a_server_s_faults_each_have_their_code() {
+    for (manner, code) in [
+        (Manner::NotFound, "http-answer"),
+        (Manner::BadSum, "download-crc"),
+        (Manner::Half, "download-short"),
+    ] {
+        with_address(manner, |_, stack| {
+            let error = stack.download(endpoint(80), 50_000, LIMIT).unwrap_err();
+            assert_eq!(error.code(), code, "{error}");
+        });
+    }
+    with_address(Manner::Good, |_, stack| {
+        let error = stack.download(endpoint(81), 1, LIMIT).unwrap_err();
+        assert_eq!(error.code(), "tcp-refused", "{error}");
+    });
+    with_address(Manner::BadEcho, |_, stack| {
+        let error = stack.udp_echo(endpoint(7), 10).unwrap_err();
+        assert!(matches!(error, NetError::Echo { at: 99, .. }), "{error}");
+    });
+}
+
+#[test]
+fn a_card_s_faults_end_the_job_with_the_card_s_own_code() {
+    for (fault, code) in [
+        (Fault::Length(7), "nic-rx-length"),
+        (Fault::Status(0x20), "nic-rx-status"),
+        (Fault::NeverSend, "nic-tx-full"),
+        (Fault::SendStatus(1 << 30), "nic-tx-failed"),
+    ] {
+        with_address(Manner::Good, |chip, stack| {
+            chip.set_fault(fault);
+            let error = stack.download(endpoint(80), 1 << 20, LIMIT).unwrap_err();
+            assert_eq!(error.code(), code, "{fault:?}: {error}");
+        });
+    }
+}
+
+#[test]
+fn corrupt_frames_are_told_by_their_checksums() {
+    with_address(Manner::Good, |chip, stack| {
+        stack.ping(SERVER, 1).unwrap();
+        chip.set_fault(Fault::CorruptByte(59));
+        assert_eq!(stack.udp_echo(endpoint(7), 1).unwrap().echoed, 1, "the padding of 1 byte");
+        assert_eq!(stack.ping(SERVER, 2).unwrap_err().code(), "ping-timeout");
+    });
+}

@@ -1,0 +1,117 @@
+//! Datagrams of growing sizes to an echo server, each compared when it comes back.
+
+use super::{
+    error::{NetError, Waited},
+    stack::Stack,
+};
+use alloc::{vec, vec::Vec};
+use core::time::Duration;
+use smoltcp::{
+    iface::SocketHandle,
+    socket::udp::{PacketBuffer, PacketMetadata, Socket},
+    wire::IpEndpoint,
+};
+
+/// The most bytes in a datagram that fits a frame.
+pub const DATAGRAM_MAX: usize = 1472;
+/// How long one answer is waited for.
+const PATIENCE: Duration = Duration::from_millis(700);
+/// How often a datagram is sent before it counts as lost.
+const TRIES: u32 = 3;
+
+/// What came back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UdpReport {
+    /// Datagrams that came back as they were.
+    pub echoed: u32,
+    /// Bytes in them.
+    pub bytes: u64,
+    /// Datagrams sent again because no answer came.
+    pub resent: u32,
+}
+
+impl Stack<'_> {
+    /// Sends `count` datagrams of 1 to [`DATAGRAM_MAX`] bytes and compares what comes back.
+    pub fn udp_echo(&mut self, server: IpEndpoint, count: u16) -> Result<UdpReport, NetError> {
+        self.address().ok_or(NetError::NoAddress)?;
+        let mut socket = Socket::new(buffer(), buffer());
+        let bound = socket.bind(self.fresh());
+        bound.map_err(|_| NetError::Socket("a UDP port"))?;
+        let handle = self.sockets.add(socket);
+        let mut report = UdpReport::default();
+        let echoed = (0..count).try_for_each(|index| {
+            let payload = payload(index, size(index, count));
+            self.echo(handle, server, &payload, &mut report)
+        });
+        self.sockets.remove(handle);
+        echoed.map(|()| report)
+    }
+
+    fn echo(
+        &mut self,
+        handle: SocketHandle,
+        server: IpEndpoint,
+        payload: &[u8],
+        report: &mut UdpReport,
+    ) -> Result<(), NetError> {
+        let mut tries = TRIES;
+        loop {
+            let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+            let sent = socket.send_slice(payload, server);
+            sent.map_err(|_| NetError::Socket("a datagram"))?;
+            tries -= 1;
+            let came =
+                self.run(Waited::Udp, PATIENCE, |stack| stack.echoed(handle, server, payload));
+            match came {
+                Ok(()) => break,
+                Err(NetError::TimedOut { .. }) if tries > 0 => report.resent += 1,
+                Err(error) => return Err(error),
+            }
+        }
+        report.echoed += 1;
+        report.bytes += payload.len() as u64;
+        Ok(())
+    }
+
+    fn echoed(
+        &mut self,
+        handle: SocketHandle,
+        server: IpEndpoint,
+        payload: &[u8],
+    ) -> Result<Option<()>, NetError> {
+        let socket = self.sockets.get_mut::<Socket<'_>>(handle);
+        while let Ok((bytes, from)) = socket.recv() {
+            // A late answer to a datagram that was sent twice starts with another index.
+            if from.endpoint != server || bytes.get(..2) != payload.get(..2) {
+                continue;
+            }
+            return compare(payload, bytes).map(Some);
+        }
+        Ok(None)
+    }
+}
+
+fn compare(sent: &[u8], came: &[u8]) -> Result<(), NetError> {
+    if sent == came {
+        return Ok(());
+    }
+    let differs = sent.iter().zip(came).position(|(a, b)| a != b);
+    let at = differs.unwrap_or(sent.len().min(came.len()));
+    Err(NetError::Echo { len: sent.len(), found: came.len(), at })
+}
+
+/// From 1 byte for the first to [`DATAGRAM_MAX`] for the last.
+fn size(index: u16, count: u16) -> usize {
+    let steps = usize::from(count.saturating_sub(1)).max(1);
+    1 + usize::from(index) * (DATAGRAM_MAX - 1) / steps
+}
+
+fn payload(index: u16, len: usize) -> Vec<u8> {
+    let [low, high] = index.to_le_bytes();
+    let pattern = (0_u8..=250).cycle().map(|i| i.wrapping_mul(7) ^ low);
+    [low, high].into_iter().chain(pattern).take(len).collect()
+}
+
+fn buffer() -> PacketBuffer<'static> {
+    PacketBuffer::new(vec![PacketMetadata::EMPTY; 4], vec![0; 4 * DATAGRAM_MAX])
+}

@@ -1,0 +1,53 @@
+//! Suite `close`, always the last: the device lets go, and everything taken goes back.
+
+use super::{
+    guest::Guest,
+    ktap::Taken,
+    runner::{Finding, Suite, failure, nothing},
+    verdict::Outcome,
+};
+use crate::{mm::pages::Pages, options::SelfTest};
+use alloc::{format, string::ToString};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "close",
+    missing: nothing,
+    checks: &[
+        ("device_lets_go", device_lets_go),
+        ("pool_goes_back", pool_goes_back),
+        ("nothing_is_kept", nothing_is_kept),
+    ],
+};
+
+fn device_lets_go(guest: &mut Guest) -> Finding {
+    guest.let_go().map_err(Outcome::Failure)?;
+    Ok("".into())
+}
+
+fn pool_goes_back(guest: &mut Guest) -> Finding {
+    let stopped = guest.pool.pool.stop(&mut |_| {});
+    if stopped.slots_in_use != 0 || stopped.stuck_bytes != 0 {
+        return Err(failure("pool-leak", format!("{stopped:?}")));
+    }
+    Ok(format!("{} KiB", stopped.released >> 10))
+}
+
+fn nothing_is_kept(guest: &mut Guest) -> Finding {
+    if guest.options.selftest == Some(SelfTest::Leak) {
+        Pages::new(guest.memory, 1).map_err(|e| failure("no-memory", e.to_string()))?.leak();
+    }
+    let taken = taken(guest);
+    if taken.is_nothing() { Ok("".into()) } else { Err(failure("leak", taken.to_string())) }
+}
+
+/// What is still held that was free at the start.
+pub(super) fn taken(guest: &Guest) -> Taken {
+    let free = guest.memory.free_pages() + guest.memory.table_pages();
+    Taken {
+        frames: guest.frames_at_start.saturating_sub(free),
+        grants: guest.grants.map_or(0, |grants| grants.taken().into()),
+        ports: guest.events.open().into(),
+        pirqs: guest.events.pirqs().into(),
+        slots: guest.pool.pool.stats().in_use as u64,
+    }
+}

@@ -1,0 +1,336 @@
+//! The device under test: connected, recognised, started, and let go of again.
+//!
+//! ```text
+//! pcifront connected -> function found -> decode on -> BARs sized -> registers mapped -> bus master on
+//!       -> driver started, interrupt bound            and all of it backwards in `close`
+//! ```
+
+use super::verdict::{Outcome, Reason};
+use crate::{
+    addr::{BusAddr, to_usize},
+    arch::time::{Clock, Instant},
+    dma::{self, Policy},
+    mm::{
+        memory::Memory,
+        pages::{Registers, SharedPage},
+    },
+    nic::{self, Cause, DriverKind, Nic},
+    pci::{
+        self, Bar, BarKind, Bdf, Command, Function,
+        front::{self, Front, FrontError, Services, Timeouts},
+        ids::{Class, DeviceId},
+    },
+    xen::{
+        errno::XenError,
+        events::{EventChannels, LocalEvents, Pirq, Port, Sharing},
+        shared_info::SharedInfo,
+    },
+};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::time::Duration;
+
+/// The connection to the backend, and the page it shares.
+#[derive(Debug)]
+pub struct Connection {
+    /// The frontend.
+    pub front: Front<'static>,
+    page: SharedPage<'static>,
+}
+
+impl Connection {
+    /// Connects to the PCI backend. The outcome says why not: SKIP where the domain has no device.
+    pub fn open(
+        services: Services<'static>,
+        memory: &'static Memory<'static>,
+    ) -> Result<Self, Outcome> {
+        let error = |code, text: String| Outcome::Error(Reason::new(code, text));
+        let page = SharedPage::new(memory).map_err(|e| error("no-memory", e.to_string()))?;
+        let mfn = page.mfn().ok_or_else(|| error("no-memory", "the page has no frame".into()))?;
+        let shared = front::SharedPage { window: page.window(), mfn };
+        match Front::connect(services, Timeouts::default(), shared) {
+            Ok(front) => Ok(Self { front, page }),
+            Err(failed) => {
+                if failed.report.page.is_none() {
+                    page.leak();
+                }
+                Err(refusal(&failed.error))
+            }
+        }
+    }
+
+    /// Closes the frontend; says what did not go to plan.
+    pub fn close(self) -> Result<(), Reason> {
+        let report = self.front.close();
+        if report.page.is_none() {
+            // The backend still has it mapped: never to be used again.
+            self.page.leak();
+        }
+        match &report.problem {
+            None if report.leaks_nothing() => Ok(()),
+            Some(problem) => {
+                Err(Reason::new(problem.code(), problem.to_string()).remedy(problem.remedy()))
+            }
+            None => Err(Reason::new("front-leak", format!("{report:?}"))),
+        }
+    }
+}
+
+fn refusal(error: &FrontError) -> Outcome {
+    let reason = Reason::new(error.code(), error.to_string()).remedy(error.remedy());
+    match error {
+        FrontError::NoDevice => Outcome::Skip(reason),
+        _ => Outcome::Failure(reason),
+    }
+}
+
+/// What config space says of the function under test.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// Where it is, as the guest sees it.
+    pub bdf: Bdf,
+    /// Which one it is.
+    pub id: DeviceId,
+    /// What it does.
+    pub class: Class,
+    /// Where it answers.
+    pub bars: Vec<Bar>,
+    /// Its interrupt, if it has a pin.
+    pub pirq: Option<Pirq>,
+}
+
+impl Identity {
+    /// Reads the first function's config space.
+    pub fn read(front: &Front<'_>) -> Result<Self, Outcome> {
+        let &bdf = front
+            .functions()
+            .first()
+            .ok_or_else(|| Outcome::Failure(Reason::new("pci-no-function", "the bus is empty")))?;
+        let pci = |e: pci::PciError| failure(e.code(), e.to_string(), e.remedy());
+        let config = |e: pci::ConfigError| failure(e.code(), e.to_string(), e.remedy());
+        let function = Function::probe(front, bdf)
+            .map_err(config)?
+            .ok_or_else(|| Outcome::Failure(Reason::new("pci-gone", format!("{bdf} went away"))))?;
+        let pin = function.interrupt_pin().map_err(config)?;
+        Ok(Self {
+            bdf,
+            id: function.id().map_err(config)?,
+            class: function.class().map_err(config)?,
+            bars: function.bars().map_err(pci)?,
+            pirq: pin.map(|pin| Pirq(pin.line.into())),
+        })
+    }
+}
+
+fn failure(code: &'static str, detail: String, remedy: &'static str) -> Outcome {
+    Outcome::Failure(Reason::new(code, detail).remedy(remedy))
+}
+
+/// The device's interrupt, bound to an event channel.
+#[derive(Debug)]
+pub struct Interrupt {
+    events: &'static LocalEvents,
+    clock: &'static SharedInfo,
+    /// Where it arrives.
+    pub port: Port,
+    /// What it is to Xen.
+    pub pirq: Pirq,
+    /// How often it has.
+    pub count: u64,
+}
+
+impl Interrupt {
+    /// Binds a shared line.
+    pub fn bind(
+        events: &'static LocalEvents,
+        clock: &'static SharedInfo,
+        pirq: Pirq,
+    ) -> Result<Self, XenError> {
+        let port = events.bind_pirq(pirq, Sharing::Shared)?;
+        // A line that was asserted before anybody listened stays blocked until someone says it is handled.
+        let _ = events.eoi(pirq);
+        Ok(Self { events, clock, port, pirq, count: 0 })
+    }
+
+    /// Waits for the interrupt or the deadline; says whether it came.
+    pub fn wait(&mut self, deadline: Instant) -> bool {
+        loop {
+            if self.take() {
+                return true;
+            }
+            if self.clock.now() >= deadline {
+                return false;
+            }
+            // An error is as good as an early return: the clock ends the wait.
+            let _ = self.events.poll(&[self.port], deadline);
+        }
+    }
+
+    /// Takes a pending interrupt, if there is one.
+    pub fn take(&mut self) -> bool {
+        let came = self.events.take(self.port);
+        self.count += u64::from(came);
+        came
+    }
+
+    /// Tells Xen that the device no longer asserts the line. Call after the device was acknowledged.
+    pub fn done(&self) -> Result<(), XenError> {
+        self.events.eoi(self.pirq)
+    }
+
+    fn unbind(self) -> Result<(), XenError> {
+        self.events.close(self.port)
+    }
+}
+
+/// A network card with its driver running.
+#[derive(Debug)]
+pub struct Card {
+    /// The driver.
+    pub nic: Box<dyn Nic>,
+    /// Its interrupt.
+    pub interrupt: Interrupt,
+    registers: Registers<'static>,
+    bdf: Bdf,
+    looped: bool,
+}
+
+/// What a driver is started with.
+#[derive(Debug)]
+pub struct Setup {
+    /// All memory.
+    pub memory: &'static Memory<'static>,
+    /// The bounce pool.
+    pub pool: &'static dma::Pool<'static>,
+    /// Whether everything is bounced.
+    pub policy: Policy,
+    /// Event channels.
+    pub events: &'static LocalEvents,
+    /// The clock behind every deadline.
+    pub clock: &'static SharedInfo,
+}
+
+impl Card {
+    /// Starts the driver for the function `identity` describes.
+    pub fn start(front: &Front<'_>, identity: &Identity, setup: &Setup) -> Result<Self, Outcome> {
+        let kind = driver(identity)?;
+        let (address, len) = memory_bar(identity, kind)?;
+        let config = |e: pci::ConfigError| failure(e.code(), e.to_string(), e.remedy());
+        let function = Function::probe(front, identity.bdf)
+            .map_err(config)?
+            .ok_or_else(|| Outcome::Failure(Reason::new("pci-gone", "the device went away")))?;
+        function.enable(Command::MEMORY | Command::MASTER).map_err(config)?;
+        let registers = Registers::map(setup.memory, address, len).map_err(|e| {
+            failure("pci-bar-map", e.to_string(), "see Xen's log: the domain may lack iomem rights")
+        })?;
+        let pirq = identity.pirq.ok_or_else(|| {
+            failure("pci-no-interrupt", "no interrupt pin".into(), "use a device with INTx")
+        })?;
+        let interrupt = Interrupt::bind(setup.events, setup.clock, pirq).map_err(|e| {
+            failure(
+                "irq-bind",
+                format!("{pirq}: {e}"),
+                "the line may be shared with dom0: see xl dmesg",
+            )
+        })?;
+        let device = dma::Device::new(setup.pool, setup.memory, kind.limits(), setup.policy);
+        let started = kind.start(registers.window(), device, setup.clock);
+        match started {
+            Ok(mut nic) => {
+                nic.enable_interrupts(Cause::RECEIVER);
+                Ok(Self { nic, interrupt, registers, bdf: identity.bdf, looped: false })
+            }
+            Err(error) => {
+                let reason = Reason::new(error.code(), error.to_string()).remedy(error.remedy());
+                // Already failing: what the port's closing says is not worth more.
+                let _ = interrupt.unbind();
+                let _ = function.disable(Command::MASTER);
+                Err(Outcome::Failure(reason))
+            }
+        }
+    }
+
+    /// The chip, its address and its interrupt.
+    pub fn describe(&self) -> String {
+        let Interrupt { pirq, port, .. } = &self.interrupt;
+        format!("{} {}, {pirq} on {port}", self.nic.name(), nic::error::Mac(&self.nic.mac()))
+    }
+
+    /// Turns the card's loopback on or off, if it isn't that way already.
+    pub fn loopback(&mut self, on: bool) -> Result<(), Outcome> {
+        if self.looped != on {
+            self.nic.set_loopback(on).map_err(|e| failure(e.code(), e.to_string(), e.remedy()))?;
+            self.looped = on;
+        }
+        Ok(())
+    }
+
+    /// Waits for frames or the deadline, and acknowledges what came.
+    pub fn wait(&mut self, deadline: Instant) -> Cause {
+        if !self.interrupt.wait(deadline) {
+            return Cause::empty();
+        }
+        self.acknowledge()
+    }
+
+    /// Acknowledges the device, then the interrupt.
+    pub fn acknowledge(&mut self) -> Cause {
+        let cause = self.nic.acknowledge();
+        let _ = self.interrupt.done();
+        cause
+    }
+
+    /// Stops the device: driver, bus mastering, interrupt, registers.
+    pub fn stop(self, front: &Front<'_>) -> Result<(), Reason> {
+        let Self { mut nic, interrupt, registers, bdf, .. } = self;
+        let quiesced = nic.quiesce();
+        drop(nic);
+        let config = |e: pci::ConfigError| Reason::new(e.code(), e.to_string()).remedy(e.remedy());
+        let off = match Function::probe(front, bdf) {
+            Ok(Some(function)) => function.disable(Command::MASTER | Command::MEMORY).map(drop),
+            Ok(None) => Ok(()),
+            Err(error) => Err(error),
+        };
+        drop(registers);
+        let unbound = interrupt.unbind();
+        quiesced.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
+        off.map_err(config)?;
+        unbound.map_err(|e| Reason::new("irq-unbind", e.to_string()))
+    }
+}
+
+fn driver(identity: &Identity) -> Result<DriverKind, Outcome> {
+    let Identity { bdf, id, class, .. } = identity;
+    if !class.is_network() {
+        let detail = format!("{bdf} is {id}, a {class}, no network card");
+        let remedy = "pass a network card through; boot, memory, swiotlb and pci have run";
+        return Err(Outcome::Skip(Reason::new("not-a-nic", detail).remedy(remedy)));
+    }
+    nic::driver_for(id.vendor, id.device).ok_or_else(|| {
+        let known: Vec<_> = nic::table::driver_names().collect();
+        let remedy = format!("pass one of these through: {}", known.join(", "));
+        let detail = format!("{bdf} is {id}, for which there is no driver here");
+        Outcome::Skip(Reason::new("no-driver", detail).remedy(remedy))
+    })
+}
+
+fn memory_bar(identity: &Identity, kind: DriverKind) -> Result<(BusAddr, usize), Outcome> {
+    let bar = identity.bars.iter().find(|bar| usize::from(bar.index) == kind.bar());
+    match bar.map(|bar| (bar.kind, bar.size)) {
+        Some((BarKind::Memory { address, .. }, size)) if address.0 != 0 => {
+            Ok((address, to_usize(size)))
+        }
+        other => Err(failure(
+            "pci-no-bar",
+            format!("BAR {} is {other:?}", kind.bar()),
+            "see `lspci -v` in dom0: firmware gave the device no memory range",
+        )),
+    }
+}
+
+/// How long a device may take over something it does at once when it works.
+pub const PATIENCE: Duration = Duration::from_secs(2);

@@ -1,0 +1,207 @@
+//! Suite `dma`: frames go out through the bounce pool, come back through it, and each byte is compared.
+//!
+//! The card is in loopback: what it reads from memory it writes to memory. Each frame therefore crosses
+//! the device twice, and nothing on the wire can help or harm.
+
+use super::{
+    device::{Card, PATIENCE},
+    guest::Guest,
+    pattern::{differs, fill},
+    runner::{Finding, Suite, failure, skip},
+    verdict::{Outcome, Reason},
+};
+use crate::{
+    addr::{GIB_4, PAGE_SIZE},
+    arch::time::{Clock, Instant},
+    dma::Why,
+    mm::pages::Pages,
+    nic::{FRAME_MAX, FRAME_MIN, TxRecord},
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "dma",
+    missing: |guest| match &guest.card {
+        Ok(_) => None,
+        Err(outcome) => Some(outcome.reason()),
+    },
+    checks: &[
+        ("every_length_comes_back", every_length_comes_back),
+        ("awkward_offsets_come_back", awkward_offsets_come_back),
+        ("straddling_frames_come_back", straddling_frames_come_back),
+        ("source_is_high_and_dma_address_low", source_is_high_and_dma_address_low),
+        ("guard_bytes_hold", guard_bytes_hold),
+        ("nothing_was_dropped", nothing_was_dropped),
+    ],
+};
+
+fn nic_failure(code: &'static str, detail: String, remedy: &'static str) -> Outcome {
+    Outcome::Failure(Reason::new(code, detail).remedy(remedy))
+}
+
+/// Sends `frame` from where it lies and waits for it to come back. In loopback other frames from the wire
+/// may turn up: whoever compares sees them as a mismatch only if no frame of ours follows.
+pub(super) fn send_and_receive(
+    card: &mut Card,
+    frame: &[u8],
+    deadline: Instant,
+) -> Result<(TxRecord, Vec<u8>), Outcome> {
+    let record = card
+        .nic
+        .transmit_in_place(frame)
+        .map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
+    let mut back = Vec::new();
+    loop {
+        let received = card
+            .nic
+            .receive(&mut back)
+            .map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
+        match received {
+            Some(len) if is_ours(&back[..len], frame) => {
+                back.truncate(len);
+                return Ok((record, back));
+            }
+            Some(_) => {}
+            None if card.interrupt.wait(deadline) => {
+                card.acknowledge();
+            }
+            None => {
+                let detail =
+                    format!("{} bytes sent from {} did not come back", frame.len(), record.dma);
+                return Err(nic_failure(
+                    "dma-no-frame",
+                    detail,
+                    "see `xl dmesg` for IOMMU faults; without any, the device may not do loopback",
+                ));
+            }
+        }
+    }
+}
+
+/// Whether a received frame can be the one sent: same addresses and type, which a stray one has not.
+fn is_ours(received: &[u8], sent: &[u8]) -> bool {
+    received.len() == sent.len() && received.first() == sent.first()
+}
+
+/// Sends and compares one frame; returns how it went out.
+fn round_trip(guest: &mut Guest, frame: &[u8]) -> Result<TxRecord, Outcome> {
+    let deadline = guest.shared.now().after(PATIENCE);
+    let card = guest.card.as_mut().map_err(|outcome| outcome.as_skip())?;
+    let (record, back) = send_and_receive(card, frame, deadline)?;
+    match differs(&back, frame) {
+        None => Ok(record),
+        Some(at) => {
+            let (sent, got) = (frame.get(at), back.get(at));
+            let detail = format!(
+                "length {}, byte {at}: sent {sent:02x?}, got {got:02x?}; source {:?}, DMA {}",
+                frame.len(),
+                record.source,
+                record.dma
+            );
+            Err(nic_failure(
+                "dma-byte-mismatch",
+                detail,
+                "a wrong frame in P2M or IOMMU, or memory that is not coherent: try swiotlb=force",
+            ))
+        }
+    }
+}
+
+fn every_length_comes_back(guest: &mut Guest) -> Finding {
+    loopback(guest)?;
+    let mut page = high_pages(guest, 1)?;
+    let mut bounced = 0;
+    for len in FRAME_MIN..=FRAME_MAX {
+        fill(&mut page[..len], len);
+        bounced += usize::from(round_trip(guest, &page[..len])?.bounced.is_some());
+    }
+    let frames = FRAME_MAX - FRAME_MIN + 1;
+    Ok(format!("{frames} frames, {bounced} bounced, lengths {FRAME_MIN} to {FRAME_MAX}"))
+}
+
+fn awkward_offsets_come_back(guest: &mut Guest) -> Finding {
+    loopback(guest)?;
+    let mut page = high_pages(guest, 1)?;
+    let mut frames = 0;
+    for offset in (1..64).chain([2047, 2048, 2049, PAGE_SIZE - 777]) {
+        let range = offset..offset + 777;
+        fill(&mut page[range.clone()], offset);
+        round_trip(guest, &page[range])?;
+        frames += 1;
+    }
+    Ok(format!("{frames} frames"))
+}
+
+fn straddling_frames_come_back(guest: &mut Guest) -> Finding {
+    loopback(guest)?;
+    let mut pages =
+        Pages::scattered(guest.memory, 2).map_err(|e| failure("no-memory", e.to_string()))?;
+    let mut apart = 0;
+    for before in (1..FRAME_MAX).step_by(97) {
+        let range = PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX;
+        fill(&mut pages[range.clone()], before);
+        let record = round_trip(guest, &pages[range])?;
+        let why = record.bounced;
+        apart +=
+            usize::from(matches!(why, Some(Why::NotContiguous { .. } | Why::OutOfMask { .. })));
+        if why.is_none() {
+            let detail =
+                format!("{before} bytes before the page's end went direct to {}", record.dma);
+            return Err(failure("dma-not-bounced", detail));
+        }
+    }
+    Ok(format!("{apart} frames over frames that are no neighbours"))
+}
+
+fn source_is_high_and_dma_address_low(guest: &mut Guest) -> Finding {
+    loopback(guest)?;
+    let page = high_pages(guest, 1)?;
+    let record = round_trip(guest, &page[..FRAME_MAX])?;
+    let high = record.source.is_some_and(|place| place.bus.0 >= GIB_4);
+    let low = record.dma.0 + record.len as u64 <= GIB_4;
+    let source = record.source.map_or_else(|| "nowhere".into(), |place| place.bus.to_string());
+    let note = format!("{source} -> {}", record.dma);
+    if high && low { Ok(note) } else { Err(failure("dma-wrong-side", note)) }
+}
+
+fn guard_bytes_hold(guest: &mut Guest) -> Finding {
+    let card = guest.card.as_ref().map_err(|outcome| outcome.as_skip())?;
+    card.nic.check_guards().map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
+    Ok(String::new())
+}
+
+fn nothing_was_dropped(guest: &mut Guest) -> Finding {
+    let card = guest.card.as_ref().map_err(|outcome| outcome.as_skip())?;
+    let counters = card.nic.counters();
+    if counters.rx_missed != 0 || counters.tx_dropped != 0 {
+        return Err(failure("dma-dropped", format!("{counters:?}")));
+    }
+    Ok(format!(
+        "{} out, {} of them bounced; {} in; {} interrupts",
+        counters.tx_frames, counters.tx_bounced, counters.rx_frames, card.interrupt.count
+    ))
+}
+
+fn loopback(guest: &mut Guest) -> Result<(), Outcome> {
+    guest.card.as_mut().map_err(|outcome| outcome.as_skip())?.loopback(true)
+}
+
+/// Pages beyond 4 GiB, where a 32-bit device can't reach: the allocator is asked until one comes.
+fn high_pages(guest: &Guest, count: u64) -> Result<Pages<'static>, Outcome> {
+    const TRIES: usize = 512;
+    let mut low = Vec::new();
+    for _ in 0..TRIES {
+        let pages =
+            Pages::new(guest.memory, count).map_err(|e| failure("no-memory", e.to_string()))?;
+        match pages.mfn() {
+            Some(mfn) if mfn.addr().0 >= GIB_4 => return Ok(pages),
+            _ => low.push(pages),
+        }
+    }
+    let detail = format!("{TRIES} pages all lie below 4 GiB: nothing has to bounce");
+    Err(skip("memory-all-low", detail))
+}

@@ -1,0 +1,171 @@
+//! Suite `irq`: events reach the guest, and the device's interrupt is one of them.
+
+use super::{
+    device::{Card, PATIENCE},
+    dma::send_and_receive,
+    guest::Guest,
+    pattern::fill,
+    runner::{Finding, Suite, failure, nothing},
+    verdict::Outcome,
+};
+use crate::{
+    arch::{time::Clock, traps},
+    nic::{Cause, FRAME_MIN},
+    xen::{
+        errno::XenError,
+        events::{EventChannels, Port},
+        hypercall,
+    },
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+};
+use core::time::Duration;
+
+pub(super) const SUITE: Suite = Suite {
+    name: "irq",
+    missing: nothing,
+    checks: &[
+        ("event_channel_rings", event_channel_rings),
+        ("poll_ends_at_its_deadline", poll_ends_at_its_deadline),
+        ("upcall_reaches_the_handler", upcall_reaches_the_handler),
+        ("device_interrupts", device_interrupts),
+        ("every_frame_interrupts", every_frame_interrupts),
+        ("masked_device_is_silent", masked_device_is_silent),
+    ],
+};
+
+const FRAMES: u64 = 32;
+const SILENCE: Duration = Duration::from_millis(20);
+
+fn xen(error: XenError) -> Outcome {
+    failure("irq-hypercall", error.to_string())
+}
+
+/// Runs `test` with a port that rings at ourselves, and closes it.
+fn with_own_port(guest: &Guest, test: impl FnOnce(Port) -> Finding) -> Finding {
+    let port = guest.events.bind_ipi().map_err(xen)?;
+    let finding = test(port);
+    guest.events.close(port).map_err(xen)?;
+    finding
+}
+
+fn event_channel_rings(guest: &mut Guest) -> Finding {
+    with_own_port(guest, |port| {
+        guest.events.notify(port).map_err(xen)?;
+        if !guest.events.take(port) {
+            return Err(failure("irq-event-lost", format!("{port} was rung and is not pending")));
+        }
+        if guest.events.take(port) {
+            return Err(failure(
+                "irq-event-stuck",
+                format!("{port} is pending after it was taken"),
+            ));
+        }
+        Ok(String::new())
+    })
+}
+
+fn poll_ends_at_its_deadline(guest: &mut Guest) -> Finding {
+    with_own_port(guest, |port| {
+        let start = guest.shared.now();
+        let deadline = start.after(SILENCE);
+        guest.events.poll(&[port], deadline).map_err(xen)?;
+        let slept = guest.shared.now().since(start);
+        if slept < SILENCE / 2 {
+            return Err(failure(
+                "irq-poll-early",
+                format!("slept {} us of 20 ms", slept.as_micros()),
+            ));
+        }
+        Ok(format!("{} ms", slept.as_millis()))
+    })
+}
+
+fn upcall_reaches_the_handler(guest: &mut Guest) -> Finding {
+    with_own_port(guest, |port| {
+        let before = traps::upcalls();
+        guest.shared.clear_upcall();
+        guest.shared.set_upcall_mask(false);
+        // Unmasking the port with its bit set has Xen make the upcall on the way out of the hypercall;
+        // the handler masks upcalls again.
+        guest.events.notify(port).map_err(xen)?;
+        hypercall::unmask(port).map_err(xen)?;
+        guest.shared.set_upcall_mask(true);
+        guest.shared.mask_all();
+        let pending = guest.events.take(port);
+        guest.shared.clear_upcall();
+        match (traps::upcalls() - before, pending) {
+            (1.., true) => Ok(String::new()),
+            (count, pending) => {
+                let detail = format!("{count} upcalls, port pending: {pending}");
+                Err(failure("irq-no-upcall", detail))
+            }
+        }
+    })
+}
+
+fn card(guest: &mut Guest) -> Result<&mut Card, Outcome> {
+    guest.card.as_mut().map_err(|outcome| outcome.as_skip())
+}
+
+/// Sends one frame to ourselves; true if the interrupt came.
+fn interrupts_once(guest: &mut Guest, seed: usize) -> Result<bool, Outcome> {
+    let deadline = guest.shared.now().after(PATIENCE);
+    let mut frame = [0; FRAME_MIN];
+    fill(&mut frame, seed);
+    let card = card(guest)?;
+    card.acknowledge();
+    card.interrupt.take();
+    let before = card.interrupt.count;
+    send_and_receive(card, &frame, deadline)?;
+    let came = card.interrupt.count > before || card.interrupt.wait(deadline);
+    card.acknowledge();
+    Ok(came)
+}
+
+fn device_interrupts(guest: &mut Guest) -> Finding {
+    card(guest)?.loopback(true)?;
+    let came = interrupts_once(guest, 1)?;
+    let interrupt = &card(guest)?.interrupt;
+    let (pirq, port) = (interrupt.pirq, interrupt.port);
+    if !came {
+        let detail = format!("no event on {port} for {pirq} in {} s", PATIENCE.as_secs());
+        let Outcome::Failure(reason) = failure("irq-never-came", detail) else {
+            return Ok(String::new());
+        };
+        let remedy = "see `xl debug-keys i` and dom0's log: the line may be shared or unrouted";
+        return Err(Outcome::Failure(reason.remedy(remedy)));
+    }
+    Ok(format!("{pirq} on {port}"))
+}
+
+fn every_frame_interrupts(guest: &mut Guest) -> Finding {
+    let before = card(guest)?.interrupt.count;
+    for i in 0..FRAMES {
+        if !interrupts_once(guest, i.to_le_bytes()[0].into())? {
+            return Err(failure("irq-lost", format!("frame {i} of {FRAMES} brought no interrupt")));
+        }
+    }
+    let count = card(guest)?.interrupt.count - before;
+    Ok(format!("{count} interrupts for {FRAMES} frames"))
+}
+
+fn masked_device_is_silent(guest: &mut Guest) -> Finding {
+    let deadline = guest.shared.now().after(PATIENCE);
+    let silence = guest.shared.now().after(SILENCE);
+    let card = card(guest)?;
+    card.acknowledge();
+    card.interrupt.take();
+    card.nic.enable_interrupts(Cause::empty());
+    let sent = send_and_receive(card, &[0x77; FRAME_MIN], deadline);
+    let came = card.interrupt.wait(silence);
+    card.nic.enable_interrupts(Cause::RECEIVER);
+    card.acknowledge();
+    sent?;
+    if came {
+        return Err(failure("irq-spurious", "an interrupt came while all causes were masked"));
+    }
+    Ok(String::new())
+}

@@ -1,0 +1,151 @@
+//! Suite `pci`: the way to the device's config space works, and what is in it makes sense.
+
+use super::{
+    device::Identity,
+    guest::Guest,
+    runner::{Finding, Suite, failure},
+    verdict::{Outcome, Reason},
+};
+use crate::pci::{Bar, BarKind, Command, ConfigAccess, ConfigError, Function, PciError, Width};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "pci",
+    missing: |guest| match &guest.connection {
+        Err(Outcome::Skip(reason)) => Some(reason.clone()),
+        _ => None,
+    },
+    checks: &[
+        ("frontend_connects", frontend_connects),
+        ("device_is_recognised", device_is_recognised),
+        ("widths_agree", widths_agree),
+        ("byte_write_sticks", byte_write_sticks),
+        ("bars_have_addresses", bars_have_addresses),
+        ("capabilities_end", capabilities_end),
+        ("bus_master_turns_off_and_on", bus_master_turns_off_and_on),
+        ("driver_starts", driver_starts),
+    ],
+};
+
+/// `PCI_CACHE_LINE_SIZE`: one byte that software may set freely and pciback passes through.
+const CACHE_LINE_SIZE: u16 = 0x0c;
+
+fn frontend_connects(guest: &mut Guest) -> Finding {
+    let front = &guest.connection.as_ref().map_err(Clone::clone)?.front;
+    let functions: Vec<_> = front.functions().iter().map(ToString::to_string).collect();
+    Ok(functions.join(" "))
+}
+
+fn device_is_recognised(guest: &mut Guest) -> Finding {
+    let Identity { bdf, id, class, pirq, .. } = identity(guest)?;
+    let pirq = pirq.map_or_else(|| "no interrupt pin".into(), |pirq| pirq.to_string());
+    Ok(format!("{bdf} {id} {class}, {pirq}"))
+}
+
+fn widths_agree(guest: &mut Guest) -> Finding {
+    let front = &guest.connection.as_ref().map_err(Clone::clone)?.front;
+    let bdf = identity(guest)?.bdf;
+    for offset in (0..0x40).step_by(4) {
+        let read = |offset, width| front.read(bdf, offset, width).map_err(config);
+        let whole = read(offset, Width::U32)?;
+        let halves = read(offset, Width::U16)? | read(offset + 2, Width::U16)? << 16;
+        let bytes = (0..4)
+            .try_fold(0, |sum, i| read(offset + i, Width::U8).map(|byte| sum | byte << (8 * i)))?;
+        // The status register's low half is volatile in no bit that pciback shows.
+        if whole != halves || whole != bytes {
+            let detail = format!("{offset:#04x}: {whole:#010x}, {halves:#010x}, {bytes:#010x}");
+            return Err(failure("pci-widths", detail));
+        }
+    }
+    Ok("16 registers in 3 widths".into())
+}
+
+fn byte_write_sticks(guest: &mut Guest) -> Finding {
+    let front = &guest.connection.as_ref().map_err(Clone::clone)?.front;
+    let bdf = identity(guest)?.bdf;
+    let read = || front.read(bdf, CACHE_LINE_SIZE, Width::U8).map_err(config);
+    let write = |value| front.write(bdf, CACHE_LINE_SIZE, Width::U8, value).map_err(config);
+    let before = read()?;
+    write(before ^ 0x10)?;
+    let flipped = read()?;
+    write(before)?;
+    let after = read()?;
+    if flipped != before ^ 0x10 || after != before {
+        let detail =
+            format!("{before:#04x}, after flipping bit 4 {flipped:#04x}, then {after:#04x}");
+        return Err(failure("pci-write-lost", detail));
+    }
+    Ok(String::new())
+}
+
+fn bars_have_addresses(guest: &mut Guest) -> Finding {
+    let identity = identity(guest)?;
+    let homeless = identity
+        .bars
+        .iter()
+        .find(|bar| matches!(bar.kind, BarKind::Memory { address, .. } if address.0 == 0));
+    if let Some(bar) = homeless {
+        let reason =
+            Reason::new("pci-no-address", format!("BAR {} of {} bytes", bar.index, bar.size));
+        return Err(Outcome::Failure(reason.remedy("see dom0's kernel log for `can't assign`")));
+    }
+    let bars: Vec<_> = identity.bars.iter().map(describe).collect();
+    Ok(bars.join(", "))
+}
+
+fn describe(bar: &Bar) -> String {
+    match bar.kind {
+        BarKind::Memory { address, .. } => format!("BAR {} {address}+{:#x}", bar.index, bar.size),
+        BarKind::Io { port } => format!("BAR {} port {port:#x}+{:#x}", bar.index, bar.size),
+    }
+}
+
+fn capabilities_end(guest: &mut Guest) -> Finding {
+    let found = function(guest)?.capabilities().map_err(pci)?;
+    let names: Vec<_> = found.iter().map(|cap| format!("{:#04x}", cap.id.0)).collect();
+    Ok(if names.is_empty() { "none".into() } else { names.join(" ") })
+}
+
+fn bus_master_turns_off_and_on(guest: &mut Guest) -> Finding {
+    let function = function(guest)?;
+    let was = function.command().map_err(config)?.contains(Command::MASTER);
+    function.disable(Command::MASTER).map_err(config)?;
+    let off = function.command().map_err(config)?;
+    function.enable(Command::MASTER).map_err(config)?;
+    let on = function.command().map_err(config)?;
+    if !was {
+        function.disable(Command::MASTER).map_err(config)?;
+    }
+    if off.contains(Command::MASTER) || !on.contains(Command::MASTER) {
+        return Err(failure("pci-bus-master", format!("off reads {off:?}, on reads {on:?}")));
+    }
+    Ok(String::new())
+}
+
+fn driver_starts(guest: &mut Guest) -> Finding {
+    guest.card.as_ref().map(|card| card.describe()).map_err(Clone::clone)
+}
+
+fn identity(guest: &Guest) -> Result<&Identity, Outcome> {
+    guest.identity.as_ref().map_err(Clone::clone)
+}
+
+fn function(guest: &Guest) -> Result<Function<'_>, Outcome> {
+    let front = &guest.connection.as_ref().map_err(Clone::clone)?.front;
+    let bdf = identity(guest)?.bdf;
+    Function::probe(front, bdf)
+        .map_err(config)?
+        .ok_or_else(|| failure("pci-gone", format!("{bdf} went away")))
+}
+
+fn config(error: ConfigError) -> Outcome {
+    Outcome::Failure(Reason::new(error.code(), error.to_string()).remedy(error.remedy()))
+}
+
+fn pci(error: PciError) -> Outcome {
+    Outcome::Failure(Reason::new(error.code(), error.to_string()).remedy(error.remedy()))
+}
