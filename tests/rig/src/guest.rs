@@ -107,6 +107,13 @@ fn frame_address(line: &str) -> Option<u64> {
     u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()
 }
 
+/// A source file's path without what is the same for all: the repository's place, or that of Rust's own libraries.
+fn short(file: &str) -> &str {
+    let here = std::env::current_dir().unwrap_or_default();
+    let ours = file.strip_prefix(&*here.to_string_lossy()).and_then(|file| file.strip_prefix('/'));
+    ours.or_else(|| Some(file.strip_prefix("/rustc/")?.split_once("/library/")?.1)).unwrap_or(file)
+}
+
 /// `function at file:line`; inlined callers follow after `in`.
 fn place(loader: &Loader, address: u64) -> String {
     // A return address belongs to the call before it.
@@ -117,7 +124,7 @@ fn place(loader: &Loader, address: u64) -> String {
     };
     while let Ok(Some(frame)) = frames.next() {
         let name = frame.function.as_ref().and_then(|f| Some(f.demangle().ok()?.into_owned()));
-        let at = frame.location.and_then(|l| Some(format!("{}:{}", l.file?, l.line?)));
+        let at = frame.location.and_then(|l| Some(format!("{}:{}", short(l.file?), l.line?)));
         let link = if text.is_empty() { "" } else { " in " };
         text += &format!("{link}{} at {}", name.unwrap_or("?".into()), at.unwrap_or("?".into()));
     }
@@ -137,6 +144,14 @@ mod tests {
         assert_eq!(frame_address("  #0 0xffffffff80101234"), Some(0xffff_ffff_8010_1234));
         assert_eq!(frame_address("  # Subtest: boot"), None);
         assert_eq!(frame_address("ok 1 x"), None);
+    }
+
+    #[test]
+    fn paths_are_shown_short() {
+        assert_eq!(short("/rustc/0123/library/core/src/panicking.rs"), "core/src/panicking.rs");
+        assert_eq!(short("/elsewhere/src/x.rs"), "/elsewhere/src/x.rs");
+        let ours = std::env::current_dir().unwrap().join("src/main.rs");
+        assert_eq!(short(ours.to_str().unwrap()), "src/main.rs");
     }
 
     #[test]
