@@ -12,7 +12,6 @@
 pub mod arp;
 pub mod dhcp;
 pub mod download;
-pub mod endpoint;
 pub mod error;
 mod http;
 mod phy;
@@ -27,7 +26,6 @@ mod tests;
 pub use arp::ArpReply;
 pub use dhcp::Lease;
 pub use download::Download;
-pub use endpoint::{EndpointError, parse_endpoint};
 pub use error::{NetError, Waited};
 pub use ping::PingReport;
 pub use smoltcp::wire::{IpEndpoint, Ipv4Address};

@@ -5,7 +5,7 @@ use super::{
     guest::Guest,
     irq,
     ktap::{DmaRange, RangeKind, Writer},
-    memory, pci, swiotlb,
+    memory, net, pci, swiotlb,
     verdict::{Outcome, Reason, Verdict},
 };
 use crate::{
@@ -32,8 +32,15 @@ pub(super) struct Suite {
     pub(super) checks: &'static [Check],
 }
 
-const SUITES: [&Suite; 6] =
-    [&boot::SUITE, &memory::SUITE, &swiotlb::SUITE, &pci::SUITE, &irq::SUITE, &dma::SUITE];
+const SUITES: [&Suite; 7] = [
+    &boot::SUITE,
+    &memory::SUITE,
+    &swiotlb::SUITE,
+    &pci::SUITE,
+    &irq::SUITE,
+    &dma::SUITE,
+    &net::SUITE,
+];
 
 /// Nothing is missing: for suites that run everywhere.
 pub(super) const fn nothing(_: &Guest) -> Option<Reason> {
