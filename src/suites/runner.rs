@@ -9,6 +9,7 @@ use super::{
     verdict::{Outcome, Reason, Verdict},
 };
 use crate::{
+    nic::Via,
     options::SelfTest,
     xen::{
         console::Console,
@@ -135,13 +136,20 @@ fn misbehave(guest: &Guest) {
     }
 }
 
+/// What a device may have touched: the pool's segments, and what the driver was given elsewhere.
 fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
-    let mut result = Ok(());
+    let mut ranges = Vec::new();
     guest.pool.pool.for_each_segment(&mut |segment| {
         let first = segment.bus.0;
         let last = first + segment.len as u64 - 1;
-        let printed = writer.dma_range(&DmaRange { first, last, kind: RangeKind::Pool });
-        result = result.and(printed);
+        ranges.push(DmaRange { first, last, kind: RangeKind::Pool });
     });
-    result
+    let given = guest.card.as_ref().map_or(&[][..], |card| card.nic.dma_ranges());
+    let direct = given.iter().filter(|range| range.via == Via::Direct);
+    ranges.extend(direct.map(|range| DmaRange {
+        first: range.start.0,
+        last: range.end.0 - 1,
+        kind: RangeKind::Direct,
+    }));
+    ranges.iter().try_for_each(|range| writer.dma_range(range))
 }
