@@ -10,10 +10,10 @@ use super::{
 use crate::{
     addr::to_usize,
     arch::time::{self, Instant},
-    net::{Ipv4Address, Lease, NetError, Stack, Wait},
+    net::{Lease, NetError, Stack, Wait},
 };
 use alloc::{format, string::ToString};
-use core::time::Duration;
+use core::{net::Ipv4Addr, time::Duration};
 
 pub(super) const SUITE: Suite = Suite {
     name: "net",
@@ -91,7 +91,7 @@ fn udp_echo_comes_back(guest: &mut Guest) -> Finding {
         return Err(skip("no-echo-server", "echo= names none"));
     };
     neighbour(guest)?;
-    let report = with_stack(guest, |stack| stack.udp_echo(server.into(), DATAGRAMS))?;
+    let report = with_stack(guest, |stack| stack.udp_echo(server, DATAGRAMS))?;
     Ok(format!("{} datagrams, {} bytes, {} sent again", report.echoed, report.bytes, report.resent))
 }
 
@@ -101,8 +101,7 @@ fn download_is_intact(guest: &mut Guest) -> Finding {
     };
     neighbour(guest)?;
     let bytes = to_usize(source.bytes.into());
-    let report =
-        with_stack(guest, |stack| stack.download(source.server.into(), bytes, DOWNLOAD_LIMIT))?;
+    let report = with_stack(guest, |stack| stack.download(source.server, bytes, DOWNLOAD_LIMIT))?;
     Ok(format!(
         "{} bytes in {}.{:03} s, {} kB/s, CRC-32 {:08x}",
         report.bytes,
@@ -131,7 +130,7 @@ fn card(guest: &mut Guest) -> Result<&mut Card, Outcome> {
 }
 
 /// Whom to talk to: the router, else the DHCP server. Without a lease there is nobody.
-fn neighbour(guest: &Guest) -> Result<Ipv4Address, Outcome> {
+fn neighbour(guest: &Guest) -> Result<Ipv4Addr, Outcome> {
     let lease = guest.lease.as_ref();
     let lease = lease.ok_or_else(|| skip("no-lease", "DHCP gave no address"))?;
     Ok(lease.router.unwrap_or(lease.server))
