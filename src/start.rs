@@ -108,6 +108,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         connection,
         identity,
         card,
+        lease: None,
     })
 }
 

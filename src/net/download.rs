@@ -10,12 +10,11 @@ use super::{
 };
 use crate::arch::time::Instant;
 use alloc::vec;
-use core::time::Duration;
+use core::{net::SocketAddrV4, time::Duration};
 use crc32fast::Hasher;
 use smoltcp::{
     iface::SocketHandle,
     socket::tcp::{Socket, SocketBuffer, State},
-    wire::IpEndpoint,
 };
 
 /// Bytes of receive window: the most there can be without scaling, which QEMU's user network lacks.
@@ -64,7 +63,7 @@ impl Stack<'_> {
     /// Downloads `bytes` bytes from `server` within `limit`, and compares their checksum.
     pub fn download(
         &mut self,
-        server: IpEndpoint,
+        server: SocketAddrV4,
         bytes: usize,
         limit: Duration,
     ) -> Result<Download, NetError> {
@@ -82,7 +81,7 @@ impl Stack<'_> {
         download
     }
 
-    fn connect(&mut self, handle: SocketHandle, server: IpEndpoint) -> Result<(), NetError> {
+    fn connect(&mut self, handle: SocketHandle, server: SocketAddrV4) -> Result<(), NetError> {
         let port = self.fresh();
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
         let begun = socket.connect(self.interface.context(), server, port);
@@ -99,7 +98,7 @@ impl Stack<'_> {
     fn fetch(
         &mut self,
         handle: SocketHandle,
-        server: IpEndpoint,
+        server: SocketAddrV4,
         mut body: Body,
         start: Instant,
         limit: Duration,
@@ -133,7 +132,7 @@ impl Body {
     }
 
     /// Takes everything TCP has.
-    fn take_from(&mut self, socket: &mut Socket<'_>, server: IpEndpoint) -> Result<(), NetError> {
+    fn take_from(&mut self, socket: &mut Socket<'_>, server: SocketAddrV4) -> Result<(), NetError> {
         while socket.can_recv() {
             let taken = socket.recv(|bytes| (bytes.len(), self.take(bytes)));
             taken.map_err(|_| NetError::Refused(server))??;
@@ -160,7 +159,7 @@ impl Body {
     }
 
     /// The checksum once all is there and right; an error once it can't become so.
-    fn verdict(&self, more: bool, server: IpEndpoint) -> Result<Option<u32>, NetError> {
+    fn verdict(&self, more: bool, server: SocketAddrV4) -> Result<Option<u32>, NetError> {
         match self.head {
             Some(head) if self.got == head.length => {
                 let (found, expected, bytes) = (self.hash.clone().finalize(), head.crc32, self.got);

@@ -4,7 +4,7 @@ use crate::{
     arch::time::TimedOut,
     nic::{ReceiveError, TransmitError},
 };
-use smoltcp::wire::{IpEndpoint, Ipv4Address};
+use core::net::{Ipv4Addr, SocketAddrV4};
 
 /// What a job was waiting for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,7 +112,7 @@ pub enum NetError {
     },
     /// The other end refused the connection or dropped it.
     #[error("{0} refused or dropped the connection")]
-    Refused(IpEndpoint),
+    Refused(SocketAddrV4),
     /// The answer's head can't be used.
     #[error("the HTTP answer has {0}")]
     Http(HttpError),
@@ -136,7 +136,7 @@ pub enum NetError {
     },
     /// A neighbour's answer made no sense.
     #[error("{0} claims a hardware address no card has")]
-    BadNeighbour(Ipv4Address),
+    BadNeighbour(Ipv4Addr),
 }
 
 /// What is wrong with the head of an HTTP answer.

@@ -2,7 +2,7 @@
 
 use super::error::HttpError;
 use alloc::{format, string::String, vec::Vec};
-use smoltcp::wire::IpEndpoint;
+use core::net::SocketAddrV4;
 
 /// The longest head that is read.
 pub(super) const HEAD_MAX: usize = 2048;
@@ -14,7 +14,7 @@ pub(super) struct Head {
     pub(super) crc32: u32,
 }
 
-pub(super) fn request(server: IpEndpoint, bytes: usize) -> String {
+pub(super) fn request(server: SocketAddrV4, bytes: usize) -> String {
     format!("GET /{bytes} HTTP/1.0\r\nHost: {server}\r\nConnection: close\r\n\r\n")
 }
 

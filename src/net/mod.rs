@@ -6,13 +6,14 @@
 //! smoltcp Interface  --  phy (tokens, buffers go round)  --  Nic
 //! ```
 //!
+//! A job that fails leaves the stack usable: sockets are taken out again either way.
+//!
 //! Waiting is the caller's: a [`Wait`] sleeps on the card's interrupt, so this layer knows neither Xen nor
 //! threads. What a card reports as broken ends the job with the card's own error.
 
 pub mod arp;
 pub mod dhcp;
 pub mod download;
-pub mod endpoint;
 pub mod error;
 mod http;
 mod phy;
@@ -27,9 +28,8 @@ mod tests;
 pub use arp::ArpReply;
 pub use dhcp::Lease;
 pub use download::Download;
-pub use endpoint::{EndpointError, parse_endpoint};
 pub use error::{NetError, Waited};
 pub use ping::PingReport;
-pub use smoltcp::wire::{IpEndpoint, Ipv4Address};
+pub use smoltcp::wire::Ipv4Cidr;
 pub use stack::{Stack, Wait};
 pub use udp::UdpReport;

@@ -5,7 +5,7 @@ use super::{
     stack::Stack,
 };
 use alloc::{vec, vec::Vec};
-use core::time::Duration;
+use core::{net::SocketAddrV4, time::Duration};
 use smoltcp::{
     iface::SocketHandle,
     socket::udp::{PacketBuffer, PacketMetadata, Socket},
@@ -32,7 +32,7 @@ pub struct UdpReport {
 
 impl Stack<'_> {
     /// Sends `count` datagrams of 1 to [`DATAGRAM_MAX`] bytes and compares what comes back.
-    pub fn udp_echo(&mut self, server: IpEndpoint, count: u16) -> Result<UdpReport, NetError> {
+    pub fn udp_echo(&mut self, server: SocketAddrV4, count: u16) -> Result<UdpReport, NetError> {
         self.address().ok_or(NetError::NoAddress)?;
         let mut socket = Socket::new(buffer(), buffer());
         let bound = socket.bind(self.fresh());
@@ -50,7 +50,7 @@ impl Stack<'_> {
     fn echo(
         &mut self,
         handle: SocketHandle,
-        server: IpEndpoint,
+        server: SocketAddrV4,
         payload: &[u8],
         report: &mut UdpReport,
     ) -> Result<(), NetError> {
@@ -76,13 +76,13 @@ impl Stack<'_> {
     fn echoed(
         &mut self,
         handle: SocketHandle,
-        server: IpEndpoint,
+        server: SocketAddrV4,
         payload: &[u8],
     ) -> Result<Option<()>, NetError> {
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
         while let Ok((bytes, from)) = socket.recv() {
             // A late answer to a datagram that was sent twice starts with another index.
-            if from.endpoint != server || bytes.get(..2) != payload.get(..2) {
+            if from.endpoint != IpEndpoint::from(server) || bytes.get(..2) != payload.get(..2) {
                 continue;
             }
             return compare(payload, bytes).map(Some);

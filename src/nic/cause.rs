@@ -49,7 +49,8 @@ pub struct Counters {
     pub rx_bytes: u64,
     /// Frames received through the bounce pool.
     pub rx_bounced: u64,
-    /// Frames the device says it lost for want of room.
+    /// Times a frame found no room, as the device counts. On a wire each is a frame lost; QEMU also counts
+    /// those it holds back and delivers later, thousands of them in a fast download.
     pub rx_missed: u64,
     /// Times the device was reset after it broke its contract.
     pub resets: u64,

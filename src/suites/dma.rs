@@ -15,7 +15,7 @@ use crate::{
     arch::time::{Clock, Instant},
     dma::Why,
     mm::pages::Pages,
-    nic::{FRAME_MAX, FRAME_MIN, TxRecord},
+    nic::{FRAME_MAX, FRAME_MIN, HEADER, TxRecord},
 };
 use alloc::{
     format,
@@ -43,8 +43,8 @@ fn nic_failure(code: &'static str, detail: String, remedy: &'static str) -> Outc
     Outcome::Failure(Reason::new(code, detail).remedy(remedy))
 }
 
-/// Sends `frame` from where it lies and waits for it to come back. In loopback other frames from the wire
-/// may turn up: whoever compares sees them as a mismatch only if no frame of ours follows.
+/// Sends `frame` from where it lies and waits for it to come back. Frames from the wire may turn up among
+/// those looped back; they are passed over.
 pub(super) fn send_and_receive(
     card: &mut Card,
     frame: &[u8],
@@ -54,7 +54,7 @@ pub(super) fn send_and_receive(
         .nic
         .transmit_in_place(frame)
         .map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
-    let mut back = Vec::new();
+    let (mut back, mut strays) = (Vec::new(), 0);
     loop {
         let received = card
             .nic
@@ -65,7 +65,7 @@ pub(super) fn send_and_receive(
                 back.truncate(len);
                 return Ok((record, back));
             }
-            Some(_) => {}
+            Some(_) => strays += 1,
             None if card.interrupt.wait(deadline) => {
                 card.acknowledge();
             }
@@ -82,9 +82,10 @@ pub(super) fn send_and_receive(
     }
 }
 
-/// Whether a received frame can be the one sent: same addresses and type, which a stray one has not.
+/// Whether a received frame can be the one sent: as long, and with the same addresses and type. A frame from
+/// the wire has others.
 fn is_ours(received: &[u8], sent: &[u8]) -> bool {
-    received.len() == sent.len() && received.first() == sent.first()
+    received.len() == sent.len() && received[..HEADER] == sent[..HEADER]
 }
 
 /// Sends and compares one frame; returns how it went out.

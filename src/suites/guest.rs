@@ -11,6 +11,7 @@ use crate::{
         e820::{Map, MapError},
         memory::Memory,
     },
+    net::Lease,
     options::{Options, PoolStart},
     pci::front::Services,
     println,
@@ -53,6 +54,8 @@ pub struct Guest {
     pub identity: Result<Identity, Outcome>,
     /// The network card, started, or why it isn't.
     pub card: Result<Card, Outcome>,
+    /// The card's address on its network, once DHCP gave one.
+    pub lease: Option<Lease>,
 }
 
 /// A clock that remembers when the guest started, for stage lines.

@@ -24,6 +24,8 @@ mod irq;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
+mod net;
+#[cfg(target_os = "none")]
 mod pattern;
 #[cfg(target_os = "none")]
 mod pci;

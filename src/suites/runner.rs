@@ -5,10 +5,11 @@ use super::{
     guest::Guest,
     irq,
     ktap::{DmaRange, RangeKind, Writer},
-    memory, pci, swiotlb,
+    memory, net, pci, swiotlb,
     verdict::{Outcome, Reason, Verdict},
 };
 use crate::{
+    nic::Via,
     options::SelfTest,
     xen::{
         console::Console,
@@ -32,8 +33,15 @@ pub(super) struct Suite {
     pub(super) checks: &'static [Check],
 }
 
-const SUITES: [&Suite; 6] =
-    [&boot::SUITE, &memory::SUITE, &swiotlb::SUITE, &pci::SUITE, &irq::SUITE, &dma::SUITE];
+const SUITES: [&Suite; 7] = [
+    &boot::SUITE,
+    &memory::SUITE,
+    &swiotlb::SUITE,
+    &pci::SUITE,
+    &irq::SUITE,
+    &dma::SUITE,
+    &net::SUITE,
+];
 
 /// Nothing is missing: for suites that run everywhere.
 pub(super) const fn nothing(_: &Guest) -> Option<Reason> {
@@ -128,13 +136,20 @@ fn misbehave(guest: &Guest) {
     }
 }
 
+/// What a device may have touched: the pool's segments, and what the driver was given elsewhere.
 fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
-    let mut result = Ok(());
+    let mut ranges = Vec::new();
     guest.pool.pool.for_each_segment(&mut |segment| {
         let first = segment.bus.0;
         let last = first + segment.len as u64 - 1;
-        let printed = writer.dma_range(&DmaRange { first, last, kind: RangeKind::Pool });
-        result = result.and(printed);
+        ranges.push(DmaRange { first, last, kind: RangeKind::Pool });
     });
-    result
+    let given = guest.card.as_ref().map_or(&[][..], |card| card.nic.dma_ranges());
+    let direct = given.iter().filter(|range| range.via == Via::Direct);
+    ranges.extend(direct.map(|range| DmaRange {
+        first: range.start.0,
+        last: range.end.0 - 1,
+        kind: RangeKind::Direct,
+    }));
+    ranges.iter().try_for_each(|range| writer.dma_range(range))
 }

@@ -34,8 +34,14 @@ pub(super) const SUITE: Suite = Suite {
     ],
 };
 
-fn device(guest: &Guest) -> dma::Device<'static> {
-    dma::Device::new(guest.pool.pool, guest.memory, Limits::new(DmaMask::BITS_32), Policy::Auto)
+/// A 32-bit device.
+fn device(guest: &Guest, policy: Policy) -> dma::Device<'static> {
+    dma::Device::new(guest.pool.pool, guest.memory, Limits::new(DmaMask::BITS_32), policy)
+}
+
+/// A device that reaches everything.
+fn wide_device(guest: &Guest) -> dma::Device<'static> {
+    dma::Device::new(guest.pool.pool, guest.memory, Limits::new(DmaMask::BITS_64), Policy::Auto)
 }
 
 /// The pool, or the reason why there is none.
@@ -100,7 +106,7 @@ fn high_buffer_bounces(guest: &mut Guest) -> Finding {
     pool(guest)?;
     let mut page = high_page(guest)?;
     page[..1514].fill(0x3c);
-    let mapping = map::<ToDevice, _>(guest, &page[..1514])?;
+    let mapping = map_for::<ToDevice, _>(device(guest, Policy::Auto), &page[..1514])?;
     let (bus, place) = (mapping.bus(), mapping.place());
     let bounced = mapping.bounced() && in_pool(guest.pool.pool, bus.0);
     finish(mapping, 0)?;
@@ -119,14 +125,8 @@ fn straddling_buffer_bounces(guest: &mut Guest) -> Finding {
         Pages::scattered(guest.memory, 2).map_err(|e| failure("no-memory", e.to_string()))?;
     let range = PAGE_SIZE - 700..PAGE_SIZE + 814;
     fill(&mut pages[range.clone()], 7);
-    let device = dma::Device::new(
-        guest.pool.pool,
-        guest.memory,
-        Limits::new(DmaMask::BITS_64),
-        Policy::Auto,
-    );
-    let mapping =
-        device.map::<ToDevice, _>(&pages[range]).map_err(|e| failure(e.code(), e.to_string()))?;
+    let device = wide_device(guest);
+    let mapping = map_for::<ToDevice, _>(device, &pages[range])?;
     let why = mapping.why();
     finish(mapping, 0)?;
     match why {
@@ -137,15 +137,9 @@ fn straddling_buffer_bounces(guest: &mut Guest) -> Finding {
 
 fn low_buffer_goes_direct(guest: &mut Guest) -> Finding {
     pool(guest)?;
-    let device = dma::Device::new(
-        guest.pool.pool,
-        guest.memory,
-        Limits::new(DmaMask::BITS_64),
-        Policy::Auto,
-    );
+    let device = wide_device(guest);
     let page = high_page(guest)?;
-    let mapping =
-        device.map::<ToDevice, _>(&page[..1514]).map_err(|e| failure(e.code(), e.to_string()))?;
+    let mapping = map_for::<ToDevice, _>(device, &page[..1514])?;
     let (bounced, bus, place) = (mapping.bounced(), mapping.bus(), mapping.place());
     finish(mapping, 0)?;
     if bounced || place.map(|p| p.bus) != Some(bus) {
@@ -233,7 +227,8 @@ fn partial_sync(guest: &mut Guest) -> Finding {
 
 fn a_full_pool_says_so(guest: &mut Guest) -> Finding {
     pool(guest)?;
-    let device = device(guest);
+    // Forced: what lies low by chance would go direct, for ever.
+    let device = device(guest, Policy::Force);
     let chunk = device.max_mapping().min(256 << 10);
     let buffer = vec![0u8; chunk];
     // The same source may be mapped often, for reading.
@@ -275,11 +270,19 @@ fn high_page(guest: &Guest) -> Result<Pages<'static>, Outcome> {
     }
 }
 
+/// Maps through the pool, whatever the buffer's place.
 fn map<D: dma::Direction, B: dma::Buffer<D>>(
     guest: &Guest,
     buffer: B,
 ) -> Result<Mapping<'static, D, B>, Outcome> {
-    device(guest).map(buffer).map_err(|error| failure(error.code(), error.to_string()))
+    map_for(device(guest, Policy::Force), buffer)
+}
+
+fn map_for<D: dma::Direction, B: dma::Buffer<D>>(
+    device: dma::Device<'static>,
+    buffer: B,
+) -> Result<Mapping<'static, D, B>, Outcome> {
+    device.map(buffer).map_err(|error| failure(error.code(), error.to_string()))
 }
 
 fn finish<D: dma::Direction, B: dma::Buffer<D>>(

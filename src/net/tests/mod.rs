@@ -15,7 +15,7 @@ use crate::{
     },
 };
 use alloc::boxed::Box;
-use core::time::Duration;
+use core::{net::SocketAddrV4, time::Duration};
 use peer::{GUEST, Manner, Peer, SERVER, SERVER_MAC};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
@@ -49,8 +49,8 @@ fn with_address(manner: Manner, test: impl FnOnce(&FakeRtl8139<'_>, &mut Stack<'
     });
 }
 
-fn endpoint(port: u16) -> IpEndpoint {
-    IpEndpoint { addr: SERVER.into(), port }
+fn endpoint(port: u16) -> SocketAddrV4 {
+    SocketAddrV4::new(SERVER, port)
 }
 
 #[test]

@@ -70,6 +70,9 @@ impl Job {
             "name=\"guest\"".to_owned(),
             format!("kernel=\"{}\"", dom0::GUEST),
             format!("extra=\"{}\"", self.command_line(extra)),
+            // Xen moves a domain's interrupts along with its processor, and QEMU's I/O APIC goes on raising
+            // the vector they had before. Dom0 has the other processor.
+            "cpus=\"1\"".to_owned(),
         ];
         match self.device {
             Some(device) => lines.push(format!("pci=[\"{}\"]", device.bdf())),

@@ -1,0 +1,156 @@
+//! Suite `net`: the card on its wire. Every byte of it goes through the same mappings as in suite `dma`,
+//! but now somebody else's frames arrive when they like.
+
+use super::{
+    device::{Card, Interrupt},
+    guest::Guest,
+    runner::{Finding, Suite, failure, skip},
+    verdict::{Outcome, Reason},
+};
+use crate::{
+    addr::to_usize,
+    arch::time::{self, Instant},
+    net::{Lease, NetError, Stack, Wait},
+};
+use alloc::{format, string::ToString};
+use core::{net::Ipv4Addr, time::Duration};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "net",
+    missing: |guest| match &guest.card {
+        Ok(_) => None,
+        Err(outcome) => Some(outcome.reason()),
+    },
+    checks: &[
+        ("link_is_up", link_is_up),
+        ("dhcp_gives_a_lease", dhcp_gives_a_lease),
+        ("router_answers_arp", router_answers_arp),
+        ("router_answers_10_pings", router_answers_10_pings),
+        ("udp_echo_comes_back", udp_echo_comes_back),
+        ("download_is_intact", download_is_intact),
+        ("ring_never_broke", ring_never_broke),
+    ],
+};
+
+const DHCP_LIMIT: Duration = Duration::from_secs(10);
+const ARP_LIMIT: Duration = Duration::from_secs(2);
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(60);
+const PINGS: u16 = 10;
+const DATAGRAMS: u16 = 64;
+
+impl Wait for Interrupt {
+    fn wait(&mut self, deadline: Instant) {
+        Self::wait(self, deadline);
+    }
+
+    fn handled(&mut self) {
+        // The next wait ends at its deadline even if Xen did not take this.
+        let _ = self.done();
+    }
+}
+
+fn link_is_up(guest: &mut Guest) -> Finding {
+    let card = card(guest)?;
+    card.loopback(false)?;
+    if card.nic.link_up() {
+        return Ok("".into());
+    }
+    Err(net_failure(&NetError::LinkDown(crate::net::Waited::Dhcp)))
+}
+
+fn dhcp_gives_a_lease(guest: &mut Guest) -> Finding {
+    if !card(guest)?.nic.link_up() {
+        return Err(skip("link-down", "no DHCP without a link"));
+    }
+    let lease = with_stack(guest, |stack| stack.dhcp(DHCP_LIMIT))?;
+    guest.lease = Some(lease);
+    let Lease { address, router, took, .. } = lease;
+    let router = router.map_or_else(|| "no router".into(), |router| format!("router {router}"));
+    Ok(format!("{address}, {router}, {} ms", took.as_millis()))
+}
+
+fn router_answers_arp(guest: &mut Guest) -> Finding {
+    let neighbour = neighbour(guest)?;
+    let reply = with_stack(guest, |stack| stack.arp(neighbour, ARP_LIMIT))?;
+    Ok(format!("{neighbour} is at {}", crate::nic::error::Mac(&reply.mac)))
+}
+
+fn router_answers_10_pings(guest: &mut Guest) -> Finding {
+    let neighbour = neighbour(guest)?;
+    let report = with_stack(guest, |stack| stack.ping(neighbour, PINGS))?;
+    if report.received < report.sent {
+        let detail = format!("{} of {} answered", report.received, report.sent);
+        return Err(failure("ping-lost", detail));
+    }
+    let (min, max) = (report.min.as_micros(), report.max.as_micros());
+    Ok(format!("{min} to {max} us, {} on average", report.average().as_micros()))
+}
+
+fn udp_echo_comes_back(guest: &mut Guest) -> Finding {
+    let Some(server) = guest.options.echo else {
+        return Err(skip("no-echo-server", "echo= names none"));
+    };
+    neighbour(guest)?;
+    let report = with_stack(guest, |stack| stack.udp_echo(server, DATAGRAMS))?;
+    Ok(format!("{} datagrams, {} bytes, {} sent again", report.echoed, report.bytes, report.resent))
+}
+
+fn download_is_intact(guest: &mut Guest) -> Finding {
+    let Some(source) = guest.options.download else {
+        return Err(skip("no-download-server", "download= names none"));
+    };
+    neighbour(guest)?;
+    let bytes = to_usize(source.bytes.into());
+    let report = with_stack(guest, |stack| stack.download(source.server, bytes, DOWNLOAD_LIMIT))?;
+    Ok(format!(
+        "{} bytes in {}.{:03} s, {} kB/s, CRC-32 {:08x}",
+        report.bytes,
+        report.took.as_secs(),
+        report.took.subsec_millis(),
+        report.rate() / 1000,
+        report.crc32
+    ))
+}
+
+fn ring_never_broke(guest: &mut Guest) -> Finding {
+    let card = card(guest)?;
+    let counters = card.nic.counters();
+    card.nic.check_guards().map_err(|e| failure(e.code(), e.to_string()))?;
+    if counters.resets != 0 {
+        return Err(failure("nic-reset", format!("{counters:?}")));
+    }
+    Ok(format!(
+        "{} out, {} in, {} missed, {} interrupts",
+        counters.tx_frames, counters.rx_frames, counters.rx_missed, card.interrupt.count
+    ))
+}
+
+fn card(guest: &mut Guest) -> Result<&mut Card, Outcome> {
+    guest.card.as_mut().map_err(|outcome| outcome.as_skip())
+}
+
+/// Whom to talk to: the router, else the DHCP server. Without a lease there is nobody.
+fn neighbour(guest: &Guest) -> Result<Ipv4Addr, Outcome> {
+    let lease = guest.lease.as_ref();
+    let lease = lease.ok_or_else(|| skip("no-lease", "DHCP gave no address"))?;
+    Ok(lease.router.unwrap_or(lease.server))
+}
+
+/// Runs a job on a stack that has the lease's address, if there is one.
+fn with_stack<T>(
+    guest: &mut Guest,
+    job: impl FnOnce(&mut Stack<'_>) -> Result<T, NetError>,
+) -> Result<T, Outcome> {
+    let (clock, lease) = (guest.shared, guest.lease);
+    let card = card(guest)?;
+    card.loopback(false)?;
+    let mut stack = Stack::new(&mut *card.nic, clock, &mut card.interrupt, time::tsc());
+    if let Some(lease) = lease {
+        stack.set_address(lease.address, lease.router).map_err(|e| net_failure(&e))?;
+    }
+    job(&mut stack).map_err(|e| net_failure(&e))
+}
+
+fn net_failure(error: &NetError) -> Outcome {
+    Outcome::Failure(Reason::new(error.code(), error.to_string()).remedy(error.remedy()))
+}
