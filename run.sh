@@ -39,13 +39,16 @@ install_packages() {
         die "apt-get could not install: $*" "see its message above"
 }
 
-ensure_rust() {
+need_rustup() {
     # Where rustup puts it when the shell that is running has not read its profile since.
     command -v cargo >/dev/null || PATH="$PATH:${CARGO_HOME:-$HOME/.cargo}/bin"
     if ! command -v cargo >/dev/null || ! command -v rustup >/dev/null; then
         die "cargo and rustup are needed, and not on PATH" \
             "install them as https://rustup.rs says (a distribution's cargo alone can't build the guest)"
     fi
+}
+
+ensure_target() {
     local toolchain
     toolchain=$(sed -n 's/^channel = "\(.*\)"$/\1/p' rust-toolchain.toml)
     if ! rustup target list --installed --toolchain "$toolchain" 2>/dev/null | grep -qx x86_64-unknown-none; then
@@ -60,9 +63,10 @@ ensure_rust() {
 command -v apt-get >/dev/null ||
     die "this is neither Debian nor Ubuntu: no apt-get" "use Debian 12 or 13 or Ubuntu 24.04, also in a container"
 [ "$(uname -m)" = x86_64 ] || die "this machine is $(uname -m)" "use an x86-64 machine: Xen PV is x86 only"
+need_rustup
 mapfile -t packages < <(missing_packages)
 [ "${#packages[@]}" -eq 0 ] || install_packages "${packages[@]}"
-ensure_rust
+ensure_target
 
 # Built apart from the guest, with its own profile: quick to build. --quiet keeps the first build silent, so say it.
 if [ ! -x "${CARGO_TARGET_DIR:-target}/rig/rig" ]; then
