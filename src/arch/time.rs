@@ -40,7 +40,7 @@ pub fn tsc() -> u64 {
 /// What a wait with a deadline ran out of, for error messages: what it waited for, and how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TimedOut {
-    /// What never came, in words that fit "waited … for <what>".
+    /// What never came, in words that follow "waited 5 ms for".
     pub what: &'static str,
     /// How long the wait lasted.
     pub after: Duration,

@@ -203,6 +203,11 @@ impl Interrupt {
     }
 }
 
+/// How long a device may take over something it does at once when it works.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same without a link, where some chips send nothing at all, not even to themselves.
+const PATIENCE_WITHOUT_LINK: Duration = Duration::from_millis(200);
+
 /// A network card with its driver running.
 #[derive(Debug)]
 pub struct Card {
@@ -276,6 +281,11 @@ impl Card {
         format!("{} {}, {pirq} on {port}", self.nic.name(), nic::error::Mac(&self.nic.mac()))
     }
 
+    /// How long to wait for a frame sent to ourselves.
+    pub fn patience(&self) -> Duration {
+        if self.nic.link_up() { PATIENCE } else { PATIENCE_WITHOUT_LINK }
+    }
+
     /// Turns the card's loopback on or off, if it isn't that way already.
     pub fn loopback(&mut self, on: bool) -> Result<(), Outcome> {
         if self.looped != on {
@@ -347,6 +357,3 @@ fn memory_bar(identity: &Identity, kind: DriverKind) -> Result<(BusAddr, usize),
         )),
     }
 }
-
-/// How long a device may take over something it does at once when it works.
-pub const PATIENCE: Duration = Duration::from_secs(2);

@@ -4,7 +4,7 @@
 //! the device twice, and nothing on the wire can help or harm.
 
 use super::{
-    device::{Card, PATIENCE},
+    device::Card,
     guest::Guest,
     pattern::{differs, fill},
     runner::{Finding, Suite, failure, skip},
@@ -69,6 +69,10 @@ pub(super) fn send_and_receive(
             None if card.interrupt.wait(deadline) => {
                 card.acknowledge();
             }
+            None if !card.nic.link_up() => {
+                let text = "the link is down, and this chip loops nothing back without one";
+                return Err(skip("link-down", text));
+            }
             None => {
                 let (len, dma) = (frame.len(), record.dma);
                 let detail =
@@ -91,8 +95,9 @@ fn is_ours(received: &[u8], sent: &[u8]) -> bool {
 
 /// Sends and compares one frame; returns how it went out.
 fn round_trip(guest: &mut Guest, frame: &[u8]) -> Result<TxRecord, Outcome> {
-    let deadline = guest.shared.now().after(PATIENCE);
+    let now = guest.shared.now();
     let card = guest.card.as_mut().map_err(|outcome| outcome.as_skip())?;
+    let deadline = now.after(card.patience());
     let (record, back) = send_and_receive(card, frame, deadline)?;
     match differs(&back, frame) {
         None => Ok(record),
