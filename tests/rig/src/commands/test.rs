@@ -65,7 +65,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         // Machines that lack something: a clear word, and no hang.
         late("not-a-nic", Device::Other).expect(Verdict::Skip),
         late("no-driver", Device::Undriven).expect(Verdict::Skip),
-        late("link-down", Device::Unplugged),
+        late("link-down", Device::Unplugged).expect(Verdict::Failure),
         late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure),
         // And after all that, the machine still works.
         late("smoke-again", Device::Nic),
