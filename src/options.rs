@@ -3,7 +3,7 @@
 //! Words are `name=value`, separated by blanks. A word this guest does not know is an error that lists
 //! the ones it does: a test that ran with half its options would prove something else.
 
-use core::{fmt, net::SocketAddrV4};
+use core::{fmt, net::SocketAddrV4, time::Duration};
 
 /// Every suite by its name on the command line, in running order.
 pub const SUITES: [&str; 7] = ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net"];
@@ -79,6 +79,8 @@ pub struct Options {
     pub force_bounce: bool,
     /// A deliberate fault.
     pub selftest: Option<SelfTest>,
+    /// How long the toolstack has to take the device back at the end; `None` for not asking it to.
+    pub detach: Option<Duration>,
     /// A UDP echo server.
     pub echo: Option<SocketAddrV4>,
     /// An HTTP server with `GET /<bytes>`.
@@ -93,6 +95,7 @@ impl Default for Options {
             pool_bytes: None,
             force_bounce: false,
             selftest: None,
+            detach: None,
             echo: None,
             download: None,
         }
@@ -100,11 +103,12 @@ impl Default for Options {
 }
 
 /// Name and accepted values of every option, for messages and for docs/suites.md.
-pub const KNOWN: [(&str, &str); 6] = [
+pub const KNOWN: [(&str, &str); 7] = [
     ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net"),
     ("swiotlb", "early|late|off, then optionally ,<MiB> and ,force"),
     ("echo", "<IPv4>:<port> of a UDP echo server"),
     ("download", "<IPv4>:<port>/<bytes> of an HTTP server"),
+    ("detach", "<seconds>, 1 to 60, to wait for `xl pci-detach` at the end"),
     ("selftest", "corrupt|panic|hang|leak"),
     ("console", "ignored: Xen and xl add it"),
 ];
@@ -170,6 +174,10 @@ impl Options {
             "swiotlb" => self.set_swiotlb(value)?,
             "echo" => self.echo = Some(value.parse().ok()?),
             "download" => self.download = Some(parse_download(value)?),
+            "detach" => {
+                let seconds = value.parse().ok().filter(|s| (1..=60).contains(s))?;
+                self.detach = Some(Duration::from_secs(seconds));
+            }
             "selftest" => self.selftest = Some(parse_selftest(value)?),
             _ => {}
         }
@@ -221,13 +229,14 @@ mod tests {
     #[test]
     fn every_option_is_understood() {
         let line = "suite=boot,dma swiotlb=early,16,force echo=10.0.2.2:7 \
-                    download=10.0.2.2:80/1000 selftest=leak console=hvc0";
+                    download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
         assert_eq!(options.pool_bytes, Some(16 << 20));
         assert!(options.force_bounce);
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);
+        assert_eq!(options.detach, Some(Duration::from_secs(9)));
         assert_eq!(options.selftest, Some(SelfTest::Leak));
         assert!(options.suites.contains("dma") && !options.suites.contains("net"));
     }
@@ -251,6 +260,7 @@ mod tests {
             "swiotlb=0",
             "swiotlb=4096",
             "echo=here",
+            "detach=0",
             "download=10.0.2.2:80",
             "selftest=",
         ] {

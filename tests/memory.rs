@@ -68,16 +68,14 @@ fn a_region_is_low_aligned_mapped_and_goes_back() {
 
 #[test]
 fn an_order_above_the_limit_is_refused_with_xens_reason_and_costs_nothing() {
-    let entries = p2m_entries();
-    let mut xen = FakeXen::new(MACHINE, &entries);
-    xen.max_order = 9;
-    let memory = Memory::new(&xen, P2m::new(&entries), xen.l4());
-    memory.add_free(PfnRange { start: Pfn(0), count: GUEST }).unwrap();
-    let error = memory.acquire(order(10), low()).unwrap_err();
-    let refused =
-        AcquireError::Refused { order: order(10), bits: LOW, error: XenError::NotPermitted };
-    assert_eq!(error, refused);
-    assert_eq!(memory.free_pages(), GUEST);
+    with_guest(|xen, memory| {
+        xen.limit_order(9);
+        let error = memory.acquire(order(10), low()).unwrap_err();
+        let refused =
+            AcquireError::Refused { order: order(10), bits: LOW, error: XenError::NotPermitted };
+        assert_eq!(error, refused);
+        assert_eq!(memory.free_pages(), GUEST);
+    });
 }
 
 #[test]
@@ -87,6 +85,18 @@ fn a_swap_that_xen_reports_as_failed_is_found_in_the_m2p() {
         let region = memory.acquire(order(4), low()).unwrap();
         assert_tables_agree(xen, memory);
         memory.release(region).unwrap();
+    });
+}
+
+#[test]
+fn a_region_goes_back_in_pieces_when_its_order_is_not_permitted_any_more() {
+    with_guest(|xen, memory| {
+        let free_low = xen.free_below(Mfn(4096));
+        let region = memory.acquire(order(11), low()).unwrap();
+        xen.limit_order(9);
+        memory.release(region).unwrap();
+        assert_eq!(xen.free_below(Mfn(4096)), free_low);
+        assert_tables_agree(xen, memory);
     });
 }
 

@@ -60,6 +60,7 @@ pub fn gather(
 
 /// Trades the neighbouring frames of `run`, `2^order` from `base`, for frames anywhere.
 ///
+/// Piecewise where need be: a domain that lost its device since is not permitted large orders any more.
 /// On failure each PFN has whichever frame Xen says it has.
 pub fn scatter(
     xen: &dyn MemoryCalls,
@@ -69,18 +70,35 @@ pub fn scatter(
     base: Mfn,
 ) -> Result<(), XenError> {
     xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn)))?;
+    let (mut piece, mut done) = (order, 0);
+    while done < run.count {
+        let part = PfnRange { start: Pfn(run.start.0 + done), count: piece.pages() as u64 };
+        match scatter_piece(xen, p2m, part, piece, Mfn(base.0 + done)) {
+            Ok(()) => done += part.count,
+            Err(error @ XenError::NotPermitted) => piece = piece.smaller().ok_or(error)?,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn scatter_piece(
+    xen: &dyn MemoryCalls,
+    p2m: P2m<'_>,
+    run: PfnRange,
+    order: Order,
+    base: Mfn,
+) -> Result<(), XenError> {
     let give = [AtomicU64::new(base.0)];
     let want = p2m.slice(run);
     for (entry, pfn) in want.iter().zip(run.iter()) {
         entry.store(pfn.0, Ordering::Relaxed);
     }
     let trade = Trade { give: &give, give_order: order.get(), want, want_order: 0, bits: 0 };
-    let result = xen.exchange(&trade);
-    if let Err(failure) = result {
+    xen.exchange(&trade).map_err(|failure| {
         settle(xen, p2m, run, base);
-        return Err(failure.error);
-    }
-    Ok(())
+        failure.error
+    })
 }
 
 /// After a failed scatter: keeps the new frame where Xen's table confirms it, restores the old elsewhere.

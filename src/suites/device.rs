@@ -24,6 +24,7 @@ use crate::{
         errno::XenError,
         events::{EventChannels, LocalEvents, Pirq, Port, Sharing},
         shared_info::SharedInfo,
+        store::{Store, TxId},
     },
 };
 use alloc::{
@@ -33,6 +34,9 @@ use alloc::{
     vec::Vec,
 };
 use core::time::Duration;
+
+/// Where the guest says that its device may be taken back, relative to the domain.
+const DETACH_PATH: &str = "data/pvbounce/detach";
 
 /// The connection to the backend, and the page it shares.
 #[derive(Debug)]
@@ -61,6 +65,18 @@ impl Connection {
                 Err(refusal(&failed.error))
             }
         }
+    }
+
+    /// Asks the toolstack to take the device back while the guest still answers, and lets it. A domain that
+    /// ends with its device costs xl ten seconds of waiting for an answer.
+    pub fn hand_back(&mut self, store: &dyn Store, limit: Duration) -> Result<(), Reason> {
+        let front = |e: FrontError| Reason::new(e.code(), e.to_string()).remedy(e.remedy());
+        store
+            .write(TxId::NONE, DETACH_PATH, "ready")
+            .map_err(|e| Reason::new(e.code(), e.to_string()))?;
+        self.front.wait_for_change(limit).map_err(front)?;
+        self.front.apply_change().map_err(front)?;
+        self.front.wait_for_removal(limit).map_err(front)
     }
 
     /// Closes the frontend; says what did not go to plan.

@@ -70,8 +70,9 @@ pub(super) fn send_and_receive(
                 card.acknowledge();
             }
             None => {
+                let (len, dma) = (frame.len(), record.dma);
                 let detail =
-                    format!("{} bytes sent from {} did not come back", frame.len(), record.dma);
+                    format!("{len} bytes sent from {dma} did not come back; {strays} others did");
                 return Err(nic_failure(
                     "dma-no-frame",
                     detail,

@@ -20,7 +20,6 @@ use crate::{
         store::XenStore,
     },
 };
-use alloc::string::{String, ToString};
 use core::fmt;
 
 /// Everything boot made.
@@ -85,7 +84,9 @@ impl Guest {
         let front = match &self.connection {
             Ok(connection) => &connection.front,
             Err(outcome) => {
-                self.clock.stage(format_args!("pci: {}", words(outcome)));
+                self.clock.stage(format_args!("pci: {}", outcome.reason()));
+                self.identity = Err(outcome.as_skip());
+                self.card = Err(outcome.as_skip());
                 return self.pool.start_late(&self.clock);
             }
         };
@@ -95,7 +96,7 @@ impl Guest {
             Ok(Identity { bdf, id, class, .. }) => {
                 self.clock.stage(format_args!("pci: {bdf} is {id}, {class}"));
             }
-            Err(outcome) => self.clock.stage(format_args!("pci: {}", words(outcome))),
+            Err(outcome) => self.clock.stage(format_args!("pci: {}", outcome.reason())),
         }
         self.pool.start_late(&self.clock);
         let setup = Setup {
@@ -112,7 +113,7 @@ impl Guest {
         self.pool.held = self.pool.pool.stats().in_use;
         match &self.card {
             Ok(card) => self.clock.stage(format_args!("nic: {}", card.describe())),
-            Err(outcome) => self.clock.stage(format_args!("nic: {}", words(outcome))),
+            Err(outcome) => self.clock.stage(format_args!("nic: {}", outcome.reason())),
         }
     }
 
@@ -130,21 +131,16 @@ impl Guest {
     pub fn let_go(&mut self) -> Result<(), Reason> {
         let gone = || Outcome::Skip(Reason::new("closed", "the device was closed"));
         let card = core::mem::replace(&mut self.card, Err(gone()));
-        let connection = match core::mem::replace(&mut self.connection, Err(gone())) {
-            Ok(connection) => connection,
-            Err(_) => return Ok(()),
+        let Ok(mut connection) = core::mem::replace(&mut self.connection, Err(gone())) else {
+            return Ok(());
         };
         let stopped = card.map_or(Ok(()), |card| card.stop(&connection.front));
+        let handed_back = match (self.options.detach, self.store) {
+            (Some(limit), Some(store)) => connection.hand_back(store, limit),
+            _ => Ok(()),
+        };
         let closed = connection.close();
-        stopped.and(closed)
-    }
-}
-
-/// The reason in an outcome that has one.
-fn words(outcome: &Outcome) -> String {
-    match outcome {
-        Outcome::Pass { note } => note.clone(),
-        Outcome::Skip(r) | Outcome::Failure(r) | Outcome::Error(r) => r.to_string(),
+        stopped.and(handed_back).and(closed)
     }
 }
 

@@ -6,6 +6,7 @@
 use crate::{
     arch::time::{Clock, Instant, TimedOut},
     xen::{
+        errno::XenError,
         events::DomainId,
         store::{Store, StoreError, TxId},
     },
@@ -132,10 +133,17 @@ impl XenbusError {
 }
 
 /// Reads the state in `dir`; [`XenbusState::Unknown`] when there is none.
+///
+/// Where the other side's directory was removed, xenstored looks at the permissions of what is left above
+/// it, which are not for us: "no access" is how a vanished backend reads.
 pub fn read_state(store: &dyn Store, dir: &str) -> Result<XenbusState, StoreError> {
     let path = format!("{dir}/state");
-    let Some(value) = store.read_optional(TxId::NONE, &path)? else {
-        return Ok(XenbusState::Unknown);
+    let value = match store.read(TxId::NONE, &path) {
+        Ok(value) => value,
+        Err(StoreError::Refused { error: XenError::NoEntry | XenError::AccessDenied, .. }) => {
+            return Ok(XenbusState::Unknown);
+        }
+        Err(error) => return Err(error),
     };
     XenbusState::parse(&value).ok_or(StoreError::BadValue {
         path,

@@ -1,10 +1,14 @@
 //! Leaving the backend, and taking everything back, whatever state both sides are in.
 
-use super::{CloseReport, Front, FrontError, LEFT};
+use super::{CloseReport, Front, FrontError, Given, LEFT};
 use crate::{
     arch::time::Instant,
-    xen::xenbus::{StateSet, Wait, XenbusError, XenbusState},
+    xen::{
+        grants::GrantError,
+        xenbus::{StateSet, Wait, XenbusError, XenbusState, read_state},
+    },
 };
+use core::time::Duration;
 
 impl Front<'_> {
     /// Turns interrupts off, leaves the backend in order and takes everything back.
@@ -19,7 +23,7 @@ impl Front<'_> {
             return report;
         };
         self.say_goodbye(&mut report);
-        match self.services.grants.revoke(given.gref) {
+        match self.revoke(&given) {
             Ok(()) => report.page = Some(given.page),
             Err(error) => {
                 report.still_granted = Some(given.gref);
@@ -33,8 +37,28 @@ impl Front<'_> {
         report
     }
 
-    /// Both steps down, also when the first gets no answer: the backend may still act on the second.
+    /// Takes the page back once the backend has let go of it. It says so by nothing but unmapping, and where the
+    /// toolstack removed it, it may still be at it.
+    fn revoke(&self, given: &Given<'_>) -> Result<(), GrantError> {
+        const GLANCE: Duration = Duration::from_millis(1);
+        const PATIENCE: Duration = Duration::from_millis(500);
+        let deadline = self.services.clock.now().after(PATIENCE);
+        loop {
+            let revoked = self.services.grants.revoke(given.gref);
+            let now = self.services.clock.now();
+            if !matches!(revoked, Err(GrantError::StillMapped(_))) || now >= deadline {
+                return revoked;
+            }
+            // An error is as good as an early return: the clock ends the wait.
+            let _ = self.services.events.poll(&[given.link.port()], now.after(GLANCE));
+        }
+    }
+
+    /// Both steps down, unless the toolstack removed the backend and there is nobody to tell; also when the first gets no answer: the backend may still act on the second.
     fn say_goodbye(&self, report: &mut CloseReport) {
+        if read_state(self.services.store, &self.device.backend) == Ok(XenbusState::Unknown) {
+            return;
+        }
         let deadline = self.services.clock.now().after(self.timeouts.close);
         let steps = [
             (XenbusState::Closing, LEFT.as_slice(), "the PCI backend to close"),

@@ -194,11 +194,20 @@ impl<'a> Front<'a> {
 
     /// Waits until the backend is in `state`; an error when it leaves instead.
     fn wait_for(&self, state: XenbusState, what: &'static str) -> Result<(), FrontError> {
+        self.wait_within(state, what, self.timeouts.connect)
+    }
+
+    fn wait_within(
+        &self,
+        state: XenbusState,
+        what: &'static str,
+        timeout: Duration,
+    ) -> Result<(), FrontError> {
         let wait = Wait {
             dir: &self.device.backend,
             until: StateSet::of(&[state, LEFT[0], LEFT[1], LEFT[2]]),
             what,
-            timeout: self.timeouts.connect,
+            timeout,
         };
         match wait.run(self.services.store, self.services.clock)? {
             reached if reached == state => Ok(()),

@@ -14,10 +14,11 @@ use crate::{
     pci::Bdf,
     xen::{
         store::TxId,
-        xenbus::{XenbusState, read_state},
+        xenbus::{StateSet, Wait, XenbusState, read_state},
     },
 };
 use alloc::{format, vec::Vec};
+use core::time::Duration;
 
 /// What a change brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +44,25 @@ impl Front<'_> {
             .filter_map(|n| self.leaving(n).transpose())
             .collect();
         leaving.map(Some)
+    }
+
+    /// Waits until the toolstack wants a change; an error when it doesn't in time or the backend leaves.
+    pub fn wait_for_change(&self, timeout: Duration) -> Result<(), FrontError> {
+        let what = "the toolstack to take the device back";
+        self.wait_within(XenbusState::Reconfiguring, what, timeout)
+    }
+
+    /// Waits until the toolstack has removed the backend, as it does after its last device left.
+    pub fn wait_for_removal(&self, timeout: Duration) -> Result<(), FrontError> {
+        let what = "the toolstack to remove the backend";
+        let wait = Wait {
+            dir: &self.device.backend,
+            until: StateSet::of(&[XenbusState::Unknown]),
+            what,
+            timeout,
+        };
+        wait.run(self.services.store, self.services.clock)?;
+        Ok(())
     }
 
     /// Lets the toolstack's change happen and scans again.

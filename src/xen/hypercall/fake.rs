@@ -36,6 +36,8 @@ struct State {
     fail_call: Option<u64>,
     fail_after_chunks: Option<u64>,
     lie_about_success: bool,
+    /// The largest order it trades.
+    max_order: u8,
 }
 
 /// The fake hypervisor.
@@ -43,8 +45,6 @@ struct State {
 pub struct FakeXen {
     state: spin::Mutex<State>,
     l4: Mfn,
-    /// The largest order it trades, as a domain with or without a device would see.
-    pub max_order: u8,
 }
 
 impl FakeXen {
@@ -55,6 +55,7 @@ impl FakeXen {
         let mut state = State {
             frames: alloc::vec![Frame::default(); count],
             m2p: alloc::vec![u64::MAX; count],
+            max_order: 12,
             ..State::default()
         };
         let l4 = Mfn(frames - 1);
@@ -64,12 +65,17 @@ impl FakeXen {
             state.frames[mfn].ours = true;
             state.m2p[mfn] = pfn as u64;
         }
-        Self { state: spin::Mutex::new(state), l4, max_order: 12 }
+        Self { state: spin::Mutex::new(state), l4 }
     }
 
     /// The guest's top page table.
     pub const fn l4(&self) -> Mfn {
         self.l4
+    }
+
+    /// Refuses larger orders from now on, as for a domain that has no device any more.
+    pub fn limit_order(&self, order: u8) {
+        self.state.lock().max_order = order;
     }
 
     /// Makes the `n`-th hypercall from now fail with ENOMEM, whichever it is.
@@ -269,7 +275,7 @@ impl MemoryCalls for FakeXen {
         let refused = |error| TradeError { error, done: 0 };
         state.exchanges += 1;
         state.call().map_err(refused)?;
-        if trade.give_order.max(trade.want_order) > self.max_order {
+        if trade.give_order.max(trade.want_order) > state.max_order {
             return Err(refused(XenError::NotPermitted));
         }
         if trade.give.len() << trade.give_order != trade.want.len() << trade.want_order {

@@ -38,7 +38,8 @@ impl Job {
             config: PathBuf::from("xl-configs").join(config),
             device,
             memory: None,
-            words: Vec::new(),
+            // Dom0's init takes the device back when the guest says it is done with it.
+            words: device.map(|_| "detach=10".to_owned()).into_iter().collect(),
             raw_words: String::new(),
             limit: Duration::from_secs(60),
             expect: None,

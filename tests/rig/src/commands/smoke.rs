@@ -40,7 +40,7 @@ fn job(options: &Options, device: Option<Device>, peers: &Peers) -> Job {
     };
     let mut job = Job::new(config.trim_end_matches(".cfg"), config, device);
     job.memory = options.memory;
-    job.words = options.words();
+    job.words.extend(options.words());
     if device.is_some() {
         job.words.extend(peers.words());
     }

@@ -10,6 +10,7 @@
 #   NN/name        the job's name
 #   NN/limit       seconds until the domain is destroyed
 #   NN/guest.cfg   the xl config, a file of xl-configs/
+#   NN/device      the device that is passed through, if one is
 #   NN/overrides   further config lines for `xl create`, one a line
 export PATH=/bin:/usr/sbin
 
@@ -65,8 +66,10 @@ mark "ready t=$(uptime)"
 watch_store() {
     xenstore-watch "/local/domain/$1/data/pvbounce" "/local/domain/$(($1 + 1))/data/pvbounce" \
         "/local/domain/$(($1 + 2))/data/pvbounce" | while read -r path; do
-        value=$(xenstore-read "$path" 2>/dev/null) && [ -n "$value" ] &&
-            echo "key=${path##*/} value=$value" >>/tmp/store
+        value=$(xenstore-read "$path" 2>/dev/null) && [ -n "$value" ] || continue
+        echo "key=${path##*/} value=$value" >>/tmp/store
+        # The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds.
+        [ "${path##*/}" = detach ] && xl pci-detach guest "$(cat "$job/device")"
     done
 }
 
