@@ -2,7 +2,8 @@
 //!
 //! QEMU's emulated IOMMU can trace every translation it does for a device. Xen maps a PV domain's memory one to one, so
 //! the address in the trace is the machine address that the device put on the bus. QEMU names the IOMMU's page, not the
-//! byte; so an address counts as inside when its page overlaps a range of the guest's.
+//! byte (4 KiB: Xen is told to use no large ones); so an address counts as inside when its page overlaps a range of the
+//! guest's.
 
 use std::collections::BTreeSet;
 use std::fs::File;

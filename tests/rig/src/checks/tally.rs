@@ -6,7 +6,7 @@ use crate::progress::Stage;
 use super::rules::Rule;
 
 /// The counts of a run's closing line.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Tally {
     /// What held.
     pub(crate) passed: usize,
@@ -14,26 +14,39 @@ pub(crate) struct Tally {
     pub(crate) failed: usize,
     /// What could not be tried.
     pub(crate) skipped: usize,
+    /// The names of what didn't hold, for the end of a long run.
+    broken: Vec<String>,
 }
 
 impl Tally {
     /// Adds another's counts.
-    pub(crate) const fn add(&mut self, other: Self) {
+    pub(crate) fn add(&mut self, other: Self) {
         self.passed += other.passed;
         self.failed += other.failed;
         self.skipped += other.skipped;
+        self.broken.extend(other.broken);
+    }
+
+    /// Counts one more.
+    pub(crate) fn one(&mut self, name: &str, held: bool) {
+        if held {
+            self.passed += 1;
+        } else {
+            self.failed += 1;
+            self.broken.push(name.to_owned());
+        }
     }
 
     /// Ends a stage with its outcome. Only an interruption is passed on: the other checks run all the same.
     pub(super) fn note(&mut self, stage: Stage, name: &str, outcome: Result) -> Result {
         match outcome {
             Ok(()) => {
-                self.passed += 1;
+                self.one(name, true);
                 stage.done(name);
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => {
-                self.failed += 1;
+                self.one(name, false);
                 stage.done(format!("{name}: FAILED\n{error}"));
             }
         }
@@ -62,6 +75,7 @@ impl Tally {
 
 impl std::fmt::Display for Tally {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.broken.iter().try_for_each(|name| writeln!(f, "failed: {name}"))?;
         write!(f, "{} passed, {} failed, {} skipped", self.passed, self.failed, self.skipped)
     }
 }
@@ -74,6 +88,14 @@ fn before(line: &str, word: &str) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_failed_is_named_before_the_counts() {
+        let mut tally = Tally::default();
+        tally.one("good", true);
+        tally.one("bad", false);
+        assert_eq!(tally.to_string(), "failed: bad\n1 passed, 1 failed, 0 skipped");
+    }
 
     #[test]
     fn cargos_counts_are_read() {

@@ -80,9 +80,10 @@ impl Plan {
         // the way stops the port for good.
         // Not scrubbed: Xen prefers clean memory to high memory, and idle processors scrub from below, so that for the
         // first minute guests would get frames that need no bounce. QEMU's memory is clean as it comes.
+        // No large pages in the IOMMU: QEMU's trace names the page, and a small one says more.
         let words = format!(
             "console=com1 com1=115200,8n1 dom0_mem={mib}M,max:{mib}M dom0_max_vcpus=1 dom0_vcpus_pin \
-             bootscrub=0 loglvl=all guest_loglvl=all iommu=verbose",
+             bootscrub=0 loglvl=all guest_loglvl=all iommu=verbose,no-superpages",
             mib = self.dom0_memory
         );
         command.arg("-kernel").arg(self.stack.xen()).args(["-append", &words]);
