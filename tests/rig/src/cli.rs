@@ -11,7 +11,7 @@ use crate::artifacts::Release;
 ///
 /// Without a command: smoke. Exit codes: 0 SUCCESS, 3 SKIP, 4 ERROR, 5 FAILURE, 6 CRASH, 7 TIMEOUT, 130 interrupted.
 #[derive(Debug, Parser)]
-#[command(name = "run.sh", version, max_term_width = 110, after_help = ENVIRONMENT)]
+#[command(name = "run.sh", bin_name = "./run.sh", version, max_term_width = 110, after_help = ENVIRONMENT)]
 pub(crate) struct Cli {
     /// What to do.
     #[command(subcommand)]
