@@ -66,7 +66,8 @@ mark "ready t=$(uptime)"
 watch_store() {
     xenstore-watch "/local/domain/$1/data/pvbounce" "/local/domain/$(($1 + 1))/data/pvbounce" \
         "/local/domain/$(($1 + 2))/data/pvbounce" | while read -r path; do
-        value=$(xenstore-read "$path" 2>/dev/null) && [ -n "$value" ] || continue
+        value=$(xenstore-read "$path" 2>/dev/null)
+        [ -n "$value" ] || continue
         echo "key=${path##*/} value=$value" >>/tmp/store
         # The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds.
         [ "${path##*/}" = detach ] && xl pci-detach guest "$(cat "$job/device")"
