@@ -66,33 +66,11 @@ mark "ready t=$(uptime)"
 watch_store() {
     xenstore-watch "/local/domain/$1/data/pvbounce" "/local/domain/$(($1 + 1))/data/pvbounce" \
         "/local/domain/$(($1 + 2))/data/pvbounce" | while read -r path; do
-        value=$(xenstore-read "$path" 2>/dev/null)
+        value=$(xenstore-read "$path" 2>/dev/null) || continue
         [ -n "$value" ] || continue
         echo "key=${path##*/} value=$value" >>/tmp/store
         # The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds.
         [ "${path##*/}" = detach ] && xl pci-detach guest "$(cat "$job/device")"
-    done
-}
-
-# Answers for a frontend that is gone. Before xl takes a PCI device from a PV domain it waits, twice, for the backend to
-# be Connected (4), up to 10 s; only the guest's frontend can bring that about, and the guest has shut down by then. So
-# each destruction of a domain with a device takes 10 s longer than it has to, whether the guest closed or not. On a
-# host of your own that is how long it takes; here it would be most of a run's time.
-stand_in() {
-    backend=/local/domain/0/backend/pci
-    # The first event only says that the watch is set, the second that the domain has shut down; what xl printed has to
-    # agree, for a living guest's backend is not to be touched.
-    xenstore-watch -n 2 @releaseDomain >/dev/null
-    while kill -0 "$2" 2>/dev/null; do
-        if ! grep -q 'has shut down' /tmp/xl && [ ! -e /tmp/late ]; then
-            usleep 50000
-            continue
-        fi
-        for id in "$1" $(($1 + 1)) $(($1 + 2)); do
-            state=$(xenstore-read "$backend/$id/0/state" 2>/dev/null) || continue
-            [ "$state" = 4 ] || xenstore-write "$backend/$id/0/state" 4
-        done
-        usleep 50000
     done
 }
 
@@ -132,15 +110,13 @@ run_job() {
     xl=$!
     watchdog "$limit" "$xl" &
     dog=$!
-    stand_in "$next" "$xl" &
-    answer=$!
     wait "$xl"
     code=$?
     gone=$(uptime)
     # The guest may have ended in the middle of a line.
     echo >&9
 
-    for helper in "$dog" "$store" "$answer"; do end "$helper"; done 2>/dev/null
+    for helper in "$dog" "$store"; do end "$helper"; done 2>/dev/null
     reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' /tmp/xl | tail -n 1)
     domid=$(sed -n 's/.*(domid \([0-9]*\)).*/\1/p' /tmp/xl | tail -n 1)
     next=$((${domid:-$next} + 1))
