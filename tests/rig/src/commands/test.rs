@@ -50,6 +50,9 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     let mut hang = bare("selftest-hang").word("selftest=hang").expect(Verdict::Timeout);
     hang.limit = Duration::from_secs(10);
 
+    let mut silent = bare("silent-backend").expect(Verdict::Failure);
+    silent.silent_backend = true;
+
     vec![
         late("smoke-late", Device::Nic),
         early,
@@ -65,6 +68,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         // Machines that lack something: a clear word, and no hang.
         late("not-a-nic", Device::Other).expect(Verdict::Skip),
         late("no-driver", Device::Undriven).expect(Verdict::Skip),
+        silent,
         late("link-down", Device::Unplugged).expect(Verdict::Failure),
         late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure),
         // And after all that, the machine still works.

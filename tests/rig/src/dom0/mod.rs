@@ -109,6 +109,9 @@ pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: 
         image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
         let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
         image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
+        if job.silent_backend {
+            image.file(&format!("{folder}/silent"), b"")?;
+        }
         if let Some(device) = job.device {
             image.file(&format!("{folder}/device"), device.bdf().as_bytes())?;
         }
