@@ -121,7 +121,9 @@ fn best_of_five(ticks: &mut dyn FnMut() -> u64, work: &mut dyn FnMut()) -> u64 {
     best
 }
 
-fn copy_slice(kind: CopyKind, to: &mut [u8], from: &[u8]) {
+/// Copies as much of `from` as `to` holds, the given way: the yardstick of a benchmark.
+#[inline]
+pub fn copy_slice(kind: CopyKind, to: &mut [u8], from: &[u8]) {
     let len = to.len().min(from.len());
     // SAFETY: both slices hold `len` bytes, and a shared and an exclusive slice never overlap.
     unsafe { copy(kind, to.as_mut_ptr(), from.as_ptr(), len) }
@@ -204,8 +206,9 @@ pub unsafe fn load_word(from: *const u8) -> u64 {
     word
 }
 
+/// The kind in use for a copy of `len` bytes.
 #[inline]
-fn kind_for(len: usize) -> CopyKind {
+pub fn kind_for(len: usize) -> CopyKind {
     let bits = CHOICE.load(Ordering::Relaxed);
     CopyKind::from_bits(if len < SHORT { bits } else { bits >> 2 })
 }
