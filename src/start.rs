@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! entry -> shared info -> traps -> console -> options -> memory map -> P2M, W^X, frames
-//!       -> [early pool] -> heap -> events, grants, xenstore -> [late pool] -> suites
+//!       -> [early pool, or its pages set aside] -> heap -> events, grants, xenstore -> [late pool] -> suites
 //! ```
 //!
 //! A stage that can fail without ending the guest leaves its error in [`Guest`] for the suites to report.
 #![expect(unsafe_code, reason = "the statics and pages that exist before any owner does")]
 
 use crate::{
-    addr::{Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
+    addr::{DmaMask, Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
     arch::{
         copy,
         image::{self, Access},
@@ -19,17 +19,20 @@ use crate::{
     dma::{Plan, Pool, Table},
     mm::{
         builder,
+        contiguous::Order,
         e820::{self, Map},
         heap,
         memory::Memory,
         p2m::P2m,
         page_table::Flags,
         pages::{self, Pages},
+        reserve::Reserve,
     },
-    options::{OptionError, Options, PoolStart},
+    options::Options,
     println,
     suites::{
-        guest::{Guest, PoolState, Stopwatch},
+        guest::{Guest, Stopwatch},
+        pool::PoolState,
         verdict::{Outcome, Reason},
     },
     xen::{
@@ -50,6 +53,7 @@ static XEN: Xen = Xen::new();
 static MEMORY: spin::Once<Memory<'static>> = spin::Once::new();
 static POOL_TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
 static POOL: spin::Once<Pool<'static>> = spin::Once::new();
+static RESERVE: spin::Once<Reserve<'static>> = spin::Once::new();
 
 /// `FLAT_KERNEL_CS64`.
 const KERNEL_CS: u16 = 0xe033;
@@ -71,17 +75,17 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     let options = Options::parse(info.command_line());
     let (memory, free_at_start) = own_memory(&info, first_stack);
     clock.stage(format_args!("memory: {} of {} pages free", free_at_start, info.nr_pages));
+    let reserve = RESERVE.call_once(|| Reserve::new(memory));
     let pool = POOL.call_once(|| {
         let table = spin::MutexGuard::leak(POOL_TABLE.lock());
-        Pool::new(table, memory)
+        Pool::new(table, reserve)
     });
-    let plan = Plan::new(pool_bytes(&options, &info));
-    let early = matches!(&options, Ok(o) if o.swiotlb == PoolStart::Early);
-    let started = early.then(|| PoolState::start(pool, &plan, &clock));
+    let chosen = options.unwrap_or_default();
+    let mut pool = PoolState::new(pool, reserve, plan(&chosen, &info), chosen.swiotlb);
+    pool.at_boot(&clock);
     make_heap(memory, &info);
     choose_copies(&clock);
-    let frames_at_start =
-        memory.free_pages() + memory.table_pages() + (pool.stats().bytes / PAGE_SIZE) as u64;
+    let frames_at_start = memory.free_pages() + memory.table_pages() + pool.pages();
     let map = memory_map(&info);
     let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
     let shared: &'static SharedInfo = Box::leak(Box::new(shared));
@@ -91,7 +95,6 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         Ok(options) => options,
         Err(error) => crate::ending::refuse(&error, store.map(|s| s as _), info.is_dom0),
     };
-    let pool = PoolState::new(pool, plan, options.swiotlb, started);
     clock.stage(format_args!("services: xenstore {}, grants {}", word(&store), word(&grants)));
     let nothing = || Outcome::Skip(Reason::new("not-tried", "the device was not looked for"));
     let (connection, identity, card) = (Err(nothing()), Err(nothing()), Err(nothing()));
@@ -114,11 +117,17 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     })
 }
 
+/// By how much a pool grows that may.
+const GROWTH: Option<Order> = Order::new(9);
+
 /// What the command line says, else a sixteenth of the domain, between 1 and 64 MiB.
-fn pool_bytes(options: &Result<Options, OptionError<'_>>, info: &StartInfo) -> usize {
-    let share = to_usize(info.nr_pages / 16) * PAGE_SIZE;
-    let wanted = options.as_ref().ok().and_then(|options| options.pool_bytes);
-    wanted.unwrap_or_else(|| share.clamp(1 << 20, 64 << 20))
+fn plan(options: &Options, info: &StartInfo) -> Plan {
+    let share = (to_usize(info.nr_pages / 16) * PAGE_SIZE).clamp(1 << 20, 64 << 20);
+    Plan {
+        mask: options.reach.map_or(DmaMask::BITS_32, |reach| reach.min(DmaMask::BITS_32)),
+        growth: GROWTH.filter(|_| options.grow),
+        ..Plan::new(options.pool_bytes.unwrap_or(share))
+    }
 }
 
 fn word<T>(service: &Option<T>) -> &'static str {

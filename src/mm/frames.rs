@@ -58,6 +58,25 @@ impl Frames {
         Some(taken)
     }
 
+    /// Takes exactly these frames, if all of them are free; says whether they were.
+    pub fn take_run(&mut self, run: PfnRange) -> bool {
+        let Some(index) =
+            self.table().iter().position(|r| r.start <= run.start && run.end() <= r.end())
+        else {
+            return false;
+        };
+        let whole = self.runs[index];
+        let before = PfnRange::between(whole.start, run.start);
+        let after = PfnRange::between(run.end(), whole.end());
+        if before.count > 0 && after.count > 0 && self.used == RUNS {
+            return false;
+        }
+        self.remove(index);
+        self.free -= whole.count;
+        // Neither touches another run, and there is room for both.
+        [after, before].into_iter().all(|rest| self.give(rest).is_ok())
+    }
+
     /// Gives frames back, merging with their neighbours.
     pub fn give(&mut self, run: PfnRange) -> Result<(), FreeError> {
         if run.count == 0 {
@@ -127,6 +146,20 @@ mod tests {
         }
         assert_eq!(frames.longest(), 6);
         assert_eq!(frames.take(6), Some(run(0, 6)));
+        assert_eq!(frames.take(1), None);
+    }
+
+    #[test]
+    fn a_named_run_is_taken_whole_or_not_at_all() {
+        let mut frames = Frames::empty();
+        frames.give(run(8, 8)).unwrap();
+        for absent in [run(7, 2), run(15, 2), run(0, 4)] {
+            assert!(!frames.take_run(absent));
+        }
+        assert!(frames.take_run(run(10, 3)));
+        assert!(!frames.take_run(run(9, 2)));
+        assert_eq!((frames.free_count(), frames.longest()), (5, 3));
+        assert!(frames.take_run(run(8, 2)) && frames.take_run(run(13, 3)));
         assert_eq!(frames.take(1), None);
     }
 

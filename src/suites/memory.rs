@@ -48,7 +48,7 @@ fn memory_map(guest: &mut Guest) -> Finding {
     Ok(note)
 }
 
-fn p2m_and_m2p_agree(guest: &mut Guest) -> Finding {
+pub(super) fn p2m_and_m2p_agree(guest: &mut Guest) -> Finding {
     let p2m = guest.memory.p2m();
     let all = PfnRange::between(Pfn(0), Pfn(p2m.len()));
     let odd = p2m

@@ -32,6 +32,8 @@ mod pattern;
 #[cfg(target_os = "none")]
 mod pci;
 #[cfg(target_os = "none")]
+pub mod pool;
+#[cfg(target_os = "none")]
 mod runner;
 #[cfg(target_os = "none")]
 mod swiotlb;
