@@ -15,10 +15,15 @@ fn is_code(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-' || b.is_ascii_digit())
 }
 
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).expect("tests run in the repository's top folder")
+}
+
+/// The files below a folder, without the tests' and the fakes' own.
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_stem().unwrap().to_str().unwrap();
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
         match path.is_dir() {
             true if name != "fake" && name != "tests" => sources(&path, found),
             false if !name.contains("tests") => found.push(path),
@@ -45,9 +50,8 @@ fn codes(text: &str) -> BTreeSet<String> {
 fn every_reason_code_is_explained() {
     let mut files = vec![PathBuf::from("tests/rig/src/judge/mod.rs")];
     sources(Path::new("src"), &mut files);
-    let used: BTreeSet<_> =
-        files.iter().flat_map(|f| codes(&fs::read_to_string(f).unwrap())).collect();
-    let document = fs::read_to_string("docs/suites.md").unwrap();
+    let used: BTreeSet<_> = files.iter().flat_map(|file| codes(&read(file))).collect();
+    let document = read("docs/suites.md");
     let (_, table) = document.split_once("## Reason codes").unwrap();
     let rows: Vec<_> =
         table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
@@ -60,7 +64,7 @@ fn every_reason_code_is_explained() {
 
 #[test]
 fn every_option_of_the_guest_is_explained() {
-    let readme = fs::read_to_string("README.md").unwrap();
+    let readme = read("README.md");
     for (name, _) in pvbounce::options::KNOWN {
         assert!(readme.contains(&format!("| `{name}=` |")), "{name}= is not in README.md");
     }
