@@ -19,6 +19,7 @@ use alloc::{
 pub(super) const SUITE: Suite = Suite {
     name: "memory",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("memory_map", memory_map),
         ("p2m_and_m2p_agree", p2m_and_m2p_agree),

@@ -3,7 +3,7 @@
 use super::guest::Guest;
 use super::pattern::{differs, fill};
 use super::runner::{Finding, Suite, failure, nothing, skip};
-use super::verdict::Outcome;
+use super::verdict::{Outcome, Reason};
 use crate::{
     addr::{DmaMask, GIB_4, PAGE_SIZE, Pfn},
     dma::{self, Bidirectional, FromDevice, Limits, Mapping, Policy, Pool, ToDevice},
@@ -20,6 +20,7 @@ use alloc::{
 pub(super) const SUITE: Suite = Suite {
     name: "swiotlb",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("pool_is_started", pool_is_started),
         ("pool_is_low_and_contiguous", pool_is_low_and_contiguous),
@@ -48,7 +49,9 @@ fn wide_device(guest: &Guest) -> dma::Device<'static> {
 fn pool(guest: &Guest) -> Result<&'static Pool<'static>, Outcome> {
     match &guest.pool.started {
         Some(Ok(_)) => Ok(guest.pool.pool),
-        Some(Err(error)) => Err(failure("swiotlb-no-pool", error.to_string())),
+        Some(Err(error)) => Err({
+            Outcome::Failure(Reason::new(error.code(), error.to_string()).remedy(error.remedy()))
+        }),
         None if guest.pool.when == PoolStart::Off => {
             Err(skip("swiotlb-off", "the command line says swiotlb=off"))
         }

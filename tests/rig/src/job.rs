@@ -30,6 +30,8 @@ pub(crate) struct Job {
     pub(crate) limit: Duration,
     /// What has to come of it: a test of the rig's own eyes. `None`: SUCCESS is good, all else is not.
     pub(crate) expect: Option<Verdict>,
+    /// The reason code that has to be among the reasons, so that the verdict is not right by accident.
+    pub(crate) because: Option<&'static str>,
 }
 
 impl Job {
@@ -46,6 +48,7 @@ impl Job {
             silent_backend: false,
             limit: Duration::from_secs(60),
             expect: None,
+            because: None,
         }
     }
 
@@ -55,9 +58,10 @@ impl Job {
         self
     }
 
-    /// The same job, but something else than SUCCESS is right.
-    pub(crate) fn expect(mut self, verdict: Verdict) -> Self {
+    /// The same job, but something else than SUCCESS is right, for this reason.
+    pub(crate) fn expect(mut self, verdict: Verdict, because: &'static str) -> Self {
         self.expect = Some(verdict);
+        self.because = Some(because);
         self
     }
 
