@@ -10,7 +10,8 @@ use crate::{
 use core::{fmt, net::SocketAddrV4, time::Duration};
 
 /// Every suite by its name on the command line, in running order.
-pub const SUITES: [&str; 8] = ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "hog"];
+pub const SUITES: [&str; 9] =
+    ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "hog", "bench"];
 
 /// How many of them, from the first, make up `smoke`: the rest run only when named.
 const IN_SMOKE: usize = 7;
@@ -134,7 +135,7 @@ impl Default for Options {
 
 /// Name and accepted values of every option, for messages and for docs/suites.md.
 pub const KNOWN: [(&str, &str); 10] = [
-    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog"),
+    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,bench"),
     (
         "swiotlb",
         "early|late|reserve|off, then optionally ,<MiB> or ,slots=<512 to 524288>, \

@@ -11,6 +11,7 @@
 use crate::{
     addr::{DmaMask, Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
     arch::{
+        copy,
         image::{self, Access},
         time, traps,
         volatile::Window,
@@ -45,10 +46,10 @@ use crate::{
         store::XenStore,
     },
 };
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec};
 use core::{ptr::with_exposed_provenance, sync::atomic::AtomicU64, time::Duration};
 
-static XEN: Xen = Xen;
+static XEN: Xen = Xen::new();
 static MEMORY: spin::Once<Memory<'static>> = spin::Once::new();
 static POOL_TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
 static POOL: spin::Once<Pool<'static>> = spin::Once::new();
@@ -83,6 +84,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     let mut pool = PoolState::new(pool, reserve, plan(&chosen, &info), chosen.swiotlb);
     pool.at_boot(&clock);
     make_heap(memory, &info);
+    choose_copies(&clock);
     let frames_at_start = memory.free_pages() + memory.table_pages() + pool.pages();
     let map = memory_map(&info);
     let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
@@ -236,6 +238,24 @@ fn narrow(p2m: P2m<'_>, image_start: u64, end: u64) -> Result<(), crate::xen::er
     }
     builder::unmap(&XEN, crate::arch::VIRT_BASE..image_start)?;
     builder::unmap(&XEN, end..builder::end_of_mapping(end))
+}
+
+/// Lets the machine say which way to copy is fastest on it.
+fn choose_copies(clock: &Stopwatch) {
+    let (mut to, from) = (vec![0; 64 << 10], vec![0x5a; 64 << 10]);
+    let costs = copy::measure(&mut to, &from, &mut time::tsc);
+    let copy::Choice { short, long } = copy::selected();
+    let [a, b, c] = costs.map(|cost| (cost.kind, cost.long));
+    clock.stage(format_args!(
+        "copies: {short} below {} bytes, {long} above; cycles for 64 KiB: {} {}, {} {}, {} {}",
+        copy::SHORT,
+        a.0,
+        a.1,
+        b.0,
+        b.1,
+        c.0,
+        c.1
+    ));
 }
 
 /// One run of pages for the heap: a sixteenth of the domain, between 1 and 16 MiB.

@@ -17,6 +17,9 @@ use core::{
 /// Copies of fewer bytes than this are "short".
 pub const SHORT: usize = 512;
 
+/// Rounds of measuring, of which the best counts. An emulated CPU takes the first half of them to warm up.
+const ROUNDS: usize = 16;
+
 /// A way to copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -25,7 +28,7 @@ pub enum CopyKind {
     Words = 0,
     /// `rep movsb`: best for long copies on hardware with fast string moves (ERMS).
     Bytes = 1,
-    /// A loop of four 8-byte moves: no start-up cost.
+    /// A loop of eight 8-byte moves: no start-up cost.
     Unrolled = 2,
 }
 
@@ -94,15 +97,16 @@ pub fn measure(to: &mut [u8], from: &[u8], ticks: &mut dyn FnMut() -> u64) -> [C
     let len = to.len().min(from.len());
     let (to, from) = (&mut to[..len], &from[..len]);
     let short = len.min(64);
-    let costs = CopyKind::ALL.map(|kind| Cost {
-        kind,
-        short: best_of_five(ticks, &mut || {
-            for _ in 0..64 {
-                copy_slice(kind, &mut to[..short], &from[..short]);
-            }
-        }),
-        long: best_of_five(ticks, &mut || copy_slice(kind, to, from)),
-    });
+    let mut costs = CopyKind::ALL.map(|kind| Cost { kind, short: u64::MAX, long: u64::MAX });
+    for index in (0..ROUNDS).flat_map(|_| 0..CopyKind::ALL.len()) {
+        let cost = &mut costs[index];
+        let start = ticks();
+        (0..64).for_each(|_| copy_slice(cost.kind, &mut to[..short], &from[..short]));
+        let between = ticks();
+        copy_slice(cost.kind, to, from);
+        cost.short = cost.short.min(between.wrapping_sub(start));
+        cost.long = cost.long.min(ticks().wrapping_sub(between));
+    }
     let cheapest = |cost: fn(&Cost) -> u64| {
         let best = costs.iter().min_by_key(|entry| cost(entry));
         best.map_or(CopyKind::Words, |entry| entry.kind)
@@ -111,17 +115,9 @@ pub fn measure(to: &mut [u8], from: &[u8], ticks: &mut dyn FnMut() -> u64) -> [C
     costs
 }
 
-fn best_of_five(ticks: &mut dyn FnMut() -> u64, work: &mut dyn FnMut()) -> u64 {
-    let mut best = u64::MAX;
-    for _ in 0..5 {
-        let start = ticks();
-        work();
-        best = best.min(ticks().wrapping_sub(start));
-    }
-    best
-}
-
-fn copy_slice(kind: CopyKind, to: &mut [u8], from: &[u8]) {
+/// Copies as much of `from` as `to` holds, the given way: the yardstick of a benchmark.
+#[inline]
+pub fn copy_slice(kind: CopyKind, to: &mut [u8], from: &[u8]) {
     let len = to.len().min(from.len());
     // SAFETY: both slices hold `len` bytes, and a shared and an exclusive slice never overlap.
     unsafe { copy(kind, to.as_mut_ptr(), from.as_ptr(), len) }
@@ -204,8 +200,9 @@ pub unsafe fn load_word(from: *const u8) -> u64 {
     word
 }
 
+/// The kind in use for a copy of `len` bytes.
 #[inline]
-fn kind_for(len: usize) -> CopyKind {
+pub fn kind_for(len: usize) -> CopyKind {
     let bits = CHOICE.load(Ordering::Relaxed);
     CopyKind::from_bits(if len < SHORT { bits } else { bits >> 2 })
 }
@@ -268,9 +265,9 @@ unsafe fn words(to: *mut u8, from: *const u8, len: usize) {
 /// As for [`copy`].
 #[inline]
 unsafe fn unrolled(to: *mut u8, from: *const u8, len: usize) {
-    let blocks = len / 32;
+    let (blocks, rest) = (len / 64, len % 64);
     let (to_rest, from_rest): (*mut u8, *const u8);
-    // SAFETY: `blocks` times 32 bytes, not more than `len`, are moved; the caller vouches for them.
+    // SAFETY: `blocks` times 64 bytes, not more than `len`, are moved; the caller vouches for them.
     unsafe {
         asm!(
             "test {n}, {n}",
@@ -284,8 +281,16 @@ unsafe fn unrolled(to: *mut u8, from: *const u8, len: usize) {
             "mov {b}, [{from} + 24]",
             "mov [{to} + 16], {a}",
             "mov [{to} + 24], {b}",
-            "add {from}, 32",
-            "add {to}, 32",
+            "mov {a}, [{from} + 32]",
+            "mov {b}, [{from} + 40]",
+            "mov [{to} + 32], {a}",
+            "mov [{to} + 40], {b}",
+            "mov {a}, [{from} + 48]",
+            "mov {b}, [{from} + 56]",
+            "mov [{to} + 48], {a}",
+            "mov [{to} + 56], {b}",
+            "add {from}, 64",
+            "add {to}, 64",
             "dec {n}",
             "jnz 2b",
             "3:",
@@ -297,9 +302,9 @@ unsafe fn unrolled(to: *mut u8, from: *const u8, len: usize) {
             options(nostack)
         );
     }
-    if !len.is_multiple_of(32) {
-        // SAFETY: the pointers now stand `blocks * 32` bytes on, so `len % 32` bytes are left.
-        unsafe { words(to_rest, from_rest, len % 32) }
+    if rest != 0 {
+        // SAFETY: the pointers now stand `blocks * 64` bytes on, so `len % 64` bytes are left.
+        unsafe { words(to_rest, from_rest, rest) }
     }
 }
 
@@ -339,14 +344,11 @@ mod tests {
 
     #[test]
     fn measuring_selects_the_cheapest_of_each_length() {
-        // Rounds cost, by this clock: words 3 and 9, bytes 5 and 2, unrolled 1 and 4.
-        let mut rounds = [3, 9, 5, 2, 1, 4].into_iter().flat_map(|cost| [cost; 5]);
-        let (mut now, mut started) = (0, false);
+        // By this clock, short and long: words 3 and 9, bytes 5 and 2, unrolled 1 and 4.
+        let mut steps = [0, 3, 9, 0, 5, 2, 0, 1, 4].into_iter().cycle();
+        let mut now = 0;
         let mut clock = || {
-            if started {
-                now += rounds.next().unwrap();
-            }
-            started = !started;
+            now += steps.next().unwrap();
             now
         };
         let before = selected();

@@ -10,6 +10,8 @@ pub mod ktap;
 pub mod verdict;
 
 #[cfg(target_os = "none")]
+mod bench;
+#[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
 mod close;

@@ -1,7 +1,7 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    boot, close, dma,
+    bench, boot, close, dma,
     guest::Guest,
     irq,
     ktap::{DmaRange, RangeKind, Writer},
@@ -33,7 +33,7 @@ pub(super) struct Suite {
     pub(super) checks: &'static [Check],
 }
 
-const SUITES: [&Suite; 7] = [
+const SUITES: [&Suite; 8] = [
     &boot::SUITE,
     &memory::SUITE,
     &swiotlb::SUITE,
@@ -41,6 +41,7 @@ const SUITES: [&Suite; 7] = [
     &irq::SUITE,
     &dma::SUITE,
     &net::SUITE,
+    &bench::SUITE,
 ];
 
 /// Nothing is missing: for suites that run everywhere.

@@ -22,6 +22,8 @@
 //! Test result: FAILURE
 //! ```
 //!
+//! Suite `bench` has tables between its checks, lines of `# bench NAME: …`; see [`FigureLine`].
+//!
 //! Two levels only: suites that contain checks. Words after `# ` on a result line are SKIP, FAILURE or ERROR with
 //! `code: value`, or the note of a pass. The last line is what other harnesses for Xen look for. A panic prints
 //! `PANIC: …`, the registers and one line `#N 0xADDRESS` for each frame of its backtrace; the rig adds the names.
@@ -29,9 +31,11 @@
 //! The two halves: [`Writer`] formats into any [`core::fmt::Write`]; [`Parser`] takes lines, and never fails: what it
 //! can't read is not part of the report.
 
+mod figures;
 mod parse;
 mod write;
 
+pub use figures::{FigureLine, Figures};
 pub use parse::{Check, Parser, Report, Suite};
 pub use write::{SuiteWriter, Writer};
 

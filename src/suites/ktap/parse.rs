@@ -7,6 +7,7 @@ use alloc::borrow::ToOwned;
 use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
+use super::figures::{self, Figures};
 use super::{DMA_RANGE, DmaRange, PANIC, REMEDY, RESULT, SUBTEST, TAKEN, VERSION};
 use crate::suites::verdict::{Tally, Verdict};
 
@@ -62,6 +63,8 @@ pub struct Report {
     pub suites: Vec<Suite>,
     /// Where the guest let its device go.
     pub ranges: Vec<DmaRange>,
+    /// What was measured.
+    pub figures: Vec<Figures>,
     /// What the guest said it still holds: `frames=0 grants=0 …`.
     pub taken: Option<String>,
     /// The first line of a panic.
@@ -149,6 +152,9 @@ impl Parser {
     }
 
     fn inner(&mut self, line: &str) {
+        if self.open && figures::read(&mut self.report.figures, line) {
+            return;
+        }
         if line == VERSION && self.started {
             self.report.suites.push(Suite::default());
             self.open = true;

@@ -296,4 +296,8 @@ impl MemoryCalls for FakeXen {
         let entry = self.state.lock().m2p.get(index(mfn)).copied()?;
         (entry != u64::MAX).then_some(Pfn(entry))
     }
+
+    fn calls(&self) -> u64 {
+        self.state.lock().calls
+    }
 }

@@ -68,6 +68,9 @@ pub trait MemoryCalls: Sync {
 
     /// The M2P entry of a frame; `None` if Xen's table does not reach that far.
     fn m2p(&self, mfn: Mfn) -> Option<Pfn>;
+
+    /// How many hypercalls these operations have made so far.
+    fn calls(&self) -> u64;
 }
 
 /// An [`MmuUpdate`] that makes the M2P say that `mfn` is our `pfn`.

@@ -15,6 +15,7 @@ use crate::{
         events::{DomainId, Pirq, Port, Sharing},
     },
 };
+use core::sync::atomic::{AtomicU64, Ordering};
 use xen_sys::{
     __HYPERVISOR_console_io, __HYPERVISOR_event_channel_op, __HYPERVISOR_grant_table_op,
     __HYPERVISOR_memory_op, __HYPERVISOR_mmu_update, __HYPERVISOR_mmuext_op,
@@ -30,9 +31,22 @@ const BATCH: usize = 64;
 const M2P_BASE: u64 = xen_sys::__MACH2PHYS_VIRT_START.cast_unsigned();
 const M2P_END: u64 = xen_sys::__MACH2PHYS_VIRT_END.cast_unsigned();
 
-/// The hypervisor this guest runs on.
-#[derive(Clone, Copy, Debug)]
-pub struct Xen;
+/// The hypervisor this guest runs on, and how often it was called on for memory.
+#[derive(Debug, Default)]
+pub struct Xen {
+    calls: AtomicU64,
+}
+
+impl Xen {
+    /// Not called yet.
+    pub const fn new() -> Self {
+        Self { calls: AtomicU64::new(0) }
+    }
+
+    fn count(&self) {
+        self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+}
 
 fn address<T>(value: *const T) -> u64 {
     value.addr() as u64
@@ -65,6 +79,7 @@ impl MemoryCalls for Xen {
                 call.args[..3].copy_from_slice(&[change.virt, change.pte.0, mmu::UVMF_INVLPG]);
             }
             let count = batch.len() as u64;
+            self.count();
             // SAFETY: the array holds `count` filled entries. What the mappings mean for Rust is the
             // business of `mm::mapping`, the only caller, which never unmaps memory in use.
             decode(unsafe { hypercall_2(__HYPERVISOR_multicall, address(calls.as_ptr()), count) })?;
@@ -77,6 +92,7 @@ impl MemoryCalls for Xen {
 
     fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError> {
         let (list, count) = (address(updates.as_ptr()), updates.len() as u64);
+        self.count();
         // SAFETY: Xen reads `count` entries from the slice; the null pointer means that we don't want
         // the number done. Xen refuses tables and frames that are not ours.
         decode(unsafe {
@@ -96,6 +112,7 @@ impl MemoryCalls for Xen {
             if count == 0 {
                 return Ok(());
             }
+            self.count();
             // SAFETY: Xen reads `count` operations; it clears only frames of ours, and the callers in
             // `mm` pass only frames nothing is stored in.
             decode(unsafe {
@@ -121,6 +138,7 @@ impl MemoryCalls for Xen {
             ),
             nr_exchanged: 0,
         };
+        self.count();
         memory_op(memory::EXCHANGE, &mut exchange)
             .map(drop)
             .map_err(|error| TradeError { error, done: exchange.nr_exchanged })
@@ -132,6 +150,10 @@ impl MemoryCalls for Xen {
             return None;
         }
         probe::read_u64(entry).ok().map(Pfn)
+    }
+
+    fn calls(&self) -> u64 {
+        self.calls.load(Ordering::Relaxed)
     }
 }
 

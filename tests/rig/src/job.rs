@@ -24,6 +24,8 @@ pub(crate) struct Job {
     pub(crate) words: Vec<String>,
     /// Words appended as they are, even if they make no sense.
     pub(crate) raw_words: String,
+    /// Whether it gets the store nodes of a PCI device whose backend does not exist, so never answers.
+    pub(crate) silent_backend: bool,
     /// How long the domain may live.
     pub(crate) limit: Duration,
     /// What has to come of it: a test of the rig's own eyes. `None`: SUCCESS is good, all else is not.
@@ -41,6 +43,7 @@ impl Job {
             // Dom0's init takes the device back when the guest says it is done with it.
             words: device.map(|_| "detach=10".to_owned()).into_iter().collect(),
             raw_words: String::new(),
+            silent_backend: false,
             limit: Duration::from_secs(60),
             expect: None,
         }

@@ -1,5 +1,6 @@
 //! `test`: the source, the host tests, then each way a nested run can end; as few boots as possible.
 
+use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::cli::Options;
 use crate::error::Result;
 use crate::job::Job;
 use crate::judge::Verdict;
-use crate::machine::Device;
+use crate::machine::{COM2_LOG, Device};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
@@ -23,6 +24,9 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let mut alone = Job::new("dom0-home", "no-device.cfg", None);
     alone.words.push(home::WORDS.to_owned());
     records.push(home::boot(&bench, &alone)?);
+    // The same report through the other sink that home has: a UART of the guest's own.
+    let com2 = fs::read_to_string(bench.folder.join(COM2_LOG)).unwrap_or_default();
+    tally.one("dom0-home on COM2", com2.trim_end().ends_with("Test result: SUCCESS"));
 
     tally.add(count(&records));
     let run = bench.record(records);
@@ -50,6 +54,9 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     let mut hang = bare("selftest-hang").word("selftest=hang").expect(Verdict::Timeout);
     hang.limit = Duration::from_secs(10);
 
+    let mut silent = bare("silent-backend").expect(Verdict::Failure);
+    silent.silent_backend = true;
+
     vec![
         late("smoke-late", Device::Nic),
         early,
@@ -65,6 +72,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         // Machines that lack something: a clear word, and no hang.
         late("not-a-nic", Device::Other).expect(Verdict::Skip),
         late("no-driver", Device::Undriven).expect(Verdict::Skip),
+        silent,
         late("link-down", Device::Unplugged).expect(Verdict::Failure),
         late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure),
         // And after all that, the machine still works.

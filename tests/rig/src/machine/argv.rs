@@ -39,6 +39,8 @@ pub(crate) struct Plan {
 /// Names in the run's folder, QEMU's working directory: socket paths must be short.
 pub(super) const COM1: &str = "com1.sock";
 pub(super) const COM2: &str = "com2.sock";
+/// What a guest wrote to COM2 where that is not a channel of the rig's.
+pub(crate) const COM2_LOG: &str = "guest-com2.log";
 pub(super) const QMP: &str = "qmp.sock";
 
 impl Plan {
@@ -66,6 +68,9 @@ impl Plan {
             serial(&mut command, "com2", COM2);
             command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
             command.args(["-mon", "chardev=qmp,mode=control"]);
+        } else {
+            // Nobody else's, so the guest finds a COM port of its own there.
+            command.args(["-serial", &format!("file:{COM2_LOG}")]);
         }
         self.boot(&mut command);
         self.devices.iter().for_each(|device| self.plug(&mut command, *device));

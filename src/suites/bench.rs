@@ -1,0 +1,333 @@
+//! Suite `bench`: what a mapping, a slot and a pool cost here. Figures, not verdicts.
+//!
+//! Each figure is the best of several rounds: what disturbs a measurement only ever makes it longer. What
+//! belongs in one comparison is measured in turns, so that a disturbance meets all of it. The tables go to
+//! the console as [`FigureLine`]s.
+
+use super::{
+    guest::Guest,
+    ktap::FigureLine,
+    runner::{Finding, Suite, failure, nothing, skip},
+    verdict::Outcome,
+};
+use crate::{
+    addr::{DmaMask, PAGE_SIZE},
+    arch::{
+        copy::{self, CopyKind, copy_slice},
+        time::{self, Clock},
+    },
+    dma::{
+        Device, FromDevice, Limits, Policy, ToDevice,
+        slots::{Run, SLOT_SIZE, Slots},
+    },
+    mm::{contiguous::Order, pages::Pages},
+    println,
+    xen::shared_info::SharedInfo,
+};
+use alloc::{
+    boxed::Box,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use core::{cell::RefCell, fmt::Display, hint::black_box};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "bench",
+    missing: nothing,
+    checks: &[
+        ("copies", copies),
+        ("mappings", mappings),
+        ("slots", slots),
+        ("pool_comes_and_goes", pool_comes_and_goes),
+        ("pages_come_and_go", pages_come_and_go),
+    ],
+};
+
+/// Rounds of which the best counts.
+const ROUNDS: usize = 9;
+/// Nanoseconds that a round takes at least, so that reading the clock does not matter.
+const ROUND: u64 = 400_000;
+/// Sizes of the mappings, in bytes.
+const SIZES: [usize; 7] = [64, 1514, 4096, 16384, 65536, 262_144, 1 << 20];
+/// Bytes of the pool that is built.
+const POOL: usize = 64 << 20;
+
+/// Something to measure: does its work so many times, in the round of that number.
+type Work<'a> = &'a mut dyn FnMut(u32, usize);
+
+/// Prints a line of a table.
+fn line<T: Display>(table: &str, cells: &[T]) {
+    println!("  {}", FigureLine { table, cells });
+}
+
+/// Nanoseconds for each work done once: the best of several rounds, taken in turns.
+fn race<const N: usize>(clock: &SharedInfo, mut works: [Work<'_>; N]) -> [u64; N] {
+    let (mut counts, mut best) = ([1_u32; N], [u64::MAX; N]);
+    for round in 0..ROUNDS {
+        for ((work, count), best) in works.iter_mut().zip(&mut counts).zip(&mut best) {
+            let start = clock.now();
+            work(*count, round);
+            let mut took = clock.now().0 - start.0;
+            while took < ROUND && *count < 1 << 20 {
+                *count *= 2;
+                let start = clock.now();
+                work(*count, round);
+                took = clock.now().0 - start.0;
+            }
+            *best = (*best).min(took / u64::from(*count));
+        }
+    }
+    best
+}
+
+/// `part` of `whole`, with two decimals.
+fn ratio(part: u64, whole: u64) -> String {
+    let hundredths = part * 100 / whole.max(1);
+    format!("{}.{:02}", hundredths / 100, hundredths % 100)
+}
+
+fn copies(guest: &mut Guest) -> Finding {
+    let before = copy::selected();
+    let (mut to, from) = (pages(guest, 65536)?, pages(guest, 65536)?);
+    let costs = copy::measure(&mut to, &from, &mut time::tsc);
+    copy::select(before);
+    line("copy", &["kind", "64x64B-cy", "64KiB-cy"]);
+    for cost in costs {
+        let kind = cost.kind.to_string().replace(' ', "-");
+        line("copy", &[kind, cost.short.to_string(), cost.long.to_string()]);
+    }
+    let [words, bytes, unrolled] = costs.map(|cost| cost.long);
+    let chosen = kind_of(before.long, [words, bytes, unrolled]);
+    let copy::Choice { short, long } = before;
+    Ok(format!(
+        "{short} below {} bytes, else {long}: {}x rep movsb",
+        copy::SHORT,
+        ratio(bytes, chosen)
+    ))
+}
+
+/// The entry for `kind` of a list in the order of [`CopyKind::ALL`].
+fn kind_of(kind: CopyKind, costs: [u64; 3]) -> u64 {
+    let index = CopyKind::ALL.iter().position(|known| *known == kind);
+    index.map_or(0, |index| costs[index])
+}
+
+fn mappings(guest: &mut Guest) -> Finding {
+    let largest = SIZES.into_iter().max().unwrap_or(0);
+    let added = add_segment(guest, largest * 2)?;
+    let device =
+        Device::new(guest.pool.pool, guest.memory, Limits::new(DmaMask::BITS_32), Policy::Force);
+    let mut buffers = Buffers::new(guest, largest)?;
+    let fitting = SIZES.into_iter().filter(|&size| size <= device.max_mapping());
+    line(
+        "map",
+        &["bytes", "to-ns", "from-ns", "memcpy-ns", "movsb-ns", "to/memcpy", "from/memcpy"],
+    );
+    let mut note = String::new();
+    for size in fitting {
+        buffers.size = size;
+        let figures = one_size(guest, &device, &buffers)?;
+        let [to, from, memcpy, _] = figures;
+        let ratios = [ratio(to, memcpy), ratio(from, memcpy)];
+        let cells = [size as u64].into_iter().chain(figures).map(|n| n.to_string());
+        line("map", &cells.chain(ratios.clone()).collect::<Vec<_>>());
+        if size == 65536 {
+            note = format!("64 KiB at {} and {} times one copy", ratios[0], ratios[1]);
+        }
+    }
+    if added {
+        guest.pool.pool.shrink();
+    }
+    Ok(note)
+}
+
+/// Makes sure of a segment that holds `bytes`; whether one was added for it.
+fn add_segment(guest: &Guest, bytes: usize) -> Result<bool, Outcome> {
+    if guest.pool.pool.largest_segment(DmaMask::BITS_32) >= bytes {
+        return Ok(false);
+    }
+    let order = Order::holding(bytes).unwrap_or(Order::MAX);
+    match grow(guest, order) {
+        Some(_) => Ok(true),
+        None => Err(skip("bench-no-memory", "not even one low page was to be had")),
+    }
+}
+
+/// Adds a segment of this order, or the largest below that there is.
+fn grow(guest: &Guest, order: Order) -> Option<Order> {
+    let mut order = Some(order);
+    while let Some(wanted) = order {
+        if guest.pool.pool.grow(wanted, DmaMask::BITS_32).is_ok() {
+            return Some(wanted);
+        }
+        order = wanted.smaller();
+    }
+    None
+}
+
+/// Two buffers of one size that lie elsewhere in each round: where both happen to share places in the CPU's
+/// look-up tables everything takes longer, most of all on an emulated CPU.
+struct Buffers {
+    from: RefCell<Pages<'static>>,
+    to: RefCell<Pages<'static>>,
+    size: usize,
+}
+
+impl Buffers {
+    fn new(guest: &Guest, largest: usize) -> Result<Self, Outcome> {
+        let bytes = largest + ROUNDS * 7 * PAGE_SIZE;
+        let (from, to) = (pages(guest, bytes)?.into(), pages(guest, bytes)?.into());
+        Ok(Self { from, to, size: 0 })
+    }
+
+    /// Runs `work` on the buffers of a round, `count` times.
+    fn each(&self, count: u32, round: usize, mut work: impl FnMut(&mut [u8], &mut [u8])) {
+        let (mut from, mut to) = (self.from.borrow_mut(), self.to.borrow_mut());
+        let from = &mut from[round * 7 * PAGE_SIZE..][..self.size];
+        let to = &mut to[round * 3 * PAGE_SIZE..][..self.size];
+        (0..count).for_each(|_| work(black_box(from), black_box(to)));
+    }
+}
+
+/// Nanoseconds to map and finish towards the device, from it, and to copy as much in two ways.
+fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[u64; 4], Outcome> {
+    let (size, kind) = (buffers.size, copy::kind_for(buffers.size));
+    // What fails once fails each time: the loops below need not look.
+    let mapping = device.map::<FromDevice, _>(alloc::vec![0; size]);
+    drop(mapping.map_err(|error| failure(error.code(), error.to_string()))?);
+    let works: [Work<'_>; 4] = [
+        &mut |count, round| {
+            buffers.each(count, round, |buffer, _| {
+                let mapping = device.map::<ToDevice, _>(&*buffer);
+                let _ = black_box(mapping.map(|mapping| mapping.finish(0)));
+            });
+        },
+        &mut |count, round| {
+            buffers.each(count, round, |buffer, _| {
+                let mapping = device.map::<FromDevice, _>(buffer);
+                let _ = black_box(mapping.map(|mapping| mapping.finish(size)));
+            });
+        },
+        &mut |count, round| buffers.each(count, round, |from, to| copy_slice(kind, to, from)),
+        &mut |count, round| {
+            buffers.each(count, round, |from, to| copy_slice(CopyKind::Bytes, to, from));
+        },
+    ];
+    Ok(race(guest.shared, works))
+}
+
+fn pages(guest: &Guest, bytes: usize) -> Result<Pages<'static>, Outcome> {
+    Pages::new(guest.memory, (bytes / PAGE_SIZE) as u64)
+        .map_err(|error| skip("bench-no-memory", error.to_string()))
+}
+
+fn slots(guest: &mut Guest) -> Finding {
+    let mut slots = Box::new(Slots::NONE);
+    line("slots", &["MiB", "full-%", "same-ns", "mixed-ns"]);
+    for order in [8, 10, 12].into_iter().filter_map(Order::new) {
+        for full in [1, 50, 95] {
+            let taken = fill(&mut slots, order, full);
+            let [same, mixed] = one_fill(guest, &mut slots);
+            let mib = order.bytes() >> 20;
+            line("slots", &[mib as u64, full as u64, same, mixed / MIXED.len() as u64]);
+            give_all(&mut slots, taken);
+        }
+    }
+    Ok(String::new())
+}
+
+/// Lengths of runs that are alive at once, in slots.
+const MIXED: [usize; 8] = [1, 3, 2, 1, 9, 1, 4, 2];
+
+/// Takes `full` per cent of the slots, one by one and scattered.
+fn fill(slots: &mut Slots, order: Order, full: usize) -> Vec<Run> {
+    slots.reset(order);
+    let wanted = slots.total() * full / 100;
+    let mut runs: Vec<Run> = (0..slots.total()).map_while(|_| slots.take(1, 0)).collect();
+    let mut state = 1_usize;
+    while slots.in_use() > wanted {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let run = runs.swap_remove((state >> 33) % runs.len());
+        let _ = slots.give(run);
+    }
+    runs
+}
+
+fn give_all(slots: &mut Slots, runs: impl IntoIterator<Item = Run>) {
+    for run in runs {
+        // They were taken from here, which the host tests look into.
+        let _ = slots.give(run);
+    }
+}
+
+/// Nanoseconds to take and give one slot, and several runs that differ.
+fn one_fill(guest: &Guest, slots: &mut Slots) -> [u64; 2] {
+    let slots = RefCell::new(slots);
+    race(
+        guest.shared,
+        [
+            &mut |count, _| {
+                let mut slots = slots.borrow_mut();
+                for _ in 0..count {
+                    let run = black_box(slots.take(1, 0));
+                    give_all(&mut slots, run);
+                }
+            },
+            &mut |count, _| {
+                let mut slots = slots.borrow_mut();
+                for _ in 0..count {
+                    let runs = MIXED.map(|length| slots.take(length, 0));
+                    give_all(&mut slots, black_box(runs).into_iter().flatten());
+                }
+            },
+        ],
+    )
+}
+
+fn pool_comes_and_goes(guest: &mut Guest) -> Finding {
+    let xen = guest.memory.xen();
+    line("pool", &["KiB", "segments", "calls", "build-us", "calls-back", "back-us"]);
+    let mut note = String::new();
+    for _ in 0..2 {
+        let (calls, start) = (xen.calls(), guest.shared.now());
+        let (bytes, segments) = build(guest);
+        let (built, between) = (xen.calls(), guest.shared.now());
+        let back = guest.pool.pool.shrink();
+        let (gone, end) = (xen.calls(), guest.shared.now());
+        if back != bytes {
+            let detail = format!("{back} of {bytes} bytes went back");
+            return Err(failure("bench-pool", detail));
+        }
+        let micros = |from: time::Instant, to: time::Instant| (to.0 - from.0) / 1000;
+        let (build, away) = (micros(start, between), micros(between, end));
+        line("pool", &[(bytes >> 10) as u64, segments, built - calls, build, gone - built, away]);
+        note = format!("{} KiB in {build} us, back in {away} us", bytes >> 10);
+    }
+    Ok(note)
+}
+
+/// Grows the pool by as much of 64 MiB as there is; bytes and segments.
+fn build(guest: &Guest) -> (usize, u64) {
+    let (mut bytes, mut segments) = (0, 0);
+    while let Some(order) = Order::within(POOL - bytes).and_then(|order| grow(guest, order)) {
+        bytes += order.bytes();
+        segments += 1;
+    }
+    (bytes, segments)
+}
+
+fn pages_come_and_go(guest: &mut Guest) -> Finding {
+    let xen = guest.memory.xen();
+    line("pages", &["KiB", "calls", "take-us", "calls-back", "give-us"]);
+    for bytes in [SLOT_SIZE * 2, 1 << 20, 16 << 20] {
+        let (calls, start) = (xen.calls(), guest.shared.now());
+        let Ok(run) = Pages::new(guest.memory, (bytes / PAGE_SIZE) as u64) else { break };
+        let (taken, between) = (xen.calls(), guest.shared.now());
+        drop(run);
+        let (given, end) = (xen.calls(), guest.shared.now());
+        let (take, give) = ((between.0 - start.0) / 1000, (end.0 - between.0) / 1000);
+        line("pages", &[(bytes >> 10) as u64, taken - calls, take, given - taken, give]);
+    }
+    Ok(String::new())
+}
