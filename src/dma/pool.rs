@@ -87,7 +87,12 @@ pub(super) enum Shortage {
 
 impl<'m> Pool<'m> {
     /// A pool without memory, on a table of its own.
-    pub const fn new(table: &'m mut Table, memory: &'m dyn ContiguousMemory) -> Self {
+    pub fn new(table: &'m mut Table, memory: &'m dyn ContiguousMemory) -> Self {
+        let books = table.books.get_mut();
+        if books.is_empty() {
+            // The table may have served another pool.
+            books.stats = Stats::NONE;
+        }
         Self { table: &table.books, memory }
     }
 

@@ -149,7 +149,7 @@ fn exchange(guest: &Guest, order: u8, bits: u32) -> Finding {
 }
 
 /// A refusal is the machine's answer, not a fault: the order is above the caller's limit, or none is left.
-fn refused(error: AcquireError) -> Outcome {
+pub(super) fn refused(error: AcquireError) -> Outcome {
     match error {
         AcquireError::Refused { .. } | AcquireError::NoFreePages { .. } => {
             skip("memory-refused", error.to_string())
