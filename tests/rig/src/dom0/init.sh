@@ -63,6 +63,13 @@ xenconsoled --log=guest --log-dir=/var/log/xen/console
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
 
+# The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds. Once only: the
+# watch may tell twice, and a second xl would wait for a device that is gone.
+take_back() {
+    mkdir "/tmp/taken-back-${1%%/*}" 2>/dev/null || return 0
+    xl pci-detach guest "$(cat "$job/device")"
+}
+
 # Notes what the guest writes to data/pvbounce while it runs: its part of the store goes with it.
 watch_store() {
     xenstore-watch "/local/domain/$1/data/pvbounce" "/local/domain/$(($1 + 1))/data/pvbounce" \
@@ -70,8 +77,7 @@ watch_store() {
         value=$(xenstore-read "$path" 2>/dev/null) || continue
         [ -n "$value" ] || continue
         echo "key=${path##*/} value=$value" >>/tmp/store
-        # The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds.
-        [ "${path##*/}" = detach ] && xl pci-detach guest "$(cat "$job/device")"
+        [ "${path##*/}" = detach ] && take_back "${path#/local/domain/}"
     done
 }
 
