@@ -73,8 +73,11 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     open_console(&info, shared);
     banner(&info);
     let options = Options::parse(info.command_line());
-    let (memory, free_at_start) = own_memory(&info, first_stack);
-    clock.stage(format_args!("memory: {} of {} pages free", free_at_start, info.nr_pages));
+    let map = memory_map(&info);
+    let (memory, reserved) = own_memory(&info, first_stack, &map);
+    let (free, all) = (memory.free_pages(), info.nr_pages);
+    clock
+        .stage(format_args!("memory: {free} of {all} pages free, {reserved} under reserved names"));
     let reserve = RESERVE.call_once(|| Reserve::new(memory));
     let pool = POOL.call_once(|| {
         let table = spin::MutexGuard::leak(POOL_TABLE.lock());
@@ -86,7 +89,6 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     make_heap(memory, &info);
     choose_copies(&clock);
     let frames_at_start = memory.free_pages() + memory.table_pages() + pool.pages();
-    let map = memory_map(&info);
     let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
     let shared: &'static SharedInfo = Box::leak(Box::new(shared));
     let store = info.store.and_then(|ring| open_store(ring, events, shared));
@@ -200,7 +202,13 @@ fn banner(info: &StartInfo) {
 }
 
 /// Takes the domain's memory over from the builder: W^X, spare mappings gone, free frames known.
-fn own_memory(info: &StartInfo, first_stack: u64) -> (&'static Memory<'static>, u64) {
+///
+/// Pages that the map gives another use are not among them; returns how many those are.
+fn own_memory(
+    info: &StartInfo,
+    first_stack: u64,
+    map: &Result<Map, e820::MapError>,
+) -> (&'static Memory<'static>, u64) {
     let entries = with_exposed_provenance::<AtomicU64>(to_usize(info.mfn_list));
     // SAFETY: the builder put `nr_pages` words there, mapped writable, and left them to the guest.
     let p2m = P2m::new(unsafe { core::slice::from_raw_parts(entries, to_usize(info.nr_pages)) });
@@ -213,12 +221,18 @@ fn own_memory(info: &StartInfo, first_stack: u64) -> (&'static Memory<'static>, 
         panic!("taking over the builder's mapping: {narrowed:?}, top table {l4:?}");
     };
     let memory: &'static Memory<'static> = MEMORY.call_once(|| Memory::new(&XEN, p2m, l4));
-    for run in builder::free_runs(info, image_start, end) {
-        if let Err(error) = memory.add_free(run) {
+    let runs = builder::free_runs(info, image_start, end);
+    for run in runs {
+        let added = match map {
+            Ok(map) => map.ram_in(run).try_for_each(|part| memory.add_free(part)),
+            Err(_) => memory.add_free(run),
+        };
+        if let Err(error) = added {
             println!("memory: {error}");
         }
     }
-    (memory, memory.free_pages())
+    let unused: u64 = runs.iter().map(|run| run.count).sum();
+    (memory, unused - memory.free_pages())
 }
 
 /// The page after the rings, which have no address in start_info, only frames.

@@ -40,14 +40,19 @@ impl Frames {
         self.free
     }
 
+    /// The runs of free frames, in order.
+    pub fn runs(&self) -> &[PfnRange] {
+        &self.runs[..self.used]
+    }
+
     /// The longest run of neighbouring free frames.
     pub fn longest(&self) -> u64 {
-        self.table().iter().map(|run| run.count).max().unwrap_or(0)
+        self.runs().iter().map(|run| run.count).max().unwrap_or(0)
     }
 
     /// Takes `count` neighbouring frames, from the lowest place they fit.
     pub fn take(&mut self, count: u64) -> Option<PfnRange> {
-        let index = self.table().iter().position(|run| run.count >= count)?;
+        let index = self.runs().iter().position(|run| run.count >= count)?;
         let run = &mut self.runs[index];
         let taken = PfnRange { start: run.start, count };
         *run = PfnRange::between(taken.end(), run.end());
@@ -61,7 +66,7 @@ impl Frames {
     /// Takes exactly these frames, if all of them are free; says whether they were.
     pub fn take_run(&mut self, run: PfnRange) -> bool {
         let Some(index) =
-            self.table().iter().position(|r| r.start <= run.start && run.end() <= r.end())
+            self.runs().iter().position(|r| r.start <= run.start && run.end() <= r.end())
         else {
             return false;
         };
@@ -82,9 +87,9 @@ impl Frames {
         if run.count == 0 {
             return Ok(());
         }
-        let index = self.table().partition_point(|r| r.start < run.start);
+        let index = self.runs().partition_point(|r| r.start < run.start);
         let before = index.checked_sub(1).map(|i| self.runs[i]);
-        let after = self.table().get(index).copied();
+        let after = self.runs().get(index).copied();
         let overlaps = before.is_some_and(|r| r.end() > run.start)
             || after.is_some_and(|r| run.end() > r.start);
         if overlaps {
@@ -106,10 +111,6 @@ impl Frames {
         }
         self.free += run.count;
         Ok(())
-    }
-
-    fn table(&self) -> &[PfnRange] {
-        &self.runs[..self.used]
     }
 
     fn insert(&mut self, index: usize, run: PfnRange) -> Result<(), FreeError> {

@@ -102,6 +102,11 @@ impl<'x> Memory<'x> {
         self.state.lock().frames.free_count()
     }
 
+    /// Calls `visit` for every run of free frames.
+    pub fn each_free(&self, visit: &mut dyn FnMut(PfnRange)) {
+        self.state.lock().frames.runs().iter().copied().for_each(visit);
+    }
+
     /// Frames that became page tables; they stay so.
     pub fn table_pages(&self) -> u64 {
         self.state.lock().tables.made()

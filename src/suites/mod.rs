@@ -22,6 +22,8 @@ mod dma;
 #[cfg(target_os = "none")]
 pub mod guest;
 #[cfg(target_os = "none")]
+mod hog;
+#[cfg(target_os = "none")]
 mod irq;
 #[cfg(target_os = "none")]
 mod memory;

@@ -3,7 +3,7 @@
 use super::{
     bench, boot, close, dma,
     guest::Guest,
-    irq,
+    hog, irq,
     ktap::{DmaRange, RangeKind, Writer},
     memory, net, pci, swiotlb,
     verdict::{Outcome, Reason, Verdict},
@@ -35,7 +35,7 @@ pub(super) struct Suite {
     pub(super) checks: &'static [Check],
 }
 
-const SUITES: [&Suite; 8] = [
+const SUITES: [&Suite; 9] = [
     &boot::SUITE,
     &memory::SUITE,
     &swiotlb::SUITE,
@@ -43,6 +43,7 @@ const SUITES: [&Suite; 8] = [
     &irq::SUITE,
     &dma::SUITE,
     &net::SUITE,
+    &hog::SUITE,
     &bench::SUITE,
 ];
 

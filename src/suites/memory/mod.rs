@@ -1,5 +1,8 @@
 //! Suite `memory`: the guest's numbering and the machine's agree, and Xen trades frames as documented.
 
+mod map;
+mod table;
+
 use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, skip};
 use super::verdict::Outcome;
@@ -22,6 +25,8 @@ pub(super) const SUITE: Suite = Suite {
     tidies: false,
     checks: &[
         ("memory_map", memory_map),
+        ("free_pages_are_ram_by_the_map", map::free_pages_are_ram),
+        ("bars_are_apart_from_ram_and_each_other", map::bars_are_apart),
         ("p2m_and_m2p_agree", p2m_and_m2p_agree),
         ("pages_come_zeroed", pages_come_zeroed),
         ("heap_gives_and_takes", heap_gives_and_takes),
@@ -31,6 +36,7 @@ pub(super) const SUITE: Suite = Suite {
         ("exchange_2_mib_below_4_gib", exchange_2_mib),
         ("exchange_16_mib_below_4_gib", exchange_16_mib),
         ("exchange_below_16_mib", exchange_below_16_mib),
+        ("exchange_by_order_and_width", table::exchange_by_order_and_width),
         ("exchanged_frames_come_zeroed", exchanged_frames_come_zeroed),
         ("p2m_and_m2p_still_agree", p2m_and_m2p_agree),
     ],
