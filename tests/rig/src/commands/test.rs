@@ -15,6 +15,9 @@ use crate::machine::{COM2_LOG, Device};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
+/// The promise that the guest stays small: 512 KiB, stripped.
+const IMAGE_MAX: u64 = 512 << 10;
+
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let mut tally = checks::all()?;
     tally.add(checks::host_tests()?);
@@ -24,6 +27,8 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let mut alone = Job::new("dom0-home", "no-device.cfg", None);
     alone.words.push(home::WORDS.to_owned());
     records.push(home::boot(&bench, &alone)?);
+    let image = fs::metadata(bench.image()).map_or(u64::MAX, |image| image.len());
+    tally.one(&format!("image of {image} bytes within {IMAGE_MAX}"), image <= IMAGE_MAX);
     // The same report through the other sink that home has: a UART of the guest's own.
     let com2 = fs::read_to_string(bench.folder.join(COM2_LOG)).unwrap_or_default();
     tally.one("dom0-home on COM2", com2.trim_end().ends_with("Test result: SUCCESS"));
