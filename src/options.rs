@@ -3,28 +3,39 @@
 //! Words are `name=value`, separated by blanks. A word this guest does not know is an error that lists
 //! the ones it does: a test that ran with half its options would prove something else.
 
+use crate::{
+    addr::DmaMask,
+    dma::{Policy, slots::SLOT_SIZE},
+};
 use core::{fmt, net::SocketAddrV4, time::Duration};
 
 /// Every suite by its name on the command line, in running order.
-pub const SUITES: [&str; 8] = ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "bench"];
-/// How many of them `smoke` runs: those before `bench`, which proves nothing.
-const SMOKE: usize = 7;
+pub const SUITES: [&str; 9] =
+    ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "hog", "bench"];
+
+/// How many of them, from the first, make up `smoke`: the rest run only when named.
+const IN_SMOKE: usize = 7;
+
+/// Suite `pci` among [`SUITES`].
+const PCI: u16 = 1 << 3;
 
 /// A choice of suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SuiteSet(u8);
+pub struct SuiteSet(u16);
 
 impl SuiteSet {
-    /// All that prove something, in one domain.
-    pub const SMOKE: Self = Self((1 << SMOKE) - 1);
+    /// All that test the machine, in one domain.
+    pub const SMOKE: Self = Self((1 << IN_SMOKE) - 1);
 
-    /// Reads `smoke` or names with commas between.
+    /// Reads `smoke` or names with commas between. Suites that drive the card bring `pci`, which says why
+    /// when there is none to drive.
     pub fn parse(list: &str) -> Option<Self> {
         list.split(',').try_fold(Self(0), |set, name| match name {
             "smoke" => Some(Self::SMOKE),
             name => {
                 let index = SUITES.iter().position(|known| *known == name)?;
-                Some(Self(set.0 | 1 << index))
+                let pci = if matches!(name, "dma" | "net") { PCI } else { 0 };
+                Some(Self(set.0 | 1 << index | pci))
             }
         })
     }
@@ -42,6 +53,8 @@ pub enum PoolStart {
     Early,
     /// From the page allocator, when a device has turned up.
     Late,
+    /// From pages set aside early and exchanged when a device has turned up; given back if none does.
+    Reserve,
     /// Never: what can't go direct can't go at all.
     Off,
 }
@@ -57,6 +70,15 @@ pub enum SelfTest {
     Hang,
     /// A frame is kept: FAILURE.
     Leak,
+}
+
+/// What suite `hog` takes from the other guests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hog {
+    /// How long it holds what it took, unless it is told to shut down before.
+    pub hold: Duration,
+    /// Bytes of low memory that it leaves.
+    pub leave: usize,
 }
 
 /// Where the download comes from, and how much of it.
@@ -77,8 +99,16 @@ pub struct Options {
     pub swiotlb: PoolStart,
     /// Bytes of the pool; `None` for a sixteenth of the domain, between 1 and 64 MiB.
     pub pool_bytes: Option<usize>,
-    /// Whether also those buffers bounce that could go direct.
-    pub force_bounce: bool,
+    /// Which buffers bounce: those that must, all, or none.
+    pub bouncing: Policy,
+    /// Whether a full pool may grow.
+    pub grow: bool,
+    /// Whether there is a pool even where nothing needs one.
+    pub soft_iommu: bool,
+    /// The reach that the device is held to, if that is less than its own.
+    pub reach: Option<DmaMask>,
+    /// What suite `hog` does.
+    pub hog: Hog,
     /// A deliberate fault.
     pub selftest: Option<SelfTest>,
     /// How long the toolstack has to take the device back at the end; `None` for not asking it to.
@@ -95,7 +125,11 @@ impl Default for Options {
             suites: SuiteSet::SMOKE,
             swiotlb: PoolStart::Late,
             pool_bytes: None,
-            force_bounce: false,
+            bouncing: Policy::Auto,
+            grow: false,
+            soft_iommu: false,
+            reach: None,
+            hog: Hog { hold: Duration::from_secs(30), leave: 0 },
             selftest: None,
             detach: None,
             echo: None,
@@ -104,10 +138,17 @@ impl Default for Options {
     }
 }
 
-/// Name and accepted values of every option, for messages and for docs/suites.md.
-pub const KNOWN: [(&str, &str); 7] = [
-    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,bench"),
-    ("swiotlb", "early|late|off, then optionally ,<MiB> and ,force"),
+/// Name and accepted values of every option, for messages; README has the same in a table.
+pub const KNOWN: [(&str, &str); 10] = [
+    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,bench"),
+    (
+        "swiotlb",
+        "early|late|reserve|off, then optionally ,<MiB> or ,slots=<512 to 524288>, \
+         ,force or ,noforce, and ,grow",
+    ),
+    ("iommu", "soft: a pool even where nothing needs one"),
+    ("dma_bits", "24 to 64: the device is given no address of more bits"),
+    ("hog", "<seconds>, 1 to 600, then optionally ,<MiB of low memory to leave>"),
     ("echo", "<IPv4>:<port> of a UDP echo server"),
     ("download", "<IPv4>:<port>/<bytes> of an HTTP server"),
     ("detach", "<seconds>, 1 to 60, to wait for `xl pci-detach` at the end"),
@@ -181,6 +222,12 @@ impl Options {
                 self.detach = Some(Duration::from_secs(seconds));
             }
             "selftest" => self.selftest = Some(parse_selftest(value)?),
+            "iommu" => self.soft_iommu = (value == "soft").then_some(true)?,
+            "dma_bits" => {
+                let bits = value.parse().ok().filter(|bits| (24..=64).contains(bits))?;
+                self.reach = Some(DmaMask::from_bits(bits)?);
+            }
+            "hog" => self.hog = parse_hog(value)?,
             _ => {}
         }
         Some(())
@@ -191,16 +238,33 @@ impl Options {
             match part {
                 "early" => self.swiotlb = PoolStart::Early,
                 "late" => self.swiotlb = PoolStart::Late,
+                "reserve" => self.swiotlb = PoolStart::Reserve,
                 "off" => self.swiotlb = PoolStart::Off,
-                "force" => self.force_bounce = true,
-                mib => {
-                    let mib: usize = mib.parse().ok()?;
-                    self.pool_bytes = Some((1..=1024).contains(&mib).then_some(mib << 20)?);
-                }
+                "force" => self.bouncing = Policy::Force,
+                "noforce" => self.bouncing = Policy::Direct,
+                "grow" => self.grow = true,
+                size => self.pool_bytes = Some(parse_size(size)?),
             }
         }
         Some(())
     }
+}
+
+/// A pool of 1 MiB to 1 GiB, in MiB or in slots.
+fn parse_size(value: &str) -> Option<usize> {
+    let (count, unit) = match value.strip_prefix("slots=") {
+        Some(slots) => (slots, SLOT_SIZE),
+        None => (value, 1 << 20),
+    };
+    let bytes = count.parse::<usize>().ok()?.checked_mul(unit)?;
+    (1 << 20..=1 << 30).contains(&bytes).then_some(bytes)
+}
+
+fn parse_hog(value: &str) -> Option<Hog> {
+    let (seconds, mib) = value.split_once(',').unwrap_or((value, "0"));
+    let seconds = seconds.parse().ok().filter(|s| (1..=600).contains(s))?;
+    let mib = mib.parse().ok().filter(|mib: &usize| *mib <= 4096)?;
+    Some(Hog { hold: Duration::from_secs(seconds), leave: mib << 20 })
 }
 
 fn parse_download(value: &str) -> Option<Download> {
@@ -224,23 +288,47 @@ mod tests {
     use alloc::string::ToString;
 
     #[test]
+    fn suites_that_drive_the_card_bring_the_one_that_says_why_there_is_none() {
+        for (list, brings) in [("dma", true), ("net", true), ("boot,irq", false)] {
+            assert_eq!(SuiteSet::parse(list).unwrap().contains("pci"), brings, "{list}");
+        }
+    }
+
+    #[test]
     fn an_empty_line_is_the_default() {
         assert_eq!(Options::parse(" "), Ok(Options::default()));
     }
 
     #[test]
     fn every_option_is_understood() {
-        let line = "suite=boot,dma swiotlb=early,16,force echo=10.0.2.2:7 \
-                    download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0";
+        let line = "suite=boot,dma swiotlb=early,16,force,grow echo=10.0.2.2:7 iommu=soft \
+                    download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0 \
+                    dma_bits=28 hog=20,6";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
         assert_eq!(options.pool_bytes, Some(16 << 20));
-        assert!(options.force_bounce);
+        assert_eq!(options.bouncing, Policy::Force);
+        assert!(options.grow && options.soft_iommu);
+        assert_eq!(options.reach.unwrap().bits(), 28);
+        assert_eq!(options.hog, Hog { hold: Duration::from_secs(20), leave: 6 << 20 });
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);
         assert_eq!(options.detach, Some(Duration::from_secs(9)));
         assert_eq!(options.selftest, Some(SelfTest::Leak));
         assert!(options.suites.contains("dma") && !options.suites.contains("net"));
+    }
+
+    #[test]
+    fn a_pool_is_sized_in_mib_or_in_slots() {
+        let options = Options::parse("swiotlb=reserve,slots=1024,noforce").unwrap();
+        assert_eq!(options.swiotlb, PoolStart::Reserve);
+        assert_eq!((options.pool_bytes, options.bouncing), (Some(2 << 20), Policy::Direct));
+    }
+
+    #[test]
+    fn what_only_bothers_others_is_not_in_smoke() {
+        assert!(!SuiteSet::SMOKE.contains("hog") && SuiteSet::SMOKE.contains("net"));
+        assert!(SuiteSet::parse("hog").unwrap().contains("hog"));
     }
 
     #[test]
@@ -261,6 +349,13 @@ mod tests {
             "swiotlb=sometimes",
             "swiotlb=0",
             "swiotlb=4096",
+            "swiotlb=late,slots=511",
+            "swiotlb=late,slots=99999999999999999999",
+            "iommu=hard",
+            "dma_bits=23",
+            "dma_bits=65",
+            "hog=0",
+            "hog=5,many",
             "echo=here",
             "detach=0",
             "download=10.0.2.2:80",

@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! entry -> shared info -> traps -> console -> options -> memory map -> P2M, W^X, frames
-//!       -> [early pool] -> heap -> events, grants, xenstore -> [late pool] -> suites
+//!       -> [early pool, or its pages set aside] -> heap -> events, grants, xenstore -> [late pool] -> suites
 //! ```
 //!
 //! A stage that can fail without ending the guest leaves its error in [`Guest`] for the suites to report.
 #![expect(unsafe_code, reason = "the statics and pages that exist before any owner does")]
 
 use crate::{
-    addr::{Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
+    addr::{DmaMask, Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
     arch::{
         copy,
         image::{self, Access},
@@ -19,17 +19,20 @@ use crate::{
     dma::{Plan, Pool, Table},
     mm::{
         builder,
+        contiguous::Order,
         e820::{self, Map},
         heap,
         memory::Memory,
         p2m::P2m,
-        page_table::Flags,
+        page_table,
         pages::{self, Pages},
+        reserve::Reserve,
     },
-    options::{OptionError, Options, PoolStart},
+    options::Options,
     println,
     suites::{
-        guest::{Guest, PoolState, Stopwatch},
+        guest::{Guest, Stopwatch},
+        pool::PoolState,
         verdict::{Outcome, Reason},
     },
     xen::{
@@ -50,6 +53,7 @@ static XEN: Xen = Xen::new();
 static MEMORY: spin::Once<Memory<'static>> = spin::Once::new();
 static POOL_TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
 static POOL: spin::Once<Pool<'static>> = spin::Once::new();
+static RESERVE: spin::Once<Reserve<'static>> = spin::Once::new();
 
 /// `FLAT_KERNEL_CS64`.
 const KERNEL_CS: u16 = 0xe033;
@@ -69,20 +73,22 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     open_console(&info, shared);
     banner(&info);
     let options = Options::parse(info.command_line());
-    let (memory, free_at_start) = own_memory(&info, first_stack);
-    clock.stage(format_args!("memory: {} of {} pages free", free_at_start, info.nr_pages));
+    let map = memory_map(&info);
+    let (memory, reserved) = own_memory(&info, first_stack, &map);
+    let (free, all) = (memory.free_pages(), info.nr_pages);
+    clock
+        .stage(format_args!("memory: {free} of {all} pages free, {reserved} under reserved names"));
+    let reserve = RESERVE.call_once(|| Reserve::new(memory));
     let pool = POOL.call_once(|| {
         let table = spin::MutexGuard::leak(POOL_TABLE.lock());
-        Pool::new(table, memory)
+        Pool::new(table, reserve)
     });
-    let plan = Plan::new(pool_bytes(&options, &info));
-    let early = matches!(&options, Ok(o) if o.swiotlb == PoolStart::Early);
-    let started = early.then(|| PoolState::start(pool, &plan, &clock));
+    let chosen = options.unwrap_or_default();
+    let mut pool = PoolState::new(pool, reserve, plan(&chosen, &info), chosen.swiotlb);
+    pool.at_boot(&clock);
     make_heap(memory, &info);
     choose_copies(&clock);
-    let frames_at_start =
-        memory.free_pages() + memory.table_pages() + (pool.stats().bytes / PAGE_SIZE) as u64;
-    let map = memory_map(&info);
+    let frames_at_start = memory.free_pages() + memory.table_pages() + pool.pages();
     let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
     let shared: &'static SharedInfo = Box::leak(Box::new(shared));
     let store = info.store.and_then(|ring| open_store(ring, events, shared));
@@ -91,7 +97,6 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         Ok(options) => options,
         Err(error) => crate::ending::refuse(&error, store.map(|s| s as _), info.is_dom0),
     };
-    let pool = PoolState::new(pool, plan, options.swiotlb, started);
     clock.stage(format_args!("services: xenstore {}, grants {}", word(&store), word(&grants)));
     let nothing = || Outcome::Skip(Reason::new("not-tried", "the device was not looked for"));
     let (connection, identity, card) = (Err(nothing()), Err(nothing()), Err(nothing()));
@@ -114,11 +119,17 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     })
 }
 
+/// By how much a pool grows that may.
+const GROWTH: Option<Order> = Order::new(9);
+
 /// What the command line says, else a sixteenth of the domain, between 1 and 64 MiB.
-fn pool_bytes(options: &Result<Options, OptionError<'_>>, info: &StartInfo) -> usize {
-    let share = to_usize(info.nr_pages / 16) * PAGE_SIZE;
-    let wanted = options.as_ref().ok().and_then(|options| options.pool_bytes);
-    wanted.unwrap_or_else(|| share.clamp(1 << 20, 64 << 20))
+fn plan(options: &Options, info: &StartInfo) -> Plan {
+    let share = (to_usize(info.nr_pages / 16) * PAGE_SIZE).clamp(1 << 20, 64 << 20);
+    Plan {
+        mask: options.reach.map_or(DmaMask::BITS_32, |reach| reach.min(DmaMask::BITS_32)),
+        growth: GROWTH.filter(|_| options.grow),
+        ..Plan::new(options.pool_bytes.unwrap_or(share))
+    }
 }
 
 fn word<T>(service: &Option<T>) -> &'static str {
@@ -128,7 +139,7 @@ fn word<T>(service: &Option<T>) -> &'static str {
 fn map_shared_info(frame: Mfn) -> SharedInfo {
     let page = image::shared_info_page();
     let virt = page.as_ptr().addr() as u64;
-    let pte = hypercall::Pte::new(frame, Flags::DATA);
+    let pte = hypercall::Pte::new(frame, page_table::DATA);
     // SAFETY: the linker script keeps this page of the image free for exactly this.
     let mapped = unsafe { hypercall::update_va_mapping(virt, pte.0) };
     if mapped.is_err() {
@@ -191,7 +202,13 @@ fn banner(info: &StartInfo) {
 }
 
 /// Takes the domain's memory over from the builder: W^X, spare mappings gone, free frames known.
-fn own_memory(info: &StartInfo, first_stack: u64) -> (&'static Memory<'static>, u64) {
+///
+/// Pages that the map gives another use are not among them; returns how many those are.
+fn own_memory(
+    info: &StartInfo,
+    first_stack: u64,
+    map: &Result<Map, e820::MapError>,
+) -> (&'static Memory<'static>, u64) {
     let entries = with_exposed_provenance::<AtomicU64>(to_usize(info.mfn_list));
     // SAFETY: the builder put `nr_pages` words there, mapped writable, and left them to the guest.
     let p2m = P2m::new(unsafe { core::slice::from_raw_parts(entries, to_usize(info.nr_pages)) });
@@ -204,12 +221,18 @@ fn own_memory(info: &StartInfo, first_stack: u64) -> (&'static Memory<'static>, 
         panic!("taking over the builder's mapping: {narrowed:?}, top table {l4:?}");
     };
     let memory: &'static Memory<'static> = MEMORY.call_once(|| Memory::new(&XEN, p2m, l4));
-    for run in builder::free_runs(info, image_start, end) {
-        if let Err(error) = memory.add_free(run) {
+    let runs = builder::free_runs(info, image_start, end);
+    for run in runs {
+        let added = match map {
+            Ok(map) => map.ram_in(run).try_for_each(|part| memory.add_free(part)),
+            Err(_) => memory.add_free(run),
+        };
+        if let Err(error) = added {
             println!("memory: {error}");
         }
     }
-    (memory, memory.free_pages())
+    let unused: u64 = runs.iter().map(|run| run.count).sum();
+    (memory, unused - memory.free_pages())
 }
 
 /// The page after the rings, which have no address in start_info, only frames.
@@ -221,9 +244,9 @@ fn ring_end(info: &StartInfo) -> u64 {
 fn narrow(p2m: P2m<'_>, image_start: u64, end: u64) -> Result<(), crate::xen::errno::XenError> {
     for (range, access) in image::parts() {
         match access {
-            Access::Execute => builder::protect(&XEN, p2m, range, Flags::CODE)?,
-            Access::Read => builder::protect(&XEN, p2m, range, Flags::CONSTANT)?,
-            Access::Write => builder::protect(&XEN, p2m, range, Flags::DATA)?,
+            Access::Execute => builder::protect(&XEN, p2m, range, page_table::CODE)?,
+            Access::Read => builder::protect(&XEN, p2m, range, page_table::CONSTANT)?,
+            Access::Write => builder::protect(&XEN, p2m, range, page_table::DATA)?,
             Access::None => builder::unmap(&XEN, range)?,
         }
     }
@@ -284,7 +307,7 @@ fn open_store(
 fn open_grants(memory: &'static Memory<'static>) -> Option<&'static GrantTable> {
     let mut frames = [0];
     hypercall::grant_table(&mut frames).ok()?;
-    let virt = memory.map_io(Mfn(frames[0]), 1, Flags::DATA).ok()?;
+    let virt = memory.map_io(Mfn(frames[0]), 1, page_table::DATA).ok()?;
     let page = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt)))?;
     // SAFETY: mapped just now and never unmapped; only the table is in the page.
     let window = unsafe { Window::new(page, PAGE_SIZE) };

@@ -7,6 +7,7 @@ use pvbounce::{
         contiguous::{AcquireError, ContiguousMemory, Order},
         memory::{Memory, MemoryError},
         p2m::{P2m, PfnRange},
+        reserve::{Aside, Reserve},
     },
     xen::{
         errno::XenError,
@@ -190,5 +191,64 @@ fn no_low_memory_is_xens_enomem() {
         for region in held {
             memory.release(region).unwrap();
         }
+    });
+}
+
+#[test]
+fn pages_set_aside_cost_xen_nothing_and_come_back_whole() {
+    with_guest(|xen, memory| {
+        let free_low = xen.free_below(Mfn(4096));
+        let reserve = Reserve::new(memory);
+        let aside = reserve.set_aside(4 << 20).unwrap();
+        assert_eq!(aside, Aside { bytes: 4 << 20, runs: 1 });
+        assert_eq!((memory.free_pages(), reserve.pages()), (GUEST - 1024, 1024));
+        assert_eq!((xen.free_below(Mfn(4096)), xen.mapped()), (free_low, 0));
+        assert_eq!(reserve.give_back().unwrap(), aside);
+        assert_eq!((memory.free_pages(), reserve.pages()), (GUEST, 0));
+    });
+}
+
+#[test]
+fn regions_are_made_of_the_pages_set_aside_and_of_others_when_those_run_out() {
+    with_guest(|xen, memory| {
+        let reserve = Reserve::new(memory);
+        reserve.set_aside(4 << 20).unwrap();
+        let inside = [9, 9].map(|n| reserve.acquire(order(n), low()).unwrap());
+        let outside = reserve.acquire(order(4), low()).unwrap();
+        assert!(inside.iter().all(|region| reserve.holds(region.pfn)));
+        assert!(!reserve.holds(outside.pfn));
+        assert_eq!(reserve.give_back().unwrap(), Aside::default(), "in use");
+        for region in inside.into_iter().chain([outside]) {
+            reserve.release(region).unwrap();
+        }
+        assert_eq!(reserve.give_back().unwrap().bytes, 4 << 20);
+        assert_eq!(memory.free_pages() + memory.table_pages(), GUEST);
+        assert_tables_agree(xen, memory);
+    });
+}
+
+#[test]
+fn a_refused_exchange_leaves_the_reserve_as_it_was() {
+    with_guest(|xen, memory| {
+        let reserve = Reserve::new(memory);
+        let aside = reserve.set_aside(4 << 20).unwrap();
+        xen.limit_order(3);
+        reserve.acquire(order(9), low()).unwrap_err();
+        assert_eq!(reserve.give_back().unwrap(), aside);
+    });
+}
+
+#[test]
+fn pages_in_pieces_are_set_aside_in_several_runs_and_half_is_left() {
+    with_guest(|_, memory| {
+        let all = memory.set_aside(GUEST).unwrap();
+        for start in [0, 1024, 2048, 3072] {
+            memory.add_free(PfnRange { start: Pfn(start), count: 512 }).unwrap();
+        }
+        let reserve = Reserve::new(memory);
+        let aside = reserve.set_aside(5 << 20).unwrap();
+        assert_eq!(aside, Aside { bytes: 4 << 20, runs: 2 });
+        assert_eq!((all.count, reserve.give_back().unwrap()), (GUEST, aside));
+        assert_eq!(memory.free_pages(), 2048);
     });
 }

@@ -37,8 +37,8 @@ pub enum AdoptError {
     /// Every place in the table is taken.
     #[error("the pool has no place for another segment")]
     TableFull(Region),
-    /// The region's first frame is not a multiple of its size.
-    #[error("{} is not aligned to {}", .0.mfn, .0.order)]
+    /// The region's first frame is not a multiple of its size, or that is more than a segment has.
+    #[error("{} is not aligned to {}, or that is too large", .0.mfn, .0.order)]
     Misaligned(Region),
 }
 
@@ -87,7 +87,12 @@ pub(super) enum Shortage {
 
 impl<'m> Pool<'m> {
     /// A pool without memory, on a table of its own.
-    pub const fn new(table: &'m mut Table, memory: &'m dyn ContiguousMemory) -> Self {
+    pub fn new(table: &'m mut Table, memory: &'m dyn ContiguousMemory) -> Self {
+        let books = table.books.get_mut();
+        if books.is_empty() {
+            // The table may have served another pool.
+            books.stats = Stats::NONE;
+        }
         Self { table: &table.books, memory }
     }
 
@@ -117,7 +122,7 @@ impl<'m> Pool<'m> {
 
     /// Adds memory the caller already has; [`Pool::stop`] hands it back.
     pub fn adopt(&self, region: Region) -> Result<(), AdoptError> {
-        if region.mfn.0 & (region.order.pages() as u64 - 1) != 0 {
+        if region.order > Order::MAX || region.mfn.0 & (region.order.pages() as u64 - 1) != 0 {
             return Err(AdoptError::Misaligned(region));
         }
         self.books().add(region, Origin::Adopted).map_err(AdoptError::TableFull)
@@ -204,7 +209,7 @@ impl<'m> Pool<'m> {
         if self.books().places_left() == 0 {
             return Err(GrowError::TableFull);
         }
-        let region = self.acquire(order, mask)?;
+        let region = self.acquire(order.min(Order::MAX), mask)?;
         let added = self.books().add(region, origin);
         added.map_err(|region| {
             // Counted as stuck if it fails; there is nothing else to be done about it here.

@@ -18,6 +18,12 @@ impl Order {
     /// 16 MiB: the most Xen lets a domain with a device ask for (`CONFIG_PTDOM_MAX_ORDER`).
     pub const MAX: Self = Self(12);
 
+    /// Every order up to one more than any guest with a device is permitted, for asking Xen about them; that
+    /// one is no size for a segment.
+    pub fn every() -> impl Iterator<Item = Self> {
+        (0..=Self::MAX.0 + 1).map(Self)
+    }
+
     /// `2^order` pages; `None` above [`Order::MAX`].
     pub const fn new(order: u8) -> Option<Self> {
         if order <= Self::MAX.0 { Some(Self(order)) } else { None }

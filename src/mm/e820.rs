@@ -3,7 +3,10 @@
 //! A domain with `e820_host=1` (xl sets it whenever `pci=` is given) gets the host's holes; any other PV
 //! domain gets no map at all, and is flat from 0 to its size.
 
-use crate::addr::{PAGE_SHIFT, PAGE_SIZE_U64, Pfn, PhysAddr};
+use crate::{
+    addr::{PAGE_SHIFT, PAGE_SIZE_U64, Pfn, PhysAddr},
+    mm::p2m::PfnRange,
+};
 use core::fmt;
 
 /// Entries this guest takes; Xen cuts longer maps silently, so this is more than any host has.
@@ -109,11 +112,9 @@ impl Map {
         for &bytes in raw.iter().take(MAX_ENTRIES) {
             let entry = Entry::from_raw(bytes);
             if entry.len != 0 {
-                map.entries[map.len] = entry;
-                map.len += 1;
+                map.insert(entry);
             }
         }
-        map.entries[..map.len].sort_unstable_by_key(|entry| entry.start);
         map.join()?;
         if map.entries().iter().all(|entry| entry.kind != Kind::Ram) {
             return Err(MapError::NoRam);
@@ -137,6 +138,31 @@ impl Map {
         self.entries().iter().find(|e| e.start.0 < end && e.end() > start).map(|e| e.kind)
     }
 
+    /// The parts of a run of pages that lie in RAM whole.
+    pub fn ram_in(&self, run: PfnRange) -> impl Iterator<Item = PfnRange> {
+        let ram = self.entries().iter().filter(|entry| entry.kind == Kind::Ram);
+        ram.filter_map(move |entry| {
+            let first = Pfn(entry.start.0.div_ceil(PAGE_SIZE_U64)).max(run.start);
+            let end = PhysAddr(entry.end()).frame().min(run.end());
+            Some(PfnRange::between(first, end)).filter(|part| part.count > 0)
+        })
+    }
+
+    /// The first range of RAM that shares a byte with `len` bytes from `start`.
+    pub fn ram_under(&self, start: u64, len: u64) -> Option<Entry> {
+        let end = start.saturating_add(len);
+        let shares = |e: &&Entry| e.kind == Kind::Ram && e.start.0 < end && start < e.end();
+        self.entries().iter().find(shares).copied()
+    }
+
+    /// Puts an entry in its place by address. The list is short, and mostly sorted when it comes.
+    fn insert(&mut self, entry: Entry) {
+        let place = self.entries().partition_point(|other| other.start <= entry.start);
+        self.entries.copy_within(place..self.len, place + 1);
+        self.entries[place] = entry;
+        self.len += 1;
+    }
+
     fn join(&mut self) -> Result<(), MapError> {
         let mut kept = 0;
         for i in 1..self.len {
@@ -158,6 +184,7 @@ impl Map {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     fn raw(start: u64, len: u64, kind: u32) -> [u8; 20] {
@@ -189,6 +216,29 @@ mod tests {
         assert!(
             matches!(error, MapError::Overlap(a, b) if a.kind == Kind::Ram && b.kind == Kind::Reserved)
         );
+    }
+
+    #[test]
+    fn pages_the_map_reserves_are_left_out() {
+        let map = Map::from_raw(&[
+            raw(0, 0x10_800, 1),
+            raw(0x10_800, 0x1000, 2),
+            raw(0x1_0000_0800, 0x4000, 1),
+        ])
+        .unwrap();
+        let run = |start, count| PfnRange { start: Pfn(start), count };
+        let parts = |all| map.ram_in(all).collect::<Vec<_>>();
+        assert_eq!(parts(run(0, 0x20_0000)), [run(0, 0x10), run(0x10_0001, 3)]);
+        assert_eq!(parts(run(8, 0x100)), [run(8, 8)]);
+        assert_eq!(parts(run(0x11, 0x100)), []);
+    }
+
+    #[test]
+    fn a_bar_under_ram_is_found_with_the_range() {
+        let map = Map::from_raw(&[raw(0, 0x8000_0000, 1), raw(0xf000_0000, 0x1000, 2)]).unwrap();
+        assert_eq!(map.ram_under(0x7fff_ffff, 0x100).unwrap().len, 0x8000_0000);
+        assert_eq!(map.ram_under(0x8000_0000, 0x100), None);
+        assert_eq!(map.ram_under(0xf000_0000, 0x100), None);
     }
 
     #[test]

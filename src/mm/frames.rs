@@ -40,14 +40,19 @@ impl Frames {
         self.free
     }
 
+    /// The runs of free frames, in order.
+    pub fn runs(&self) -> &[PfnRange] {
+        &self.runs[..self.used]
+    }
+
     /// The longest run of neighbouring free frames.
     pub fn longest(&self) -> u64 {
-        self.table().iter().map(|run| run.count).max().unwrap_or(0)
+        self.runs().iter().map(|run| run.count).max().unwrap_or(0)
     }
 
     /// Takes `count` neighbouring frames, from the lowest place they fit.
     pub fn take(&mut self, count: u64) -> Option<PfnRange> {
-        let index = self.table().iter().position(|run| run.count >= count)?;
+        let index = self.runs().iter().position(|run| run.count >= count)?;
         let run = &mut self.runs[index];
         let taken = PfnRange { start: run.start, count };
         *run = PfnRange::between(taken.end(), run.end());
@@ -58,14 +63,33 @@ impl Frames {
         Some(taken)
     }
 
+    /// Takes exactly these frames, if all of them are free; says whether they were.
+    pub fn take_run(&mut self, run: PfnRange) -> bool {
+        let Some(index) =
+            self.runs().iter().position(|r| r.start <= run.start && run.end() <= r.end())
+        else {
+            return false;
+        };
+        let whole = self.runs[index];
+        let before = PfnRange::between(whole.start, run.start);
+        let after = PfnRange::between(run.end(), whole.end());
+        if before.count > 0 && after.count > 0 && self.used == RUNS {
+            return false;
+        }
+        self.remove(index);
+        self.free -= whole.count;
+        // Neither touches another run, and there is room for both.
+        [after, before].into_iter().all(|rest| self.give(rest).is_ok())
+    }
+
     /// Gives frames back, merging with their neighbours.
     pub fn give(&mut self, run: PfnRange) -> Result<(), FreeError> {
         if run.count == 0 {
             return Ok(());
         }
-        let index = self.table().partition_point(|r| r.start < run.start);
+        let index = self.runs().partition_point(|r| r.start < run.start);
         let before = index.checked_sub(1).map(|i| self.runs[i]);
-        let after = self.table().get(index).copied();
+        let after = self.runs().get(index).copied();
         let overlaps = before.is_some_and(|r| r.end() > run.start)
             || after.is_some_and(|r| run.end() > r.start);
         if overlaps {
@@ -87,10 +111,6 @@ impl Frames {
         }
         self.free += run.count;
         Ok(())
-    }
-
-    fn table(&self) -> &[PfnRange] {
-        &self.runs[..self.used]
     }
 
     fn insert(&mut self, index: usize, run: PfnRange) -> Result<(), FreeError> {
@@ -127,6 +147,20 @@ mod tests {
         }
         assert_eq!(frames.longest(), 6);
         assert_eq!(frames.take(6), Some(run(0, 6)));
+        assert_eq!(frames.take(1), None);
+    }
+
+    #[test]
+    fn a_named_run_is_taken_whole_or_not_at_all() {
+        let mut frames = Frames::empty();
+        frames.give(run(8, 8)).unwrap();
+        for absent in [run(7, 2), run(15, 2), run(0, 4)] {
+            assert!(!frames.take_run(absent));
+        }
+        assert!(frames.take_run(run(10, 3)));
+        assert!(!frames.take_run(run(9, 2)));
+        assert_eq!((frames.free_count(), frames.longest()), (5, 3));
+        assert!(frames.take_run(run(8, 2)) && frames.take_run(run(13, 3)));
         assert_eq!(frames.take(1), None);
     }
 

@@ -11,7 +11,7 @@ use crate::{
         exchange,
         frames::{Frames, FreeError},
         p2m::{P2m, PfnRange},
-        page_table::{self, Flags, Tables},
+        page_table::{self, Tables},
         translate::{Place, Translate},
     },
     xen::{
@@ -20,6 +20,7 @@ use crate::{
     },
 };
 use core::ptr::NonNull;
+use x86_64::structures::paging::PageTableFlags;
 
 /// Changes handed to Xen at a time.
 const BATCH: usize = 64;
@@ -101,6 +102,11 @@ impl<'x> Memory<'x> {
         self.state.lock().frames.free_count()
     }
 
+    /// Calls `visit` for every run of free frames.
+    pub fn each_free(&self, visit: &mut dyn FnMut(PfnRange)) {
+        self.state.lock().frames.runs().iter().copied().for_each(visit);
+    }
+
     /// Frames that became page tables; they stay so.
     pub fn table_pages(&self) -> u64 {
         self.state.lock().tables.made()
@@ -127,7 +133,7 @@ impl<'x> Memory<'x> {
         let mut state = self.state.lock();
         let run = state.take_frames(count + 1)?;
         let wanted = PfnRange { start: run.start, count };
-        let scattered = self.scatter(run).and_then(|()| self.map(&mut state, wanted));
+        let scattered = self.part_neighbours(run).and_then(|()| self.map(&mut state, wanted));
         if let Err(error) = scattered {
             state.frames.give(run)?;
             return Err(error);
@@ -146,7 +152,12 @@ impl<'x> Memory<'x> {
     ///
     /// Addresses are not used again after [`Memory::unmap_io`]: the window is far larger than any guest's
     /// appetite, and a stale pointer then faults instead of reaching something else.
-    pub fn map_io(&self, first: Mfn, count: u64, flags: Flags) -> Result<u64, MemoryError> {
+    pub fn map_io(
+        &self,
+        first: Mfn,
+        count: u64,
+        flags: PageTableFlags,
+    ) -> Result<u64, MemoryError> {
         let mut state = self.state.lock();
         let start = state.next_io;
         state.next_io += count * PAGE_SIZE_U64;
@@ -169,7 +180,7 @@ impl<'x> Memory<'x> {
 
     /// Parts machine neighbours in all of an unmapped run but its last page, by swapping a frame that follows
     /// its neighbour with the one after it.
-    fn scatter(&self, run: PfnRange) -> Result<(), MemoryError> {
+    fn part_neighbours(&self, run: PfnRange) -> Result<(), MemoryError> {
         for ((a, b), c) in run.iter().zip(run.iter().skip(1)).zip(run.iter().skip(2)) {
             if let (Some(before), Some(here), Some(next)) =
                 (self.p2m.get(a), self.p2m.get(b), self.p2m.get(c))
@@ -191,7 +202,7 @@ impl<'x> Memory<'x> {
             let virt = page_table::direct(pfn).ok_or(MemoryError::BeyondWindow(run))?;
             self.make_tables(state, virt)?;
         }
-        self.remap_each(run, |mfn| Pte::new(mfn, Flags::DATA))
+        self.remap_each(run, |mfn| Pte::new(mfn, page_table::DATA))
     }
 
     fn unmap(&self, run: PfnRange) -> Result<(), MemoryError> {
@@ -221,7 +232,8 @@ impl<'x> Memory<'x> {
             let frame = state.take_frames(1)?;
             let made = self.p2m.get(frame.start).ok_or(XenError::BadAddress).and_then(|mfn| {
                 self.xen.clear(&mut core::iter::once(mfn))?;
-                let update = MmuUpdate { ptr: missing.entry.0, val: Pte::new(mfn, Flags::TABLE).0 };
+                let update =
+                    MmuUpdate { ptr: missing.entry.0, val: Pte::new(mfn, page_table::TABLE).0 };
                 self.xen.mmu_update(&[update])?;
                 Ok(mfn)
             });
@@ -241,11 +253,62 @@ impl<'x> Memory<'x> {
         self.xen.remap(changes).map_err(|error| MemoryError::Mapping { virt, error })
     }
 
-    /// Gives frames of a failed exchange back to the allocator.
-    fn put_back(&self, run: PfnRange, error: AcquireError) -> AcquireError {
-        // `run` was just taken from the table, so there is room for it again.
-        let _ = self.state.lock().frames.give(run);
-        error
+    /// Takes up to `count` neighbouring pages without mapping them: all of them if there is such a run, else
+    /// the longest there is.
+    pub fn set_aside(&self, count: u64) -> Result<PfnRange, MemoryError> {
+        let mut state = self.state.lock();
+        let most = state.frames.longest().clamp(1, count.max(1));
+        state.take_frames(most)
+    }
+
+    /// Trades the frames of an unmapped run, `2^order` pages, for neighbours within `mask`, and maps them.
+    ///
+    /// On failure the run has frames as good as it had, and is unmapped.
+    pub fn gather(
+        &self,
+        run: PfnRange,
+        order: Order,
+        mask: DmaMask,
+    ) -> Result<Region, AcquireError> {
+        let gathered = exchange::gather(self.xen, self.p2m, run, order, mask.bits());
+        let mfn = gathered.inspect_err(|error| {
+            if let AcquireError::Misplaced { mfn, .. } = *error {
+                // Best effort: if even this fails, the run keeps frames that are just as good as RAM.
+                let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
+            }
+        })?;
+        let mapped = self.map(&mut self.state.lock(), run);
+        let cpu = page_table::direct(run.start)
+            .and_then(|virt| NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt))));
+        match (mapped, cpu) {
+            (Ok(()), Some(cpu)) => Ok(Region { pfn: run.start, mfn, order, cpu }),
+            (failed, _) => {
+                let error = match failed {
+                    Err(MemoryError::Mapping { error, .. }) => error,
+                    _ => XenError::NoMemory,
+                };
+                let _ = self.unmap(run);
+                let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
+                Err(AcquireError::Mapping(error))
+            }
+        }
+    }
+
+    /// Undoes [`Memory::gather`]; returns the run, unless it is still mapped somewhere.
+    ///
+    /// While a mapping remains, Xen would refuse the frames and nobody may reuse them.
+    pub fn scatter(&self, region: Region) -> (Option<PfnRange>, Result<(), ReleaseError>) {
+        let run = PfnRange { start: region.pfn, count: region.order.pages() as u64 };
+        let failed = |error| ReleaseError { mfn: region.mfn, order: region.order, error };
+        if let Err(error) = self.unmap(run) {
+            let error = match error {
+                MemoryError::Mapping { error, .. } => error,
+                _ => XenError::NoMemory,
+            };
+            return (None, Err(failed(error)));
+        }
+        let scattered = exchange::scatter(self.xen, self.p2m, run, region.order, region.mfn);
+        (Some(run), scattered.map_err(failed))
     }
 }
 
@@ -274,50 +337,21 @@ impl Translate for Memory<'_> {
 
 impl ContiguousMemory for Memory<'_> {
     fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
-        let pages = order.pages() as u64;
-        let run = self
-            .state
-            .lock()
-            .frames
-            .take(pages)
-            .ok_or(AcquireError::NoFreePages { pages: order.pages() })?;
-        let mfn = match exchange::gather(self.xen, self.p2m, run, order, mask.bits()) {
-            Ok(mfn) => mfn,
-            Err(error) => {
-                if let AcquireError::Misplaced { mfn, .. } = error {
-                    // Best effort: if even this fails, the run keeps frames that are just as good as RAM.
-                    let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
-                }
-                return Err(self.put_back(run, error));
-            }
-        };
-        let mapped = self.map(&mut self.state.lock(), run);
-        let cpu = page_table::direct(run.start)
-            .and_then(|virt| NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt))));
-        match (mapped, cpu) {
-            (Ok(()), Some(cpu)) => Ok(Region { pfn: run.start, mfn, order, cpu }),
-            (failed, _) => {
-                let error = match failed {
-                    Err(MemoryError::Mapping { error, .. }) => error,
-                    _ => XenError::NoMemory,
-                };
-                let _ = self.unmap(run);
-                let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
-                Err(self.put_back(run, AcquireError::Mapping(error)))
-            }
-        }
+        let taken = self.state.lock().frames.take(order.pages() as u64);
+        let run = taken.ok_or(AcquireError::NoFreePages { pages: order.pages() })?;
+        self.gather(run, order, mask).inspect_err(|_| {
+            // Taken from the table just now, so there is room for it again.
+            let _ = self.state.lock().frames.give(run);
+        })
     }
 
     fn release(&self, region: Region) -> Result<(), ReleaseError> {
-        let run = PfnRange { start: region.pfn, count: region.order.pages() as u64 };
-        let failed = |error| ReleaseError { mfn: region.mfn, order: region.order, error };
-        // While a mapping remains, Xen would refuse the frames and nobody may reuse them: they stay taken.
-        self.unmap(run).map_err(|error| match error {
-            MemoryError::Mapping { error, .. } => failed(error),
-            _ => failed(XenError::NoMemory),
-        })?;
-        let scattered = exchange::scatter(self.xen, self.p2m, run, region.order, region.mfn);
-        self.state.lock().frames.give(run).map_err(|_| failed(XenError::NoSpace))?;
-        scattered.map_err(failed)
+        let (mfn, order) = (region.mfn, region.order);
+        let (run, released) = self.scatter(region);
+        if let Some(run) = run {
+            let given = self.state.lock().frames.give(run);
+            given.map_err(|_| ReleaseError { mfn, order, error: XenError::NoSpace })?;
+        }
+        released
     }
 }

@@ -11,4 +11,5 @@ pub mod memory;
 pub mod p2m;
 pub mod page_table;
 pub mod pages;
+pub mod reserve;
 pub mod translate;

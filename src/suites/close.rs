@@ -12,9 +12,11 @@ use alloc::{format, string::ToString};
 pub(super) const SUITE: Suite = Suite {
     name: "close",
     missing: nothing,
+    tidies: true,
     checks: &[
         ("device_lets_go", device_lets_go),
         ("pool_goes_back", pool_goes_back),
+        ("p2m_and_m2p_agree_at_the_end", super::memory::p2m_and_m2p_agree),
         ("nothing_is_kept", nothing_is_kept),
     ],
 };
@@ -25,11 +27,13 @@ fn device_lets_go(guest: &mut Guest) -> Finding {
 }
 
 fn pool_goes_back(guest: &mut Guest) -> Finding {
-    let stopped = guest.pool.pool.stop(&mut |_| {});
-    if stopped.slots_in_use != 0 || stopped.stuck_bytes != 0 {
-        return Err(failure("pool-leak", format!("{stopped:?}")));
+    let (stopped, aside) = guest.pool.stop();
+    let kept = guest.pool.pages();
+    if stopped.slots_in_use != 0 || stopped.stuck_bytes != 0 || kept != 0 {
+        return Err(failure("pool-leak", format!("{kept} pages kept: {stopped:?}")));
     }
-    Ok(format!("{} KiB", stopped.released >> 10))
+    let aside = aside.bytes >> 10;
+    Ok(format!("{} KiB exchanged back; {aside} KiB were set aside", stopped.released >> 10))
 }
 
 fn nothing_is_kept(guest: &mut Guest) -> Finding {

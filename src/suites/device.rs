@@ -7,9 +7,9 @@
 
 use super::verdict::{Outcome, Reason};
 use crate::{
-    addr::{BusAddr, to_usize},
+    addr::{BusAddr, DmaMask, to_usize},
     arch::time::{Clock, Instant},
-    dma::{self, Policy},
+    dma::{self, Limits, Policy},
     mm::{
         memory::Memory,
         pages::{Registers, SharedPage},
@@ -73,8 +73,11 @@ impl Connection {
         let front = |e: FrontError| Reason::new(e.code(), e.to_string()).remedy(e.remedy());
         store
             .write(TxId::NONE, DETACH_PATH, "ready")
-            .map_err(|e| Reason::new(e.code(), e.to_string()))?;
-        self.front.wait_for_change(limit).map_err(front)?;
+            .map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
+        self.front.wait_for_change(limit).map_err(|e| {
+            let remedy = "run `xl pci-detach` while the guest waits, or leave detach= out";
+            Reason::new(e.code(), e.to_string()).remedy(remedy)
+        })?;
         self.front.apply_change().map_err(front)?;
         self.front.wait_for_removal(limit).map_err(front)
     }
@@ -227,8 +230,10 @@ pub struct Setup {
     pub memory: &'static Memory<'static>,
     /// The bounce pool.
     pub pool: &'static dma::Pool<'static>,
-    /// Whether everything is bounced.
+    /// What is bounced.
     pub policy: Policy,
+    /// The reach that the device is held to, if that is less than its own.
+    pub reach: Option<DmaMask>,
     /// Event channels.
     pub events: &'static LocalEvents,
     /// The clock behind every deadline.
@@ -258,7 +263,10 @@ impl Card {
                 "the line may be shared with dom0: see xl dmesg",
             )
         })?;
-        let device = dma::Device::new(setup.pool, setup.memory, kind.limits(), setup.policy);
+        let own = kind.limits();
+        let mask = setup.reach.map_or(own.mask, |reach| reach.min(own.mask));
+        let limits = Limits { mask, ..own };
+        let device = dma::Device::new(setup.pool, setup.memory, limits, setup.policy);
         let started = kind.start(registers.window(), device, setup.clock);
         match started {
             Ok(mut nic) => {
@@ -327,6 +335,11 @@ impl Card {
         off.map_err(config)?;
         unbound.map_err(|e| Reason::new("irq-unbind", e.to_string()))
     }
+}
+
+/// How far the device reaches, if there is a driver for it.
+pub fn reach_of(identity: &Identity) -> Result<DmaMask, Outcome> {
+    driver(identity).map(|kind| kind.limits().mask)
 }
 
 fn driver(identity: &Identity) -> Result<DriverKind, Outcome> {

@@ -1,18 +1,20 @@
 //! The running guest: what boot made, for the suites to work with.
 
 use super::{
-    device::{Card, Connection, Identity, Setup},
+    device::{Card, Connection, Identity, Setup, reach_of},
+    pool::PoolState,
     verdict::{Outcome, Reason},
 };
 use crate::{
+    addr::DmaMask,
     arch::time::{Clock, Instant},
-    dma::{Plan, Policy, Pool, StartError, Started, Step},
+    dma::Policy,
     mm::{
         e820::{Map, MapError},
         memory::Memory,
     },
     net::Lease,
-    options::{Options, PoolStart},
+    options::Options,
     pci::front::Services,
     println,
     xen::{
@@ -78,43 +80,62 @@ impl Stopwatch {
 }
 
 impl Guest {
-    /// Connects to the device, starts a late pool if there is one to start it for, and the driver.
+    /// Connects to the device, starts a pool if there is one to start it for, and the driver.
     pub fn bring_up(&mut self) {
         self.connection = self.connect();
-        let front = match &self.connection {
-            Ok(connection) => &connection.front,
-            Err(outcome) => {
-                self.clock.stage(format_args!("pci: {}", outcome.reason()));
-                self.identity = Err(outcome.as_skip());
-                self.card = Err(outcome.as_skip());
-                return self.pool.start_late(&self.clock);
+        self.identity = match &self.connection {
+            Ok(connection) => {
+                let functions = connection.front.functions().len();
+                self.clock.stage(format_args!("pci: connected, {functions} functions"));
+                Identity::read(&connection.front)
             }
+            Err(outcome) => Err(outcome.as_skip()),
         };
-        self.clock.stage(format_args!("pci: connected, {} functions", front.functions().len()));
-        self.identity = Identity::read(front);
         match &self.identity {
             Ok(Identity { bdf, id, class, .. }) => {
                 self.clock.stage(format_args!("pci: {bdf} is {id}, {class}"));
             }
             Err(outcome) => self.clock.stage(format_args!("pci: {}", outcome.reason())),
         }
-        self.pool.start_late(&self.clock);
-        let setup = Setup {
-            memory: self.memory,
-            pool: self.pool.pool,
-            policy: if self.options.force_bounce { Policy::Force } else { Policy::Auto },
-            events: self.events,
-            clock: self.shared,
-        };
-        self.card = match &self.identity {
-            Ok(identity) => Card::start(front, identity, &setup),
-            Err(outcome) => Err(outcome.clone()),
-        };
+        self.pool.at_device(self.need(), &self.clock);
+        self.card = self.start_card();
         self.pool.held = self.pool.pool.stats().in_use;
         match &self.card {
             Ok(card) => self.clock.stage(format_args!("nic: {}", card.describe())),
+            Err(_) if self.connection.is_err() => {}
             Err(outcome) => self.clock.stage(format_args!("nic: {}", outcome.reason())),
         }
+    }
+
+    /// How far the device reaches that a pool is for, or why nobody needs a pool.
+    fn need(&self) -> Result<DmaMask, Reason> {
+        let options = &self.options;
+        let reach = options.reach.unwrap_or(DmaMask::BITS_64);
+        match &self.identity {
+            Ok(_) if options.bouncing == Policy::Direct && !options.soft_iommu => {
+                Err(Reason::new("swiotlb-not-needed", "noforce: nothing may bounce"))
+            }
+            Ok(identity) => match reach_of(identity) {
+                Err(outcome) if !options.soft_iommu => Err(outcome.reason()),
+                known => Ok(known.unwrap_or(reach).min(reach)),
+            },
+            Err(_) if options.soft_iommu => Ok(reach),
+            Err(outcome) => Err(outcome.reason()),
+        }
+    }
+
+    fn start_card(&self) -> Result<Card, Outcome> {
+        let connection = self.connection.as_ref().map_err(Outcome::as_skip)?;
+        let identity = self.identity.as_ref().map_err(Clone::clone)?;
+        let setup = Setup {
+            memory: self.memory,
+            pool: self.pool.pool,
+            policy: self.options.bouncing,
+            reach: self.options.reach,
+            events: self.events,
+            clock: self.shared,
+        };
+        Card::start(&connection.front, identity, &setup)
     }
 
     fn connect(&self) -> Result<Connection, Outcome> {
@@ -141,53 +162,5 @@ impl Guest {
         };
         let closed = connection.close();
         stopped.and(handed_back).and(closed)
-    }
-}
-
-/// The bounce pool and how its start went.
-#[derive(Debug)]
-pub struct PoolState {
-    /// The pool.
-    pub pool: &'static Pool<'static>,
-    /// What it is started with.
-    pub plan: Plan,
-    /// When.
-    pub when: PoolStart,
-    /// How that went; `None` before it was tried.
-    pub started: Option<Result<Started, StartError>>,
-    /// Slots the driver holds for as long as it runs: its receive ring.
-    pub held: usize,
-}
-
-impl PoolState {
-    /// The pool, started already or not.
-    pub const fn new(
-        pool: &'static Pool<'static>,
-        plan: Plan,
-        when: PoolStart,
-        started: Option<Result<Started, StartError>>,
-    ) -> Self {
-        Self { pool, plan, when, started, held: 0 }
-    }
-
-    /// Starts the pool as planned, reporting each step that did not go straight.
-    pub fn start(pool: &Pool<'_>, plan: &Plan, clock: &Stopwatch) -> Result<Started, StartError> {
-        let result = pool.start(plan, &mut |step| {
-            if !matches!(step, Step::Acquired { .. }) {
-                clock.stage(format_args!("pool: {step}"));
-            }
-        });
-        match &result {
-            Ok(started) => clock.stage(format_args!("pool: {started}")),
-            Err(error) => clock.stage(format_args!("pool: {error}")),
-        }
-        result
-    }
-
-    /// Starts a late pool if it is time for it and it hasn't been tried.
-    pub fn start_late(&mut self, clock: &Stopwatch) {
-        if self.when == PoolStart::Late && self.started.is_none() {
-            self.started = Some(Self::start(self.pool, &self.plan, clock));
-        }
     }
 }

@@ -26,6 +26,7 @@ use core::time::Duration;
 pub(super) const SUITE: Suite = Suite {
     name: "irq",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("event_channel_rings", event_channel_rings),
         ("poll_ends_at_its_deadline", poll_ends_at_its_deadline),
@@ -67,19 +68,24 @@ fn event_channel_rings(guest: &mut Guest) -> Finding {
     })
 }
 
+/// A poll may return early, so the wait is a loop around it; what counts is that it ends, and not long after.
 fn poll_ends_at_its_deadline(guest: &mut Guest) -> Finding {
+    /// A busy host may run the guest late; a lost timer never.
+    const LATEST: Duration = Duration::from_secs(2);
     with_own_port(guest, |port| {
         let start = guest.shared.now();
         let deadline = start.after(SILENCE);
-        guest.events.poll(&[port], deadline).map_err(xen)?;
-        let slept = guest.shared.now().since(start);
-        if slept < SILENCE / 2 {
-            return Err(failure(
-                "irq-poll-early",
-                format!("slept {} us of 20 ms", slept.as_micros()),
-            ));
+        let mut polls = 0;
+        while guest.shared.now() < deadline {
+            guest.events.poll(&[port], deadline).map_err(xen)?;
+            polls += 1;
         }
-        Ok(format!("{} ms", slept.as_millis()))
+        let slept = guest.shared.now().since(start);
+        if slept > LATEST {
+            let detail = format!("{} ms instead of {}", slept.as_millis(), SILENCE.as_millis());
+            return Err(failure("irq-poll-late", detail));
+        }
+        Ok(format!("{} ms in {polls} polls", slept.as_millis()))
     })
 }
 

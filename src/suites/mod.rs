@@ -22,6 +22,8 @@ mod dma;
 #[cfg(target_os = "none")]
 pub mod guest;
 #[cfg(target_os = "none")]
+mod hog;
+#[cfg(target_os = "none")]
 mod irq;
 #[cfg(target_os = "none")]
 mod memory;
@@ -31,6 +33,8 @@ mod net;
 mod pattern;
 #[cfg(target_os = "none")]
 mod pci;
+#[cfg(target_os = "none")]
+pub mod pool;
 #[cfg(target_os = "none")]
 mod runner;
 #[cfg(target_os = "none")]

@@ -6,7 +6,9 @@ use super::{
     runner::{Finding, Suite, failure},
     verdict::{Outcome, Reason},
 };
-use crate::pci::{Bar, BarKind, Command, ConfigAccess, ConfigError, Function, PciError, Width};
+use crate::pci::{
+    Bar, BarKind, Command, ConfigAccess, ConfigError, Function, PciError, Width, front::Front,
+};
 use alloc::{
     format,
     string::{String, ToString},
@@ -19,6 +21,7 @@ pub(super) const SUITE: Suite = Suite {
         Err(Outcome::Skip(reason)) => Some(reason.clone()),
         _ => None,
     },
+    tidies: false,
     checks: &[
         ("frontend_connects", frontend_connects),
         ("device_is_recognised", device_is_recognised),
@@ -47,7 +50,7 @@ fn device_is_recognised(guest: &mut Guest) -> Finding {
 }
 
 fn widths_agree(guest: &mut Guest) -> Finding {
-    let front = &guest.connection.as_ref().map_err(Clone::clone)?.front;
+    let front = front(guest)?;
     let bdf = identity(guest)?.bdf;
     for offset in (0..0x40).step_by(4) {
         let read = |offset, width| front.read(bdf, offset, width).map_err(config);
@@ -65,7 +68,7 @@ fn widths_agree(guest: &mut Guest) -> Finding {
 }
 
 fn byte_write_sticks(guest: &mut Guest) -> Finding {
-    let front = &guest.connection.as_ref().map_err(Clone::clone)?.front;
+    let front = front(guest)?;
     let bdf = identity(guest)?.bdf;
     let read = || front.read(bdf, CACHE_LINE_SIZE, Width::U8).map_err(config);
     let write = |value| front.write(bdf, CACHE_LINE_SIZE, Width::U8, value).map_err(config);
@@ -130,12 +133,17 @@ fn driver_starts(guest: &mut Guest) -> Finding {
     guest.card.as_ref().map(|card| card.describe()).map_err(Clone::clone)
 }
 
+/// The frontend; why there is none was reported by the first check.
+fn front(guest: &Guest) -> Result<&Front<'static>, Outcome> {
+    guest.connection.as_ref().map(|c| &c.front).map_err(Outcome::as_skip)
+}
+
 fn identity(guest: &Guest) -> Result<&Identity, Outcome> {
     guest.identity.as_ref().map_err(Clone::clone)
 }
 
 fn function(guest: &Guest) -> Result<Function<'_>, Outcome> {
-    let front = &guest.connection.as_ref().map_err(Clone::clone)?.front;
+    let front = front(guest)?;
     let bdf = identity(guest)?.bdf;
     Function::probe(front, bdf)
         .map_err(config)?

@@ -3,7 +3,7 @@
 use super::{
     bench, boot, close, dma,
     guest::Guest,
-    irq,
+    hog, irq,
     ktap::{DmaRange, RangeKind, Writer},
     memory, net, pci, swiotlb,
     verdict::{Outcome, Reason, Verdict},
@@ -30,10 +30,12 @@ pub(super) struct Suite {
     pub(super) name: &'static str,
     /// Why the suite can't run on this guest, if it can't.
     pub(super) missing: fn(&Guest) -> Option<Reason>,
+    /// Whether it only tidies up, so that its success proves nothing.
+    pub(super) tidies: bool,
     pub(super) checks: &'static [Check],
 }
 
-const SUITES: [&Suite; 8] = [
+const SUITES: [&Suite; 9] = [
     &boot::SUITE,
     &memory::SUITE,
     &swiotlb::SUITE,
@@ -41,6 +43,7 @@ const SUITES: [&Suite; 8] = [
     &irq::SUITE,
     &dma::SUITE,
     &net::SUITE,
+    &hog::SUITE,
     &bench::SUITE,
 ];
 
@@ -122,7 +125,11 @@ fn run_suite(
     let tally = section.tally();
     checks.passed += tally.passed;
     checks.total += tally.total();
-    section.finish()?;
+    if suite.tidies {
+        section.finish_tidying()?;
+    } else {
+        section.finish()?;
+    }
     Ok(())
 }
 

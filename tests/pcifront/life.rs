@@ -139,6 +139,29 @@ fn devices_come_and_go() {
 }
 
 #[test]
+fn a_device_taken_back_leaves_nothing_to_close() {
+    let world = World::new();
+    let mut front = world.connect().unwrap();
+    world.backend.announce(0, bdf("00:00.0"), "5");
+    front.wait_for_change(Duration::from_secs(1)).unwrap();
+    assert_eq!(front.apply_change().unwrap().gone, [bdf("00:00.0")]);
+    // The toolstack removes both ends; the backend unmaps on its way out.
+    world.backend.remove();
+    front.wait_for_removal(Duration::from_secs(1)).unwrap();
+    assert_clean(&world, &front.close());
+}
+
+#[test]
+fn nobody_who_takes_the_device_back_is_a_time_out_and_an_orderly_close() {
+    let world = World::new();
+    let front = world.connect().unwrap();
+    let error = front.wait_for_change(Duration::from_secs(1)).unwrap_err();
+    assert_eq!(error.code(), "xenbus-stuck");
+    assert!(world.elapsed() >= Duration::from_secs(1));
+    assert_clean(&world, &front.close());
+}
+
+#[test]
 fn a_backend_that_says_where_its_functions_are_saves_the_scan() {
     let world = World::new();
     let front = world.connect().unwrap();

@@ -60,7 +60,7 @@ pub(crate) struct Options {
     #[arg(long, global = true, value_name = "WHEN")]
     pub(crate) swiotlb: Option<String>,
     /// The guest's memory
-    #[arg(long, global = true, value_name = "MiB", value_parser = clap::value_parser!(u32).range(4..=4096))]
+    #[arg(long, global = true, value_name = "MiB", value_parser = clap::value_parser!(u32).range(4..=8192))]
     pub(crate) memory: Option<u32>,
     /// The suites to run, as the guest names them
     #[arg(long, global = true, value_name = "LIST")]

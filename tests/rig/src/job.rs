@@ -24,10 +24,14 @@ pub(crate) struct Job {
     pub(crate) words: Vec<String>,
     /// Words appended as they are, even if they make no sense.
     pub(crate) raw_words: String,
+    /// Whether it gets the store nodes of a PCI device whose backend does not exist, so never answers.
+    pub(crate) silent_backend: bool,
     /// How long the domain may live.
     pub(crate) limit: Duration,
     /// What has to come of it: a test of the rig's own eyes. `None`: SUCCESS is good, all else is not.
     pub(crate) expect: Option<Verdict>,
+    /// The reason code that has to be among the reasons, so that the verdict is not right by accident.
+    pub(crate) because: Option<&'static str>,
 }
 
 impl Job {
@@ -41,8 +45,10 @@ impl Job {
             // Dom0's init takes the device back when the guest says it is done with it.
             words: device.map(|_| "detach=10".to_owned()).into_iter().collect(),
             raw_words: String::new(),
+            silent_backend: false,
             limit: Duration::from_secs(60),
             expect: None,
+            because: None,
         }
     }
 
@@ -52,9 +58,10 @@ impl Job {
         self
     }
 
-    /// The same job, but something else than SUCCESS is right.
-    pub(crate) fn expect(mut self, verdict: Verdict) -> Self {
+    /// The same job, but something else than SUCCESS is right, for this reason.
+    pub(crate) fn expect(mut self, verdict: Verdict, because: &'static str) -> Self {
         self.expect = Some(verdict);
+        self.because = Some(because);
         self
     }
 

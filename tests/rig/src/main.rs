@@ -42,7 +42,8 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     match interrupt::listen().and_then(|()| commands::run(&cli)) {
         Ok(code) => code,
-        Err(error) => explain(&error),
+        // The terminal's Ctrl-C also reaches the programs that the rig waits for; how they then fail is not the news.
+        Err(error) => explain(&interrupt::check().err().unwrap_or(error)),
     }
 }
 

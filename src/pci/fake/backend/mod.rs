@@ -185,6 +185,13 @@ impl FakeBackend {
         self.set_state("7");
     }
 
+    /// The toolstack removes both ends, as after its last device left.
+    pub fn remove(&self) {
+        self.disconnect("6");
+        self.tree.delete(BACKEND);
+        self.tree.delete(GUEST);
+    }
+
     fn set_state(&self, state: &str) {
         self.tree.set(&format!("{BACKEND}/state"), state);
     }

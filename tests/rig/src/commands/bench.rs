@@ -92,6 +92,9 @@ impl Bench {
             release: self.release,
             accel: self.accel.clone(),
             modules: vec![(self.stack.linux(), "console=hvc0".to_owned()), (image, String::new())],
+            memory_gib: machine::memory_gib(
+                jobs.iter().filter_map(|job| job.memory).max().unwrap_or(0),
+            ),
             dom0_memory: 768,
             nic: nic.to_owned(),
             trace: !options.no_trace && !devices.is_empty(),

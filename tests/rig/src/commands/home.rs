@@ -11,7 +11,7 @@ use crate::cli::Options;
 use crate::console::{JobEnd, Piece, Splitter};
 use crate::error::{Context, Result};
 use crate::job::Job;
-use crate::machine::{Machine, Next, Plan};
+use crate::machine::{self, Machine, Next, Plan};
 use crate::progress::Stage;
 use crate::report::{JobRecord, record};
 
@@ -45,6 +45,7 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
             image,
             [job.words.join(" "), job.raw_words.clone()].join(" ").trim().to_owned(),
         )],
+        memory_gib: machine::memory_gib(job.memory.unwrap_or(0)),
         dom0_memory: job.memory.unwrap_or(512),
         nic: String::new(),
         devices: Vec::new(),

@@ -1,5 +1,6 @@
 //! `test`: the source, the host tests, then each way a nested run can end; as few boots as possible.
 
+use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -10,9 +11,12 @@ use crate::cli::Options;
 use crate::error::Result;
 use crate::job::Job;
 use crate::judge::Verdict;
-use crate::machine::Device;
+use crate::machine::{COM2_LOG, Device};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
+
+/// The promise that the guest stays small: 512 KiB, stripped.
+const IMAGE_MAX: u64 = 512 << 10;
 
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let mut tally = checks::all()?;
@@ -23,6 +27,11 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let mut alone = Job::new("dom0-home", "no-device.cfg", None);
     alone.words.push(home::WORDS.to_owned());
     records.push(home::boot(&bench, &alone)?);
+    let image = fs::metadata(bench.image()).map_or(u64::MAX, |image| image.len());
+    tally.one(&format!("image of {image} bytes within {IMAGE_MAX}"), image <= IMAGE_MAX);
+    // The same report through the other sink that home has: a UART of the guest's own.
+    let com2 = fs::read_to_string(bench.folder.join(COM2_LOG)).unwrap_or_default();
+    tally.one("dom0-home on COM2", com2.trim_end().ends_with("Test result: SUCCESS"));
 
     tally.add(count(&records));
     let run = bench.record(records);
@@ -47,8 +56,11 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     small.memory = Some(16);
     let mut tiny = bare("memory-8");
     tiny.memory = Some(8);
-    let mut hang = bare("selftest-hang").word("selftest=hang").expect(Verdict::Timeout);
+    let mut hang = bare("selftest-hang").word("selftest=hang").expect(Verdict::Timeout, "timeout");
     hang.limit = Duration::from_secs(10);
+
+    let mut silent = bare("silent-backend").expect(Verdict::Failure, "xenbus-stuck");
+    silent.silent_backend = true;
 
     vec![
         late("smoke-late", Device::Nic),
@@ -57,16 +69,19 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         bare("no-device"),
         tiny,
         // The rig's own eyes: what is wrong on purpose has to be seen.
-        late("selftest-corrupt", Device::Nic).word("selftest=corrupt").expect(Verdict::Failure),
-        bare("selftest-panic").word("selftest=panic").expect(Verdict::Crash),
+        late("selftest-corrupt", Device::Nic)
+            .word("selftest=corrupt")
+            .expect(Verdict::Failure, "swiotlb-byte-mismatch"),
+        bare("selftest-panic").word("selftest=panic").expect(Verdict::Crash, "crash"),
         hang,
-        bare("selftest-leak").word("selftest=leak").expect(Verdict::Failure),
-        bare("unknown-option").word("swiotbl=late").expect(Verdict::Error),
+        bare("selftest-leak").word("selftest=leak").expect(Verdict::Failure, "leak"),
+        bare("unknown-option").word("swiotbl=late").expect(Verdict::Error, "option-unknown"),
         // Machines that lack something: a clear word, and no hang.
-        late("not-a-nic", Device::Other).expect(Verdict::Skip),
-        late("no-driver", Device::Undriven).expect(Verdict::Skip),
-        late("link-down", Device::Unplugged).expect(Verdict::Failure),
-        late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure),
+        late("not-a-nic", Device::Other).expect(Verdict::Skip, "not-a-nic"),
+        late("no-driver", Device::Undriven).expect(Verdict::Skip, "no-driver"),
+        silent,
+        late("link-down", Device::Unplugged).expect(Verdict::Failure, "link-down"),
+        late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure, "dhcp-timeout"),
         // And after all that, the machine still works.
         late("smoke-again", Device::Nic),
     ]

@@ -11,6 +11,7 @@
 #   NN/limit       seconds until the domain is destroyed
 #   NN/guest.cfg   the xl config, a file of xl-configs/
 #   NN/device      the device that is passed through, if one is
+#   NN/silent      there if the guest is to see a PCI device whose backend never answers
 #   NN/overrides   further config lines for `xl create`, one a line
 export PATH=/bin:/usr/sbin
 
@@ -62,37 +63,21 @@ xenconsoled --log=guest --log-dir=/var/log/xen/console
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
 
+# The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds. Once only: the
+# watch may tell twice, and a second xl would wait for a device that is gone.
+take_back() {
+    mkdir "/tmp/taken-back-${1%%/*}" 2>/dev/null || return 0
+    xl pci-detach guest "$(cat "$job/device")"
+}
+
 # Notes what the guest writes to data/pvbounce while it runs: its part of the store goes with it.
 watch_store() {
     xenstore-watch "/local/domain/$1/data/pvbounce" "/local/domain/$(($1 + 1))/data/pvbounce" \
         "/local/domain/$(($1 + 2))/data/pvbounce" | while read -r path; do
-        value=$(xenstore-read "$path" 2>/dev/null)
+        value=$(xenstore-read "$path" 2>/dev/null) || continue
         [ -n "$value" ] || continue
         echo "key=${path##*/} value=$value" >>/tmp/store
-        # The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds.
-        [ "${path##*/}" = detach ] && xl pci-detach guest "$(cat "$job/device")"
-    done
-}
-
-# Answers for a frontend that is gone. Before xl takes a PCI device from a PV domain it waits, twice, for the backend to
-# be Connected (4), up to 10 s; only the guest's frontend can bring that about, and the guest has shut down by then. So
-# each destruction of a domain with a device takes 10 s longer than it has to, whether the guest closed or not. On a
-# host of your own that is how long it takes; here it would be most of a run's time.
-stand_in() {
-    backend=/local/domain/0/backend/pci
-    # The first event only says that the watch is set, the second that the domain has shut down; what xl printed has to
-    # agree, for a living guest's backend is not to be touched.
-    xenstore-watch -n 2 @releaseDomain >/dev/null
-    while kill -0 "$2" 2>/dev/null; do
-        if ! grep -q 'has shut down' /tmp/xl && [ ! -e /tmp/late ]; then
-            usleep 50000
-            continue
-        fi
-        for id in "$1" $(($1 + 1)) $(($1 + 2)); do
-            state=$(xenstore-read "$backend/$id/0/state" 2>/dev/null) || continue
-            [ "$state" = 4 ] || xenstore-write "$backend/$id/0/state" 4
-        done
-        usleep 50000
+        [ "${path##*/}" = detach ] && take_back "${path#/local/domain/}"
     done
 }
 
@@ -112,6 +97,20 @@ watchdog() {
     kill -9 "$2"
 }
 
+# Gives the paused guest the store nodes of a PCI device, but nobody at the other end; then lets it run.
+play_silent() {
+    until id=$(xl domid guest 2>/dev/null); do usleep 50000; done
+    front=/local/domain/$id/device/pci/0
+    back=/local/domain/0/backend/pci/$id/0
+    xenstore-write "$back/state" 1
+    xenstore-chmod "$back" n0 "r$id"
+    xenstore-chmod "$back/state" n0 "r$id"
+    xenstore-write "$front/backend" "$back" "$front/backend-id" 0 "$front/state" 1
+    xenstore-chmod "$front" "n$id" r0
+    for node in backend backend-id state; do xenstore-chmod "$front/$node" "n$id" r0; done
+    xl unpause guest
+}
+
 run_job() {
     job=$1
     name=$(cat "$job/name")
@@ -125,25 +124,29 @@ run_job() {
     store=$!
     set --
     while read -r line; do set -- "$@" "$line"; done <"$job/overrides"
+    paused=
+    if [ -e "$job/silent" ]; then
+        play_silent &
+        paused=-p
+    fi
 
     mark "begin job=$name"
     start=$(uptime)
-    xl create -F "$job/guest.cfg" "$@" </dev/null >/tmp/xl 2>&1 &
+    xl create -F ${paused:+"$paused"} "$job/guest.cfg" "$@" </dev/null >/tmp/xl 2>&1 &
     xl=$!
     watchdog "$limit" "$xl" &
     dog=$!
-    stand_in "$next" "$xl" &
-    answer=$!
     wait "$xl"
     code=$?
     gone=$(uptime)
     # The guest may have ended in the middle of a line.
     echo >&9
 
-    for helper in "$dog" "$store" "$answer"; do end "$helper"; done 2>/dev/null
+    for helper in "$dog" "$store"; do end "$helper"; done 2>/dev/null
     reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' /tmp/xl | tail -n 1)
     domid=$(sed -n 's/.*(domid \([0-9]*\)).*/\1/p' /tmp/xl | tail -n 1)
-    next=$((${domid:-$next} + 1))
+    # A creation that failed may or may not have used a number up; the watch covers three.
+    next=$((${domid:-$((next - 1))} + 1))
     [ -e /tmp/late ] && late=1 || late=0
     after=$(free_mib)
     while read -r line; do mark "store job=$name $line"; done </tmp/store

@@ -19,7 +19,8 @@ const INIT: &str = include_str!("init.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "ld-linux-x86-64.so.2";
 const TOOLS: [&str; 5] = ["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0"];
-const STORE_TOOLS: [&str; 4] = ["xenstore-read", "xenstore-write", "xenstore-watch", "xenstore-ls"];
+const STORE_TOOLS: [&str; 5] =
+    ["xenstore-read", "xenstore-write", "xenstore-chmod", "xenstore-watch", "xenstore-ls"];
 
 /// What glibc loads by name when a thread is cancelled, as libxenstore's are; without it `xl` aborts at its end.
 const UNWINDER: &str = "libgcc_s.so.1";
@@ -109,6 +110,9 @@ pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: 
         image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
         let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
         image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
+        if job.silent_backend {
+            image.file(&format!("{folder}/silent"), b"")?;
+        }
         if let Some(device) = job.device {
             image.file(&format!("{folder}/device"), device.bdf().as_bytes())?;
         }

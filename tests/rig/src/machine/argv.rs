@@ -22,7 +22,9 @@ pub(crate) struct Plan {
     pub(crate) accel: Accel,
     /// Xen's modules, each a file and its command line: dom0's kernel first.
     pub(crate) modules: Vec<(PathBuf, String)>,
-    /// How much of the machine's memory dom0 gets, in MiB.
+    /// The machine's memory, in GiB.
+    pub(crate) memory_gib: u32,
+    /// How much of it dom0 gets, in MiB.
     pub(crate) dom0_memory: u32,
     /// QEMU's name of the network card.
     pub(crate) nic: String,
@@ -36,9 +38,16 @@ pub(crate) struct Plan {
     pub(crate) label: String,
 }
 
+/// The machine's memory in GiB for guests of so many MiB together: enough above 4 GiB for all of theirs.
+pub(crate) const fn memory_gib(guests_mib: u32) -> u32 {
+    if guests_mib <= 2560 { 6 } else { 12 }
+}
+
 /// Names in the run's folder, QEMU's working directory: socket paths must be short.
 pub(super) const COM1: &str = "com1.sock";
 pub(super) const COM2: &str = "com2.sock";
+/// What a guest wrote to COM2 where that is not a channel of the rig's.
+pub(crate) const COM2_LOG: &str = "guest-com2.log";
 pub(super) const QMP: &str = "qmp.sock";
 
 impl Plan {
@@ -56,9 +65,10 @@ impl Plan {
     pub(crate) fn command(&self) -> Command {
         let mut command = qemu(&self.stack);
         command.args(self.accel.args(self.release));
-        // q35 with 6 GiB has 4 of them above the 4 GiB line, and Xen gives its guests the highest first: so each
+        // q35 has all but 2 GiB above the 4 GiB line, and Xen gives its guests the highest first: so each
         // buffer of a guest lies where a 32-bit device can't reach it.
-        command.args(["-M", "q35,kernel-irqchip=split", "-m", "6G", "-smp", "2"]);
+        command.args(["-M", "q35,kernel-irqchip=split", "-smp", "2"]);
+        command.args(["-m", &format!("{}G", self.memory_gib)]);
         command.args(["-display", "none", "-nodefaults", "-no-reboot"]);
         command.args(["-device", "intel-iommu,intremap=on"]);
         serial(&mut command, "com1", COM1);
@@ -66,6 +76,9 @@ impl Plan {
             serial(&mut command, "com2", COM2);
             command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
             command.args(["-mon", "chardev=qmp,mode=control"]);
+        } else {
+            // Nobody else's, so the guest finds a COM port of its own there.
+            command.args(["-serial", &format!("file:{COM2_LOG}")]);
         }
         self.boot(&mut command);
         self.devices.iter().for_each(|device| self.plug(&mut command, *device));

@@ -6,7 +6,7 @@ mod qmp;
 mod running;
 
 pub(crate) use accel::{Accel, probe};
-pub(crate) use argv::Plan;
+pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
 pub(crate) use qmp::Qmp;
 pub(crate) use running::{Machine, Next, Source};
 

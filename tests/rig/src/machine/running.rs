@@ -28,7 +28,7 @@ pub(crate) enum Source {
 #[derive(Debug)]
 pub(crate) struct Machine {
     qemu: Guard,
-    folder: PathBuf,
+    sockets: Sockets,
     lines: Receiver<(Source, String)>,
     com2: Option<UnixStream>,
     /// The control socket.
@@ -56,6 +56,7 @@ impl Machine {
         let errors = output.try_clone().on("open", &log)?;
         command.current_dir(folder).stdin(Stdio::null()).stdout(output).stderr(errors);
 
+        let sockets = Sockets(folder.to_owned());
         let com1 = listen(&folder.join(COM1))?;
         let channels = match plan.channels {
             true => Some((listen(&folder.join(COM2))?, listen(&folder.join(QMP))?)),
@@ -64,7 +65,7 @@ impl Machine {
         let mut qemu = Guard::spawn(&mut command)?;
         let (sender, lines) = mpsc::channel();
         read_lines(Source::Com1, accept(&com1, &mut qemu, &log)?, sender.clone());
-        let mut machine = Self { qemu, folder: folder.to_owned(), lines, com2: None, qmp: None };
+        let mut machine = Self { qemu, sockets, lines, com2: None, qmp: None };
         if let Some((com2, qmp)) = channels {
             let stream = accept(&com2, &mut machine.qemu, &log)?;
             machine.com2 = Some(stream.try_clone().on("open", folder.join(COM2))?);
@@ -95,7 +96,7 @@ impl Machine {
     /// Tells dom0 to go on.
     pub(crate) fn go(&mut self) -> Result {
         match &mut self.com2 {
-            Some(stream) => stream.write_all(b"go\n").on("write", self.folder.join(COM2)),
+            Some(stream) => stream.write_all(b"go\n").on("write", self.sockets.0.join(COM2)),
             None => Ok(()),
         }
     }
@@ -110,11 +111,15 @@ impl Machine {
     }
 }
 
-impl Drop for Machine {
+/// The sockets in a run's folder, removed on drop.
+#[derive(Debug)]
+struct Sockets(PathBuf);
+
+impl Drop for Sockets {
     fn drop(&mut self) {
         for name in [COM1, COM2, QMP] {
             // A machine without channels has only one of them.
-            let _missing = fs::remove_file(self.folder.join(name));
+            let _missing = fs::remove_file(self.0.join(name));
         }
     }
 }

@@ -1,5 +1,8 @@
 //! Suite `memory`: the guest's numbering and the machine's agree, and Xen trades frames as documented.
 
+mod map;
+mod table;
+
 use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, skip};
 use super::verdict::Outcome;
@@ -19,8 +22,11 @@ use alloc::{
 pub(super) const SUITE: Suite = Suite {
     name: "memory",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("memory_map", memory_map),
+        ("free_pages_are_ram_by_the_map", map::free_pages_are_ram),
+        ("bars_are_apart_from_ram_and_each_other", map::bars_are_apart),
         ("p2m_and_m2p_agree", p2m_and_m2p_agree),
         ("pages_come_zeroed", pages_come_zeroed),
         ("heap_gives_and_takes", heap_gives_and_takes),
@@ -30,6 +36,7 @@ pub(super) const SUITE: Suite = Suite {
         ("exchange_2_mib_below_4_gib", exchange_2_mib),
         ("exchange_16_mib_below_4_gib", exchange_16_mib),
         ("exchange_below_16_mib", exchange_below_16_mib),
+        ("exchange_by_order_and_width", table::exchange_by_order_and_width),
         ("exchanged_frames_come_zeroed", exchanged_frames_come_zeroed),
         ("p2m_and_m2p_still_agree", p2m_and_m2p_agree),
     ],
@@ -48,7 +55,7 @@ fn memory_map(guest: &mut Guest) -> Finding {
     Ok(note)
 }
 
-fn p2m_and_m2p_agree(guest: &mut Guest) -> Finding {
+pub(super) fn p2m_and_m2p_agree(guest: &mut Guest) -> Finding {
     let p2m = guest.memory.p2m();
     let all = PfnRange::between(Pfn(0), Pfn(p2m.len()));
     let odd = p2m
@@ -148,7 +155,7 @@ fn exchange(guest: &Guest, order: u8, bits: u32) -> Finding {
 }
 
 /// A refusal is the machine's answer, not a fault: the order is above the caller's limit, or none is left.
-fn refused(error: AcquireError) -> Outcome {
+pub(super) fn refused(error: AcquireError) -> Outcome {
     match error {
         AcquireError::Refused { .. } | AcquireError::NoFreePages { .. } => {
             skip("memory-refused", error.to_string())

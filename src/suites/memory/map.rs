@@ -1,0 +1,66 @@
+//! The memory map against the pages in use and the device's registers.
+
+use crate::{
+    addr::Pfn,
+    mm::p2m::PfnRange,
+    pci::{Bar, BarKind},
+    suites::{
+        guest::Guest,
+        runner::{Finding, failure, skip},
+        verdict::{Outcome, Reason},
+    },
+};
+use alloc::{format, string::ToString, vec::Vec};
+
+/// No page is handed out whose name the map gives to something else than RAM.
+pub(super) fn free_pages_are_ram(guest: &mut Guest) -> Finding {
+    let map = guest.map.as_ref().map_err(|error| skip("memory-map", error.to_string()))?;
+    let mut astray = None;
+    guest.memory.each_free(&mut |run| {
+        let named: u64 = map.ram_in(run).map(|part| part.count).sum();
+        if named != run.count {
+            astray = Some(run);
+        }
+    });
+    if let Some(run) = astray {
+        return Err(failure("memory-reserved-page", format!("{run:?} is not all RAM by the map")));
+    }
+    let all = PfnRange::between(Pfn(0), Pfn(guest.memory.p2m().len()));
+    let named: u64 = map.ram_in(all).map(|part| part.count).sum();
+    Ok(format!("{named} of {} pages have names that are RAM", all.count))
+}
+
+/// No register of the device lies where the map has RAM, nor where another of its registers lies.
+pub(super) fn bars_are_apart(guest: &mut Guest) -> Finding {
+    let identity = guest.identity.as_ref().map_err(Outcome::as_skip)?;
+    let map = guest.map.as_ref().map_err(|error| skip("memory-map", error.to_string()))?;
+    let conflict = |detail| {
+        let remedy = "add `e820_host=1` to the xl config and create the domain anew: the guest's RAM \
+                      then leaves the host's holes free";
+        Err(Outcome::Failure(Reason::new("memory-bar-conflict", detail).remedy(remedy)))
+    };
+    let ranges: Vec<_> = identity.bars.iter().filter_map(memory_range).collect();
+    for (place, &(index, start, size)) in ranges.iter().enumerate() {
+        if let Some(ram) = map.ram_under(start, size) {
+            return conflict(format!("BAR {index} {start:#x}+{size:#x} lies under {ram}"));
+        }
+        let others = &ranges[..place];
+        let other = others.iter().find(|(_, s, n)| start < s + n && *s < start + size);
+        if let Some((other, s, n)) = other {
+            let detail = format!("BAR {index} {start:#x}+{size:#x}, BAR {other} {s:#x}+{n:#x}");
+            return conflict(detail);
+        }
+    }
+    match ranges.len() {
+        0 => Err(skip("pci-no-bar", "the device has no memory BAR")),
+        count => Ok(format!("{count} of memory, none under RAM")),
+    }
+}
+
+/// Number, address and size of a BAR of memory.
+const fn memory_range(bar: &Bar) -> Option<(u8, u64, u64)> {
+    match bar.kind {
+        BarKind::Memory { address, .. } if address.0 != 0 => Some((bar.index, address.0, bar.size)),
+        _ => None,
+    }
+}

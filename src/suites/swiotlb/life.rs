@@ -1,0 +1,173 @@
+//! A pool over time: full, growing, shrinking, used at random, and empty again.
+
+use super::{bits, device, finish, map_out, not_mapped, on_started_pool, pool};
+use crate::{
+    arch::time::Clock,
+    dma::{Bidirectional, Device, MapError, Mapping, Plan, Policy, ToDevice},
+    mm::contiguous::Order,
+    suites::{
+        guest::Guest,
+        runner::{Finding, failure},
+        verdict::Outcome,
+    },
+};
+use alloc::{format, string::ToString, vec, vec::Vec};
+
+const MIB: usize = 1 << 20;
+/// Steps of the random life.
+const STEPS: u32 = 10_000;
+/// Mappings at once, at most.
+const LIVE: usize = 40;
+
+pub(super) fn a_full_pool_says_so(guest: &mut Guest) -> Finding {
+    on_started_pool(guest, &Plan::new(MIB), &mut |own| {
+        let device = device(guest, own, bits(32), Policy::Force);
+        let buffer = vec![0; 64 << 10];
+        let mut held = Vec::new();
+        let error = loop {
+            match device.map::<ToDevice, _>(&buffer[..]) {
+                Ok(mapping) => held.push(mapping),
+                Err(error) => break error,
+            }
+        };
+        if !matches!(error, MapError::Exhausted { .. }) || held.len() != MIB / buffer.len() {
+            return Err(failure("swiotlb-full", format!("after {}: {error}", held.len())));
+        }
+        Ok(format!("after {} x 64 KiB: {error}", held.len()))
+    })
+}
+
+/// A full pool adds a segment, serves from it, and gives it back when idle; the watermarks tell.
+pub(super) fn grows_and_shrinks(guest: &mut Guest) -> Finding {
+    let order = Order::new(6).unwrap_or(Order::ZERO);
+    on_started_pool(guest, &Plan::new(MIB).growing_by(order), &mut |own| {
+        let device = device(guest, own, bits(32), Policy::Force);
+        let buffer = vec![0; 64 << 10];
+        let mut held = Vec::new();
+        for _ in 0..MIB / buffer.len() + 1 {
+            held.push(map_out(device, &buffer)?);
+        }
+        let full = own.stats();
+        let busy = own.shrink();
+        held.into_iter().try_for_each(|mapping| finish(mapping, 0))?;
+        let back = own.shrink();
+        let idle = own.stats();
+        let slots = (MIB >> 11) + (64 << 10 >> 11);
+        let grew = (full.grown, full.bytes) == (1, MIB + order.bytes());
+        let shrank = (busy, back, idle.bytes, idle.shrunk) == (0, order.bytes(), MIB, 1);
+        if !grew || !shrank || full.high_water != slots {
+            return Err(failure("swiotlb-growth", format!("{busy}, {back}: {full:?}; {idle:?}")));
+        }
+        let (high, low) = (full.high_water, full.low_water);
+        Ok(format!(
+            "{} KiB added and back; at most {high} slots taken, at least {low} free",
+            back >> 10
+        ))
+    })
+}
+
+/// 10,000 random steps of mapping, device access, finishing and dropping; each byte is compared.
+pub(super) fn random_mappings(guest: &mut Guest) -> Finding {
+    let start = guest.shared.now();
+    let plan = Plan::new(MIB).growing_by(Order::ZERO);
+    let note = on_started_pool(guest, &plan, &mut |own| {
+        let device = device(guest, own, bits(32), Policy::Force);
+        let mut life = Life { device, random: Random(0x9e37_79b9), live: Vec::new(), full: 0 };
+        for _ in 0..STEPS {
+            life.step()?;
+        }
+        life.end()?;
+        let stats = own.stats();
+        if stats.in_use != 0 || stats.overruns != 0 || stats.maps < u64::from(STEPS / 4) {
+            return Err(failure("swiotlb-slots-lost", format!("{stats:?}")));
+        }
+        Ok(format!("{STEPS} steps, {} mappings, {} times full", stats.maps, life.full))
+    })?;
+    Ok(format!("{note}, {} ms", guest.shared.now().since(start).as_millis()))
+}
+
+/// A xorshift generator: the same life each time.
+struct Random(u32);
+
+impl Random {
+    fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 17;
+        self.0 ^= self.0 << 5;
+        self.0 as usize % end
+    }
+}
+
+/// A mapping and the byte its buffer was filled with.
+struct Live<'m> {
+    mapping: Mapping<'m, Bidirectional, Vec<u8>>,
+    byte: u8,
+}
+
+struct Life<'m> {
+    device: Device<'m>,
+    random: Random,
+    live: Vec<Live<'m>>,
+    full: u32,
+}
+
+impl Life<'_> {
+    fn step(&mut self) -> Result<(), Outcome> {
+        let choice = self.random.below(16);
+        if self.live.is_empty() || (choice < 8 && self.live.len() < LIVE) {
+            return self.map();
+        }
+        let which = self.random.below(self.live.len());
+        let live = self.live.swap_remove(which);
+        // One in sixteen is dropped, as by a driver that gives up.
+        if choice == 15 { Ok(()) } else { self.finish(live) }
+    }
+
+    fn map(&mut self) -> Result<(), Outcome> {
+        let most = [64, 2048, 6000, 30_000][self.random.below(4)];
+        let len = self.random.below(most) + 1;
+        let byte = self.random.below(256).to_le_bytes()[0];
+        match self.device.map(vec![byte; len]) {
+            Ok(mapping) => self.live.push(Live { mapping, byte }),
+            Err(MapError::Exhausted { .. }) => self.full += 1,
+            Err(error) => return Err(not_mapped(error)),
+        }
+        Ok(())
+    }
+
+    /// The device reads all, writes a part, and reports that part.
+    fn finish(&mut self, Live { mut mapping, byte }: Live<'_>) -> Result<(), Outcome> {
+        let len = mapping.len();
+        let written = self.random.below(len + 1);
+        let mut seen = vec![0; len];
+        mapping.read(0, &mut seen);
+        mapping.write(0, &vec![!byte; written]);
+        let buffer = mapping.finish(written).map_err(|e| failure(e.code(), e.to_string()))?;
+        let intact = seen.iter().all(|b| *b == byte);
+        let new = buffer[..written].iter().all(|b| *b == !byte);
+        let old = buffer[written..].iter().all(|b| *b == byte);
+        if intact && new && old {
+            return Ok(());
+        }
+        let detail = format!("{written} of {len} bytes written: seen {intact}, {new}, {old}");
+        Err(failure("swiotlb-byte-mismatch", detail))
+    }
+
+    fn end(&mut self) -> Result<(), Outcome> {
+        while let Some(live) = self.live.pop() {
+            self.finish(live)?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn all_slots_are_back(guest: &mut Guest) -> Finding {
+    let stats = pool(guest)?.stats();
+    if stats.in_use != guest.pool.held || stats.bad_frees != 0 || stats.stuck_bytes != 0 {
+        return Err(failure("swiotlb-slots-lost", format!("{stats:?}")));
+    }
+    Ok(format!(
+        "{} maps, {} bounced; of {} slots at most {} taken, at least {} free",
+        stats.maps, stats.bounces, stats.slots, stats.high_water, stats.low_water
+    ))
+}

@@ -1,0 +1,200 @@
+//! Which buffers bounce, and whether the bytes get where they should: on the guest's own pool.
+
+use super::{bits, device, finish, high_page, map_both, map_out, pool};
+use crate::{
+    addr::PAGE_SIZE,
+    dma::{self, Bidirectional, FromDevice, Mapping, Policy, Pool},
+    mm::pages::Pages,
+    options::SelfTest,
+    suites::{
+        guest::Guest,
+        pattern::{differs, fill},
+        runner::{Finding, failure},
+        verdict::Outcome,
+    },
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+
+/// A 32-bit device.
+fn narrow(guest: &Guest, policy: Policy) -> dma::Device<'static> {
+    device(guest, guest.pool.pool, bits(32), policy)
+}
+
+/// A device that reaches everything.
+fn wide(guest: &Guest) -> dma::Device<'static> {
+    device(guest, guest.pool.pool, bits(64), Policy::Auto)
+}
+
+/// Maps through the pool, whatever the buffer's place.
+fn map<'b>(
+    guest: &Guest,
+    buffer: &'b mut [u8],
+) -> Result<Mapping<'static, Bidirectional, &'b mut [u8]>, Outcome> {
+    map_both(narrow(guest, Policy::Force), buffer)
+}
+
+pub(super) fn high_buffer_bounces(guest: &mut Guest) -> Finding {
+    pool(guest)?;
+    let mut page = high_page(guest)?;
+    page[..1514].fill(0x3c);
+    let mapping = map_out(narrow(guest, Policy::Auto), &page[..1514])?;
+    let (bus, place) = (mapping.bus(), mapping.place());
+    let bounced = mapping.bounced() && in_pool(guest.pool.pool, bus.0);
+    finish(mapping, 0)?;
+    if !bounced {
+        return Err(failure(
+            "swiotlb-not-bounced",
+            format!("buffer at {place:?}, mapped at {bus}"),
+        ));
+    }
+    Ok(format!("{} -> {bus}", place.map_or_else(String::new, |p| p.bus.to_string())))
+}
+
+pub(super) fn straddling_buffer_bounces(guest: &mut Guest) -> Finding {
+    pool(guest)?;
+    let mut pages =
+        Pages::scattered(guest.memory, 2).map_err(|e| failure("no-memory", e.to_string()))?;
+    let range = PAGE_SIZE - 700..PAGE_SIZE + 814;
+    fill(&mut pages[range.clone()], 7);
+    let mapping = map_out(wide(guest), &pages[range])?;
+    let why = mapping.why();
+    finish(mapping, 0)?;
+    match why {
+        Some(why @ dma::Why::NotContiguous { .. }) => Ok(why.to_string()),
+        other => Err(failure("swiotlb-not-bounced", format!("a 64-bit device got {other:?}"))),
+    }
+}
+
+pub(super) fn low_buffer_goes_direct(guest: &mut Guest) -> Finding {
+    pool(guest)?;
+    let page = high_page(guest)?;
+    let mapping = map_out(wide(guest), &page[..1514])?;
+    let (bounced, bus, place) = (mapping.bounced(), mapping.bus(), mapping.place());
+    finish(mapping, 0)?;
+    if bounced || place.map(|p| p.bus) != Some(bus) {
+        return Err(failure(
+            "swiotlb-bounced",
+            format!("within reach at {place:?}, mapped at {bus}"),
+        ));
+    }
+    Ok(format!("{bus}"))
+}
+
+pub(super) fn every_length_and_offset_survives(guest: &mut Guest) -> Finding {
+    pool(guest)?;
+    let corrupt = guest.options.selftest == Some(SelfTest::Corrupt);
+    let mut count = 0;
+    for len in 60..=1514 {
+        let offset = len % 61;
+        let mut buffer = vec![0; offset + len];
+        fill(&mut buffer[offset..], len);
+        let expected = buffer.clone();
+        let mut mapping = map(guest, &mut buffer[offset..])?;
+        if corrupt && len == 777 {
+            mapping.write(123, &[!expected[offset + 123]]);
+        }
+        let mut device_sees = vec![0; len];
+        mapping.read(0, &mut device_sees);
+        if let Some(at) = differs(&device_sees, &expected[offset..]) {
+            let detail = format!(
+                "length {len}, byte {at}: wrote {:#04x}, the device would see {:#04x}",
+                expected[offset + at],
+                device_sees[at]
+            );
+            return Err(failure("swiotlb-byte-mismatch", detail));
+        }
+        finish(mapping, len)?;
+        if let Some(at) = differs(&buffer, &expected) {
+            return Err(failure(
+                "swiotlb-byte-mismatch",
+                format!("length {len}, byte {at} changed"),
+            ));
+        }
+        count += 1;
+    }
+    Ok(format!("{count} mappings, lengths 60 to 1514"))
+}
+
+pub(super) fn only_reported_bytes_come_back(guest: &mut Guest) -> Finding {
+    pool(guest)?;
+    // What an earlier mapping left in the slots must not show up in a later buffer.
+    let mut secret = vec![0xee; 1500];
+    let mapping = map(guest, &mut secret[..])?;
+    finish(mapping, 0)?;
+    let mut buffer = vec![0x11; 1500];
+    let mapping: Mapping<'_, FromDevice, _> =
+        narrow(guest, Policy::Force).map(&mut buffer[..]).map_err(super::not_mapped)?;
+    finish(mapping, 10)?;
+    match buffer[10..].iter().position(|byte| *byte != 0x11) {
+        None => Ok(String::new()),
+        Some(at) => {
+            let detail =
+                format!("byte {}: {:#04x} where nothing was reported", at + 10, buffer[at + 10]);
+            Err(failure("swiotlb-leaks-old-bytes", detail))
+        }
+    }
+}
+
+pub(super) fn partial_sync(guest: &mut Guest) -> Finding {
+    pool(guest)?;
+    let mut buffer = vec![1u8; 1024];
+    let mut mapping = map(guest, &mut buffer[..])?;
+    mapping.buffer_mut().into_iter().for_each(|bytes| bytes.fill(2));
+    mapping.sync_for_device(256..512);
+    let mut seen = [0; 1024];
+    mapping.read(0, &mut seen);
+    finish(mapping, 0)?;
+    let expected: Vec<u8> =
+        (0..1024).map(|i| if (256..512).contains(&i) { 2 } else { 1 }).collect();
+    match differs(&seen, &expected) {
+        None => Ok(String::new()),
+        Some(at) => {
+            let detail = format!("byte {at}: the device sees {}, not {}", seen[at], expected[at]);
+            Err(failure("swiotlb-sync", detail))
+        }
+    }
+}
+
+/// Buffers anywhere become one list: in order, each byte where the device looks for it.
+pub(super) fn scatter_list(guest: &mut Guest) -> Finding {
+    const LENGTHS: [usize; 5] = [1, 700, 4096, 10_000, 60];
+    pool(guest)?;
+    let device = narrow(guest, Policy::Force);
+    let buffers: Vec<Vec<u8>> = LENGTHS
+        .iter()
+        .map(|len| {
+            let mut buffer = vec![0; *len];
+            fill(&mut buffer, *len);
+            buffer
+        })
+        .collect();
+    let list = device.map_list::<Bidirectional, _>(buffers.clone()).map_err(super::not_mapped)?;
+    let (spans, len) = (list.spans(), list.len());
+    let total: usize = spans.iter().map(|span| span.len).sum();
+    for (part, expected) in list.parts().iter().zip(&buffers) {
+        let mut seen = vec![0; expected.len()];
+        part.read(0, &mut seen);
+        if let Some(at) = differs(&seen, expected) {
+            let detail = format!("byte {at} of {}: the device sees {}", seen.len(), seen[at]);
+            return Err(failure("swiotlb-list", detail));
+        }
+    }
+    let back = list.finish(len).map_err(|error| failure(error.code(), error.to_string()))?;
+    if back != buffers || total != LENGTHS.iter().sum() {
+        return Err(failure("swiotlb-list", format!("{len} bytes out, {total} in {spans:?}")));
+    }
+    Ok(format!("{} buffers, {len} bytes, {} spans", buffers.len(), spans.len()))
+}
+
+fn in_pool(pool: &Pool<'_>, bus: u64) -> bool {
+    let mut inside = false;
+    pool.for_each_segment(&mut |segment| {
+        inside |= (segment.bus.0..segment.bus.0 + segment.len as u64).contains(&bus);
+    });
+    inside
+}

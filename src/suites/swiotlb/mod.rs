@@ -1,0 +1,155 @@
+//! Suite `swiotlb`: the bounce pool lies low, copies what it should, and gets every slot back.
+//!
+//! Checks of the guest's own pool leave it as the driver needs it; what has to fill, starve or stop a pool
+//! does so to one made for that check alone, after which every page must be back.
+
+mod demands;
+mod life;
+mod mapping;
+mod refusals;
+mod starts;
+
+use super::guest::Guest;
+use super::runner::{Finding, Suite, failure, nothing, skip};
+use super::verdict::{Outcome, Reason};
+use crate::{
+    addr::{DmaMask, GIB_4},
+    dma::{self, Bidirectional, Limits, MapError, Mapping, Plan, Policy, Pool, Table, ToDevice},
+    mm::{contiguous::ContiguousMemory, pages::Pages},
+    options::PoolStart,
+};
+use alloc::{format, string::ToString};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "swiotlb",
+    missing: nothing,
+    tidies: false,
+    checks: &[
+        ("nothing_is_spent_without_need", starts::nothing_is_spent_without_need),
+        ("pool_is_started", starts::pool_is_started),
+        ("pool_is_low_and_contiguous", starts::pool_is_low_and_contiguous),
+        ("reserve_is_exchanged_late_and_given_back", starts::reserve_is_exchanged_late),
+        ("table_handed_in_serves_and_comes_back", starts::table_handed_in),
+        ("start_without_low_memory_steps_down", starts::start_without_low_memory),
+        ("high_buffer_bounces", mapping::high_buffer_bounces),
+        ("straddling_buffer_bounces", mapping::straddling_buffer_bounces),
+        ("low_buffer_goes_direct", mapping::low_buffer_goes_direct),
+        ("every_length_and_offset_survives", mapping::every_length_and_offset_survives),
+        ("only_reported_bytes_come_back", mapping::only_reported_bytes_come_back),
+        ("partial_sync", mapping::partial_sync),
+        ("scatter_list_is_mapped_in_order", mapping::scatter_list),
+        ("coherent_memory_is_low_and_goes_back", demands::coherent_memory),
+        ("boundary_of_64_kib_is_not_crossed", demands::boundary),
+        ("offset_in_page_is_kept", demands::offset_in_page),
+        ("largest_mapping_fills_a_segment", demands::largest_mapping),
+        ("device_of_28_bits_is_served", demands::device_of_28_bits),
+        ("device_of_24_bits_is_served", demands::device_of_24_bits),
+        ("force_bounces_what_could_go_direct", refusals::force),
+        ("noforce_refuses_with_its_reason", refusals::noforce),
+        ("without_a_pool_the_reason_says_so", refusals::without_a_pool),
+        ("every_refusal_has_its_own_code", refusals::codes),
+        ("a_full_pool_says_so", life::a_full_pool_says_so),
+        ("a_full_pool_grows_and_shrinks", life::grows_and_shrinks),
+        ("random_mappings_lose_nothing", life::random_mappings),
+        ("all_slots_are_back", life::all_slots_are_back),
+    ],
+};
+
+/// The storage of the pools that are made for one check; all zero, so no part of the image.
+static TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
+
+/// Runs a check on a pool of its own, not started. Every page must be back after it.
+fn on_own_pool(
+    guest: &Guest,
+    memory: &dyn ContiguousMemory,
+    test: &mut dyn FnMut(&Pool<'_>) -> Finding,
+) -> Finding {
+    let before = guest.memory.free_pages() + guest.memory.table_pages();
+    let mut table = TABLE.lock();
+    let pool = Pool::new(&mut table, memory);
+    let found = test(&pool)?;
+    let stopped = pool.stop(&mut drop);
+    let after = guest.memory.free_pages() + guest.memory.table_pages();
+    if stopped.slots_in_use != 0 || !pool.stats().is_balanced() || before != after {
+        let detail = format!("{before} pages before, {after} after: {stopped:?}");
+        return Err(failure("swiotlb-pages-lost", detail));
+    }
+    Ok(found)
+}
+
+/// As [`on_own_pool`], with the pool started; no start, no check.
+fn on_started_pool(
+    guest: &Guest,
+    plan: &Plan,
+    test: &mut dyn FnMut(&Pool<'_>) -> Finding,
+) -> Finding {
+    on_own_pool(guest, guest.memory, &mut |pool| {
+        pool.start(plan, &mut |_| {}).map_err(|error| skip(error.code(), error.to_string()))?;
+        test(pool)
+    })
+}
+
+/// A device on this pool.
+const fn device<'m>(
+    guest: &Guest,
+    pool: &'m Pool<'m>,
+    limits: Limits,
+    policy: Policy,
+) -> dma::Device<'m> {
+    dma::Device::new(pool, guest.memory, limits, policy)
+}
+
+/// A device of so many address lines.
+fn bits(bits: u32) -> Limits {
+    Limits::new(DmaMask::from_bits(bits).unwrap_or(DmaMask::BITS_32))
+}
+
+/// The pool, or the reason why there is none.
+fn pool(guest: &Guest) -> Result<&'static Pool<'static>, Outcome> {
+    match &guest.pool.started {
+        Some(Ok(_)) => Ok(guest.pool.pool),
+        Some(Err(error)) => Err(Outcome::Failure(
+            Reason::new(error.code(), error.to_string()).remedy(error.remedy()),
+        )),
+        None if guest.pool.when == PoolStart::Off => {
+            Err(skip("swiotlb-off", "the command line says swiotlb=off"))
+        }
+        None => Err(skip("swiotlb-not-needed", "no device has asked for it")),
+    }
+}
+
+/// A page beyond 4 GiB, where a 32-bit device can't reach.
+fn high_page(guest: &Guest) -> Result<Pages<'static>, Outcome> {
+    let page = Pages::new(guest.memory, 1).map_err(|e| failure("no-memory", e.to_string()))?;
+    match page.mfn() {
+        Some(mfn) if mfn.addr().0 >= GIB_4 => Ok(page),
+        mfn => Err(skip("memory-all-low", format!("the page is {mfn:?}, within reach"))),
+    }
+}
+
+/// Maps a buffer that is only read.
+fn map_out<'m, 'b>(
+    device: dma::Device<'m>,
+    buffer: &'b [u8],
+) -> Result<Mapping<'m, ToDevice, &'b [u8]>, Outcome> {
+    device.map(buffer).map_err(not_mapped)
+}
+
+/// Maps a buffer that both sides write.
+fn map_both<'m, 'b>(
+    device: dma::Device<'m>,
+    buffer: &'b mut [u8],
+) -> Result<Mapping<'m, Bidirectional, &'b mut [u8]>, Outcome> {
+    device.map(buffer).map_err(not_mapped)
+}
+
+fn not_mapped(error: MapError) -> Outcome {
+    Outcome::Failure(Reason::new(error.code(), error.to_string()).remedy(error.remedy()))
+}
+
+fn finish<D: dma::Direction, B: dma::Buffer<D>>(
+    mapping: Mapping<'_, D, B>,
+    written: usize,
+) -> Result<(), Outcome> {
+    mapping.finish(written).map(drop).map_err(|error| failure(error.code(), error.to_string()))
+}

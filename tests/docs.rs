@@ -1,0 +1,71 @@
+//! The documents against the code: each reason code and each option is explained, and nothing is that isn't there.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// What a code is the first argument of; `fn code` comes on top.
+const OPENERS: [&str; 7] =
+    ["Reason::new(", "failure(", "skip(", "error(", "refuse(", "Problem::rig(", "|code| "];
+
+fn is_code(text: &str) -> bool {
+    !text.is_empty()
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-' || b.is_ascii_digit())
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    fs::read_to_string(path).expect("tests run in the repository's top folder")
+}
+
+/// The files below a folder, without the tests' and the fakes' own.
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy();
+        match path.is_dir() {
+            true if name != "fake" && name != "tests" => sources(&path, found),
+            false if !name.contains("tests") => found.push(path),
+            _ => {}
+        }
+    }
+}
+
+/// The string literal that `text` starts with, after blanks.
+fn literal(text: &str) -> Option<&str> {
+    text.trim_start().strip_prefix('"')?.split('"').next()
+}
+
+/// The codes in one file: in the arms of its functions called `code`, and where a reason is made.
+fn codes(text: &str) -> BTreeSet<String> {
+    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    let bodies = text.split("fn code(").skip(1).filter_map(|body| body.split("\n    }\n").next());
+    let arms = bodies.flat_map(|body| body.split("=> ").skip(1).filter_map(literal));
+    let makers = OPENERS.iter().flat_map(|opener| text.split(opener).skip(1).filter_map(literal));
+    arms.chain(makers).filter(|code| is_code(code)).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_reason_code_is_explained() {
+    let mut files = vec![PathBuf::from("tests/rig/src/judge/mod.rs")];
+    sources(Path::new("src"), &mut files);
+    let used: BTreeSet<_> = files.iter().flat_map(|file| codes(&read(file))).collect();
+    let document = read("docs/suites.md");
+    let (_, table) = document.split_once("## Reason codes").unwrap();
+    let rows: Vec<_> =
+        table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next()).collect();
+    let explained: BTreeSet<_> = rows.iter().map(|&row| row.to_owned()).collect();
+    assert!(used.len() > 100, "the search finds only {used:?}");
+    assert_eq!(used.difference(&explained).collect::<Vec<_>>(), [""; 0], "not in docs/suites.md");
+    assert_eq!(explained.difference(&used).collect::<Vec<_>>(), [""; 0], "not in the source");
+    assert!(rows.is_sorted(), "the table is not in order");
+}
+
+#[test]
+fn every_option_of_the_guest_is_explained() {
+    let readme = read("README.md");
+    for (name, _) in pvbounce::options::KNOWN {
+        assert!(readme.contains(&format!("| `{name}=` |")), "{name}= is not in README.md");
+    }
+}
