@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod figures;
 mod home;
 mod smoke;
 mod test;
@@ -25,6 +26,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Dom0 => home::run(options),
         Command::Test => test::run(options),
         Command::Check => check::run(),
+        Command::Bench => figures::run(options),
         Command::Build => build(options),
         Command::Clean { cache } => clean(cache),
     }
