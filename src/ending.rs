@@ -3,20 +3,20 @@
 use crate::{
     arch::image,
     options::OptionError,
-    println,
     suites::{
         RESULT_PATH,
         guest::Guest,
-        ktap::{PANIC, RESULT},
-        verdict::Verdict,
+        ktap::{PANIC, Writer},
+        verdict::{Outcome, Reason, Verdict},
     },
     xen::{
-        console::{self, print_in_panic},
+        console::{self, Console, print_in_panic},
         hypercall,
         store::{Store, TxId},
     },
 };
-use core::panic::PanicInfo;
+use alloc::string::ToString;
+use core::{fmt, panic::PanicInfo};
 
 /// Ends the domain after its report.
 pub(crate) fn close(guest: &Guest) -> ! {
@@ -25,13 +25,25 @@ pub(crate) fn close(guest: &Guest) -> ! {
 
 /// Reports options that can't be followed and ends the domain.
 pub(crate) fn refuse(error: &OptionError<'_>, store: Option<&dyn Store>, is_dom0: bool) -> ! {
-    println!("{}: {error}", error.code());
+    let reason = Reason::new(error.code(), error.to_string());
+    let remedy = "correct the word in extra= of the xl config, or on Xen's command line for dom0";
+    // Printing to the console never fails: what a sink can't take is dropped there.
+    let _ = report(&Outcome::Error(reason.remedy(remedy)));
     if let Some(store) = store {
         // The console says it anyway.
         let _ = store.write(TxId::NONE, RESULT_PATH, Verdict::Error.word());
     }
-    println!("{RESULT}{}", Verdict::Error);
     leave(is_dom0)
+}
+
+/// A report of one check, on the command line.
+fn report(outcome: &Outcome) -> fmt::Result {
+    let mut writer = Writer::start(Console, 1)?;
+    let mut suite = writer.suite("options", 1)?;
+    suite.check("command_line", outcome)?;
+    suite.finish()?;
+    writer.finish(None)?;
+    Ok(())
 }
 
 /// Reports a panic on every console and has Xen treat the domain as crashed.

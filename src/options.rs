@@ -16,6 +16,9 @@ pub const SUITES: [&str; 9] =
 /// How many of them, from the first, make up `smoke`: the rest run only when named.
 const IN_SMOKE: usize = 7;
 
+/// Suite `pci` among [`SUITES`].
+const PCI: u16 = 1 << 3;
+
 /// A choice of suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SuiteSet(u16);
@@ -24,13 +27,15 @@ impl SuiteSet {
     /// All that test the machine, in one domain.
     pub const SMOKE: Self = Self((1 << IN_SMOKE) - 1);
 
-    /// Reads `smoke` or names with commas between.
+    /// Reads `smoke` or names with commas between. Suites that drive the card bring `pci`, which says why
+    /// when there is none to drive.
     pub fn parse(list: &str) -> Option<Self> {
         list.split(',').try_fold(Self(0), |set, name| match name {
             "smoke" => Some(Self::SMOKE),
             name => {
                 let index = SUITES.iter().position(|known| *known == name)?;
-                Some(Self(set.0 | 1 << index))
+                let pci = if matches!(name, "dma" | "net") { PCI } else { 0 };
+                Some(Self(set.0 | 1 << index | pci))
             }
         })
     }
@@ -133,7 +138,7 @@ impl Default for Options {
     }
 }
 
-/// Name and accepted values of every option, for messages and for docs/suites.md.
+/// Name and accepted values of every option, for messages; README has the same in a table.
 pub const KNOWN: [(&str, &str); 10] = [
     ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,bench"),
     (
@@ -281,6 +286,13 @@ fn parse_selftest(value: &str) -> Option<SelfTest> {
 mod tests {
     use super::*;
     use alloc::string::ToString;
+
+    #[test]
+    fn suites_that_drive_the_card_bring_the_one_that_says_why_there_is_none() {
+        for (list, brings) in [("dma", true), ("net", true), ("boot,irq", false)] {
+            assert_eq!(SuiteSet::parse(list).unwrap().contains("pci"), brings, "{list}");
+        }
+    }
 
     #[test]
     fn an_empty_line_is_the_default() {

@@ -24,7 +24,7 @@ use crate::{
         heap,
         memory::Memory,
         p2m::P2m,
-        page_table::Flags,
+        page_table,
         pages::{self, Pages},
         reserve::Reserve,
     },
@@ -139,7 +139,7 @@ fn word<T>(service: &Option<T>) -> &'static str {
 fn map_shared_info(frame: Mfn) -> SharedInfo {
     let page = image::shared_info_page();
     let virt = page.as_ptr().addr() as u64;
-    let pte = hypercall::Pte::new(frame, Flags::DATA);
+    let pte = hypercall::Pte::new(frame, page_table::DATA);
     // SAFETY: the linker script keeps this page of the image free for exactly this.
     let mapped = unsafe { hypercall::update_va_mapping(virt, pte.0) };
     if mapped.is_err() {
@@ -244,9 +244,9 @@ fn ring_end(info: &StartInfo) -> u64 {
 fn narrow(p2m: P2m<'_>, image_start: u64, end: u64) -> Result<(), crate::xen::errno::XenError> {
     for (range, access) in image::parts() {
         match access {
-            Access::Execute => builder::protect(&XEN, p2m, range, Flags::CODE)?,
-            Access::Read => builder::protect(&XEN, p2m, range, Flags::CONSTANT)?,
-            Access::Write => builder::protect(&XEN, p2m, range, Flags::DATA)?,
+            Access::Execute => builder::protect(&XEN, p2m, range, page_table::CODE)?,
+            Access::Read => builder::protect(&XEN, p2m, range, page_table::CONSTANT)?,
+            Access::Write => builder::protect(&XEN, p2m, range, page_table::DATA)?,
             Access::None => builder::unmap(&XEN, range)?,
         }
     }
@@ -307,7 +307,7 @@ fn open_store(
 fn open_grants(memory: &'static Memory<'static>) -> Option<&'static GrantTable> {
     let mut frames = [0];
     hypercall::grant_table(&mut frames).ok()?;
-    let virt = memory.map_io(Mfn(frames[0]), 1, Flags::DATA).ok()?;
+    let virt = memory.map_io(Mfn(frames[0]), 1, page_table::DATA).ok()?;
     let page = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt)))?;
     // SAFETY: mapped just now and never unmapped; only the table is in the page.
     let window = unsafe { Window::new(page, PAGE_SIZE) };

@@ -11,10 +11,7 @@
 use crate::{
     addr::{PAGE_SIZE_U64, Pfn, PhysAddr},
     arch::VIRT_BASE,
-    mm::{
-        p2m::{P2m, PfnRange},
-        page_table::Flags,
-    },
+    mm::p2m::{P2m, PfnRange},
     xen::{
         errno::XenError,
         hypercall::{MemoryCalls, Pte, Remap},
@@ -22,6 +19,7 @@ use crate::{
     },
 };
 use core::ops::Range;
+use x86_64::structures::paging::PageTableFlags;
 
 /// The builder maps to the next multiple of this, at least `SPARE` beyond its last page.
 const STEP: u64 = 4 << 20;
@@ -63,7 +61,7 @@ pub fn protect(
     xen: &dyn MemoryCalls,
     p2m: P2m<'_>,
     range: Range<u64>,
-    flags: Flags,
+    flags: PageTableFlags,
 ) -> Result<(), XenError> {
     each_page(range, |virt| {
         let mfn = p2m.get(pfn_of(virt)).ok_or(XenError::BadAddress)?;

@@ -54,7 +54,11 @@ pub fn gather(
     if !base.0.is_multiple_of(run.count) || (bits < 64 && Mfn(last).addr().0 >> bits != 0) {
         return Err(AcquireError::Misplaced { order, bits, mfn: base });
     }
-    xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn))).map_err(AcquireError::Mapping)?;
+    if let Err(error) = xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn))) {
+        // Unwiped frames are not handed out. If they can't go back either, they are RAM like any other.
+        let _ = scatter(xen, p2m, run, order, base);
+        return Err(AcquireError::Mapping(error));
+    }
     Ok(base)
 }
 

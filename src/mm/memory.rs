@@ -11,7 +11,7 @@ use crate::{
         exchange,
         frames::{Frames, FreeError},
         p2m::{P2m, PfnRange},
-        page_table::{self, Flags, Tables},
+        page_table::{self, Tables},
         translate::{Place, Translate},
     },
     xen::{
@@ -20,6 +20,7 @@ use crate::{
     },
 };
 use core::ptr::NonNull;
+use x86_64::structures::paging::PageTableFlags;
 
 /// Changes handed to Xen at a time.
 const BATCH: usize = 64;
@@ -151,7 +152,12 @@ impl<'x> Memory<'x> {
     ///
     /// Addresses are not used again after [`Memory::unmap_io`]: the window is far larger than any guest's
     /// appetite, and a stale pointer then faults instead of reaching something else.
-    pub fn map_io(&self, first: Mfn, count: u64, flags: Flags) -> Result<u64, MemoryError> {
+    pub fn map_io(
+        &self,
+        first: Mfn,
+        count: u64,
+        flags: PageTableFlags,
+    ) -> Result<u64, MemoryError> {
         let mut state = self.state.lock();
         let start = state.next_io;
         state.next_io += count * PAGE_SIZE_U64;
@@ -196,7 +202,7 @@ impl<'x> Memory<'x> {
             let virt = page_table::direct(pfn).ok_or(MemoryError::BeyondWindow(run))?;
             self.make_tables(state, virt)?;
         }
-        self.remap_each(run, |mfn| Pte::new(mfn, Flags::DATA))
+        self.remap_each(run, |mfn| Pte::new(mfn, page_table::DATA))
     }
 
     fn unmap(&self, run: PfnRange) -> Result<(), MemoryError> {
@@ -226,7 +232,8 @@ impl<'x> Memory<'x> {
             let frame = state.take_frames(1)?;
             let made = self.p2m.get(frame.start).ok_or(XenError::BadAddress).and_then(|mfn| {
                 self.xen.clear(&mut core::iter::once(mfn))?;
-                let update = MmuUpdate { ptr: missing.entry.0, val: Pte::new(mfn, Flags::TABLE).0 };
+                let update =
+                    MmuUpdate { ptr: missing.entry.0, val: Pte::new(mfn, page_table::TABLE).0 };
                 self.xen.mmu_update(&[update])?;
                 Ok(mfn)
             });

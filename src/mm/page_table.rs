@@ -15,7 +15,7 @@ use crate::{
     addr::{BusAddr, Mfn, PAGE_SHIFT, PAGE_SIZE_U64, Pfn, to_usize},
     xen::hypercall::Pte,
 };
-use bitflags::bitflags;
+use x86_64::structures::paging::PageTableFlags;
 
 /// Where the page of PFN 0 is mapped.
 pub const DIRECT: u64 = 0xffff_8800_0000_0000;
@@ -28,43 +28,23 @@ const ENTRIES: usize = 512;
 const L1_SPAN: u64 = 2 << 20;
 const L2_SPAN: u64 = 1 << 30;
 
-bitflags! {
-    /// Flags of a page-table entry (Intel SDM vol. 3, 4.5).
-    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub struct Flags: u64 {
-        /// There is a page.
-        const PRESENT = 1 << 0;
-        /// It may be written.
-        const WRITE = 1 << 1;
-        /// Ring 3 may use it; a 64-bit PV kernel runs there.
-        const USER = 1 << 2;
-        /// Not cached, with `WRITE_THROUGH` strictly so.
-        const UNCACHED = 1 << 4;
-        /// See `UNCACHED`.
-        const WRITE_THROUGH = 1 << 3;
-        /// Set in advance, so that the CPU needn't.
-        const ACCESSED = 1 << 5;
-        /// Set in advance, so that the CPU needn't.
-        const DIRTY = 1 << 6;
-        /// Not to be executed.
-        const NO_EXECUTE = 1 << 63;
-    }
-}
-
-impl Flags {
-    const PAGE: Self = Self::PRESENT.union(Self::USER).union(Self::ACCESSED).union(Self::DIRTY);
-    /// Instructions.
-    pub const CODE: Self = Self::PAGE;
-    /// Constants.
-    pub const CONSTANT: Self = Self::PAGE.union(Self::NO_EXECUTE);
-    /// Variables.
-    pub const DATA: Self = Self::CONSTANT.union(Self::WRITE);
-    /// Device registers.
-    pub const REGISTERS: Self = Self::DATA.union(Self::UNCACHED).union(Self::WRITE_THROUGH);
-    /// An entry that points to a table.
-    pub const TABLE: Self =
-        Self::PRESENT.union(Self::WRITE).union(Self::USER).union(Self::ACCESSED).union(Self::DIRTY);
-}
+const PAGE: PageTableFlags = PageTableFlags::PRESENT
+    // A 64-bit PV kernel runs in ring 3.
+    .union(PageTableFlags::USER_ACCESSIBLE)
+    // Set in advance, so that the CPU needn't.
+    .union(PageTableFlags::ACCESSED)
+    .union(PageTableFlags::DIRTY);
+/// How instructions are mapped.
+pub const CODE: PageTableFlags = PAGE;
+/// How constants are mapped.
+pub const CONSTANT: PageTableFlags = PAGE.union(PageTableFlags::NO_EXECUTE);
+/// How variables are mapped.
+pub const DATA: PageTableFlags = CONSTANT.union(PageTableFlags::WRITABLE);
+/// How device registers are mapped: strictly uncached.
+pub const REGISTERS: PageTableFlags =
+    DATA.union(PageTableFlags::NO_CACHE).union(PageTableFlags::WRITE_THROUGH);
+/// An entry that points to a table.
+pub const TABLE: PageTableFlags = PAGE.union(PageTableFlags::WRITABLE);
 
 impl Pte {
     /// Nothing mapped. All bits zero: a non-present entry with address bits set would make Xen guard
@@ -72,7 +52,7 @@ impl Pte {
     pub const NONE: Self = Self(0);
 
     /// `frame`, used as `flags` say.
-    pub const fn new(frame: Mfn, flags: Flags) -> Self {
+    pub const fn new(frame: Mfn, flags: PageTableFlags) -> Self {
         Self(frame.addr().0 | flags.bits())
     }
 }
@@ -206,6 +186,6 @@ mod tests {
     #[test]
     fn an_absent_entry_has_no_address_bits() {
         assert_eq!(Pte::NONE.0, 0);
-        assert_eq!(Pte::new(Mfn(1), Flags::CONSTANT).0 & 2, 0);
+        assert_eq!(Pte::new(Mfn(1), CONSTANT).0 & 2, 0);
     }
 }

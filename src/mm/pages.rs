@@ -8,7 +8,7 @@ use crate::{
         contiguous::Region,
         memory::{Memory, MemoryError},
         p2m::PfnRange,
-        page_table::{self, Flags},
+        page_table,
     },
 };
 use core::{
@@ -128,7 +128,7 @@ impl<'m> Registers<'m> {
     pub fn map(memory: &'m Memory<'m>, address: BusAddr, len: usize) -> Result<Self, MemoryError> {
         let offset = address.page_offset();
         let pages = addr::pages(offset + len) as u64;
-        let start = memory.map_io(address.frame(), pages, Flags::REGISTERS)?;
+        let start = memory.map_io(address.frame(), pages, page_table::REGISTERS)?;
         Ok(Self { memory, start, pages, offset, len })
     }
 

@@ -35,6 +35,7 @@ use core::{cell::RefCell, fmt::Display, hint::black_box};
 pub(super) const SUITE: Suite = Suite {
     name: "bench",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("copies", copies),
         ("mappings", mappings),

@@ -21,6 +21,7 @@ const PAGE_FAULT: u8 = 14;
 pub(super) const SUITE: Suite = Suite {
     name: "boot",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("start_info", start_info),
         ("features", features),

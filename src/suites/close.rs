@@ -12,6 +12,7 @@ use alloc::{format, string::ToString};
 pub(super) const SUITE: Suite = Suite {
     name: "close",
     missing: nothing,
+    tidies: true,
     checks: &[
         ("device_lets_go", device_lets_go),
         ("pool_goes_back", pool_goes_back),

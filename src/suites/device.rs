@@ -73,8 +73,11 @@ impl Connection {
         let front = |e: FrontError| Reason::new(e.code(), e.to_string()).remedy(e.remedy());
         store
             .write(TxId::NONE, DETACH_PATH, "ready")
-            .map_err(|e| Reason::new(e.code(), e.to_string()))?;
-        self.front.wait_for_change(limit).map_err(front)?;
+            .map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
+        self.front.wait_for_change(limit).map_err(|e| {
+            let remedy = "run `xl pci-detach` while the guest waits, or leave detach= out";
+            Reason::new(e.code(), e.to_string()).remedy(remedy)
+        })?;
         self.front.apply_change().map_err(front)?;
         self.front.wait_for_removal(limit).map_err(front)
     }

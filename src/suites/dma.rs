@@ -29,6 +29,7 @@ pub(super) const SUITE: Suite = Suite {
         Ok(_) => None,
         Err(outcome) => Some(outcome.reason()),
     },
+    tidies: false,
     checks: &[
         ("every_length_comes_back", every_length_comes_back),
         ("awkward_offsets_come_back", awkward_offsets_come_back),

@@ -25,6 +25,7 @@ use core::time::Duration;
 
 pub(super) const SUITE: Suite = Suite {
     name: "hog",
+    tidies: false,
     missing: |guest| match guest.store {
         Some(_) => None,
         None => Some(Reason::new("no-store", "there is nobody to tell")),

@@ -26,6 +26,7 @@ use core::time::Duration;
 pub(super) const SUITE: Suite = Suite {
     name: "irq",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("event_channel_rings", event_channel_rings),
         ("poll_ends_at_its_deadline", poll_ends_at_its_deadline),

@@ -21,6 +21,7 @@ pub(super) const SUITE: Suite = Suite {
         Ok(_) => None,
         Err(outcome) => Some(outcome.reason()),
     },
+    tidies: false,
     checks: &[
         ("link_is_up", link_is_up),
         ("dhcp_gives_a_lease", dhcp_gives_a_lease),
@@ -55,7 +56,8 @@ fn link_is_up(guest: &mut Guest) -> Finding {
     if card.nic.link_up() {
         return Ok("".into());
     }
-    Err(net_failure(&NetError::LinkDown(crate::net::Waited::Dhcp)))
+    let reason = Reason::new("link-down", "the card reports no link");
+    Err(Outcome::Failure(reason.remedy("plug its cable in, or turn its port on at the switch")))
 }
 
 fn dhcp_gives_a_lease(guest: &mut Guest) -> Finding {

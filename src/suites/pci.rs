@@ -21,6 +21,7 @@ pub(super) const SUITE: Suite = Suite {
         Err(Outcome::Skip(reason)) => Some(reason.clone()),
         _ => None,
     },
+    tidies: false,
     checks: &[
         ("frontend_connects", frontend_connects),
         ("device_is_recognised", device_is_recognised),

@@ -67,6 +67,22 @@ fn reads_what_it_wrote() {
 }
 
 #[test]
+fn tidying_up_proves_nothing_but_can_fail() {
+    let outcomes = [
+        (Outcome::pass(""), Verdict::Skip),
+        (Outcome::Failure(Reason::new("leak", "frames=1")), Verdict::Failure),
+    ];
+    for (outcome, expected) in outcomes {
+        let mut report = Writer::start(String::new(), 2).unwrap();
+        report.suite("dma", 0).unwrap().skip(&Reason::new("no-device", "")).unwrap();
+        let mut close = report.suite("close", 1).unwrap();
+        close.check("nothing_is_kept", &outcome).unwrap();
+        close.finish_tidying().unwrap();
+        assert_eq!(report.finish(None).unwrap(), expected);
+    }
+}
+
+#[test]
 fn a_value_can_not_break_the_line() {
     let mut text = String::new();
     let mut report = Writer::start(&mut text, 1).unwrap();

@@ -90,14 +90,27 @@ impl<W: Write> SuiteWriter<'_, W> {
         self.end(verdict, format_args!(""))
     }
 
+    /// Writes the result line of a suite that only tidies up: its success proves nothing, so a report of which
+    /// all else is SKIP stays one; anything worse counts.
+    pub fn finish_tidying(self) -> Result<Verdict, fmt::Error> {
+        let verdict = self.checks.verdict();
+        let counted = if verdict.is_ok() { Verdict::Skip } else { verdict };
+        self.report.suites.add(counted);
+        self.result_line(verdict, format_args!(""))
+    }
+
     /// Ends a suite that can't run at all, for this reason.
     pub fn skip(self, reason: &Reason) -> Result<Verdict, fmt::Error> {
         self.end(Verdict::Skip, format_args!(" {}", OneLine(reason)))
     }
 
     fn end(self, verdict: Verdict, why: fmt::Arguments<'_>) -> Result<Verdict, fmt::Error> {
+        self.report.suites.add(verdict);
+        self.result_line(verdict, why)
+    }
+
+    fn result_line(self, verdict: Verdict, why: fmt::Arguments<'_>) -> Result<Verdict, fmt::Error> {
         let Self { report, name, .. } = self;
-        report.suites.add(verdict);
         let number = report.suites.total();
         match verdict {
             Verdict::Success => writeln!(report.out, "ok {number} {name}")?,

@@ -22,6 +22,7 @@ use alloc::{
 pub(super) const SUITE: Suite = Suite {
     name: "memory",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("memory_map", memory_map),
         ("free_pages_are_ram_by_the_map", map::free_pages_are_ram),

@@ -23,6 +23,7 @@ use alloc::{format, string::ToString};
 pub(super) const SUITE: Suite = Suite {
     name: "swiotlb",
     missing: nothing,
+    tidies: false,
     checks: &[
         ("nothing_is_spent_without_need", starts::nothing_is_spent_without_need),
         ("pool_is_started", starts::pool_is_started),
@@ -108,7 +109,7 @@ fn pool(guest: &Guest) -> Result<&'static Pool<'static>, Outcome> {
     match &guest.pool.started {
         Some(Ok(_)) => Ok(guest.pool.pool),
         Some(Err(error)) => Err(Outcome::Failure(
-            Reason::new("swiotlb-no-pool", error.to_string()).remedy(error.remedy()),
+            Reason::new(error.code(), error.to_string()).remedy(error.remedy()),
         )),
         None if guest.pool.when == PoolStart::Off => {
             Err(skip("swiotlb-off", "the command line says swiotlb=off"))

@@ -1,6 +1,6 @@
 //! The one place where hypercalls are made: `xen-sys` stubs in, typed results out.
 //!
-//! Nothing outside this file knows a hypercall number. Memory operations sit behind the trait
+//! Nothing outside this folder knows a hypercall number. Memory operations sit behind the trait
 //! [`MemoryCalls`], so that everything that decides *which* frames go where runs on the host over a fake.
 
 use core::sync::atomic::AtomicU64;

@@ -81,7 +81,7 @@ impl MemoryCalls for Xen {
             let count = batch.len() as u64;
             self.count();
             // SAFETY: the array holds `count` filled entries. What the mappings mean for Rust is the
-            // business of `mm::mapping`, the only caller, which never unmaps memory in use.
+            // business of `mm::memory` and `mm::builder`, the only callers, which never unmap memory in use.
             decode(unsafe { hypercall_2(__HYPERVISOR_multicall, address(calls.as_ptr()), count) })?;
             for call in &calls[..batch.len()] {
                 decode(call.result.cast_signed())?;

@@ -31,7 +31,7 @@ use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
 
 /// Bumped when what a stack holds changes, so that an older cache is not mistaken for a newer one.
-const FORMAT: &str = "stack-4";
+const FORMAT: &str = "stack-5";
 
 /// Which versions a stack is made of, as its packages call them.
 #[derive(Clone, Debug, Serialize, Deserialize)]

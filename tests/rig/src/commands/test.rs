@@ -51,10 +51,10 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     small.memory = Some(16);
     let mut tiny = bare("memory-8");
     tiny.memory = Some(8);
-    let mut hang = bare("selftest-hang").word("selftest=hang").expect(Verdict::Timeout);
+    let mut hang = bare("selftest-hang").word("selftest=hang").expect(Verdict::Timeout, "timeout");
     hang.limit = Duration::from_secs(10);
 
-    let mut silent = bare("silent-backend").expect(Verdict::Failure);
+    let mut silent = bare("silent-backend").expect(Verdict::Failure, "xenbus-stuck");
     silent.silent_backend = true;
 
     vec![
@@ -64,17 +64,19 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         bare("no-device"),
         tiny,
         // The rig's own eyes: what is wrong on purpose has to be seen.
-        late("selftest-corrupt", Device::Nic).word("selftest=corrupt").expect(Verdict::Failure),
-        bare("selftest-panic").word("selftest=panic").expect(Verdict::Crash),
+        late("selftest-corrupt", Device::Nic)
+            .word("selftest=corrupt")
+            .expect(Verdict::Failure, "swiotlb-byte-mismatch"),
+        bare("selftest-panic").word("selftest=panic").expect(Verdict::Crash, "crash"),
         hang,
-        bare("selftest-leak").word("selftest=leak").expect(Verdict::Failure),
-        bare("unknown-option").word("swiotbl=late").expect(Verdict::Error),
+        bare("selftest-leak").word("selftest=leak").expect(Verdict::Failure, "leak"),
+        bare("unknown-option").word("swiotbl=late").expect(Verdict::Error, "option-unknown"),
         // Machines that lack something: a clear word, and no hang.
-        late("not-a-nic", Device::Other).expect(Verdict::Skip),
-        late("no-driver", Device::Undriven).expect(Verdict::Skip),
+        late("not-a-nic", Device::Other).expect(Verdict::Skip, "not-a-nic"),
+        late("no-driver", Device::Undriven).expect(Verdict::Skip, "no-driver"),
         silent,
-        late("link-down", Device::Unplugged).expect(Verdict::Failure),
-        late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure),
+        late("link-down", Device::Unplugged).expect(Verdict::Failure, "link-down"),
+        late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure, "dhcp-timeout"),
         // And after all that, the machine still works.
         late("smoke-again", Device::Nic),
     ]

@@ -13,13 +13,14 @@ use xz2::read::XzDecoder;
 
 use crate::artifacts::{MODULES, find, library_closure};
 use crate::error::{Context, Error, Result};
-use crate::job::Job;
+use crate::job::{Hog, Job};
 
 const INIT: &str = include_str!("init.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "ld-linux-x86-64.so.2";
 const TOOLS: [&str; 5] = ["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0"];
-const STORE_TOOLS: [&str; 3] = ["xenstore-read", "xenstore-watch", "xenstore-ls"];
+const STORE_TOOLS: [&str; 5] =
+    ["xenstore-read", "xenstore-write", "xenstore-chmod", "xenstore-watch", "xenstore-ls"];
 
 /// What glibc loads by name when a thread is cancelled, as libxenstore's are; without it `xl` aborts at its end.
 const UNWINDER: &str = "libgcc_s.so.1";
@@ -109,6 +110,10 @@ pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: 
         image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
         let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
         image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
+        if let Some(hog) = job.hog {
+            image.file(&format!("{folder}/hog.cfg"), &read(Hog::CONFIG.as_ref())?)?;
+            image.file(&format!("{folder}/hog"), hog.overrides().as_bytes())?;
+        }
         if job.silent_backend {
             image.file(&format!("{folder}/silent"), b"")?;
         }

@@ -45,6 +45,8 @@ pub(crate) struct JobRecord {
     pub(crate) expected: Verdict,
     /// Why, unless it is SUCCESS.
     pub(crate) problem: Option<Problem>,
+    /// The reason code that has to be among the reasons.
+    pub(crate) because: Option<&'static str>,
     /// Seconds from the start of `xl create` to the domain being gone.
     pub(crate) seconds: f64,
     /// What QEMU traced.
@@ -64,7 +66,20 @@ pub(crate) struct JobRecord {
 impl JobRecord {
     /// Whether it ended as it has to.
     pub(crate) fn is_as_expected(&self) -> bool {
-        self.verdict == self.expected
+        self.verdict == self.expected && self.because.is_none_or(|code| self.names(code))
+    }
+
+    /// Whether the code is among the reasons given.
+    fn names(&self, code: &str) -> bool {
+        self.problem.as_ref().is_some_and(|problem| problem.code == code)
+            || self.suites.iter().flat_map(|suite| &suite.checks).any(|check| check.code == code)
+    }
+
+    /// What a check that passed measured.
+    pub(crate) fn note(&self, suite: &str, check: &str) -> Option<&str> {
+        let suite = self.suites.iter().find(|known| known.name == suite)?;
+        let check = suite.checks.iter().find(|known| known.name == check)?;
+        Some(&check.detail)
     }
 
     /// Checks of one verdict, over all suites.
@@ -139,6 +154,7 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         verdict,
         expected: job.expect.unwrap_or(Verdict::Success),
         problem,
+        because: job.because,
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
         evidence,
         free_mib: seen.end.and_then(|end| end.free_mib),
