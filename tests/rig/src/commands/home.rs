@@ -46,6 +46,7 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
             [job.words.join(" "), job.raw_words.clone()].join(" ").trim().to_owned(),
         )],
         memory_gib: machine::memory_gib(job.memory.unwrap_or(0)),
+        little_low: false,
         dom0_memory: job.memory.unwrap_or(512),
         nic: String::new(),
         devices: Vec::new(),

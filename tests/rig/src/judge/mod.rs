@@ -83,7 +83,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn rig(code: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn rig(code: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { at: "rig".into(), code: code.into(), detail: detail.into(), remedy: remedy.into() }
     }
 }

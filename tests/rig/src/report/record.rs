@@ -75,6 +75,13 @@ impl JobRecord {
             || self.suites.iter().flat_map(|suite| &suite.checks).any(|check| check.code == code)
     }
 
+    /// What a check that passed measured.
+    pub(crate) fn note(&self, suite: &str, check: &str) -> Option<&str> {
+        let suite = self.suites.iter().find(|known| known.name == suite)?;
+        let check = suite.checks.iter().find(|known| known.name == check)?;
+        Some(&check.detail)
+    }
+
     /// Checks of one verdict, over all suites.
     pub(crate) fn count(&self, verdict: Verdict) -> usize {
         self.suites.iter().map(|suite| suite.count(verdict)).sum()
