@@ -51,6 +51,22 @@ free_mib() {
     xl info | sed -n 's/^free_memory *: *//p'
 }
 
+# Xen's free pages below 4 GiB, which no other figure of its tools shows. A zone N has frames of N bits.
+low_pages() {
+    xl debug-keys H
+    xl dmesg | sed -n 's/.*heap\[node=0\]\[zone=\([0-9]*\)\] -> \([0-9]*\) pages.*/\1 \2/p' |
+        awk '$1 == 0 { sum = 0; next } $1 <= 20 { sum += $2 } END { print sum }'
+}
+
+# Waits until Xen has all of a dead domain's memory back, for a while: it works through it after the domain is gone.
+settle() {
+    tries=20
+    while [ "$(free_mib)" != "$1" ] && [ "$tries" -gt 0 ]; do
+        tries=$((tries - 1))
+        usleep 100000
+    done
+}
+
 echo "dom0: up $(uptime)"
 while read -r module; do
     set --
@@ -146,6 +162,7 @@ run_job() {
     rm -f /tmp/store /tmp/late /tmp/xl
     touch /tmp/store
     before=$(free_mib)
+    low_before=$(low_pages)
     [ -e "$job/hog" ] && start_hog
     watch_store "$next" &
     store=$!
@@ -176,11 +193,13 @@ run_job() {
     next=$((${domid:-$((next - 1))} + 1))
     [ -e /tmp/late ] && late=1 || late=0
     [ -e "$job/hog" ] && stop_hog
+    settle "$before"
     after=$(free_mib)
+    low_after=$(low_pages)
     while read -r line; do mark "store job=$name $line"; done </tmp/store
     while read -r line; do mark "xl job=$name text=$line"; done </tmp/xl
     mark "end job=$name start=$start gone=$gone code=$code reason=${reason:-none} late=$late" \
-        "free-before=$before free-after=$after"
+        "free-before=$before free-after=$after low-before=$low_before low-after=$low_after"
 }
 
 next=1

@@ -53,6 +53,8 @@ pub(crate) struct JobRecord {
     pub(crate) evidence: Option<Evidence>,
     /// Xen's free memory in MiB before and after.
     pub(crate) free_mib: Option<(u64, u64)>,
+    /// Xen's free pages below 4 GiB before and after.
+    pub(crate) low_pages: Option<(u64, u64)>,
     /// What the guest wrote to `data/pvbounce`.
     pub(crate) store: Vec<(String, String)>,
     /// What the guest still held at the end, in its own words.
@@ -157,7 +159,8 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         because: job.because,
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
         evidence,
-        free_mib: seen.end.and_then(|end| end.free_mib),
+        free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
+        low_pages: seen.end.and_then(|end| end.low_pages),
         store: seen.store,
         taken: report.taken.clone(),
         suites: suites(&report, &times),
