@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "string moves through raw pointers are what this module is for")]
 
 use core::{
-    arch::asm,
+    arch::{asm, global_asm},
     fmt,
     sync::atomic::{AtomicU8, Ordering},
 };
@@ -261,51 +261,62 @@ unsafe fn words(to: *mut u8, from: *const u8, len: usize) {
     }
 }
 
-/// # Safety
-/// As for [`copy`].
-#[inline]
-unsafe fn unrolled(to: *mut u8, from: *const u8, len: usize) {
-    let (blocks, rest) = (len / 64, len % 64);
-    let (to_rest, from_rest): (*mut u8, *const u8);
-    // SAFETY: `blocks` times 64 bytes, not more than `len`, are moved; the caller vouches for them.
-    unsafe {
-        asm!(
-            "test {n}, {n}",
-            "jz 3f",
-            "2:",
-            "mov {a}, [{from}]",
-            "mov {b}, [{from} + 8]",
-            "mov [{to}], {a}",
-            "mov [{to} + 8], {b}",
-            "mov {a}, [{from} + 16]",
-            "mov {b}, [{from} + 24]",
-            "mov [{to} + 16], {a}",
-            "mov [{to} + 24], {b}",
-            "mov {a}, [{from} + 32]",
-            "mov {b}, [{from} + 40]",
-            "mov [{to} + 32], {a}",
-            "mov [{to} + 40], {b}",
-            "mov {a}, [{from} + 48]",
-            "mov {b}, [{from} + 56]",
-            "mov [{to} + 48], {a}",
-            "mov [{to} + 56], {b}",
-            "add {from}, 64",
-            "add {to}, 64",
-            "dec {n}",
-            "jnz 2b",
-            "3:",
-            n = inout(reg) blocks => _,
-            a = out(reg) _,
-            b = out(reg) _,
-            to = inout(reg) to => to_rest,
-            from = inout(reg) from => from_rest,
-            options(nostack)
-        );
-    }
-    if rest != 0 {
-        // SAFETY: the pointers now stand `blocks * 64` bytes on, so `len % 64` bytes are left.
-        unsafe { words(to_rest, from_rest, rest) }
-    }
+// to in rdi, from in rsi, length in rdx. Once and aligned, not inlined: an emulated CPU pays for each time
+// round a loop that lies across two pages.
+global_asm!(
+    ".section .text.pvbounce_copy_unrolled, \"ax\", @progbits",
+    ".balign 256",
+    "pvbounce_copy_unrolled:",
+    "    mov rcx, rdx",
+    "    shr rcx, 6",
+    "    jz 3f",
+    ".balign 16",
+    "2:  mov rax, [rsi]",
+    "    mov r8, [rsi + 8]",
+    "    mov [rdi], rax",
+    "    mov [rdi + 8], r8",
+    "    mov rax, [rsi + 16]",
+    "    mov r8, [rsi + 24]",
+    "    mov [rdi + 16], rax",
+    "    mov [rdi + 24], r8",
+    "    mov rax, [rsi + 32]",
+    "    mov r8, [rsi + 40]",
+    "    mov [rdi + 32], rax",
+    "    mov [rdi + 40], r8",
+    "    mov rax, [rsi + 48]",
+    "    mov r8, [rsi + 56]",
+    "    mov [rdi + 48], rax",
+    "    mov [rdi + 56], r8",
+    "    add rsi, 64",
+    "    add rdi, 64",
+    "    dec rcx",
+    "    jnz 2b",
+    "3:  and edx, 63",
+    "    jz 9f",
+    "    mov ecx, edx",
+    "    shr ecx, 3",
+    "    jz 5f",
+    "4:  mov rax, [rsi]",
+    "    mov [rdi], rax",
+    "    add rsi, 8",
+    "    add rdi, 8",
+    "    dec ecx",
+    "    jnz 4b",
+    "5:  and edx, 7",
+    "    jz 9f",
+    "6:  mov al, [rsi]",
+    "    mov [rdi], al",
+    "    inc rsi",
+    "    inc rdi",
+    "    dec edx",
+    "    jnz 6b",
+    "9:  ret",
+    ".text",
+);
+
+unsafe extern "sysv64" {
+    #[link_name = "pvbounce_copy_unrolled"]
+    unsafe fn unrolled(to: *mut u8, from: *const u8, len: usize);
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::{
     error::FinishError,
-    layout::{self, GUARD, Layout},
+    layout::{self, GUARD},
     pool::Pool,
     raw,
     segment::Lease,
@@ -19,89 +19,122 @@ pub(super) struct Bounce<'m> {
     pool: &'m Pool<'m>,
     /// `None` only while being dropped.
     lease: Option<Lease>,
-    layout: Layout,
+    /// Bytes in the run before the mapping.
+    head: usize,
+    /// Bytes of the mapping.
+    len: usize,
     /// Bytes copied back, for the pool's counters.
     copied_back: usize,
 }
 
 impl<'m> Bounce<'m> {
-    pub(super) const fn new(pool: &'m Pool<'m>, lease: Lease, layout: Layout) -> Self {
-        Self { pool, lease: Some(lease), layout, copied_back: 0 }
+    #[inline(always)]
+    pub(super) const fn new(pool: &'m Pool<'m>, lease: Lease, head: usize, len: usize) -> Self {
+        Self { pool, lease: Some(lease), head, len, copied_back: 0 }
     }
 
     /// The mapping's first byte as the device sees it.
-    #[inline]
+    #[inline(always)]
     pub(super) fn bus(&self) -> BusAddr {
         let start = self.lease.as_ref().map_or(BusAddr(0), Lease::bus);
-        BusAddr(start.0 + self.layout.head as u64)
+        BusAddr(start.0 + self.head as u64)
     }
 
     /// Copies to byte `offset` of the mapping.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(&mut self, offset: usize, from: &[u8]) {
-        raw::check("mapping", self.layout.len, offset, from.len());
+        raw::check("mapping", self.len, offset, from.len());
         if let Some(lease) = &mut self.lease {
-            lease.bytes.write(self.layout.head + offset, from);
+            lease.bytes.write(self.head + offset, from);
         }
     }
 
     /// Copies back what the device wrote from the start of the mapping.
-    #[inline]
+    #[inline(always)]
     pub(super) fn copy_back(&mut self, to: &mut [u8]) {
         self.read(0, to);
         self.copied_back += to.len();
     }
 
     /// Copies from byte `offset` of the mapping.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(&self, offset: usize, to: &mut [u8]) {
-        raw::check("mapping", self.layout.len, offset, to.len());
+        raw::check("mapping", self.len, offset, to.len());
         if let Some(lease) = &self.lease {
-            lease.bytes.read(self.layout.head + offset, to);
+            lease.bytes.read(self.head + offset, to);
+        }
+    }
+
+    /// Gives the slots back; as dropping does, but in line.
+    #[inline(always)]
+    pub(super) fn end(mut self) {
+        self.give_back();
+        core::mem::forget(self);
+    }
+
+    #[inline(always)]
+    fn give_back(&mut self) {
+        if let Some(lease) = self.lease.take() {
+            let mut books = self.pool.books();
+            books.give(lease);
+            books.stats.bytes_from_device += self.copied_back as u64;
         }
     }
 
     /// Writes the guard bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn arm(&mut self) {
-        let word = layout::pattern(self.bus());
-        let guards = self.guards();
+        let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
+        match &mut self.lease {
+            Some(lease) if head >= GUARD && end + GUARD <= lease.bytes.len() => {
+                lease.bytes.write_words::<WORDS>(head - GUARD, word);
+                lease.bytes.write_words::<WORDS>(end, word);
+            }
+            _ => self.arm_partly(),
+        }
+    }
+
+    /// Writes what guard bytes there is room for.
+    #[cold]
+    fn arm_partly(&mut self) {
+        let (word, guards) = (layout::pattern(self.bus()), self.guards());
+        let bytes = [word.to_ne_bytes(); WORDS];
         let Some(lease) = &mut self.lease else { return };
         for guard in guards {
-            if guard.len() == GUARD {
-                lease.bytes.write_words::<WORDS>(guard.start, word);
-            } else {
-                let bytes = [word.to_ne_bytes(); WORDS];
-                lease.bytes.write(guard.start, &bytes.as_flattened()[..guard.len()]);
-            }
+            lease.bytes.write(guard.start, &bytes.as_flattened()[..guard.len()]);
         }
     }
 
     /// Looks at the guard bytes.
-    #[inline]
+    #[inline(always)]
     pub(super) fn check_guards(&self) -> Result<(), FinishError> {
-        let [before, after] = self.guards();
-        if self.is_intact(&before) && self.is_intact(&after) {
-            return Ok(());
+        let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
+        match &self.lease {
+            Some(lease)
+                if head >= GUARD
+                    && end + GUARD <= lease.bytes.len()
+                    && lease.bytes.holds_words::<WORDS>(head - GUARD, word)
+                    && lease.bytes.holds_words::<WORDS>(end, word) =>
+            {
+                Ok(())
+            }
+            _ => self.check_partly(),
         }
-        Err(self.overrun([before, after]))
     }
 
-    #[inline]
-    fn is_intact(&self, guard: &Range<usize>) -> bool {
-        let Some(lease) = &self.lease else { return true };
-        if guard.len() == GUARD {
-            let word = layout::pattern(self.bus());
-            return lease.bytes.holds_words::<WORDS>(guard.start, word);
+    /// Looks at guard bytes one by one: for guards that are not whole, in either sense.
+    #[cold]
+    fn check_partly(&self) -> Result<(), FinishError> {
+        let guards = self.guards();
+        if guards.iter().all(|guard| self.first_changed(guard).is_none()) {
+            return Ok(());
         }
-        self.first_changed(guard).is_none()
+        Err(self.overrun(guards))
     }
 
     /// The guard bytes before and after, as offsets in the run.
-    #[inline]
     fn guards(&self) -> [Range<usize>; 2] {
-        let Layout { head, len, .. } = self.layout;
-        let end = head + len;
+        let (head, end) = (self.head, self.head + self.len);
         let run = self.lease.as_ref().map_or(end, |lease| lease.bytes.len());
         [head - head.min(GUARD)..head, end..run.min(end + GUARD)]
     }
@@ -121,20 +154,15 @@ impl<'m> Bounce<'m> {
         self.pool.books().stats.overruns += 1;
         let first = guards.iter().find_map(|guard| self.first_changed(guard));
         // The device may have put the pattern back since; then byte 0 stands for it.
-        let (at, found) = first.unwrap_or((self.layout.head, 0));
+        let (at, found) = first.unwrap_or((self.head, 0));
         // Both are below 16 MiB plus a page, so they fit.
-        let offset = at.cast_signed() - self.layout.head.cast_signed();
-        FinishError::Overrun { offset, found, len: self.layout.len, bus: self.bus() }
+        let offset = at.cast_signed() - self.head.cast_signed();
+        FinishError::Overrun { offset, found, len: self.len, bus: self.bus() }
     }
 }
 
 impl Drop for Bounce<'_> {
-    #[inline]
     fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            let mut books = self.pool.books();
-            books.give(lease);
-            books.stats.bytes_from_device += self.copied_back as u64;
-        }
+        self.give_back();
     }
 }

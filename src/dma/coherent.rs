@@ -7,7 +7,7 @@
 use super::{
     device::Device,
     error::MapError,
-    layout::Layout,
+    layout::Shape,
     limits::PowerOfTwo,
     pool::Pool,
     raw::{Held, SharedBytes},
@@ -109,8 +109,8 @@ impl<'m> Device<'m> {
         }
         let page = PowerOfTwo::new(PAGE_SIZE).unwrap_or(PowerOfTwo::ONE);
         let paged = limits.aligned_to(limits.alignment.max(page));
-        let layout = Layout::bare(0, len, &paged).ok_or(too_large)?;
-        if let Some(mut lease) = self.pool.lease_run(layout, limits.mask) {
+        let layout = Shape::new(&paged).bare(0, len).ok_or(too_large)?;
+        if let Some(mut lease) = self.pool.lease_run(layout.want) {
             lease.bytes.zero();
             let (window, bus) = (lease.bytes.window(), lease.bus());
             return Ok(Coherent::new(self.pool, Source::Pool(lease), window, bus, len));

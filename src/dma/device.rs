@@ -6,10 +6,11 @@ use super::{
     capable::dma_capable,
     direction::Direction,
     error::{MapError, Why},
-    layout::Layout,
+    layout::{Layout, Shape},
     limits::{Limits, Policy},
     mapping::Mapping,
     pool::{Pool, Shortage},
+    segment::Lease,
 };
 use crate::mm::translate::Translate;
 use core::fmt;
@@ -20,6 +21,7 @@ pub struct Device<'m> {
     pub(super) pool: &'m Pool<'m>,
     translate: &'m dyn Translate,
     limits: Limits,
+    shape: Shape,
     policy: Policy,
 }
 
@@ -40,7 +42,7 @@ impl<'m> Device<'m> {
         limits: Limits,
         policy: Policy,
     ) -> Self {
-        Self { pool, translate, limits, policy }
+        Self { pool, translate, limits, shape: Shape::new(&limits), policy }
     }
 
     /// What the device demands of addresses.
@@ -62,13 +64,13 @@ impl<'m> Device<'m> {
     ///
     /// What it takes is one empty segment within the device's reach; 0 if there is none at all.
     pub fn max_mapping(&self) -> usize {
-        Layout::largest(self.pool.largest_segment(self.limits.mask), &self.limits)
+        self.shape.largest(self.pool.largest_segment(self.limits.mask))
     }
 
     /// Gives `buffer` to the device, in place if the device can use it there, else through the pool.
     ///
     /// On failure the buffer is gone; [`Device::try_map`] returns it.
-    #[inline]
+    #[inline(always)]
     pub fn map<D: Direction, B: Buffer<D>>(
         &self,
         buffer: B,
@@ -77,33 +79,50 @@ impl<'m> Device<'m> {
     }
 
     /// As [`Device::map`], with the buffer returned on failure.
-    #[inline]
+    #[inline(always)]
     pub fn try_map<D: Direction, B: Buffer<D>>(
         &self,
         buffer: B,
     ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
-        let bytes = buffer.bytes();
-        let bounced = match self.way_for(bytes) {
+        if self.policy == Policy::Force && !buffer.bytes().is_empty() {
+            return self.through(buffer, Why::Forced);
+        }
+        self.map_as_fits(buffer)
+    }
+
+    /// In place if the device can use it there, else through the pool.
+    fn map_as_fits<D: Direction, B: Buffer<D>>(
+        &self,
+        buffer: B,
+    ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
+        match self.way_for(buffer.bytes()) {
+            Ok(Way::Bounce(why)) => self.through(buffer, why),
             Ok(Way::Direct(bus)) => {
-                let mut books = self.pool.books();
-                books.stats.maps += 1;
-                books.stats.direct += 1;
-                drop(books);
-                return Ok(Mapping::direct(buffer, bus, self.translate));
+                self.pool.books().stats.direct += 1;
+                Ok(Mapping::direct(buffer, bus, self.translate))
             }
-            Ok(Way::Bounce(why)) => self.bounce::<D>(bytes, why).map(|bounce| (bounce, why)),
-            Err(error) => Err(error),
-        };
-        match bounced {
-            Ok((bounce, why)) => Ok(Mapping::through(bounce, why, buffer, self.translate)),
-            Err(error) => {
-                self.pool.books().stats.failures += 1;
-                Err((error, buffer))
-            }
+            Err(error) => Err((self.failed(error), buffer)),
         }
     }
 
-    #[inline]
+    #[inline(always)]
+    fn through<D: Direction, B: Buffer<D>>(
+        &self,
+        buffer: B,
+        why: Why,
+    ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
+        match self.bounce::<D>(buffer.bytes(), &why) {
+            Ok(bounce) => Ok(Mapping::through(bounce, why, buffer, self.translate)),
+            Err(error) => Err((self.failed(error), buffer)),
+        }
+    }
+
+    #[cold]
+    fn failed(&self, error: MapError) -> MapError {
+        self.pool.books().stats.failures += 1;
+        error
+    }
+
     fn way_for(&self, bytes: &[u8]) -> Result<Way, MapError> {
         if bytes.is_empty() {
             return Err(MapError::Empty);
@@ -121,22 +140,35 @@ impl<'m> Device<'m> {
         }
     }
 
-    #[inline]
-    fn bounce<D: Direction>(&self, bytes: &[u8], why: Why) -> Result<Bounce<'m>, MapError> {
-        let (address, len, limits) = (bytes.as_ptr().addr(), bytes.len(), &self.limits);
-        let bare = Layout::bare(address, len, limits).ok_or_else(|| self.too_large(len))?;
-        let guarded = if D::FROM_DEVICE { Layout::guarded(address, len, limits) } else { None };
+    #[inline(always)]
+    fn bounce<D: Direction>(&self, bytes: &[u8], why: &Why) -> Result<Bounce<'m>, MapError> {
+        let (address, len, shape) = (bytes.as_ptr().addr(), bytes.len(), &self.shape);
         let to_device = if D::TO_DEVICE { len } else { 0 };
-        let leased = self.pool.lease(guarded.unwrap_or(bare), bare, limits.mask, to_device);
-        let (lease, layout) = leased.map_err(|shortage| self.explain(shortage, len, why))?;
-        let bounce = Bounce::new(self.pool, lease, layout);
-        // The table chose by mask, so this holds; a bounce address out of reach would be worse than
-        // an error, and the check is two comparisons.
-        if limits.mask.covers(bounce.bus(), len) {
-            Ok(bounce)
-        } else {
-            Err(MapError::OutOfMask { mask: limits.mask, lowest: bounce.bus() })
-        }
+        let guarded = D::FROM_DEVICE;
+        let layout = if guarded { shape.guarded(address, len) } else { shape.bare(address, len) };
+        let leased = layout.and_then(|layout| {
+            self.pool.lease(layout.want, to_device).map(|lease| (lease, layout))
+        });
+        let (lease, layout) = match leased {
+            Some(leased) => leased,
+            None => self.lease_hard(bytes, layout, to_device, why)?,
+        };
+        Ok(Bounce::new(self.pool, lease, layout.head, len))
+    }
+
+    /// What there is when the pool has no run of this layout.
+    #[cold]
+    fn lease_hard(
+        &self,
+        bytes: &[u8],
+        layout: Option<Layout>,
+        to_device: usize,
+        why: &Why,
+    ) -> Result<(Lease, Layout), MapError> {
+        let (address, len) = (bytes.as_ptr().addr(), bytes.len());
+        let bare = self.shape.bare(address, len).ok_or_else(|| self.too_large(len))?;
+        let leased = self.pool.lease_hard(layout.unwrap_or(bare), bare, to_device);
+        leased.map_err(|shortage| self.explain(shortage, len, *why))
     }
 
     #[cold]

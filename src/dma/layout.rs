@@ -11,6 +11,7 @@
 
 use super::{
     limits::Limits,
+    segment::Want,
     slots::{SLOT_SHIFT, SLOT_SIZE},
 };
 use crate::addr::BusAddr;
@@ -24,63 +25,82 @@ const HEAD_MIN: usize = 64;
 /// The largest head spent on a guard alone.
 const HEAD_MAX: usize = 512;
 
-/// The shape of a run for one mapping.
+/// The place of one mapping in its run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Bytes before the mapping.
     pub(super) head: usize,
-    /// Bytes of the mapping.
-    pub(super) len: usize,
-    /// Slots in the run.
-    pub(super) slots: usize,
-    /// log2 of the slots the run's start is a multiple of.
-    pub(super) align: usize,
+    /// The slots it takes.
+    pub(super) want: Want,
 }
 
-impl Layout {
+/// A device's limits, worked out for placing mappings.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// The bits of a buffer's address that the mapping keeps: what the device wants kept, less what its
+    /// alignment forbids.
+    keep: usize,
+    /// Bytes spent on a guard in front.
+    lead: usize,
+    /// What a run has to be, but for its length.
+    ///
+    /// A run is naturally aligned to the power of two above its size, or to the device's unit if that is
+    /// more. With a boundary below that size the data still starts aligned to the boundary, and ends
+    /// within it.
+    want: Want,
+    /// The most bytes from the run's start.
+    room: usize,
+    max_len: usize,
+}
+
+impl Shape {
+    /// What these limits come to.
+    pub(super) const fn new(limits: &Limits) -> Self {
+        let (kept, aligned) = (limits.keep_offset.bytes(), limits.alignment.bytes());
+        let unit = if kept > aligned { kept } else { aligned };
+        let lead = if unit > HEAD_MIN { unit } else { HEAD_MIN };
+        let align = unit.trailing_zeros().saturating_sub(SLOT_SHIFT) as usize;
+        Self {
+            keep: limits.keep_offset.low_bits() & !limits.alignment.low_bits(),
+            lead: if lead <= HEAD_MAX { lead } else { 0 },
+            want: Want::below(limits.mask, align),
+            room: match limits.boundary {
+                Some(boundary) => boundary.bytes(),
+                None => usize::MAX,
+            },
+            max_len: limits.max_len,
+        }
+    }
+
     /// With full guards on both sides, where alignment and boundary leave room for them.
-    #[inline]
-    pub(super) fn guarded(address: usize, len: usize, limits: &Limits) -> Option<Self> {
-        let kept = kept_offset(address, limits);
-        let unit = limits.keep_offset.bytes().max(limits.alignment.bytes());
-        let lead = if kept >= GUARD { 0 } else { unit.max(HEAD_MIN) };
-        let head = if lead <= HEAD_MAX { kept + lead } else { kept };
-        let crosses = limits.boundary.is_some_and(|b| head + len > b.bytes());
-        Self::with(if crosses { kept } else { head }, len, GUARD, limits)
+    #[inline(always)]
+    pub(super) fn guarded(&self, address: usize, len: usize) -> Option<Layout> {
+        let kept = address & self.keep;
+        let lead = if kept < GUARD { self.lead } else { 0 };
+        let crosses = kept + lead + len > self.room;
+        self.with(if crosses { kept } else { kept + lead }, len, GUARD)
     }
 
     /// In as few slots as possible.
-    #[inline]
-    pub(super) fn bare(address: usize, len: usize, limits: &Limits) -> Option<Self> {
-        Self::with(kept_offset(address, limits), len, 0, limits)
+    #[inline(always)]
+    pub(super) fn bare(&self, address: usize, len: usize) -> Option<Layout> {
+        self.with(address & self.keep, len, 0)
     }
 
-    /// The largest `len` that [`Layout::bare`] fits into one run of `run` bytes, whatever the address.
-    pub(super) fn largest(run: usize, limits: &Limits) -> usize {
-        let room = limits.boundary.map_or(run, |b| run.min(b.bytes()));
-        let kept = kept_offset(limits.keep_offset.low_bits(), limits);
-        room.saturating_sub(kept).min(limits.max_len)
+    /// The largest `len` that [`Shape::bare`] fits into one run of `run` bytes, whatever the address.
+    pub(super) fn largest(&self, run: usize) -> usize {
+        run.min(self.room).saturating_sub(self.keep).min(self.max_len)
     }
 
-    #[inline]
-    fn with(head: usize, len: usize, tail: usize, limits: &Limits) -> Option<Self> {
-        let end = head.checked_add(len)?;
-        if limits.boundary.is_some_and(|b| end > b.bytes()) || len > limits.max_len {
+    /// No sum here overflows: a buffer has at most half of all addresses, and the rest is small.
+    #[inline(always)]
+    fn with(&self, head: usize, len: usize, tail: usize) -> Option<Layout> {
+        if head + len > self.room || len > self.max_len {
             return None;
         }
-        let slots = end.checked_add(tail)?.div_ceil(SLOT_SIZE);
-        let unit = limits.keep_offset.bytes().max(limits.alignment.bytes());
-        // A run is naturally aligned to the power of two above its size, or to `align` if that is
-        // more. With a boundary below that size the data still starts aligned to the boundary, and
-        // ends within it by the check above.
-        let align = unit.trailing_zeros().saturating_sub(SLOT_SHIFT) as usize;
-        Some(Self { head, len, slots, align })
+        let slots = (head + len + tail).div_ceil(SLOT_SIZE);
+        Some(Layout { head, want: self.want.of(slots)? })
     }
-}
-
-/// The bytes from the unit's start that the device wants kept, less what its alignment forbids.
-const fn kept_offset(address: usize, limits: &Limits) -> usize {
-    address & limits.keep_offset.low_bits() & !limits.alignment.low_bits()
 }
 
 /// The guard pattern of the mapping at `bus`, repeated.

@@ -75,8 +75,6 @@ pub struct Mapping<'m, D: Direction, B: Buffer<D>> {
     path: Path<'m>,
     /// Left alone while the path is direct: then the device has it.
     buffer: B,
-    address: usize,
-    len: usize,
     translate: &'m dyn Translate,
     direction: PhantomData<D>,
 }
@@ -85,7 +83,7 @@ impl<D: Direction, B: Buffer<D>> fmt::Debug for Mapping<'_, D, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Mapping")
             .field("bus", &self.bus())
-            .field("len", &self.len)
+            .field("len", &self.len())
             .field("why", &self.why())
             .finish_non_exhaustive()
     }
@@ -93,14 +91,14 @@ impl<D: Direction, B: Buffer<D>> fmt::Debug for Mapping<'_, D, B> {
 
 impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     /// The device uses `buffer` where it lies, at `bus`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn direct(mut buffer: B, bus: BusAddr, translate: &'m dyn Translate) -> Self {
         let shared = SharedBytes::of_buffer(&mut buffer);
         Self::new(Path::Direct(shared, bus), buffer, translate)
     }
 
     /// The device uses slots instead of `buffer`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn through(
         mut bounce: Bounce<'m>,
         why: Why,
@@ -116,16 +114,15 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         Self::new(Path::Bounced(bounce, why), buffer, translate)
     }
 
-    #[inline]
+    #[inline(always)]
     fn new(path: Path<'m>, buffer: B, translate: &'m dyn Translate) -> Self {
         // The doorbell that follows must not overtake the bytes.
         volatile::write_barrier();
-        let (address, len) = buffer.extent();
-        Self { path, buffer, address, len, translate, direction: PhantomData }
+        Self { path, buffer, translate, direction: PhantomData }
     }
 
     /// The first byte's address, for the device.
-    #[inline]
+    #[inline(always)]
     pub fn bus(&self) -> BusAddr {
         match &self.path {
             Path::Direct(_, bus) => *bus,
@@ -134,13 +131,14 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     }
 
     /// Bytes mapped.
-    pub const fn len(&self) -> usize {
-        self.len
+    #[inline(always)]
+    pub fn len(&self) -> usize {
+        self.buffer.extent().1
     }
 
     /// Whether there are no bytes: never.
-    pub const fn is_empty(&self) -> bool {
-        self.len == 0
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
     }
 
     /// Whether the device uses slots instead of the buffer.
@@ -158,27 +156,28 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
 
     /// Where the buffer itself lies, in both numberings; `None` if its first byte is no RAM.
     pub fn place(&self) -> Option<Place> {
-        self.translate.place_of(ptr::without_provenance(self.address))
+        self.translate.place_of(ptr::without_provenance(self.buffer.extent().0))
     }
 
     /// Ends the mapping after the device wrote `written` bytes, and returns the buffer.
     ///
     /// Exactly those bytes are copied back, once; the rest of a bounced buffer is what it was, so nothing
     /// that was in the slots before ever reaches the caller. `written` is 0 where a device only reads.
-    #[inline]
+    #[inline(always)]
     pub fn finish(self, written: usize) -> Result<B, FinishError> {
         volatile::read_barrier();
-        let (bus, len) = (self.bus(), self.len);
+        let (bus, len) = (self.bus(), self.len());
         if written > len {
             return Err(FinishError::Overlong { written, len, bus });
         }
         let Self { path, mut buffer, .. } = self;
-        if D::FROM_DEVICE
-            && let Path::Bounced(mut bounce, _) = path
-        {
-            bounce.check_guards()?;
-            let bytes = buffer.bytes_mut();
-            bytes.into_iter().for_each(|bytes| bounce.copy_back(&mut bytes[..written]));
+        if let Path::Bounced(mut bounce, _) = path {
+            if D::FROM_DEVICE {
+                bounce.check_guards()?;
+                let bytes = buffer.bytes_mut();
+                bytes.into_iter().for_each(|bytes| bounce.copy_back(&mut bytes[..written]));
+            }
+            bounce.end();
         }
         Ok(buffer)
     }
@@ -200,7 +199,7 @@ impl<D: Readable, B: Buffer<D>> Mapping<'_, D, B> {
     /// # Panics
     /// If the range does not lie inside the mapping.
     pub fn sync_for_device(&mut self, range: Range<usize>) {
-        raw::check("mapping", self.len, range.start, range.len());
+        raw::check("mapping", self.len(), range.start, range.len());
         if let Path::Bounced(bounce, _) = &mut self.path {
             bounce.write(range.start, &self.buffer.bytes()[range]);
         }
@@ -241,7 +240,7 @@ impl<D: Writable, B: Buffer<D>> Mapping<'_, D, B> {
     /// If the range does not lie inside the mapping.
     pub fn sync_for_cpu(&mut self, range: Range<usize>) {
         volatile::read_barrier();
-        raw::check("mapping", self.len, range.start, range.len());
+        raw::check("mapping", self.len(), range.start, range.len());
         if let (Path::Bounced(bounce, _), Some(bytes)) = (&self.path, self.buffer.bytes_mut()) {
             bounce.read(range.start, &mut bytes[range]);
         }

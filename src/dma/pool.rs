@@ -6,7 +6,7 @@
 
 use super::{
     layout::Layout,
-    segment::{Lease, Origin},
+    segment::{Lease, Origin, Want},
     stats::Stats,
     table::{Books, SegmentInfo, Table},
 };
@@ -103,14 +103,14 @@ impl<'m> Pool<'m> {
 
     /// The counters as they are now.
     pub fn stats(&self) -> Stats {
-        self.books().stats
+        self.books().stats()
     }
 
     /// Calls `visit` for every segment: what a device may touch, for the evidence report.
     pub fn for_each_segment(&self, visit: &mut dyn FnMut(SegmentInfo)) {
         for index in 0..super::table::MAX_SEGMENTS {
             // Not held while the visitor prints.
-            let info = self.books().info(index);
+            let info = self.books().cooled_info(index);
             info.into_iter().for_each(&mut *visit);
         }
     }
@@ -177,6 +177,7 @@ impl<'m> Pool<'m> {
         stopped
     }
 
+    #[inline]
     pub(super) fn books(&self) -> MutexGuard<'m, Books> {
         self.table.lock()
     }
@@ -218,69 +219,50 @@ impl<'m> Pool<'m> {
         })
     }
 
-    /// A run for a mapping: `guarded` if there is one, else `bare`, else the pool grows if it may.
-    ///
-    /// Counted as a bounced mapping of which `to_device` bytes are copied in.
-    #[inline]
-    pub(super) fn lease(
-        &self,
-        guarded: Layout,
-        bare: Layout,
-        mask: DmaMask,
-        to_device: usize,
-    ) -> Result<(Lease, Layout), Shortage> {
-        if let Some(found) = self.try_lease(guarded, bare, mask, to_device) {
-            return Ok(found);
-        }
-        if self.grow_for(bare, mask)
-            && let Some(found) = self.try_lease(guarded, bare, mask, to_device)
-        {
-            return Ok(found);
-        }
-        Err(self.shortage(bare, mask))
-    }
-
-    #[inline]
-    fn try_lease(
-        &self,
-        guarded: Layout,
-        bare: Layout,
-        mask: DmaMask,
-        to_device: usize,
-    ) -> Option<(Lease, Layout)> {
+    /// A run for a mapping, counted as one of which `to_device` bytes are copied in.
+    #[inline(always)]
+    pub(super) fn lease(&self, want: Want, to_device: usize) -> Option<Lease> {
         let mut books = self.books();
-        let mut layout = guarded;
-        let mut lease = books.take(layout.slots, layout.align, mask);
-        if lease.is_none() && bare.slots < guarded.slots {
-            layout = bare;
-            lease = books.take(layout.slots, layout.align, mask);
-        }
-        let lease = lease?;
-        books.stats.maps += 1;
+        let lease = books.take(want)?;
         books.stats.bounces += 1;
         books.stats.bytes_to_device += to_device as u64;
-        Some((lease, layout))
+        Some(lease)
+    }
+
+    /// As [`Pool::lease`], also for a pool that is full: without guards, or after growing if it may.
+    #[cold]
+    pub(super) fn lease_hard(
+        &self,
+        guarded: Layout,
+        bare: Layout,
+        to_device: usize,
+    ) -> Result<(Lease, Layout), Shortage> {
+        let lease = |layout: Layout| Some((self.lease(layout.want, to_device)?, layout));
+        let found = lease(guarded).or_else(|| lease(bare));
+        let found = found.or_else(|| {
+            self.grow_for(bare.want).then(|| lease(guarded).or_else(|| lease(bare))).flatten()
+        });
+        found.ok_or_else(|| self.shortage(bare.want))
     }
 
     /// A run of whole slots for memory that CPU and device share.
-    pub(super) fn lease_run(&self, layout: Layout, mask: DmaMask) -> Option<Lease> {
-        self.books().take(layout.slots, layout.align, mask)
+    pub(super) fn lease_run(&self, want: Want) -> Option<Lease> {
+        self.books().take(want)
     }
 
     /// Adds a segment large enough for `layout`, if the pool may grow and there is memory.
-    #[cold]
-    fn grow_for(&self, layout: Layout, mask: DmaMask) -> bool {
+    fn grow_for(&self, want: Want) -> bool {
         let Some(preferred) = self.books().growth else {
             return false;
         };
-        let run = layout.slots << super::slots::SLOT_SHIFT;
-        let aligned = super::slots::SLOT_SIZE << layout.align;
+        let run = want.count() << super::slots::SLOT_SHIFT;
+        let aligned = super::slots::SLOT_SIZE << want.align();
         let Some(least) = Order::holding(run.max(aligned)) else {
             return false;
         };
         let mut order = preferred.max(least);
         loop {
-            if self.grow(order, mask).is_ok() {
+            if self.grow(order, want.mask()).is_ok() {
                 return true;
             }
             match order.smaller().filter(|&smaller| smaller >= least) {
@@ -290,9 +272,8 @@ impl<'m> Pool<'m> {
         }
     }
 
-    #[cold]
-    fn shortage(&self, layout: Layout, mask: DmaMask) -> Shortage {
-        let books = self.books();
+    fn shortage(&self, want: Want) -> Shortage {
+        let (mut books, mask) = (self.books(), want.mask());
         let Some(lowest) = books.lowest() else {
             return Shortage::NotStarted;
         };
@@ -300,11 +281,11 @@ impl<'m> Pool<'m> {
         if largest_segment == 0 {
             return Shortage::NoneInReach(lowest);
         }
-        if layout.slots << super::slots::SLOT_SHIFT > largest_segment {
+        if want.count() << super::slots::SLOT_SHIFT > largest_segment {
             return Shortage::TooLarge;
         }
         let (free, largest) = books.free_below(mask);
-        Shortage::Exhausted { wanted: layout.slots, free, largest }
+        Shortage::Exhausted { wanted: want.count(), free, largest }
     }
 }
 

@@ -58,7 +58,7 @@ impl SharedBytes {
     }
 
     /// Copies `from` to byte `offset`. Bytes made of a read-only buffer must not be written to.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write(&mut self, offset: usize, from: &[u8]) {
         let to = self.at(offset, from.len());
         // SAFETY: `at` checked the bounds, and the type's invariant keeps the bytes mapped and free of
@@ -67,7 +67,7 @@ impl SharedBytes {
     }
 
     /// Copies from byte `offset`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn read(&self, offset: usize, to: &mut [u8]) {
         let from = self.at(offset, to.len());
         // SAFETY: as for `write`.
@@ -75,7 +75,7 @@ impl SharedBytes {
     }
 
     /// Writes `word` `N` times from byte `offset`.
-    #[inline]
+    #[inline(always)]
     pub(super) fn write_words<const N: usize>(&mut self, offset: usize, word: u64) {
         let to = self.at(offset, N * 8);
         for index in 0..N {
@@ -85,7 +85,7 @@ impl SharedBytes {
     }
 
     /// Whether the bytes from `offset` are `word`, `N` times.
-    #[inline]
+    #[inline(always)]
     pub(super) fn holds_words<const N: usize>(&self, offset: usize, word: u64) -> bool {
         let from = self.at(offset, N * 8);
         let mut differing = 0;
@@ -109,7 +109,7 @@ impl SharedBytes {
         unsafe { Window::new(self.base, self.len) }
     }
 
-    #[inline]
+    #[inline(always)]
     fn at(&self, offset: usize, len: usize) -> *mut u8 {
         check("run", self.len, offset, len);
         // SAFETY: the offset was just checked to lie inside the run.
@@ -118,7 +118,7 @@ impl SharedBytes {
 }
 
 /// Panics unless `len` bytes at `offset` lie inside `whole`: a bug of the caller.
-#[inline]
+#[inline(always)]
 pub(super) fn check(what: &str, whole: usize, offset: usize, len: usize) {
     if offset > whole || len > whole - offset {
         outside(what, whole, offset, len);

@@ -6,9 +6,12 @@
 
 use super::{
     raw::{Held, SharedBytes},
-    slots::{NotTaken, Run, Slots},
+    slots::{MAX_SLOTS, NotTaken, ORDERS, Run, Slots},
 };
-use crate::{addr::BusAddr, mm::contiguous::Region};
+use crate::{
+    addr::{BusAddr, DmaMask},
+    mm::contiguous::Region,
+};
 
 /// Where a segment's region came from, hence where it goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,16 +64,15 @@ impl Segment {
         &self.slots
     }
 
-    /// Takes `count` slots, the first at a multiple of `2^align` slots. `index` is this segment's place.
-    #[inline]
-    pub(super) fn take(&mut self, index: usize, count: usize, align: usize) -> Option<Lease> {
+    /// Takes the wanted slots. `index` is this segment's place.
+    pub(super) fn take(&mut self, index: usize, want: Want) -> Option<Lease> {
         let region = &self.held.as_ref()?.0;
-        let run = self.slots.take(count, align)?;
+        let run = self.slots.take(want.count(), want.align())?;
         let bus = BusAddr(region.bus().0 + run.offset() as u64);
         let bytes = SharedBytes::of_region(region, run.offset(), run.len());
         #[expect(clippy::cast_possible_truncation, reason = "a table has 64 places")]
         let segment = index as u8;
-        Some(Lease { bytes, bus, run, segment })
+        Some(Lease { bytes, bus, want, run, segment })
     }
 
     /// Joins what was put aside with the free blocks.
@@ -79,11 +81,56 @@ impl Segment {
     }
 
     /// Gives a lease back.
-    #[inline]
     pub(super) fn give(&mut self, lease: Lease) -> Result<(), NotTaken> {
         self.slots.give(lease.run)
     }
 }
+
+/// What a run of slots has to be, in one word, so that two are compared at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Want(u32);
+
+impl Want {
+    /// No slots yet, but below `mask`, the first at a multiple of `2^align` slots.
+    pub(super) const fn below(mask: DmaMask, align: usize) -> Self {
+        let align = if align < ORDERS { align } else { ORDERS };
+        #[expect(clippy::cast_possible_truncation, reason = "not above ORDERS")]
+        Self(mask.bits() << 24 | (align as u32) << 16)
+    }
+
+    /// The same for `count` slots; `None` for more than any segment has.
+    #[inline]
+    pub(super) const fn of(self, count: usize) -> Option<Self> {
+        if count > MAX_SLOTS {
+            return None;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "compared just above")]
+        Some(Self(self.0 | count as u32))
+    }
+
+    /// How many slots.
+    #[inline]
+    pub(super) const fn count(self) -> usize {
+        (self.0 & 0xffff) as usize
+    }
+
+    /// log2 of what the first slot's number is a multiple of.
+    pub(super) const fn align(self) -> usize {
+        (self.0 >> 16 & 0xff) as usize
+    }
+
+    /// The width of the addresses they lie at.
+    pub(super) const fn bits(self) -> u32 {
+        self.0 >> 24
+    }
+
+    /// The same as a mask.
+    pub(super) fn mask(self) -> DmaMask {
+        DmaMask::from_bits(self.bits()).unwrap_or(DmaMask::BITS_32)
+    }
+}
+
+const _: () = assert!(MAX_SLOTS <= 0xffff && ORDERS <= 0xff);
 
 /// A run of slots: the memory between a CPU's buffer and a device.
 #[derive(Debug)]
@@ -91,6 +138,7 @@ impl Segment {
 pub(super) struct Lease {
     pub(super) bytes: SharedBytes,
     bus: BusAddr,
+    want: Want,
     run: Run,
     segment: u8,
 }
@@ -101,13 +149,13 @@ impl Lease {
         self.bus
     }
 
+    /// What was asked for.
+    pub(super) const fn want(&self) -> Want {
+        self.want
+    }
+
     /// The place of the segment in the table.
     pub(super) const fn segment(&self) -> usize {
         self.segment as usize
-    }
-
-    /// Slots in the run.
-    pub(super) const fn slots(&self) -> usize {
-        self.run.count()
     }
 }

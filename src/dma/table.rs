@@ -10,7 +10,7 @@
 //! could use serves a wider device only when nothing else does.
 
 use super::{
-    segment::{Lease, Origin, Segment},
+    segment::{Lease, Origin, Segment, Want},
     slots::{ORDERS, SLOT_SIZE, block_order},
     stats::Stats,
 };
@@ -22,6 +22,9 @@ use spin::Mutex;
 
 /// The most segments a pool can have.
 pub const MAX_SEGMENTS: usize = 64;
+
+/// Runs kept at hand.
+const HOT: usize = 4;
 
 /// Widths below which memory is spared for devices that reach no further.
 const SPARED_BITS: [u32; 3] = [30, 28, 24];
@@ -74,6 +77,11 @@ pub(super) struct Books {
     pub(super) growth: Option<Order>,
     filled: u64,
     fits: [u64; ORDERS],
+    /// Runs given back whole, one for each remainder of the length: the next request is most often for the
+    /// same. To the slots they are in use, to the counters not.
+    hot: [Option<Lease>; HOT],
+    /// Slots in use above which a water mark moves.
+    peak: usize,
     /// How many of `fits` have the segment's bit.
     fits_up_to: [u8; MAX_SEGMENTS],
     reach: [u64; 65],
@@ -86,10 +94,17 @@ impl Books {
         growth: None,
         filled: 0,
         fits: [0; ORDERS],
+        hot: [const { None }; HOT],
+        peak: 0,
         fits_up_to: [0; MAX_SEGMENTS],
         reach: [0; 65],
         segments: [const { Segment::EMPTY }; MAX_SEGMENTS],
     };
+
+    /// The counters.
+    pub(super) const fn stats(&self) -> Stats {
+        Stats { maps: self.stats.bounces + self.stats.direct, ..self.stats }
+    }
 
     /// Whether there is any segment.
     pub(super) const fn is_empty(&self) -> bool {
@@ -114,6 +129,7 @@ impl Books {
         if self.stats.in_use == 0 {
             self.stats.low_water = self.stats.slots;
         }
+        self.watch();
         self.segments[index].fill(region, origin);
         self.filled |= 1 << index;
         self.reach[bits..].iter_mut().for_each(|set| *set |= 1 << index);
@@ -122,11 +138,12 @@ impl Books {
     }
 
     /// Takes out the region at `index`, unless a slot of it is in use.
-    pub(super) fn remove(&mut self, index: usize) -> Option<Region> {
+    fn remove(&mut self, index: usize) -> Option<Region> {
         let region = self.segments[index].empty()?;
         self.stats.segments -= 1;
         self.stats.bytes -= region.len();
         self.stats.slots -= region.len() / SLOT_SIZE;
+        self.watch();
         self.filled &= !(1 << index);
         self.reach.iter_mut().for_each(|set| *set &= !(1 << index));
         self.refit(index);
@@ -138,6 +155,7 @@ impl Books {
         &mut self,
         wanted: impl Fn(&SegmentInfo) -> bool,
     ) -> Option<(Region, Origin)> {
+        self.cool();
         let index = (0..MAX_SEGMENTS).find(|&index| {
             self.info(index).is_some_and(|info| info.in_use == 0 && wanted(&info))
         })?;
@@ -145,36 +163,68 @@ impl Books {
         self.remove(index).map(|region| (region, origin))
     }
 
-    /// Takes `count` slots below the mask, the first at a multiple of `2^align` slots.
-    #[inline]
-    pub(super) fn take(&mut self, count: usize, align: usize, mask: DmaMask) -> Option<Lease> {
-        let mut candidates = self.candidates(count, align, mask);
+    /// Takes a run of slots.
+    #[inline(always)]
+    pub(super) fn take(&mut self, want: Want) -> Option<Lease> {
+        let count = want.count();
+        let hot = &mut self.hot[count % HOT];
+        let lease = match hot {
+            Some(lease) if lease.want() == want => hot.take()?,
+            _ => self.take_cold(want)?,
+        };
+        self.stats.in_use += count;
+        if self.stats.in_use > self.peak {
+            self.mark();
+        }
+        Some(lease)
+    }
+
+    #[cold]
+    fn take_cold(&mut self, want: Want) -> Option<Lease> {
+        let mut candidates = self.candidates(want);
         if candidates == 0 {
-            self.settle(mask);
-            candidates = self.candidates(count, align, mask);
+            self.settle(want.bits());
+            candidates = self.candidates(want);
         }
         if candidates == 0 {
             return None;
         }
-        let index = self.sparing(candidates, mask.bits()).trailing_zeros() as usize;
-        let lease = self.segments[index].take(index, count, align)?;
+        let index = self.sparing(candidates, want.bits()).trailing_zeros() as usize;
+        let lease = self.segments[index].take(index, want)?;
         self.refit(index);
-        self.stats.in_use += count;
-        self.stats.high_water = self.stats.high_water.max(self.stats.in_use);
-        self.stats.low_water = self.stats.low_water.min(self.stats.slots - self.stats.in_use);
-        Some(lease)
+        // The choice was by mask, so this holds; a bounce address out of reach would be worse than none.
+        if want.mask().covers(lease.bus(), lease.bytes.len()) {
+            return Some(lease);
+        }
+        self.give_cold(lease);
+        None
     }
 
-    #[inline]
-    fn candidates(&self, count: usize, align: usize, mask: DmaMask) -> u64 {
-        let fits = self.fits.get(block_order(count, align)).copied().unwrap_or(0);
-        fits & self.reach[mask.bits() as usize]
+    fn candidates(&self, want: Want) -> u64 {
+        let fits = self.fits.get(block_order(want.count(), want.align())).copied().unwrap_or(0);
+        fits & self.reach[want.bits() as usize]
     }
 
-    /// Joins what was put aside in all segments below the mask.
+    /// Moves the water marks to where the water is.
     #[cold]
-    fn settle(&mut self, mask: DmaMask) {
-        let reach = self.reach[mask.bits() as usize];
+    fn mark(&mut self) {
+        let Stats { in_use, slots, .. } = self.stats;
+        self.stats.high_water = self.stats.high_water.max(in_use);
+        self.stats.low_water = self.stats.low_water.min(slots.saturating_sub(in_use));
+        self.watch();
+    }
+
+    /// Notes from where on a water mark moves.
+    fn watch(&mut self) {
+        let Stats { high_water, low_water, slots, .. } = self.stats;
+        self.peak = high_water.min(slots.saturating_sub(low_water));
+    }
+
+    /// Joins what was put aside in all segments below a width.
+    #[cold]
+    fn settle(&mut self, bits: u32) {
+        self.cool();
+        let reach = self.reach[bits as usize];
         for index in (0..MAX_SEGMENTS).filter(|index| reach >> index & 1 != 0) {
             self.segments[index].settle();
             self.refit(index);
@@ -182,14 +232,34 @@ impl Books {
     }
 
     /// Gives slots back.
-    #[inline]
+    #[inline(always)]
     pub(super) fn give(&mut self, lease: Lease) {
-        let (index, count) = (lease.segment(), lease.slots());
-        match self.segments[index].give(lease) {
-            Ok(()) => self.stats.in_use -= count,
-            Err(_) => self.stats.bad_frees += 1,
+        let count = lease.want().count();
+        self.stats.in_use -= count;
+        if self.hot[count % HOT].is_some() {
+            self.evict(count % HOT);
+        }
+        self.hot[count % HOT] = Some(lease);
+    }
+
+    /// Gives a run kept at hand to its segment.
+    #[cold]
+    fn evict(&mut self, place: usize) {
+        let lease = self.hot[place].take();
+        lease.into_iter().for_each(|lease| self.give_cold(lease));
+    }
+
+    fn give_cold(&mut self, lease: Lease) {
+        let index = lease.segment();
+        if self.segments[index].give(lease).is_err() {
+            self.stats.bad_frees += 1;
         }
         self.refit(index);
+    }
+
+    /// Gives the runs kept at hand to their segments.
+    fn cool(&mut self) {
+        (0..HOT).for_each(|place| self.evict(place));
     }
 
     /// The largest segment below the mask, in bytes.
@@ -200,7 +270,8 @@ impl Books {
     }
 
     /// Free slots below the mask, and the most that can be had in one run.
-    pub(super) fn free_below(&self, mask: DmaMask) -> (usize, usize) {
+    pub(super) fn free_below(&mut self, mask: DmaMask) -> (usize, usize) {
+        self.cool();
         let reach = self.reach[mask.bits() as usize];
         let within = || self.segments.iter().enumerate().filter(move |(i, _)| reach >> i & 1 != 0);
         let free = within().map(|(_, s)| s.slots().total() - s.slots().in_use()).sum();
@@ -214,12 +285,18 @@ impl Books {
     }
 
     /// Every segment.
-    pub(super) fn infos(&self) -> impl Iterator<Item = SegmentInfo> {
+    fn infos(&self) -> impl Iterator<Item = SegmentInfo> {
         (0..MAX_SEGMENTS).filter_map(|index| self.info(index))
     }
 
+    /// The segment at `index` with no run kept at hand.
+    pub(super) fn cooled_info(&mut self, index: usize) -> Option<SegmentInfo> {
+        self.cool();
+        self.info(index)
+    }
+
     /// The segment at `index`, if there is one.
-    pub(super) fn info(&self, index: usize) -> Option<SegmentInfo> {
+    fn info(&self, index: usize) -> Option<SegmentInfo> {
         let segment = &self.segments[index];
         let region = segment.region()?;
         Some(SegmentInfo {
