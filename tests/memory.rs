@@ -55,7 +55,7 @@ fn a_region_is_low_aligned_mapped_and_goes_back() {
         let free_low = xen.free_below(Mfn(4096));
         let region = memory.acquire(order(9), low()).unwrap();
         assert!(low().covers(region.bus(), region.len()));
-        assert!(region.mfn.0.is_multiple_of(512));
+        assert!(region.mfn().0.is_multiple_of(512));
         assert_eq!(xen.mapped(), 512);
         assert_eq!(xen.free_below(Mfn(4096)), free_low - 512);
         assert_tables_agree(xen, memory);
@@ -215,8 +215,8 @@ fn regions_are_made_of_the_pages_set_aside_and_of_others_when_those_run_out() {
         reserve.set_aside(4 << 20).unwrap();
         let inside = [9, 9].map(|n| reserve.acquire(order(n), low()).unwrap());
         let outside = reserve.acquire(order(4), low()).unwrap();
-        assert!(inside.iter().all(|region| reserve.holds(region.pfn)));
-        assert!(!reserve.holds(outside.pfn));
+        assert!(inside.iter().all(|region| reserve.holds(region.pfn())));
+        assert!(!reserve.holds(outside.pfn()));
         assert_eq!(reserve.give_back().unwrap(), Aside::default(), "in use");
         for region in inside.into_iter().chain([outside]) {
             reserve.release(region).unwrap();

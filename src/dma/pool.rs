@@ -38,7 +38,7 @@ pub enum AdoptError {
     #[error("the pool has no place for another segment")]
     TableFull(Region),
     /// The region's first frame is not a multiple of its size, or that is more than a segment has.
-    #[error("{} is not aligned to {}, or that is too large", .0.mfn, .0.order)]
+    #[error("{} is not aligned to {}, or that is too large", .0.mfn(), .0.order())]
     Misaligned(Region),
 }
 
@@ -122,7 +122,8 @@ impl<'m> Pool<'m> {
 
     /// Adds memory the caller already has; [`Pool::stop`] hands it back.
     pub fn adopt(&self, region: Region) -> Result<(), AdoptError> {
-        if region.order > Order::MAX || region.mfn.0 & (region.order.pages() as u64 - 1) != 0 {
+        if region.order() > Order::MAX || region.mfn().0 & (region.order().pages() as u64 - 1) != 0
+        {
             return Err(AdoptError::Misaligned(region));
         }
         self.books().add(region, Origin::Adopted).map_err(AdoptError::TableFull)

@@ -36,7 +36,7 @@ impl SharedBytes {
     pub(super) fn of_region(region: &Region, offset: usize, len: usize) -> Self {
         check("region", region.len(), offset, len);
         // SAFETY: the offset was just checked to lie inside the region's mapping.
-        let base = unsafe { region.cpu.add(offset) };
+        let base = unsafe { region.cpu().add(offset) };
         Self { base, len }
     }
 

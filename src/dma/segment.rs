@@ -38,7 +38,7 @@ impl Segment {
 
     /// Puts a region here.
     pub(super) fn fill(&mut self, region: Region, origin: Origin) {
-        self.slots.reset(region.order);
+        self.slots.reset(region.order());
         self.origin = origin;
         self.held = Some(Held(region));
     }

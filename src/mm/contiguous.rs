@@ -1,12 +1,14 @@
-//! Machine-contiguous memory within a device's reach: the service, and what it hands out.
+//! Machine-contiguous memory within a device's reach: the service that hands out [`Region`]s.
 //!
 //! The real one trades frames with Xen ([`crate::mm::exchange`]); tests have a fake Xen that owns frames.
 
+pub use crate::mm::region::Region;
+
 use crate::{
-    addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE, Pfn},
+    addr::{DmaMask, Mfn, PAGE_SIZE},
     xen::errno::XenError,
 };
-use core::{fmt, ptr::NonNull};
+use core::fmt;
 
 /// log2 of a number of pages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -82,39 +84,6 @@ impl fmt::Debug for Order {
 impl fmt::Display for Order {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self, f)
-    }
-}
-
-/// `2^order` pages that are neighbours in the machine, in the guest's numbering and in the CPU's view.
-///
-/// Not `Clone`: whoever holds it holds the frames, and gives them back with [`ContiguousMemory::release`].
-#[derive(Debug)]
-#[must_use = "the frames are lost unless the region is released"]
-pub struct Region {
-    /// First frame, in the guest's numbering.
-    pub pfn: Pfn,
-    /// First frame, in the machine's numbering; aligned to the order.
-    pub mfn: Mfn,
-    /// How many pages.
-    pub order: Order,
-    /// Where the CPU sees the first byte; mapped readable and writable, zeroed.
-    pub cpu: NonNull<u8>,
-}
-
-impl Region {
-    /// The first byte as a device sees it.
-    pub const fn bus(&self) -> BusAddr {
-        self.mfn.addr()
-    }
-
-    /// Size in bytes.
-    pub const fn len(&self) -> usize {
-        self.order.bytes()
-    }
-
-    /// Whether the region has no bytes: never.
-    pub const fn is_empty(&self) -> bool {
-        false
     }
 }
 

@@ -4,7 +4,7 @@
 //! it; [`Memory::take`] maps, [`Memory::give`] unmaps. Frames are cleared by hypercall, without mapping.
 
 use crate::{
-    addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, PhysAddr, to_usize},
+    addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, PhysAddr},
     arch::VIRT_BASE,
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
@@ -19,7 +19,6 @@ use crate::{
         hypercall::{MemoryCalls, MmuUpdate, Pte, Remap, machphys_update},
     },
 };
-use core::ptr::NonNull;
 use x86_64::structures::paging::PageTableFlags;
 
 /// Changes handed to Xen at a time.
@@ -278,10 +277,8 @@ impl<'x> Memory<'x> {
             }
         })?;
         let mapped = self.map(&mut self.state.lock(), run);
-        let cpu = page_table::direct(run.start)
-            .and_then(|virt| NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt))));
-        match (mapped, cpu) {
-            (Ok(()), Some(cpu)) => Ok(Region { pfn: run.start, mfn, order, cpu }),
+        match (mapped, Region::in_direct_map(run.start, mfn, order)) {
+            (Ok(()), Some(region)) => Ok(region),
             (failed, _) => {
                 let error = match failed {
                     Err(MemoryError::Mapping { error, .. }) => error,
@@ -298,8 +295,8 @@ impl<'x> Memory<'x> {
     ///
     /// While a mapping remains, Xen would refuse the frames and nobody may reuse them.
     pub fn scatter(&self, region: Region) -> (Option<PfnRange>, Result<(), ReleaseError>) {
-        let run = PfnRange { start: region.pfn, count: region.order.pages() as u64 };
-        let failed = |error| ReleaseError { mfn: region.mfn, order: region.order, error };
+        let run = PfnRange { start: region.pfn(), count: region.order().pages() as u64 };
+        let failed = |error| ReleaseError { mfn: region.mfn(), order: region.order(), error };
         if let Err(error) = self.unmap(run) {
             let error = match error {
                 MemoryError::Mapping { error, .. } => error,
@@ -307,7 +304,7 @@ impl<'x> Memory<'x> {
             };
             return (None, Err(failed(error)));
         }
-        let scattered = exchange::scatter(self.xen, self.p2m, run, region.order, region.mfn);
+        let scattered = exchange::scatter(self.xen, self.p2m, run, region.order(), region.mfn());
         (Some(run), scattered.map_err(failed))
     }
 }
@@ -346,7 +343,7 @@ impl ContiguousMemory for Memory<'_> {
     }
 
     fn release(&self, region: Region) -> Result<(), ReleaseError> {
-        let (mfn, order) = (region.mfn, region.order);
+        let (mfn, order) = (region.mfn(), region.order());
         let (run, released) = self.scatter(region);
         if let Some(run) = run {
             let given = self.state.lock().frames.give(run);

@@ -11,5 +11,6 @@ pub mod memory;
 pub mod p2m;
 pub mod page_table;
 pub mod pages;
+pub mod region;
 pub mod reserve;
 pub mod translate;

@@ -5,7 +5,6 @@ use crate::{
     addr::{self, BusAddr, Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
     arch::volatile::Window,
     mm::{
-        contiguous::Region,
         memory::{Memory, MemoryError},
         p2m::PfnRange,
         page_table,
@@ -145,15 +144,6 @@ impl Drop for Registers<'_> {
     fn drop(&mut self) {
         // A mapping that Xen won't remove costs nothing but an entry of a page table.
         let _ = self.memory.unmap_io(self.start, self.pages);
-    }
-}
-
-impl Region {
-    /// The way to read and write the region's bytes.
-    pub fn window(&self) -> Window {
-        // SAFETY: `ContiguousMemory::acquire` mapped the bytes at `cpu` until `release`, which takes the
-        // region; until then nobody else is given them, and no reference to them is made.
-        unsafe { Window::new(self.cpu, self.len()) }
     }
 }
 

@@ -112,7 +112,7 @@ impl ContiguousMemory for Reserve<'_> {
     }
 
     fn release(&self, region: Region) -> Result<(), ReleaseError> {
-        if !self.holds(region.pfn) {
+        if !self.holds(region.pfn()) {
             return self.memory.release(region);
         }
         let (run, released) = self.memory.scatter(region);

@@ -72,7 +72,7 @@ impl ContiguousMemory for Faulty<'_> {
         let n = self.releases.fetch_add(1, Ordering::Relaxed);
         if n == self.fail_release {
             let error = XenError::Invalid;
-            return Err(ReleaseError { mfn: region.mfn, order: region.order, error });
+            return Err(ReleaseError { mfn: region.mfn(), order: region.order(), error });
         }
         self.inner.release(region)
     }

@@ -130,23 +130,23 @@ impl State {
         self.guest_pages -= order.pages();
         let base = host.base().as_ptr().expose_provenance();
         self.map(Extent { mfn, pfn, m2p: pfn, pages: order.pages() as u64, base });
-        let region = Region { pfn, mfn, order, cpu: host.base() };
+        let region = host.region(pfn, mfn, order);
         self.live.insert(first, (order, host));
         Ok(region)
     }
 
     pub(super) fn give_back(&mut self, region: &Region) -> Result<(), XenError> {
-        let (order, host) = self.live.get(&region.mfn.0).ok_or(XenError::Invalid)?;
-        if *order != region.order || host.base() != region.cpu {
+        let (order, host) = self.live.get(&region.mfn().0).ok_or(XenError::Invalid)?;
+        if *order != region.order() || host.base() != region.cpu() {
             return Err(XenError::Invalid);
         }
-        let Some((order, mut host)) = self.live.remove(&region.mfn.0) else {
+        let Some((order, mut host)) = self.live.remove(&region.mfn().0) else {
             return Err(XenError::Invalid);
         };
         host.zero();
         self.spare.push(host);
-        self.unmap(region.mfn.0);
-        self.put_block(region.mfn.0, order.pages() as u64);
+        self.unmap(region.mfn().0);
+        self.put_block(region.mfn().0, order.pages() as u64);
         self.guest_pages += order.pages();
         Ok(())
     }

@@ -1,7 +1,11 @@
 //! Pages of the test process that stand for machine frames.
 #![expect(unsafe_code, reason = "page-aligned memory that a fake device writes behind Rust's back")]
 
-use crate::{addr::PAGE_SIZE, arch::copy};
+use crate::{
+    addr::{Mfn, PAGE_SIZE, Pfn},
+    arch::copy,
+    mm::contiguous::{Order, Region},
+};
 use core::ptr::NonNull;
 use std::alloc::{Layout, alloc_zeroed, handle_alloc_error};
 
@@ -27,6 +31,12 @@ impl HostPages {
 
     pub(super) const fn base(&self) -> NonNull<u8> {
         self.base
+    }
+
+    /// The pages as a region of the guest's, which is over when the fake machine gets it back.
+    pub(super) const fn region(&self, pfn: Pfn, mfn: Mfn, order: Order) -> Region {
+        // SAFETY: the memory lives for ever, and the fake machine hands each piece out once at a time.
+        unsafe { Region::new(pfn, mfn, order, self.base) }
     }
 
     pub(super) const fn pages(&self) -> usize {

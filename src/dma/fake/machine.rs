@@ -185,7 +185,7 @@ impl ContiguousMemory for FakeMachine {
             }
             Err(_) => state.balance.bad_releases += 1,
         }
-        given.map_err(|error| ReleaseError { mfn: region.mfn, order: region.order, error })
+        given.map_err(|error| ReleaseError { mfn: region.mfn(), order: region.order(), error })
     }
 }
 

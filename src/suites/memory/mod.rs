@@ -171,9 +171,10 @@ fn check_region(guest: &Guest, region: &Region, mask: DmaMask) -> Result<(), Out
         let detail = format!("{} bytes at {} are beyond a {mask}", region.len(), region.bus());
         return Err(failure("memory-exchange", detail));
     }
-    let run = PfnRange { start: region.pfn, count: region.order.pages() as u64 };
+    let run = PfnRange { start: region.pfn(), count: region.order().pages() as u64 };
     let p2m = guest.memory.p2m();
-    let strays = (0..).zip(run.iter()).find(|(i, pfn)| p2m.get(*pfn) != region.mfn.checked_add(*i));
+    let strays =
+        (0..).zip(run.iter()).find(|(i, pfn)| p2m.get(*pfn) != region.mfn().checked_add(*i));
     if let Some((i, pfn)) = strays {
         let detail = format!("page {i}: {pfn} is {:?}, not the next frame", p2m.get(pfn));
         return Err(failure("memory-not-contiguous", detail));

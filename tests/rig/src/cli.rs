@@ -35,6 +35,8 @@ pub(crate) enum Command {
     Smoke,
     /// Boot the guest as Xen's only module, without Linux: the suites that need no device
     Dom0,
+    /// Nested Xen with two guests: one takes the memory below 4 GiB, so that the other's bounce pool must halve
+    Hog,
     /// Everything: check, host tests, and each way a nested run can end
     Test,
     /// Format, lints for both targets, docs, and the rules that no tool knows

@@ -26,12 +26,37 @@ pub(crate) struct Job {
     pub(crate) raw_words: String,
     /// Whether it gets the store nodes of a PCI device whose backend does not exist, so never answers.
     pub(crate) silent_backend: bool,
+    /// A second guest beside it, which takes the low memory first.
+    pub(crate) hog: Option<Hog>,
     /// How long the domain may live.
     pub(crate) limit: Duration,
     /// What has to come of it: a test of the rig's own eyes. `None`: SUCCESS is good, all else is not.
     pub(crate) expect: Option<Verdict>,
     /// The reason code that has to be among the reasons, so that the verdict is not right by accident.
     pub(crate) because: Option<&'static str>,
+}
+
+/// A guest that takes all memory below 4 GiB but some.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hog {
+    /// Its memory in MiB: more than the machine has below 4 GiB.
+    pub(crate) memory: u32,
+    /// The MiB it leaves.
+    pub(crate) leave: u32,
+}
+
+impl Hog {
+    /// Its xl config, one of `xl-configs/`.
+    pub(crate) const CONFIG: &str = "xl-configs/no-device.cfg";
+
+    /// The lines that follow the config's own. It is told to end, in time or never.
+    pub(crate) fn overrides(self) -> String {
+        let Self { memory, leave } = self;
+        let kernel = dom0::GUEST;
+        format!(
+            "name=\"hog\"\nkernel=\"{kernel}\"\nextra=\"suite=hog hog=600,{leave}\"\ncpus=\"1\"\nmemory={memory}\n"
+        )
+    }
 }
 
 impl Job {
@@ -46,6 +71,7 @@ impl Job {
             words: device.map(|_| "detach=10".to_owned()).into_iter().collect(),
             raw_words: String::new(),
             silent_backend: false,
+            hog: None,
             limit: Duration::from_secs(60),
             expect: None,
             because: None,

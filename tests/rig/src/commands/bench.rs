@@ -95,6 +95,7 @@ impl Bench {
             memory_gib: machine::memory_gib(
                 jobs.iter().filter_map(|job| job.memory).max().unwrap_or(0),
             ),
+            little_low: jobs.iter().any(|job| job.hog.is_some()),
             dom0_memory: 768,
             nic: nic.to_owned(),
             trace: !options.no_trace && !devices.is_empty(),

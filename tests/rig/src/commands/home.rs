@@ -46,6 +46,7 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
             [job.words.join(" "), job.raw_words.clone()].join(" ").trim().to_owned(),
         )],
         memory_gib: machine::memory_gib(job.memory.unwrap_or(0)),
+        little_low: false,
         dom0_memory: job.memory.unwrap_or(512),
         nic: String::new(),
         devices: Vec::new(),
@@ -106,5 +107,12 @@ fn end(took: Duration, late: bool, crashed: bool) -> JobEnd {
         (false, true) => Some(3),
         (false, false) => Some(1),
     };
-    JobEnd { seconds: took.as_secs_f64(), code: Some(0), reason, late, free_mib: None }
+    JobEnd {
+        seconds: took.as_secs_f64(),
+        code: Some(0),
+        reason,
+        late,
+        free_mib: None,
+        low_pages: None,
+    }
 }

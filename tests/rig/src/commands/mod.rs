@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod figures;
+mod hog;
 mod home;
 mod smoke;
 mod test;
@@ -24,6 +25,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
     match cli.command.clone().unwrap_or(Command::Smoke) {
         Command::Smoke => smoke::run(options),
         Command::Dom0 => home::run(options),
+        Command::Hog => hog::run(options),
         Command::Test => test::run(options),
         Command::Check => check::run(),
         Command::Bench => figures::run(options),

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, check, home};
+use super::{Bench, check, hog, home};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
@@ -24,6 +24,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
 
     let bench = Bench::prepare("test", options)?;
     let mut records = bench.run(options, DEFAULT_NIC, &matrix(&Peers::start()?))?;
+    records.iter_mut().for_each(hog::must_halve);
     let mut alone = Job::new("dom0-home", "no-device.cfg", None);
     alone.words.push(home::WORDS.to_owned());
     records.push(home::boot(&bench, &alone)?);
@@ -82,6 +83,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         silent,
         late("link-down", Device::Unplugged).expect(Verdict::Failure, "link-down"),
         late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure, "dhcp-timeout"),
+        hog::job(peers),
         // And after all that, the machine still works.
         late("smoke-again", Device::Nic),
     ]

@@ -32,6 +32,8 @@ pub(crate) struct JobEnd {
     pub(crate) late: bool,
     /// Xen's free memory in MiB before and after.
     pub(crate) free_mib: Option<(u64, u64)>,
+    /// Xen's free pages below 4 GiB before and after.
+    pub(crate) low_pages: Option<(u64, u64)>,
 }
 
 impl JobEnd {
@@ -62,13 +64,14 @@ impl Marker {
 
 fn end(fields: &str) -> JobEnd {
     let seconds = |key| value(fields, key).and_then(|v| v.parse::<f64>().ok());
-    let mib = |key| value(fields, key).and_then(|v| v.parse().ok());
+    let number = |key| value(fields, key).and_then(|v| v.parse().ok());
     JobEnd {
         seconds: seconds("gone").zip(seconds("start")).map_or(0.0, |(gone, start)| gone - start),
         code: value(fields, "code").and_then(|v| v.parse().ok()),
         reason: value(fields, "reason").and_then(|v| v.parse().ok()),
         late: value(fields, "late") == Some("1"),
-        free_mib: mib("free-before").zip(mib("free-after")),
+        free_mib: number("free-before").zip(number("free-after")),
+        low_pages: number("low-before").zip(number("low-after")),
     }
 }
 
@@ -87,11 +90,12 @@ mod tests {
 
     #[test]
     fn an_end_carries_what_dom0_saw() {
-        let line = "@rig end job=x start=14.20 gone=17.45 code=0 reason=3 late=0 free-before=100 free-after=99";
+        let line = "@rig end job=x start=14.20 gone=17.45 code=0 reason=3 late=0 \
+                    free-before=100 free-after=99 low-before=7 low-after=8";
         let Some(Marker::End(end)) = Marker::parse(line) else { panic!("no end") };
         assert!((end.seconds - 3.25).abs() < 1e-9);
         assert!(end.crashed() && !end.late);
-        assert_eq!(end.free_mib, Some((100, 99)));
+        assert_eq!((end.free_mib, end.low_pages), (Some((100, 99)), Some((7, 8))));
     }
 
     #[test]

@@ -11,6 +11,7 @@
 #   NN/limit       seconds until the domain is destroyed
 #   NN/guest.cfg   the xl config, a file of xl-configs/
 #   NN/device      the device that is passed through, if one is
+#   NN/hog         further config lines of a second domain, which takes the low memory first; its config is NN/hog.cfg
 #   NN/silent      there if the guest is to see a PCI device whose backend never answers
 #   NN/overrides   further config lines for `xl create`, one a line
 export PATH=/bin:/usr/sbin
@@ -48,6 +49,22 @@ mark() {
 
 free_mib() {
     xl info | sed -n 's/^free_memory *: *//p'
+}
+
+# Xen's free pages below 4 GiB, which no other figure of its tools shows. A zone N has frames of N bits.
+low_pages() {
+    xl debug-keys H
+    xl dmesg | sed -n 's/.*heap\[node=0\]\[zone=\([0-9]*\)\] -> \([0-9]*\) pages.*/\1 \2/p' |
+        awk '$1 == 0 { sum = 0; next } $1 <= 20 { sum += $2 } END { print sum }'
+}
+
+# Waits until Xen has all of a dead domain's memory back, for a while: it works through it after the domain is gone.
+settle() {
+    tries=20
+    while [ "$(free_mib)" != "$1" ] && [ "$tries" -gt 0 ]; do
+        tries=$((tries - 1))
+        usleep 100000
+    done
 }
 
 echo "dom0: up $(uptime)"
@@ -111,6 +128,31 @@ play_silent() {
     xl unpause guest
 }
 
+# Starts the domain that takes the low memory, and waits until it has it.
+start_hog() {
+    set --
+    while read -r line; do set -- "$@" "$line"; done <"$job/hog"
+    xl create "$job/hog.cfg" "$@" </dev/null
+    next=$((next + 1))
+    while id=$(xl domid hog 2>/dev/null); do
+        word=$(xenstore-read "/local/domain/$id/data/pvbounce/hog" 2>/dev/null)
+        [ "$word" = holding ] && break
+        usleep 100000
+    done
+}
+
+# Ends it; if it does not go, by force. What it said is for dom0's log.
+stop_hog() {
+    xl shutdown hog
+    tries=300
+    while xl domid hog >/dev/null 2>&1; do
+        tries=$((tries - 1))
+        [ "$tries" -gt 0 ] || xl destroy hog
+        usleep 100000
+    done
+    sed 's/^/hog: /' /var/log/xen/console/guest-hog.log
+}
+
 run_job() {
     job=$1
     name=$(cat "$job/name")
@@ -120,6 +162,8 @@ run_job() {
     rm -f /tmp/store /tmp/late /tmp/xl
     touch /tmp/store
     before=$(free_mib)
+    low_before=$(low_pages)
+    [ -e "$job/hog" ] && start_hog
     watch_store "$next" &
     store=$!
     set --
@@ -148,11 +192,14 @@ run_job() {
     # A creation that failed may or may not have used a number up; the watch covers three.
     next=$((${domid:-$((next - 1))} + 1))
     [ -e /tmp/late ] && late=1 || late=0
+    [ -e "$job/hog" ] && stop_hog
+    settle "$before"
     after=$(free_mib)
+    low_after=$(low_pages)
     while read -r line; do mark "store job=$name $line"; done </tmp/store
     while read -r line; do mark "xl job=$name text=$line"; done </tmp/xl
     mark "end job=$name start=$start gone=$gone code=$code reason=${reason:-none} late=$late" \
-        "free-before=$before free-after=$after"
+        "free-before=$before free-after=$after low-before=$low_before low-after=$low_after"
 }
 
 next=1

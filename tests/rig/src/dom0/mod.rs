@@ -13,7 +13,7 @@ use xz2::read::XzDecoder;
 
 use crate::artifacts::{MODULES, find, library_closure};
 use crate::error::{Context, Error, Result};
-use crate::job::Job;
+use crate::job::{Hog, Job};
 
 const INIT: &str = include_str!("init.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
@@ -110,6 +110,10 @@ pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: 
         image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
         let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
         image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
+        if let Some(hog) = job.hog {
+            image.file(&format!("{folder}/hog.cfg"), &read(Hog::CONFIG.as_ref())?)?;
+            image.file(&format!("{folder}/hog"), hog.overrides().as_bytes())?;
+        }
         if job.silent_backend {
             image.file(&format!("{folder}/silent"), b"")?;
         }

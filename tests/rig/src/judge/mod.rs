@@ -83,7 +83,7 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    fn rig(code: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+    pub(crate) fn rig(code: &str, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
         Self { at: "rig".into(), code: code.into(), detail: detail.into(), remedy: remedy.into() }
     }
 }
@@ -171,7 +171,7 @@ fn said(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
         let remedy = "the guest's report is wrong: a bug of pvbounce";
         return (Verdict::Error, Some(Problem::rig("report-broken", detail, remedy)));
     }
-    if let Some(problem) = outside(facts) {
+    if let Some(problem) = outside(facts).or_else(|| kept(facts)) {
         return (result.max(Verdict::Failure), Some(problem));
     }
     let dma_skipped = report
@@ -189,6 +189,20 @@ fn said(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
         (Verdict::Success, None) => (Verdict::Success, None),
         _ => (result, first_problem(report, result)),
     }
+}
+
+/// What Xen has less, or more, of after the domain than before.
+fn kept(facts: &Facts<'_>) -> Option<Problem> {
+    let end = facts.end?;
+    let differs = |pair: Option<(u64, u64)>| pair.filter(|(before, after)| before != after);
+    let what = if let Some((before, after)) = differs(end.free_mib) {
+        format!("Xen had {before} MiB free before the domain and {after} after it")
+    } else {
+        let (before, after) = differs(end.low_pages)?;
+        format!("Xen had {before} pages free below 4 GiB before the domain and {after} after it")
+    };
+    let remedy = "see what dom0 or another domain did meanwhile; else Xen lost or kept memory: report it to them";
+    Some(Problem::rig("xen-memory", what, remedy))
 }
 
 /// What the trace holds against the guest.

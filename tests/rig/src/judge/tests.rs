@@ -47,6 +47,17 @@ fn an_address_outside_is_a_failure_whatever_the_guest_says() {
 }
 
 #[test]
+fn memory_that_xen_has_not_back_is_a_failure() {
+    let wanted = (Verdict::Failure, "xen-memory".to_owned());
+    let same = JobEnd { free_mib: Some((9, 9)), low_pages: Some((7, 7)), ..end(Some(0)) };
+    assert_eq!(verdict_of(GOOD, &same, None).0, Verdict::Success);
+    let less = JobEnd { free_mib: Some((9, 8)), ..same.clone() };
+    assert_eq!(verdict_of(GOOD, &less, None), wanted);
+    let low = JobEnd { low_pages: Some((7, 6)), ..same };
+    assert_eq!(verdict_of(GOOD, &low, None), wanted);
+}
+
+#[test]
 fn dma_that_nobody_saw_is_a_failure() {
     let wanted = (Verdict::Failure, "dma-unseen".to_owned());
     assert_eq!(verdict_of(GOOD, &end(Some(0)), Some(&seen(0, 0))), wanted);

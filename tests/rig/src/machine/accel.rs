@@ -98,6 +98,7 @@ fn boot_xen(stack: &Stack, release: Release, folder: &Path) -> Result<bool> {
         accel: Accel::Kvm,
         modules: vec![(stack.linux(), "console=hvc0".to_owned())],
         memory_gib: 6,
+        little_low: false,
         dom0_memory: 512,
         nic: String::new(),
         devices: Vec::new(),

@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) modules: Vec<(PathBuf, String)>,
     /// The machine's memory, in GiB.
     pub(crate) memory_gib: u32,
+    /// Whether so little of it lies below 4 GiB that a guest can take all of that.
+    pub(crate) little_low: bool,
     /// How much of it dom0 gets, in MiB.
     pub(crate) dom0_memory: u32,
     /// QEMU's name of the network card.
@@ -67,7 +69,8 @@ impl Plan {
         command.args(self.accel.args(self.release));
         // q35 has all but 2 GiB above the 4 GiB line, and Xen gives its guests the highest first: so each
         // buffer of a guest lies where a 32-bit device can't reach it.
-        command.args(["-M", "q35,kernel-irqchip=split", "-smp", "2"]);
+        let low = if self.little_low { ",max-ram-below-4g=512M" } else { "" };
+        command.args(["-M", &format!("q35,kernel-irqchip=split{low}"), "-smp", "2"]);
         command.args(["-m", &format!("{}G", self.memory_gib)]);
         command.args(["-display", "none", "-nodefaults", "-no-reboot"]);
         command.args(["-device", "intel-iommu,intremap=on"]);

@@ -53,6 +53,8 @@ pub(crate) struct JobRecord {
     pub(crate) evidence: Option<Evidence>,
     /// Xen's free memory in MiB before and after.
     pub(crate) free_mib: Option<(u64, u64)>,
+    /// Xen's free pages below 4 GiB before and after.
+    pub(crate) low_pages: Option<(u64, u64)>,
     /// What the guest wrote to `data/pvbounce`.
     pub(crate) store: Vec<(String, String)>,
     /// What the guest still held at the end, in its own words.
@@ -75,6 +77,13 @@ impl JobRecord {
     fn names(&self, code: &str) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem.code == code)
             || self.suites.iter().flat_map(|suite| &suite.checks).any(|check| check.code == code)
+    }
+
+    /// What a check that passed measured.
+    pub(crate) fn note(&self, suite: &str, check: &str) -> Option<&str> {
+        let suite = self.suites.iter().find(|known| known.name == suite)?;
+        let check = suite.checks.iter().find(|known| known.name == check)?;
+        Some(&check.detail)
     }
 
     /// Checks of one verdict, over all suites.
@@ -170,7 +179,8 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         because: job.because,
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
         evidence,
-        free_mib: seen.end.and_then(|end| end.free_mib),
+        free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
+        low_pages: seen.end.and_then(|end| end.low_pages),
         store: seen.store,
         taken: report.taken.clone(),
         suites: suites(&report, &times),
