@@ -3,12 +3,12 @@
 //! The order of steps, for a run of PFNs that nothing maps (Xen takes a frame only at its last reference):
 //!
 //! ```text
-//! gather   wipe old frames -> exchange 2^n x 1 for 1 x 2^n -> P2M -> wipe new frames
-//! scatter  wipe old frames -> exchange 1 x 2^n for 2^n x 1 -> P2M
+//! gather   exchange 2^n x 1 for 1 x 2^n -> P2M -> [map, wipe]
+//! scatter  [wipe, unmap] -> exchange 1 x 2^n for 2^n x 1 -> P2M
 //! ```
 //!
-//! Xen writes the M2P itself, and scrubs what it gets; wiping before is for frames with no owner to scrub
-//! for, wiping after because frames may come unscrubbed. The P2M's own entries serve as Xen's lists, so no
+//! Xen writes the M2P itself. What is given away holds nothing of ours: [`crate::mm::memory`] wipes what was
+//! used when it is freed, and what comes before it is used, since frames may come unscrubbed. The P2M's own entries serve as Xen's lists, so no
 //! memory is needed: the pool may start before there is a heap.
 
 use crate::{
@@ -35,7 +35,6 @@ pub fn gather(
     order: Order,
     bits: u32,
 ) -> Result<Mfn, AcquireError> {
-    xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn))).map_err(AcquireError::Mapping)?;
     let want = [AtomicU64::new(run.start.0)];
     let trade =
         Trade { give: p2m.slice(run), give_order: 0, want: &want, want_order: order.get(), bits };
@@ -54,11 +53,6 @@ pub fn gather(
     if !base.0.is_multiple_of(run.count) || (bits < 64 && Mfn(last).addr().0 >> bits != 0) {
         return Err(AcquireError::Misplaced { order, bits, mfn: base });
     }
-    if let Err(error) = xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn))) {
-        // Unwiped frames are not handed out. If they can't go back either, they are RAM like any other.
-        let _ = scatter(xen, p2m, run, order, base);
-        return Err(AcquireError::Mapping(error));
-    }
     Ok(base)
 }
 
@@ -73,7 +67,6 @@ pub fn scatter(
     order: Order,
     base: Mfn,
 ) -> Result<(), XenError> {
-    xen.clear(&mut run.iter().filter_map(|pfn| p2m.get(pfn)))?;
     let (mut piece, mut done) = (order, 0);
     while done < run.count {
         let part = PfnRange { start: Pfn(run.start.0 + done), count: piece.pages() as u64 };

@@ -1,7 +1,9 @@
 //! The guest's memory as a whole: frames, P2M, page tables and exchange, behind one object.
 //!
-//! Invariant: a free frame is mapped nowhere, so that Xen will trade it and a page table may be made of
-//! it; [`Memory::take`] maps, [`Memory::give`] unmaps. Frames are cleared by hypercall, without mapping.
+//! Invariants: a free frame is mapped nowhere, so that Xen will trade it and a page table may be made of it;
+//! [`Memory::take`] maps, [`Memory::give`] unmaps. A free frame holds nothing that this guest wrote, so that
+//! it may leave at any time; it may hold what others did, so it is wiped before it is used. Both are done by
+//! the CPU while the pages are mapped: a hypercall for it costs more than the wiping.
 
 use crate::{
     addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, PhysAddr},
@@ -22,7 +24,7 @@ use crate::{
 use x86_64::structures::paging::PageTableFlags;
 
 /// Changes handed to Xen at a time.
-const BATCH: usize = 64;
+const BATCH: usize = 256;
 
 /// Why memory could not be had, mapped or given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -115,15 +117,11 @@ impl<'x> Memory<'x> {
     pub fn take(&self, count: u64) -> Result<PfnRange, MemoryError> {
         let mut state = self.state.lock();
         let run = state.take_frames(count)?;
-        let mapped = self
-            .xen
-            .clear(&mut run.iter().filter_map(|pfn| self.p2m.get(pfn)))
-            .map_err(|error| MemoryError::Mapping { virt: 0, error })
-            .and_then(|()| self.map(&mut state, run));
-        if let Err(error) = mapped {
+        if let Err(error) = self.map(&mut state, run) {
             state.frames.give(run)?;
             return Err(error);
         }
+        self.wipe(run);
         Ok(run)
     }
 
@@ -138,11 +136,13 @@ impl<'x> Memory<'x> {
             return Err(error);
         }
         state.frames.give(PfnRange::between(wanted.end(), run.end()))?;
+        self.wipe(wanted);
         Ok(wanted)
     }
 
-    /// Unmaps pages and frees them.
+    /// Wipes, unmaps and frees pages.
     pub fn give(&self, run: PfnRange) -> Result<(), MemoryError> {
+        self.wipe(run);
         self.unmap(run)?;
         Ok(self.state.lock().frames.give(run)?)
     }
@@ -202,6 +202,12 @@ impl<'x> Memory<'x> {
             self.make_tables(state, virt)?;
         }
         self.remap_each(run, |mfn| Pte::new(mfn, page_table::DATA))
+    }
+
+    /// Writes zero to mapped pages.
+    fn wipe(&self, run: PfnRange) {
+        let start = page_table::direct(run.start);
+        start.into_iter().for_each(|virt| self.xen.wipe(virt, run.count));
     }
 
     fn unmap(&self, run: PfnRange) -> Result<(), MemoryError> {
@@ -278,7 +284,10 @@ impl<'x> Memory<'x> {
         })?;
         let mapped = self.map(&mut self.state.lock(), run);
         match (mapped, Region::in_direct_map(run.start, mfn, order)) {
-            (Ok(()), Some(region)) => Ok(region),
+            (Ok(()), Some(region)) => {
+                self.wipe(run);
+                Ok(region)
+            }
             (failed, _) => {
                 let error = match failed {
                     Err(MemoryError::Mapping { error, .. }) => error,
@@ -297,6 +306,7 @@ impl<'x> Memory<'x> {
     pub fn scatter(&self, region: Region) -> (Option<PfnRange>, Result<(), ReleaseError>) {
         let run = PfnRange { start: region.pfn(), count: region.order().pages() as u64 };
         let failed = |error| ReleaseError { mfn: region.mfn(), order: region.order(), error };
+        self.wipe(run);
         if let Err(error) = self.unmap(run) {
             let error = match error {
                 MemoryError::Mapping { error, .. } => error,

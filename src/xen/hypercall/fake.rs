@@ -22,6 +22,9 @@ struct Frame {
     ours: bool,
     mappings: u32,
     table: bool,
+    /// Holds nothing of ours.
+    wiped: bool,
+    /// Holds nothing but zero.
     clean: bool,
 }
 
@@ -62,7 +65,7 @@ impl FakeXen {
         state.frames[count - 1] = Frame { ours: true, table: true, ..Frame::default() };
         for (pfn, (entry, mfn)) in p2m.iter().zip((0..count - 1).rev()).enumerate() {
             entry.store(mfn as u64, Ordering::Relaxed);
-            state.frames[mfn].ours = true;
+            state.frames[mfn] = Frame { ours: true, wiped: true, ..Frame::default() };
             state.m2p[mfn] = pfn as u64;
         }
         Self { state: spin::Mutex::new(state), l4 }
@@ -166,7 +169,7 @@ impl State {
             return Err(XenError::Busy);
         }
         frame.mappings += 1;
-        frame.clean = false;
+        (frame.wiped, frame.clean) = (false, false);
         self.mapped.insert(change.virt, mfn.0);
         Ok(())
     }
@@ -195,7 +198,7 @@ impl State {
         let bases = trade.give.iter().map(|entry| entry.load(Ordering::Relaxed));
         for mfn in bases.flat_map(|base| base..base + (1 << trade.give_order)) {
             let frame = self.own(Mfn(mfn))?;
-            if frame.mappings != 0 || frame.table || !frame.clean {
+            if frame.mappings != 0 || frame.table || !frame.wiped {
                 return Err(XenError::Invalid);
             }
         }
@@ -215,7 +218,7 @@ impl State {
     fn assign(&mut self, base: u64, order: u8, pfn: u64) {
         for i in 0..1u64 << order {
             let at = index(Mfn(base + i));
-            self.frames[at] = Frame { ours: true, ..Frame::default() };
+            self.frames[at] = Frame { ours: true, wiped: true, ..Frame::default() };
             self.m2p[at] = pfn + i;
         }
     }
@@ -265,9 +268,18 @@ impl MemoryCalls for FakeXen {
         let mut state = self.state.lock();
         state.call()?;
         for mfn in frames {
-            state.own(mfn)?.clean = true;
+            let frame = state.own(mfn)?;
+            (frame.wiped, frame.clean) = (true, true);
         }
         Ok(())
+    }
+
+    fn wipe(&self, virt: u64, pages: u64) {
+        let state = &mut *self.state.lock();
+        for (_, mfn) in state.mapped.range(virt..virt + (pages << PAGE_SHIFT)) {
+            let frame = &mut state.frames[index(Mfn(*mfn))];
+            (frame.wiped, frame.clean) = (true, true);
+        }
     }
 
     fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError> {

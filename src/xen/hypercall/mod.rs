@@ -63,6 +63,9 @@ pub trait MemoryCalls: Sync {
     /// Fills frames with zero without mapping them.
     fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError>;
 
+    /// Fills `pages` pages from address `virt` with zero; all are ours, mapped writable, and in no other use.
+    fn wipe(&self, virt: u64, pages: u64);
+
     /// `XENMEM_exchange`.
     fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError>;
 

@@ -3,8 +3,8 @@
 
 use super::{MemoryCalls, MmuUpdate, Remap, Trade, TradeError};
 use crate::{
-    addr::{Mfn, PAGE_SIZE, Pfn},
-    arch::{probe, time::Instant},
+    addr::{Mfn, PAGE_SIZE, Pfn, to_usize},
+    arch::{copy, probe, time::Instant},
     xen::{
         abi::{
             memory::{self, Exchange, MemoryMap, Reservation},
@@ -24,8 +24,12 @@ use xen_sys::{
     __HYPERVISOR_xen_version, hypercall_1, hypercall_2, hypercall_3, hypercall_4,
 };
 
-/// Entries a batch holds on the stack: 64 x 64 bytes of multicall is one page.
-const BATCH: usize = 64;
+/// Entries a batch holds on the stack: 256 x 64 bytes of multicall are four pages.
+const BATCH: usize = 256;
+/// Entries of a batch for a change here and there, which need not fill four pages first.
+const FEW: usize = 8;
+/// Frames cleared in one call.
+const CLEARED: usize = 64;
 
 /// Where Xen maps the machine-to-physical table for every PV guest, read-only.
 const M2P_BASE: u64 = xen_sys::__MACH2PHYS_VIRT_START.cast_unsigned();
@@ -45,6 +49,24 @@ impl Xen {
 
     fn count(&self) {
         self.calls.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Changes up to `N` mappings in one call.
+    fn remap_batch<const N: usize>(&self, changes: &[Remap]) -> Result<(), XenError> {
+        let mut calls = [xen_sys::multicall_entry { op: 0, result: 0, args: [0; 6] }; N];
+        for (call, change) in calls.iter_mut().zip(changes) {
+            call.op = __HYPERVISOR_update_va_mapping.into();
+            call.args[..3].copy_from_slice(&[change.virt, change.pte.0, mmu::UVMF_INVLPG]);
+        }
+        self.count();
+        let count = changes.len().min(N) as u64;
+        // SAFETY: the array holds `count` filled entries. What the mappings mean for Rust is the
+        // business of `mm::memory`, the only caller, which never unmaps memory in use.
+        decode(unsafe { hypercall_2(__HYPERVISOR_multicall, address(calls.as_ptr()), count) })?;
+        calls.iter().take(changes.len()).try_for_each(|call| {
+            decode(call.result.cast_signed())?;
+            Ok(())
+        })
     }
 }
 
@@ -72,22 +94,10 @@ fn physdev_op<T>(op: u32, argument: &mut T) -> Result<(), XenError> {
 
 impl MemoryCalls for Xen {
     fn remap(&self, changes: &[Remap]) -> Result<(), XenError> {
-        for batch in changes.chunks(BATCH) {
-            let mut calls = [xen_sys::multicall_entry { op: 0, result: 0, args: [0; 6] }; BATCH];
-            for (call, change) in calls.iter_mut().zip(batch) {
-                call.op = __HYPERVISOR_update_va_mapping.into();
-                call.args[..3].copy_from_slice(&[change.virt, change.pte.0, mmu::UVMF_INVLPG]);
-            }
-            let count = batch.len() as u64;
-            self.count();
-            // SAFETY: the array holds `count` filled entries. What the mappings mean for Rust is the
-            // business of `mm::memory` and `mm::builder`, the only callers, which never unmap memory in use.
-            decode(unsafe { hypercall_2(__HYPERVISOR_multicall, address(calls.as_ptr()), count) })?;
-            for call in &calls[..batch.len()] {
-                decode(call.result.cast_signed())?;
-            }
+        if changes.len() <= FEW {
+            return self.remap_batch::<FEW>(changes);
         }
-        Ok(())
+        changes.chunks(BATCH).try_for_each(|batch| self.remap_batch::<BATCH>(batch))
     }
 
     fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError> {
@@ -102,7 +112,7 @@ impl MemoryCalls for Xen {
     }
 
     fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError> {
-        let mut ops = [MmuExtOp { cmd: mmu::MMUEXT_CLEAR_PAGE, arg1: 0, arg2: 0 }; BATCH];
+        let mut ops = [MmuExtOp { cmd: mmu::MMUEXT_CLEAR_PAGE, arg1: 0, arg2: 0 }; CLEARED];
         loop {
             let mut count = 0;
             for (op, frame) in ops.iter_mut().zip(&mut *frames) {
@@ -120,6 +130,13 @@ impl MemoryCalls for Xen {
                 hypercall_4(__HYPERVISOR_mmuext_op, list, count, 0, DomainId::SELF.0.into())
             })?;
         }
+    }
+
+    fn wipe(&self, virt: u64, pages: u64) {
+        let start = core::ptr::with_exposed_provenance_mut(to_usize(virt));
+        // SAFETY: as for `remap`: `mm::memory`, the only caller, wipes pages it mapped just now or is about
+        // to unmap, so that nobody refers to them.
+        unsafe { copy::zero_device(start, to_usize(pages) * PAGE_SIZE) }
     }
 
     fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError> {
@@ -344,4 +361,4 @@ pub unsafe fn update_va_mapping(virt: u64, pte: u64) -> Result<(), XenError> {
     Ok(())
 }
 
-const _: () = assert!(BATCH * size_of::<xen_sys::multicall_entry>() == PAGE_SIZE);
+const _: () = assert!(BATCH * size_of::<xen_sys::multicall_entry>() == 4 * PAGE_SIZE);
