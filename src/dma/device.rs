@@ -90,7 +90,9 @@ impl<'m> Device<'m> {
         self.map_as_fits(buffer)
     }
 
-    /// In place if the device can use it there, else through the pool.
+    /// In place if the device can use it there, else through the pool. Apart, so that the path of a buffer that
+    /// bounces anyway stays short.
+    #[inline(never)]
     fn map_as_fits<D: Direction, B: Buffer<D>>(
         &self,
         buffer: B,

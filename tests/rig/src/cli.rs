@@ -41,6 +41,8 @@ pub(crate) enum Command {
     Test,
     /// Format, lints for both targets, docs, and the rules that no tool knows
     Check,
+    /// Measure mappings, copies, slots and the pool in one domain: tables here and in bench.json
+    Bench,
     /// Build the guest's image
     Build,
     /// Remove build output and runs/

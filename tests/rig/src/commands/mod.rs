@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod figures;
 mod hog;
 mod home;
 mod smoke;
@@ -27,6 +28,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Hog => hog::run(options),
         Command::Test => test::run(options),
         Command::Check => check::run(),
+        Command::Bench => figures::run(options),
         Command::Build => build(options),
         Command::Clean { cache } => clean(cache),
     }

@@ -8,16 +8,22 @@ use crate::error::Result;
 use crate::job::Job;
 use crate::machine::Device;
 use crate::peers::Peers;
+use crate::report::JobRecord;
 
 /// The card behind the names of `--nic` that are none themselves.
 pub(super) const DEFAULT_NIC: &str = "rtl8139";
 
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let bench = Bench::prepare("smoke", options)?;
+    let records = records(&bench, options)?;
+    conclude(&bench.record(records), &bench)
+}
+
+/// One domain with the card that the options name.
+pub(super) fn records(bench: &Bench, options: &Options) -> Result<Vec<JobRecord>> {
     let (nic, device) = device(&options.nic);
     let job = job(options, device, &Peers::start()?);
-    let records = bench.run(options, nic, &[job])?;
-    conclude(&bench.record(records), &bench)
+    bench.run(options, nic, &[job])
 }
 
 /// What `--nic` means: the card's model, and which device the domain gets.

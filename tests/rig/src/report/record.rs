@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pvbounce::suites::ktap::{Check, Parser, Report};
+use pvbounce::suites::ktap::{Check, Figures, Parser, Report};
 use serde::Serialize;
 
 use crate::boot::{Seen, guest_log};
@@ -61,6 +61,8 @@ pub(crate) struct JobRecord {
     pub(crate) taken: Option<String>,
     /// The suites.
     pub(crate) suites: Vec<SuiteRecord>,
+    /// What was measured.
+    pub(crate) figures: Vec<FiguresRecord>,
     /// A panic's backtrace, with names.
     pub(crate) backtrace: Vec<String>,
 }
@@ -87,6 +89,24 @@ impl JobRecord {
     /// Checks of one verdict, over all suites.
     pub(crate) fn count(&self, verdict: Verdict) -> usize {
         self.suites.iter().map(|suite| suite.count(verdict)).sum()
+    }
+}
+
+/// One table of figures.
+#[derive(Debug, Serialize)]
+pub(crate) struct FiguresRecord {
+    /// Its name.
+    pub(crate) table: String,
+    /// What the columns are called.
+    pub(crate) columns: Vec<String>,
+    /// The rows, a cell for each column.
+    pub(crate) rows: Vec<Vec<String>>,
+}
+
+impl From<&Figures> for FiguresRecord {
+    fn from(figures: &Figures) -> Self {
+        let Figures { table, columns, rows } = figures.clone();
+        Self { table, columns, rows }
     }
 }
 
@@ -164,6 +184,7 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         store: seen.store,
         taken: report.taken.clone(),
         suites: suites(&report, &times),
+        figures: report.figures.iter().map(FiguresRecord::from).collect(),
         backtrace,
     })
 }
