@@ -266,6 +266,7 @@ unsafe fn words(to: *mut u8, from: *const u8, len: usize) {
 global_asm!(
     ".section .text.pvbounce_copy_unrolled, \"ax\", @progbits",
     ".balign 256",
+    ".globl pvbounce_copy_unrolled",
     "pvbounce_copy_unrolled:",
     "    mov rcx, rdx",
     "    shr rcx, 6",
