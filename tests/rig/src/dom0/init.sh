@@ -98,10 +98,16 @@ watch_store() {
     done
 }
 
-# Ends a function that runs in the background, and what it waits for.
+# Ends a function that runs in the background, and what it waits for. By /proc, as this busybox has no pkill.
 end() {
-    pkill -P "$1"
-    kill "$1"
+    waited=
+    for stat in /proc/[0-9]*/stat; do
+        # Process, name, state, parent. It may be gone by now.
+        read -r process _ _ parent _ <"$stat" || continue
+        [ "$parent" = "$1" ] && waited="$waited $process"
+    done
+    # The function first: else it goes on, with what follows its wait.
+    for process in "$1" $waited; do kill "$process"; done
 }
 
 # A guest that does not end in time is destroyed; an xl that does not end then, is killed.
