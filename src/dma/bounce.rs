@@ -23,14 +23,12 @@ pub(super) struct Bounce<'m> {
     head: usize,
     /// Bytes of the mapping.
     len: usize,
-    /// Bytes copied back, for the pool's counters.
-    copied_back: usize,
 }
 
 impl<'m> Bounce<'m> {
     #[inline(always)]
     pub(super) const fn new(pool: &'m Pool<'m>, lease: Lease, head: usize, len: usize) -> Self {
-        Self { pool, lease: Some(lease), head, len, copied_back: 0 }
+        Self { pool, lease: Some(lease), head, len }
     }
 
     /// The mapping's first byte as the device sees it.
@@ -49,13 +47,6 @@ impl<'m> Bounce<'m> {
         }
     }
 
-    /// Copies back what the device wrote from the start of the mapping.
-    #[inline(always)]
-    pub(super) fn copy_back(&mut self, to: &mut [u8]) {
-        self.read(0, to);
-        self.copied_back += to.len();
-    }
-
     /// Copies from byte `offset` of the mapping.
     #[inline(always)]
     pub(super) fn read(&self, offset: usize, to: &mut [u8]) {
@@ -65,19 +56,19 @@ impl<'m> Bounce<'m> {
         }
     }
 
-    /// Gives the slots back; as dropping does, but in line.
+    /// Gives the slots back, as dropping does, after `copied_back` bytes came out of them.
     #[inline(always)]
-    pub(super) fn end(mut self) {
-        self.give_back();
+    pub(super) fn end(mut self, copied_back: usize) {
+        self.give_back(copied_back);
         core::mem::forget(self);
     }
 
     #[inline(always)]
-    fn give_back(&mut self) {
+    fn give_back(&mut self, copied_back: usize) {
         if let Some(lease) = self.lease.take() {
             let mut books = self.pool.books();
             books.give(lease);
-            books.stats.bytes_from_device += self.copied_back as u64;
+            books.stats.bytes_from_device += copied_back as u64;
         }
     }
 
@@ -163,6 +154,6 @@ impl<'m> Bounce<'m> {
 
 impl Drop for Bounce<'_> {
     fn drop(&mut self) {
-        self.give_back();
+        self.give_back(0);
     }
 }

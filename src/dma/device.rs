@@ -84,23 +84,15 @@ impl<'m> Device<'m> {
         &self,
         buffer: B,
     ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
-        if self.policy == Policy::Force && !buffer.bytes().is_empty() {
-            return self.through(buffer, Why::Forced);
-        }
-        self.map_as_fits(buffer)
-    }
-
-    /// In place if the device can use it there, else through the pool. Apart, so that the path of a buffer that
-    /// bounces anyway stays short.
-    #[inline(never)]
-    fn map_as_fits<D: Direction, B: Buffer<D>>(
-        &self,
-        buffer: B,
-    ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
-        match self.way_for(buffer.bytes()) {
+        let bytes = buffer.bytes();
+        let way = match self.policy {
+            Policy::Force if !bytes.is_empty() => Ok(Way::Bounce(Why::Forced)),
+            _ => self.way_for(bytes),
+        };
+        match way {
             Ok(Way::Bounce(why)) => self.through(buffer, why),
             Ok(Way::Direct(bus)) => {
-                self.pool.books().stats.direct += 1;
+                self.pool.count_direct();
                 Ok(Mapping::direct(buffer, bus, self.translate))
             }
             Err(error) => Err((self.failed(error), buffer)),
@@ -125,6 +117,7 @@ impl<'m> Device<'m> {
         error
     }
 
+    #[inline(never)]
     fn way_for(&self, bytes: &[u8]) -> Result<Way, MapError> {
         if bytes.is_empty() {
             return Err(MapError::Empty);

@@ -1,31 +1,27 @@
 //! What a device can do and what it is allowed to: decided once per device, from what was measured.
 
 use crate::addr::DmaMask;
-use core::fmt;
+use core::{fmt, num::NonZeroUsize};
 
 /// A power of two, in bytes: an alignment or a boundary.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct PowerOfTwo(u8);
+pub struct PowerOfTwo(NonZeroUsize);
 
 impl PowerOfTwo {
     /// No demand at all, as an alignment.
-    pub const ONE: Self = Self(0);
+    pub const ONE: Self = Self(NonZeroUsize::MIN);
 
     /// `None` if `bytes` is no power of two.
     pub const fn new(bytes: usize) -> Option<Self> {
-        if !bytes.is_power_of_two() {
-            return None;
+        match NonZeroUsize::new(bytes) {
+            Some(power) if power.is_power_of_two() => Some(Self(power)),
+            _ => None,
         }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "trailing zeros of a usize are below 64"
-        )]
-        Some(Self(bytes.trailing_zeros() as u8))
     }
 
     /// The number of bytes.
     pub const fn bytes(self) -> usize {
-        1 << self.0
+        self.0.get()
     }
 
     /// The bits below: `bytes - 1`.

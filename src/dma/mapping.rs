@@ -171,13 +171,13 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
             return Err(FinishError::Overlong { written, len, bus });
         }
         let Self { path, mut buffer, .. } = self;
-        if let Path::Bounced(mut bounce, _) = path {
+        if let Path::Bounced(bounce, _) = path {
             if D::FROM_DEVICE {
                 bounce.check_guards()?;
                 let bytes = buffer.bytes_mut();
-                bytes.into_iter().for_each(|bytes| bounce.copy_back(&mut bytes[..written]));
+                bytes.into_iter().for_each(|bytes| bounce.read(0, &mut bytes[..written]));
             }
-            bounce.end();
+            bounce.end(if D::FROM_DEVICE { written } else { 0 });
         }
         Ok(buffer)
     }

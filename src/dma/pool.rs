@@ -219,6 +219,11 @@ impl<'m> Pool<'m> {
         })
     }
 
+    /// Counts a mapping that needs no slots.
+    pub(super) fn count_direct(&self) {
+        self.books().stats.direct += 1;
+    }
+
     /// A run for a mapping, counted as one of which `to_device` bytes are copied in.
     #[inline(always)]
     pub(super) fn lease(&self, want: Want, to_device: usize) -> Option<Lease> {
