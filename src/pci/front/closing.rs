@@ -41,8 +41,7 @@ impl Front<'_> {
     /// toolstack removed it, it may still be at it.
     fn revoke(&self, given: &Given<'_>) -> Result<(), GrantError> {
         const GLANCE: Duration = Duration::from_millis(1);
-        const PATIENCE: Duration = Duration::from_millis(500);
-        let deadline = self.services.clock.now().after(PATIENCE);
+        let deadline = self.services.clock.now().after(self.timeouts.close);
         loop {
             let revoked = self.services.grants.revoke(given.gref);
             let now = self.services.clock.now();
