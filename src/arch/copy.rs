@@ -174,30 +174,57 @@ pub unsafe fn zero_device(to: *mut u8, len: usize) {
     unsafe { fill_device(to, 0, len) }
 }
 
-/// Writes one word at any alignment.
+/// Writes one word four times, at any alignment.
 ///
 /// # Safety
-/// `to` must be valid for writes of 8 bytes and overlap no Rust reference in use.
-#[inline]
-pub unsafe fn store_word(to: *mut u8, word: u64) {
-    // SAFETY: 8 bytes are written, for which the caller vouches.
+/// `to` must be valid for writes of 32 bytes and overlap no Rust reference in use.
+#[inline(always)]
+pub unsafe fn store_four(to: *mut u8, word: u64) {
+    // SAFETY: 32 bytes are written, for which the caller vouches.
     unsafe {
-        asm!("mov [{to}], {word}", to = in(reg) to, word = in(reg) word, options(nostack, preserves_flags));
+        asm!(
+            "mov [{to}], {word}",
+            "mov [{to} + 8], {word}",
+            "mov [{to} + 16], {word}",
+            "mov [{to} + 24], {word}",
+            to = in(reg) to,
+            word = in(reg) word,
+            options(nostack, preserves_flags)
+        );
     }
 }
 
-/// Reads one word at any alignment, once.
+/// Reads four words at any alignment, each once; zero if all of them are `word`.
 ///
 /// # Safety
-/// `from` must be valid for reads of 8 bytes.
-#[inline]
-pub unsafe fn load_word(from: *const u8) -> u64 {
-    let word;
-    // SAFETY: 8 bytes are read, for which the caller vouches. Not `pure`: a device may write them.
+/// `from` must be valid for reads of 32 bytes.
+#[inline(always)]
+pub unsafe fn compare_four(from: *const u8, word: u64) -> u64 {
+    let mut differing = 0_u64;
+    // SAFETY: 32 bytes are read, for which the caller vouches. Not `pure`: a device may write them.
     unsafe {
-        asm!("mov {word}, [{from}]", from = in(reg) from, word = out(reg) word, options(nostack, preserves_flags, readonly));
+        asm!(
+            "mov {a}, [{from}]",
+            "mov {b}, [{from} + 8]",
+            "xor {a}, {word}",
+            "xor {b}, {word}",
+            "or {sum}, {a}",
+            "or {sum}, {b}",
+            "mov {a}, [{from} + 16]",
+            "mov {b}, [{from} + 24]",
+            "xor {a}, {word}",
+            "xor {b}, {word}",
+            "or {sum}, {a}",
+            "or {sum}, {b}",
+            from = in(reg) from,
+            word = in(reg) word,
+            a = out(reg) _,
+            b = out(reg) _,
+            sum = inout(reg) differing,
+            options(nostack, readonly)
+        );
     }
-    word
+    differing
 }
 
 /// The kind in use for a copy of `len` bytes.

@@ -12,6 +12,7 @@ use core::ops::Range;
 
 /// Words in a full guard.
 const WORDS: usize = GUARD / 8;
+const _: () = assert!(WORDS == 4);
 
 /// Slots in use by a device; dropping it gives them back without looking at them.
 #[derive(Debug)]
@@ -73,49 +74,63 @@ impl<'m> Bounce<'m> {
     }
 
     /// Writes the guard bytes.
+    ///
+    /// By value, as the functions for the rare case below: a value whose address is never taken stays in
+    /// registers, which is most of what a short mapping costs.
     #[inline(always)]
-    pub(super) fn arm(&mut self) {
+    pub(super) fn armed(mut self) -> Self {
         let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
         match &mut self.lease {
             Some(lease) if head >= GUARD && end + GUARD <= lease.bytes.len() => {
-                lease.bytes.write_words::<WORDS>(head - GUARD, word);
-                lease.bytes.write_words::<WORDS>(end, word);
+                lease.bytes.write_four(head - GUARD, word);
+                lease.bytes.write_four(end, word);
+                self
             }
-            _ => self.arm_partly(),
+            _ => self.armed_partly(),
         }
     }
 
     /// Writes what guard bytes there is room for.
     #[cold]
-    fn arm_partly(&mut self) {
+    #[inline(never)]
+    fn armed_partly(mut self) -> Self {
         let (word, guards) = (layout::pattern(self.bus()), self.guards());
         let bytes = [word.to_ne_bytes(); WORDS];
-        let Some(lease) = &mut self.lease else { return };
-        for guard in guards {
-            lease.bytes.write(guard.start, &bytes.as_flattened()[..guard.len()]);
-        }
-    }
-
-    /// Looks at the guard bytes.
-    #[inline(always)]
-    pub(super) fn check_guards(&self) -> Result<(), FinishError> {
-        let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
-        match &self.lease {
-            Some(lease)
-                if head >= GUARD
-                    && end + GUARD <= lease.bytes.len()
-                    && lease.bytes.holds_words::<WORDS>(head - GUARD, word)
-                    && lease.bytes.holds_words::<WORDS>(end, word) =>
-            {
-                Ok(())
+        if let Some(lease) = &mut self.lease {
+            for guard in guards {
+                lease.bytes.write(guard.start, &bytes.as_flattened()[..guard.len()]);
             }
-            _ => self.check_partly(),
         }
+        self
     }
 
-    /// Looks at guard bytes one by one: for guards that are not whole, in either sense.
+    /// Whether all guard bytes are there and hold.
+    #[inline(always)]
+    fn is_guarded(&self) -> bool {
+        let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
+        self.lease.as_ref().is_some_and(|lease| {
+            head >= GUARD
+                && end + GUARD <= lease.bytes.len()
+                && lease.bytes.compare_four(head - GUARD, word)
+                    | lease.bytes.compare_four(end, word)
+                    == 0
+        })
+    }
+
+    /// The same after a look at the guard bytes; an overrun ends the mapping.
+    #[inline(always)]
+    pub(super) fn checked(self) -> Result<Self, FinishError> {
+        if self.is_guarded() { Ok(self) } else { self.checked_partly() }
+    }
+
     #[cold]
-    fn check_partly(&self) -> Result<(), FinishError> {
+    #[inline(never)]
+    fn checked_partly(self) -> Result<Self, FinishError> {
+        self.check_guards().map(|()| self)
+    }
+
+    /// Looks at the guard bytes one by one.
+    pub(super) fn check_guards(&self) -> Result<(), FinishError> {
         let guards = self.guards();
         if guards.iter().all(|guard| self.first_changed(guard).is_none()) {
             return Ok(());

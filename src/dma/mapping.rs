@@ -109,7 +109,7 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
             bounce.write(0, buffer.bytes());
         }
         if D::FROM_DEVICE {
-            bounce.arm();
+            bounce = bounce.armed();
         }
         Self::new(Path::Bounced(bounce, why), buffer, translate)
     }
@@ -166,20 +166,25 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     #[inline(always)]
     pub fn finish(self, written: usize) -> Result<B, FinishError> {
         volatile::read_barrier();
-        let (bus, len) = (self.bus(), self.len());
-        if written > len {
-            return Err(FinishError::Overlong { written, len, bus });
+        if written > self.len() {
+            return Err(self.overlong(written));
         }
         let Self { path, mut buffer, .. } = self;
-        if let Path::Bounced(bounce, _) = path {
+        if let Path::Bounced(mut bounce, _) = path {
             if D::FROM_DEVICE {
-                bounce.check_guards()?;
+                bounce = bounce.checked()?;
                 let bytes = buffer.bytes_mut();
                 bytes.into_iter().for_each(|bytes| bounce.read(0, &mut bytes[..written]));
             }
             bounce.end(if D::FROM_DEVICE { written } else { 0 });
         }
         Ok(buffer)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn overlong(self, written: usize) -> FinishError {
+        FinishError::Overlong { written, len: self.len(), bus: self.bus() }
     }
 
     /// Ends the mapping without looking at what the device did; a bounced buffer is as it was.

@@ -74,26 +74,20 @@ impl SharedBytes {
         unsafe { copy::copy_from_device(to, from) }
     }
 
-    /// Writes `word` `N` times from byte `offset`.
+    /// Writes `word` four times from byte `offset`.
     #[inline(always)]
-    pub(super) fn write_words<const N: usize>(&mut self, offset: usize, word: u64) {
-        let to = self.at(offset, N * 8);
-        for index in 0..N {
-            // SAFETY: as for `write`; `at` checked the bounds of all the words.
-            unsafe { copy::store_word(to.wrapping_add(index * 8), word) }
-        }
+    pub(super) fn write_four(&mut self, offset: usize, word: u64) {
+        let to = self.at(offset, 32);
+        // SAFETY: as for `write`.
+        unsafe { copy::store_four(to, word) }
     }
 
-    /// Whether the bytes from `offset` are `word`, `N` times.
+    /// Zero if the 32 bytes from `offset` are `word` four times.
     #[inline(always)]
-    pub(super) fn holds_words<const N: usize>(&self, offset: usize, word: u64) -> bool {
-        let from = self.at(offset, N * 8);
-        let mut differing = 0;
-        for index in 0..N {
-            // SAFETY: as for `write_words`.
-            differing |= word ^ unsafe { copy::load_word(from.wrapping_add(index * 8)) };
-        }
-        differing == 0
+    pub(super) fn compare_four(&self, offset: usize, word: u64) -> u64 {
+        let from = self.at(offset, 32);
+        // SAFETY: as for `write`.
+        unsafe { copy::compare_four(from, word) }
     }
 
     /// Writes zero to all of them.
