@@ -116,9 +116,19 @@ pub enum AcquireError {
         /// What came.
         mfn: Mfn,
     },
-    /// The frames could not be unmapped before, or mapped after, the exchange.
+    /// The frames could not be mapped after the exchange.
     #[error("page tables: {0}")]
     Mapping(XenError),
+    /// Nor could those be unmapped again that were; the pages are lost.
+    #[error("page tables, and taking the mapping back: {0}")]
+    StillMapped(XenError),
+}
+
+impl AcquireError {
+    /// Whether the pages that were to become the region may be used for something else.
+    pub const fn leaves_pages_free(&self) -> bool {
+        !matches!(self, Self::StillMapped(_))
+    }
 }
 
 /// Why a region could not be given back. Its frames still belong to the guest, and still lie low.

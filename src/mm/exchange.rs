@@ -8,8 +8,8 @@
 //! ```
 //!
 //! Xen writes the M2P itself. What is given away holds nothing of ours: [`crate::mm::memory`] wipes what was
-//! used when it is freed, and what comes before it is used, since frames may come unscrubbed. The P2M's own entries serve as Xen's lists, so no
-//! memory is needed: the pool may start before there is a heap.
+//! used when it is freed, and what comes before it is used, since frames may come unscrubbed. The P2M's own
+//! entries serve as Xen's lists, so no memory is needed: the pool may start before there is a heap.
 
 use crate::{
     addr::{Mfn, Pfn},

@@ -50,9 +50,27 @@ pub enum MemoryError {
     /// The page lies beyond the guest's window.
     #[error("{0:?} lies beyond the 256 GiB of the direct map")]
     BeyondWindow(PfnRange),
+    /// Pages could not be unmapped; they stay taken, since a free frame is mapped nowhere.
+    #[error("{run:?} stays taken, for it could not be unmapped: {error}")]
+    StillMapped {
+        /// The pages.
+        run: PfnRange,
+        /// What Xen answered.
+        error: XenError,
+    },
     /// Frames could not be freed.
     #[error(transparent)]
     Free(#[from] FreeError),
+}
+
+impl MemoryError {
+    /// What Xen answered; ENOMEM where Xen was not asked.
+    const fn xen(&self) -> XenError {
+        match self {
+            Self::Mapping { error, .. } | Self::StillMapped { error, .. } => *error,
+            Self::NoFreePages { .. } | Self::BeyondWindow(_) | Self::Free(_) => XenError::NoMemory,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -117,10 +135,8 @@ impl<'x> Memory<'x> {
     pub fn take(&self, count: u64) -> Result<PfnRange, MemoryError> {
         let mut state = self.state.lock();
         let run = state.take_frames(count)?;
-        if let Err(error) = self.map(&mut state, run) {
-            state.frames.give(run)?;
-            return Err(error);
-        }
+        let mapped = self.map(&mut state, run);
+        mapped.or_else(|error| state.give_unless_mapped(run, error))?;
         self.wipe(run);
         Ok(run)
     }
@@ -131,10 +147,7 @@ impl<'x> Memory<'x> {
         let run = state.take_frames(count + 1)?;
         let wanted = PfnRange { start: run.start, count };
         let scattered = self.part_neighbours(run).and_then(|()| self.map(&mut state, wanted));
-        if let Err(error) = scattered {
-            state.frames.give(run)?;
-            return Err(error);
-        }
+        scattered.or_else(|error| state.give_unless_mapped(run, error))?;
         state.frames.give(PfnRange::between(wanted.end(), run.end()))?;
         self.wipe(wanted);
         Ok(wanted)
@@ -196,12 +209,14 @@ impl<'x> Memory<'x> {
         Ok(())
     }
 
+    /// Maps a run. On failure none of it is mapped, unless the error is [`MemoryError::StillMapped`].
     fn map(&self, state: &mut State, run: PfnRange) -> Result<(), MemoryError> {
         for pfn in run.iter().step_by(512).chain(run.iter().last()) {
             let virt = page_table::direct(pfn).ok_or(MemoryError::BeyondWindow(run))?;
             self.make_tables(state, virt)?;
         }
         self.remap_each(run, |mfn| Pte::new(mfn, page_table::DATA))
+            .or_else(|error| self.unmap(run).and(Err(error)))
     }
 
     /// Writes zero to mapped pages.
@@ -212,6 +227,7 @@ impl<'x> Memory<'x> {
 
     fn unmap(&self, run: PfnRange) -> Result<(), MemoryError> {
         self.remap_each(run, |_| Pte::NONE)
+            .map_err(|error| MemoryError::StillMapped { run, error: error.xen() })
     }
 
     fn remap_each(&self, run: PfnRange, pte: impl Fn(Mfn) -> Pte) -> Result<(), MemoryError> {
@@ -268,7 +284,8 @@ impl<'x> Memory<'x> {
 
     /// Trades the frames of an unmapped run, `2^order` pages, for neighbours within `mask`, and maps them.
     ///
-    /// On failure the run has frames as good as it had, and is unmapped.
+    /// On failure the run has frames as good as it had, and is unmapped, unless the error is
+    /// [`AcquireError::StillMapped`].
     pub fn gather(
         &self,
         run: PfnRange,
@@ -282,20 +299,18 @@ impl<'x> Memory<'x> {
                 let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
             }
         })?;
-        let mapped = self.map(&mut self.state.lock(), run);
-        match (mapped, Region::in_direct_map(run.start, mfn, order)) {
-            (Ok(()), Some(region)) => {
+        let mapped = self.map(&mut self.state.lock(), run).and_then(|()| {
+            Region::in_direct_map(run.start, mfn, order).ok_or(MemoryError::BeyondWindow(run))
+        });
+        match mapped {
+            Ok(region) => {
                 self.wipe(run);
                 Ok(region)
             }
-            (failed, _) => {
-                let error = match failed {
-                    Err(MemoryError::Mapping { error, .. }) => error,
-                    _ => XenError::NoMemory,
-                };
-                let _ = self.unmap(run);
+            Err(MemoryError::StillMapped { error, .. }) => Err(AcquireError::StillMapped(error)),
+            Err(error) => {
                 let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
-                Err(AcquireError::Mapping(error))
+                Err(AcquireError::Mapping(error.xen()))
             }
         }
     }
@@ -308,11 +323,7 @@ impl<'x> Memory<'x> {
         let failed = |error| ReleaseError { mfn: region.mfn(), order: region.order(), error };
         self.wipe(run);
         if let Err(error) = self.unmap(run) {
-            let error = match error {
-                MemoryError::Mapping { error, .. } => error,
-                _ => XenError::NoMemory,
-            };
-            return (None, Err(failed(error)));
+            return (None, Err(failed(error.xen())));
         }
         let scattered = exchange::scatter(self.xen, self.p2m, run, region.order(), region.mfn());
         (Some(run), scattered.map_err(failed))
@@ -326,6 +337,18 @@ impl State {
             free: self.frames.free_count(),
             longest: self.frames.longest(),
         })
+    }
+
+    /// Gives back a run whose mapping failed with `error`, which is passed on.
+    fn give_unless_mapped<T>(
+        &mut self,
+        run: PfnRange,
+        error: MemoryError,
+    ) -> Result<T, MemoryError> {
+        if !matches!(error, MemoryError::StillMapped { .. }) {
+            self.frames.give(run)?;
+        }
+        Err(error)
     }
 }
 
@@ -346,9 +369,11 @@ impl ContiguousMemory for Memory<'_> {
     fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
         let taken = self.state.lock().frames.take(order.pages() as u64);
         let run = taken.ok_or(AcquireError::NoFreePages { pages: order.pages() })?;
-        self.gather(run, order, mask).inspect_err(|_| {
-            // Taken from the table just now, so there is room for it again.
-            let _ = self.state.lock().frames.give(run);
+        self.gather(run, order, mask).inspect_err(|error| {
+            if error.leaves_pages_free() {
+                // Taken from the table just now, so there is room for it again.
+                let _ = self.state.lock().frames.give(run);
+            }
         })
     }
 

@@ -105,9 +105,11 @@ impl ContiguousMemory for Reserve<'_> {
         let Some(run) = self.kept.lock().idle.take(order.pages() as u64) else {
             return self.memory.acquire(order, mask);
         };
-        self.memory.gather(run, order, mask).inspect_err(|_| {
-            // Taken out just now, so there is room for it.
-            let _ = self.kept.lock().idle.give(run);
+        self.memory.gather(run, order, mask).inspect_err(|error| {
+            if error.leaves_pages_free() {
+                // Taken out just now, so there is room for it.
+                let _ = self.kept.lock().idle.give(run);
+            }
         })
     }
 

@@ -160,9 +160,9 @@ pub(super) fn refused(error: AcquireError) -> Outcome {
         AcquireError::Refused { .. } | AcquireError::NoFreePages { .. } => {
             skip("memory-refused", error.to_string())
         }
-        AcquireError::Misplaced { .. } | AcquireError::Mapping(_) => {
-            failure("memory-exchange", error.to_string())
-        }
+        AcquireError::Misplaced { .. }
+        | AcquireError::Mapping(_)
+        | AcquireError::StillMapped(_) => failure("memory-exchange", error.to_string()),
     }
 }
 

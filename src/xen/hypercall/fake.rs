@@ -12,7 +12,10 @@ use crate::{
     },
 };
 use alloc::{collections::BTreeMap, vec::Vec};
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::{
+    ops::Range,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// Marks bits of a page-table entry that hold the frame.
 const FRAME_BITS: u64 = 0x000f_ffff_ffff_f000;
@@ -36,7 +39,8 @@ struct State {
     mapped: BTreeMap<u64, u64>,
     exchanges: u64,
     calls: u64,
-    fail_call: Option<u64>,
+    /// Which calls fail, counted from the first.
+    fail_calls: Range<u64>,
     fail_after_chunks: Option<u64>,
     lie_about_success: bool,
     /// The largest order it trades.
@@ -81,10 +85,11 @@ impl FakeXen {
         self.state.lock().max_order = order;
     }
 
-    /// Makes the `n`-th hypercall from now fail with ENOMEM, whichever it is.
-    pub fn fail_call(&self, n: u64) {
+    /// Makes `count` hypercalls fail with ENOMEM from the `n`-th from now, whichever they are.
+    pub fn fail_calls(&self, n: u64, count: u64) {
         let mut state = self.state.lock();
-        state.fail_call = Some(state.calls + n);
+        let first = state.calls + n;
+        state.fail_calls = first..first + count;
     }
 
     /// Makes the next exchange stop after `chunks` of its extents.
@@ -120,6 +125,11 @@ impl FakeXen {
         self.state.lock().frames[..index(limit)].iter().filter(|f| !f.ours).count()
     }
 
+    /// Whether a frame is mapped in the guest's window.
+    pub fn maps(&self, mfn: Mfn) -> bool {
+        self.state.lock().frames[index(mfn)].mappings > 0
+    }
+
     /// Pages mapped in the guest's window.
     pub fn mapped(&self) -> usize {
         self.state.lock().mapped.len()
@@ -133,8 +143,7 @@ fn index(mfn: Mfn) -> usize {
 impl State {
     fn call(&mut self) -> Result<(), XenError> {
         self.calls += 1;
-        if self.fail_call == Some(self.calls) {
-            self.fail_call = None;
+        if self.fail_calls.contains(&self.calls) {
             return Err(XenError::NoMemory);
         }
         Ok(())
