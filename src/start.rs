@@ -22,6 +22,7 @@ use crate::{
         contiguous::Order,
         e820::{self, Map},
         heap,
+        hole::{self, Hole},
         memory::Memory,
         p2m::P2m,
         page_table,
@@ -50,7 +51,7 @@ use alloc::{boxed::Box, vec};
 use core::{ptr::with_exposed_provenance, sync::atomic::AtomicU64, time::Duration};
 
 static XEN: Xen = Xen::new();
-static MEMORY: spin::Once<Memory<'static>> = spin::Once::new();
+static MEMORY: spin::Mutex<Option<Memory<'static>>> = spin::Mutex::new(None);
 static POOL_TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
 static POOL: spin::Once<Pool<'static>> = spin::Once::new();
 static RESERVE: spin::Once<Reserve<'static>> = spin::Once::new();
@@ -74,10 +75,9 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     banner(&info);
     let options = Options::parse(info.command_line());
     let map = memory_map(&info);
-    let (memory, reserved) = own_memory(&info, first_stack, &map);
+    let (memory, hole) = own_memory(&info, first_stack, &map);
     let (free, all) = (memory.free_pages(), info.nr_pages);
-    clock
-        .stage(format_args!("memory: {free} of {all} pages free, {reserved} under reserved names"));
+    clock.stage(format_args!("memory: {free} of {all} pages free, {hole}"));
     let reserve = RESERVE.call_once(|| Reserve::new(memory));
     let pool = POOL.call_once(|| {
         let table = spin::MutexGuard::leak(POOL_TABLE.lock());
@@ -108,6 +108,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         memory,
         frames_at_start,
         map,
+        hole,
         events,
         grants,
         store,
@@ -201,14 +202,13 @@ fn banner(info: &StartInfo) {
     );
 }
 
-/// Takes the domain's memory over from the builder: W^X, spare mappings gone, free frames known.
-///
-/// Pages that the map gives another use are not among them; returns how many those are.
+/// Takes the domain's memory over from the builder: W^X, spare mappings gone, no RAM in the map's holes, free
+/// frames known.
 fn own_memory(
     info: &StartInfo,
     first_stack: u64,
     map: &Result<Map, e820::MapError>,
-) -> (&'static Memory<'static>, u64) {
+) -> (&'static Memory<'static>, Hole) {
     let entries = with_exposed_provenance::<AtomicU64>(to_usize(info.mfn_list));
     // SAFETY: the builder put `nr_pages` words there, mapped writable, and left them to the guest.
     let p2m = P2m::new(unsafe { core::slice::from_raw_parts(entries, to_usize(info.nr_pages)) });
@@ -220,19 +220,16 @@ fn own_memory(
     let (Ok(()), Some(l4)) = (narrowed, l4) else {
         panic!("taking over the builder's mapping: {narrowed:?}, top table {l4:?}");
     };
-    let memory: &'static Memory<'static> = MEMORY.call_once(|| Memory::new(&XEN, p2m, l4));
-    let runs = builder::free_runs(info, image_start, end);
-    for run in runs {
-        let added = match map {
-            Ok(map) => map.ram_in(run).try_for_each(|part| memory.add_free(part)),
-            Err(_) => memory.add_free(run),
-        };
-        if let Err(error) = added {
-            println!("memory: {error}");
-        }
-    }
-    let unused: u64 = runs.iter().map(|run| run.count).sum();
-    (memory, unused - memory.free_pages())
+    let memory = spin::MutexGuard::leak(MEMORY.lock()).insert(Memory::new(&XEN, p2m, l4));
+    let unused = builder::free_runs(info, image_start, end);
+    let flat = Map::flat(info.nr_pages).with_hole();
+    let map = map.as_ref().unwrap_or(&flat);
+    let hole = hole::make(memory, map, unused, &mut |memory, len| {
+        let pages = builder::p2m_pages(info)?;
+        // SAFETY: the builder's list starts its own page, and this is done once.
+        unsafe { pages::lengthen_p2m(memory, pages, len) }
+    });
+    (memory, hole)
 }
 
 /// The page after the rings, which have no address in start_info, only frames.
@@ -285,6 +282,7 @@ fn make_heap(memory: &'static Memory<'static>, info: &StartInfo) {
     }
 }
 
+/// Xen's memory map; a flat one has a hole of ours.
 fn memory_map(info: &StartInfo) -> Result<Map, e820::MapError> {
     let mut raw = [[0; 20]; e820::MAX_ENTRIES];
     match hypercall::memory_map(&mut raw, MEMORY_MAP) {
@@ -292,6 +290,7 @@ fn memory_map(info: &StartInfo) -> Result<Map, e820::MapError> {
         // ENOSYS: the toolstack set no map.
         Err(_) => Ok(Map::flat(info.nr_pages)),
     }
+    .map(Map::with_hole)
 }
 
 fn open_store(

@@ -11,7 +11,10 @@
 use crate::{
     addr::{PAGE_SIZE_U64, Pfn, PhysAddr},
     arch::VIRT_BASE,
-    mm::p2m::{P2m, PfnRange},
+    mm::{
+        error::MemoryError,
+        p2m::{P2m, PfnRange},
+    },
     xen::{
         errno::XenError,
         hypercall::{MemoryCalls, Pte, Remap},
@@ -54,6 +57,16 @@ pub fn free_runs(info: &StartInfo, image_start: u64, end_of_use: u64) -> [PfnRan
         PfnRange::between(Pfn(0), pfn_of(image_start)),
         PfnRange::between(pfn_of(end_of_use), Pfn(info.nr_pages)),
     ]
+}
+
+/// The pages of the P2M, which has them to itself.
+pub fn p2m_pages(info: &StartInfo) -> Result<PfnRange, MemoryError> {
+    let virt = info.mfn_list;
+    if !virt.is_multiple_of(PAGE_SIZE_U64) {
+        return Err(MemoryError::Mapping { virt, error: XenError::Invalid });
+    }
+    let count = (info.nr_pages * 8).div_ceil(PAGE_SIZE_U64);
+    Ok(PfnRange { start: pfn_of(virt), count })
 }
 
 /// Maps the pages of `range` as `flags` say.

@@ -4,13 +4,16 @@
 //! domain gets no map at all, and is flat from 0 to its size.
 
 use crate::{
-    addr::{PAGE_SHIFT, PAGE_SIZE_U64, Pfn, PhysAddr},
+    addr::{GIB_4, PAGE_SHIFT, PAGE_SIZE_U64, Pfn, PhysAddr},
     mm::p2m::PfnRange,
 };
 use core::fmt;
 
 /// Entries this guest takes; Xen cuts longer maps silently, so this is more than any host has.
 pub const MAX_ENTRIES: usize = 128;
+
+/// Where a guest that gets no map starts its own hole, which ends at 4 GiB.
+const HOLE: u64 = 3 << 30;
 
 /// Kinds of memory, as in ACPI's `AddressRangeType` (ACPI 6.5, table 15.9).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +99,7 @@ pub enum MapError {
 pub struct Map {
     entries: [Entry; MAX_ENTRIES],
     len: usize,
+    own_hole: bool,
 }
 
 impl Map {
@@ -103,12 +107,12 @@ impl Map {
     pub fn flat(pages: u64) -> Self {
         let mut entries = [Entry::EMPTY; MAX_ENTRIES];
         entries[0] = Entry { start: PhysAddr(0), len: pages << PAGE_SHIFT, kind: Kind::Ram };
-        Self { entries, len: 1 }
+        Self { entries, len: 1, own_hole: false }
     }
 
     /// Sorts Xen's entries, drops empty ones and joins neighbours of one kind.
     pub fn from_raw(raw: &[[u8; 20]]) -> Result<Self, MapError> {
-        let mut map = Self { entries: [Entry::EMPTY; MAX_ENTRIES], len: 0 };
+        let mut map = Self { entries: [Entry::EMPTY; MAX_ENTRIES], len: 0, own_hole: false };
         for &bytes in raw.iter().take(MAX_ENTRIES) {
             let entry = Entry::from_raw(bytes);
             if entry.len != 0 {
@@ -120,6 +124,27 @@ impl Map {
             return Err(MapError::NoRam);
         }
         Ok(map)
+    }
+
+    /// The map with a hole from 3 to 4 GiB, whose RAM continues above, if it is nothing but RAM and reaches into
+    /// that: there a PC has its devices. Any other map is the host's, and has the host's holes.
+    pub fn with_hole(mut self) -> Self {
+        let &[Entry { start: PhysAddr(0), len, kind: Kind::Ram }] = self.entries() else {
+            return self;
+        };
+        if len > HOLE {
+            let entry = |start, len, kind| Entry { start: PhysAddr(start), len, kind };
+            self.entries[0] = entry(0, HOLE, Kind::Ram);
+            self.entries[1] = entry(HOLE, GIB_4 - HOLE, Kind::Reserved);
+            self.entries[2] = entry(GIB_4, len - HOLE, Kind::Ram);
+            (self.len, self.own_hole) = (3, true);
+        }
+        self
+    }
+
+    /// Whether the hole is the guest's own, not the host's.
+    pub const fn has_own_hole(&self) -> bool {
+        self.own_hole
     }
 
     /// The ranges in address order.
@@ -138,13 +163,47 @@ impl Map {
         self.entries().iter().find(|e| e.start.0 < end && e.end() > start).map(|e| e.kind)
     }
 
-    /// The parts of a run of pages that lie in RAM whole.
-    pub fn ram_in(&self, run: PfnRange) -> impl Iterator<Item = PfnRange> {
+    /// The first part of a run of pages that lies in RAM whole.
+    #[inline(never)]
+    pub fn first_ram(&self, run: PfnRange) -> Option<PfnRange> {
         let ram = self.entries().iter().filter(|entry| entry.kind == Kind::Ram);
-        ram.filter_map(move |entry| {
+        let mut parts = ram.map(|entry| {
             let first = Pfn(entry.start.0.div_ceil(PAGE_SIZE_U64)).max(run.start);
-            let end = PhysAddr(entry.end()).frame().min(run.end());
-            Some(PfnRange::between(first, end)).filter(|part| part.count > 0)
+            PfnRange::between(first, PhysAddr(entry.end()).frame().min(run.end()))
+        });
+        parts.find(|part| part.count > 0)
+    }
+
+    /// All such parts.
+    pub fn ram_in(&self, mut run: PfnRange) -> impl Iterator<Item = PfnRange> {
+        core::iter::from_fn(move || {
+            let ram = self.first_ram(run)?;
+            run = PfnRange::between(ram.end(), run.end());
+            Some(ram)
+        })
+    }
+
+    /// The first part of a run that does not.
+    #[inline(never)]
+    pub fn first_gap(&self, mut run: PfnRange) -> Option<PfnRange> {
+        while run.count > 0 {
+            match self.first_ram(run) {
+                Some(ram) if ram.start == run.start => {
+                    run = PfnRange::between(ram.end(), run.end());
+                }
+                Some(ram) => return Some(PfnRange::between(run.start, ram.start)),
+                None => return Some(run),
+            }
+        }
+        None
+    }
+
+    /// All such parts.
+    pub fn gaps_in(&self, mut run: PfnRange) -> impl Iterator<Item = PfnRange> {
+        core::iter::from_fn(move || {
+            let gap = self.first_gap(run)?;
+            run = PfnRange::between(gap.end(), run.end());
+            Some(gap)
         })
     }
 
@@ -239,6 +298,19 @@ mod tests {
         assert_eq!(map.ram_under(0x7fff_ffff, 0x100).unwrap().len, 0x8000_0000);
         assert_eq!(map.ram_under(0x8000_0000, 0x100), None);
         assert_eq!(map.ram_under(0xf000_0000, 0x100), None);
+    }
+
+    #[test]
+    fn a_flat_map_beyond_3_gib_gets_a_hole_and_keeps_its_ram() {
+        let map = Map::flat(0xc_0001).with_hole();
+        assert!(map.has_own_hole());
+        assert_eq!((map.entries().len(), map.ram_bytes()), (3, 0xc000_1000));
+        assert_eq!(map.ram_under(HOLE, GIB_4 - HOLE), None);
+        assert_eq!(map.ram_under(GIB_4, 1).unwrap().end(), GIB_4 + 0x1000);
+        assert_eq!(Map::flat(0xc_0000).with_hole().entries().len(), 1);
+        let raw = [raw(0, 0xf000_0000, 1), raw(0xf000_0000, 0x1000, 2)];
+        let host = Map::from_raw(&raw).unwrap().with_hole();
+        assert!(!host.has_own_hole() && host.entries().len() == 2);
     }
 
     #[test]

@@ -3,18 +3,20 @@
 //! Invariants: a free frame is mapped nowhere, so that Xen will trade it and a page table may be made of it;
 //! [`Memory::take`] maps, [`Memory::give`] unmaps. A free frame holds nothing that this guest wrote, so that
 //! it may leave at any time; it may hold what others did, so it is wiped before it is used. Both are done by
-//! the CPU while the pages are mapped: a hypercall for it costs more than the wiping.
+//! the CPU while the pages are mapped: a hypercall for it costs more than the wiping. A frame that is taken
+//! has its name in Xen's table, too; a free one may have to wait for it ([`crate::mm::names`]).
+
+pub use crate::mm::error::MemoryError;
 
 use crate::{
-    addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, PhysAddr},
-    arch::VIRT_BASE,
+    addr::{DmaMask, Mfn, PAGE_SIZE_U64, Pfn},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
         exchange,
-        frames::{Frames, FreeError},
+        frames::Frames,
+        names::Names,
         p2m::{P2m, PfnRange},
         page_table::{self, Tables},
-        translate::{Place, Translate},
     },
     xen::{
         errno::XenError,
@@ -26,56 +28,10 @@ use x86_64::structures::paging::PageTableFlags;
 /// Changes handed to Xen at a time.
 const BATCH: usize = 256;
 
-/// Why memory could not be had, mapped or given back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum MemoryError {
-    /// The guest has not that many neighbouring free pages.
-    #[error("no {wanted} neighbouring free pages; {free} are free, the longest run has {longest}")]
-    NoFreePages {
-        /// Pages asked for.
-        wanted: u64,
-        /// Pages free.
-        free: u64,
-        /// Longest run of free pages.
-        longest: u64,
-    },
-    /// Xen refused a page-table change.
-    #[error("mapping {virt:#x}: {error}")]
-    Mapping {
-        /// First address of the change.
-        virt: u64,
-        /// What Xen answered.
-        error: XenError,
-    },
-    /// The page lies beyond the guest's window.
-    #[error("{0:?} lies beyond the 256 GiB of the direct map")]
-    BeyondWindow(PfnRange),
-    /// Pages could not be unmapped; they stay taken, since a free frame is mapped nowhere.
-    #[error("{run:?} stays taken, for it could not be unmapped: {error}")]
-    StillMapped {
-        /// The pages.
-        run: PfnRange,
-        /// What Xen answered.
-        error: XenError,
-    },
-    /// Frames could not be freed.
-    #[error(transparent)]
-    Free(#[from] FreeError),
-}
-
-impl MemoryError {
-    /// What Xen answered; ENOMEM where Xen was not asked.
-    const fn xen(&self) -> XenError {
-        match self {
-            Self::Mapping { error, .. } | Self::StillMapped { error, .. } => *error,
-            Self::NoFreePages { .. } | Self::BeyondWindow(_) | Self::Free(_) => XenError::NoMemory,
-        }
-    }
-}
-
 #[derive(Debug)]
 struct State {
     frames: Frames,
+    names: Names,
     tables: Tables,
     next_io: u64,
 }
@@ -96,9 +52,32 @@ impl core::fmt::Debug for Memory<'_> {
 impl<'x> Memory<'x> {
     /// Memory of which nothing is free yet; `l4` is the top page table.
     pub const fn new(xen: &'x dyn MemoryCalls, p2m: P2m<'x>, l4: Mfn) -> Self {
-        let state =
-            State { frames: Frames::empty(), tables: Tables::new(l4), next_io: page_table::IO };
+        let state = State {
+            frames: Frames::empty(),
+            names: Names::all_told(),
+            tables: Tables::new(l4),
+            next_io: page_table::IO,
+        };
         Self { xen, p2m, state: spin::Mutex::new(state) }
+    }
+
+    /// Goes on with a longer P2M that has the same entries, and new names from `first` on, which Xen's table
+    /// gets when their frames are taken.
+    pub fn lengthen(&mut self, p2m: P2m<'x>, first: Pfn) {
+        self.p2m = p2m;
+        self.state.get_mut().names = Names::told_below(first);
+    }
+
+    /// Has Xen's table learn the names of all frames now; says how many it has learnt since the start.
+    pub fn tell_all_names(&self) -> Result<u64, MemoryError> {
+        let names = &mut self.state.lock().names;
+        names.tell(Pfn(self.p2m.len()), self.p2m, self.xen)?;
+        Ok(names.count())
+    }
+
+    /// The first name that Xen's table may not have yet.
+    pub fn told(&self) -> Pfn {
+        self.state.lock().names.told()
     }
 
     /// Declares frames free. They must be mapped nowhere.
@@ -134,7 +113,7 @@ impl<'x> Memory<'x> {
     /// Takes `count` neighbouring zeroed pages and maps them in the direct map, writable.
     pub fn take(&self, count: u64) -> Result<PfnRange, MemoryError> {
         let mut state = self.state.lock();
-        let run = state.take_frames(count)?;
+        let run = self.take_frames(&mut state, count)?;
         let mapped = self.map(&mut state, run);
         mapped.or_else(|error| state.give_unless_mapped(run, error))?;
         self.wipe(run);
@@ -144,7 +123,7 @@ impl<'x> Memory<'x> {
     /// As [`Memory::take`], but no page's machine neighbour is the next page.
     pub fn take_scattered(&self, count: u64) -> Result<PfnRange, MemoryError> {
         let mut state = self.state.lock();
-        let run = state.take_frames(count + 1)?;
+        let run = self.take_frames(&mut state, count + 1)?;
         let wanted = PfnRange { start: run.start, count };
         let scattered = self.part_neighbours(run).and_then(|()| self.map(&mut state, wanted));
         scattered.or_else(|error| state.give_unless_mapped(run, error))?;
@@ -161,23 +140,37 @@ impl<'x> Memory<'x> {
     }
 
     /// Maps `count` frames that are no RAM of ours, from `first`; returns the virtual address.
-    ///
-    /// Addresses are not used again after [`Memory::unmap_io`]: the window is far larger than any guest's
-    /// appetite, and a stale pointer then faults instead of reaching something else.
     pub fn map_io(
         &self,
         first: Mfn,
         count: u64,
         flags: PageTableFlags,
     ) -> Result<u64, MemoryError> {
+        self.map_list(&mut (first.0..first.0 + count).map(Mfn), count, flags)
+    }
+
+    /// Maps `count` frames one after the other; returns the virtual address. Less frames are an error.
+    ///
+    /// Addresses are not used again after [`Memory::unmap_io`]: the window is far larger than any guest's
+    /// appetite, and a stale pointer then faults instead of reaching something else.
+    pub fn map_list(
+        &self,
+        frames: &mut dyn Iterator<Item = Mfn>,
+        count: u64,
+        flags: PageTableFlags,
+    ) -> Result<u64, MemoryError> {
         let mut state = self.state.lock();
         let start = state.next_io;
         state.next_io += count * PAGE_SIZE_U64;
-        for i in 0..count {
-            let virt = start + i * PAGE_SIZE_U64;
-            self.make_tables(&mut state, virt)?;
-            let pte = Pte::new(Mfn(first.0 + i), flags);
-            self.apply(&[Remap { virt, pte }])?;
+        let page = |i| start + i * PAGE_SIZE_U64;
+        for table in 0..=count.div_ceil(512) {
+            self.make_tables(&mut state, page((table * 512).min(count.saturating_sub(1))))?;
+        }
+        let mut changes = (0..count)
+            .zip(frames)
+            .map(|(i, mfn)| Remap { virt: page(i), pte: Pte::new(mfn, flags) });
+        if self.apply_all(&mut changes)? < count {
+            return Err(MemoryError::Mapping { virt: start, error: XenError::BadAddress });
         }
         Ok(start)
     }
@@ -198,15 +191,28 @@ impl<'x> Memory<'x> {
                 (self.p2m.get(a), self.p2m.get(b), self.p2m.get(c))
                 && before.checked_add(1) == Some(here)
             {
-                self.p2m.set(b, next);
-                self.p2m.set(c, here);
                 let updates: [MmuUpdate; 2] = [machphys_update(next, b), machphys_update(here, c)];
                 self.xen
                     .mmu_update(&updates)
-                    .map_err(|error| MemoryError::Mapping { virt: 0, error })?;
+                    .map_err(|error| MemoryError::Naming { pfn: b, error })?;
+                self.p2m.set(b, next);
+                self.p2m.set(c, here);
             }
         }
         Ok(())
+    }
+
+    /// Takes frames, which have their names in Xen's table then.
+    fn take_frames(&self, state: &mut State, count: u64) -> Result<PfnRange, MemoryError> {
+        let frames = &mut state.frames;
+        let run = frames.take(count).ok_or_else(|| MemoryError::NoFreePages {
+            wanted: count,
+            free: frames.free_count(),
+            longest: frames.longest(),
+        })?;
+        let told = state.names.tell(run.end(), self.p2m, self.xen);
+        told.or_else(|error| state.give_unless_mapped(run, error))?;
+        Ok(run)
     }
 
     /// Maps a run. On failure none of it is mapped, unless the error is [`MemoryError::StillMapped`].
@@ -231,26 +237,33 @@ impl<'x> Memory<'x> {
     }
 
     fn remap_each(&self, run: PfnRange, pte: impl Fn(Mfn) -> Pte) -> Result<(), MemoryError> {
-        let mut batch = [Remap { virt: 0, pte: Pte::NONE }; BATCH];
         let mut changes = run.iter().filter_map(|pfn| {
             Some(Remap { virt: page_table::direct(pfn)?, pte: pte(self.p2m.get(pfn)?) })
         });
+        self.apply_all(&mut changes).map(drop)
+    }
+
+    /// Makes changes in batches; returns how many there were.
+    fn apply_all(&self, changes: &mut dyn Iterator<Item = Remap>) -> Result<u64, MemoryError> {
+        let mut batch = [Remap { virt: 0, pte: Pte::NONE }; BATCH];
+        let mut done = 0;
         loop {
             let mut count = 0;
-            for (slot, change) in batch.iter_mut().zip(&mut changes) {
+            for (slot, change) in batch.iter_mut().zip(&mut *changes) {
                 *slot = change;
                 count += 1;
             }
             if count == 0 {
-                return Ok(());
+                return Ok(done);
             }
             self.apply(&batch[..count])?;
+            done += count as u64;
         }
     }
 
     fn make_tables(&self, state: &mut State, virt: u64) -> Result<(), MemoryError> {
         while let Some(missing) = state.tables.missing(virt) {
-            let frame = state.take_frames(1)?;
+            let frame = self.take_frames(state, 1)?;
             let made = self.p2m.get(frame.start).ok_or(XenError::BadAddress).and_then(|mfn| {
                 self.xen.clear(&mut core::iter::once(mfn))?;
                 let update =
@@ -279,7 +292,7 @@ impl<'x> Memory<'x> {
     pub fn set_aside(&self, count: u64) -> Result<PfnRange, MemoryError> {
         let mut state = self.state.lock();
         let most = state.frames.longest().clamp(1, count.max(1));
-        state.take_frames(most)
+        self.take_frames(&mut state, most)
     }
 
     /// Trades the frames of an unmapped run, `2^order` pages, for neighbours within `mask`, and maps them.
@@ -331,14 +344,6 @@ impl<'x> Memory<'x> {
 }
 
 impl State {
-    fn take_frames(&mut self, count: u64) -> Result<PfnRange, MemoryError> {
-        self.frames.take(count).ok_or_else(|| MemoryError::NoFreePages {
-            wanted: count,
-            free: self.frames.free_count(),
-            longest: self.frames.longest(),
-        })
-    }
-
     /// Gives back a run whose mapping failed with `error`, which is passed on.
     fn give_unless_mapped<T>(
         &mut self,
@@ -352,23 +357,13 @@ impl State {
     }
 }
 
-impl Translate for Memory<'_> {
-    fn place_of(&self, address: *const u8) -> Option<Place> {
-        let virt = address.addr() as u64;
-        let pfn = match page_table::direct_pfn(virt) {
-            Some(pfn) => pfn,
-            None => PhysAddr(virt.checked_sub(VIRT_BASE)?).frame(),
-        };
-        let offset = PhysAddr(virt).page_offset() as u64;
-        let mfn = self.p2m.get(pfn)?;
-        Some(Place { phys: PhysAddr(pfn.addr().0 + offset), bus: BusAddr(mfn.addr().0 + offset) })
-    }
-}
-
 impl ContiguousMemory for Memory<'_> {
     fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
-        let taken = self.state.lock().frames.take(order.pages() as u64);
-        let run = taken.ok_or(AcquireError::NoFreePages { pages: order.pages() })?;
+        let taken = self.take_frames(&mut self.state.lock(), order.pages() as u64);
+        let run = taken.map_err(|error| match error {
+            MemoryError::NoFreePages { .. } => AcquireError::NoFreePages { pages: order.pages() },
+            refused => AcquireError::Mapping(refused.xen()),
+        })?;
         self.gather(run, order, mask).inspect_err(|error| {
             if error.leaves_pages_free() {
                 // Taken from the table just now, so there is room for it again.

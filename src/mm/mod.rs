@@ -3,11 +3,14 @@
 pub mod builder;
 pub mod contiguous;
 pub mod e820;
+pub mod error;
 pub mod exchange;
 pub mod frames;
 #[cfg(target_os = "none")]
 pub mod heap;
+pub mod hole;
 pub mod memory;
+pub mod names;
 pub mod p2m;
 pub mod page_table;
 pub mod pages;

@@ -23,6 +23,9 @@ pub struct PfnRange {
 }
 
 impl PfnRange {
+    /// None.
+    pub const EMPTY: Self = Self { start: Pfn(0), count: 0 };
+
     /// The PFNs from `start` up to, not including, `end`.
     pub const fn between(start: Pfn, end: Pfn) -> Self {
         Self { start, count: end.0.saturating_sub(start.0) }
@@ -68,6 +71,35 @@ impl<'m> P2m<'m> {
         (entry != INVALID).then_some(Mfn(entry))
     }
 
+    /// The names of `run` that have a frame, with their frames.
+    pub fn frames(&self, run: PfnRange) -> impl Iterator<Item = (Pfn, Mfn)> + use<'m> {
+        let end = run.end().0.min(self.len());
+        let entries = &self.entries[to_usize(run.start.0.min(end))..to_usize(end)];
+        (run.start.0..).zip(entries).filter_map(|(pfn, entry)| {
+            let entry = entry.load(Ordering::Relaxed);
+            (entry != INVALID).then_some((Pfn(pfn), Mfn(entry)))
+        })
+    }
+
+    /// The same entries in a longer list, which has no frames behind the names after them.
+    ///
+    /// `entries` starts with the same memory as the list so far, or with a copy.
+    pub fn lengthened(self, entries: &'m [AtomicU64]) -> Self {
+        entries[self.entries.len()..]
+            .iter()
+            .for_each(|entry| entry.store(INVALID, Ordering::Relaxed));
+        Self { entries }
+    }
+
+    /// Gives the frames of `run` the names from `to` on, and takes their old ones away.
+    pub fn rename(&self, run: PfnRange, to: Pfn) {
+        let new = self.slice(PfnRange { start: to, count: run.count });
+        for (old, new) in self.slice(run).iter().zip(new) {
+            new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
+            old.store(INVALID, Ordering::Relaxed);
+        }
+    }
+
     /// Records that `mfn` is behind `pfn` now. Out of range is a bug of the caller.
     pub fn set(&self, pfn: Pfn, mfn: Mfn) {
         self.slice(PfnRange { start: pfn, count: 1 })[0].store(mfn.0, Ordering::Relaxed);
@@ -84,16 +116,14 @@ impl<'m> P2m<'m> {
         (self.get(pfn) == Some(mfn)).then_some(pfn)
     }
 
-    /// The first PFN of `run` whose machine frame the M2P calls somebody else's, with both entries.
+    /// The first name of `run` of whose frame the M2P says something else, with both entries. A name without a
+    /// frame is nothing to disagree about.
     pub fn first_disagreement(
         &self,
         run: PfnRange,
         xen: &dyn MemoryCalls,
-    ) -> Option<(Pfn, Option<Mfn>, Option<Pfn>)> {
-        run.iter().find_map(|pfn| {
-            let mfn = self.get(pfn);
-            let back = mfn.and_then(|mfn| xen.m2p(mfn));
-            (mfn.is_none() || back != Some(pfn)).then_some((pfn, mfn, back))
-        })
+    ) -> Option<(Pfn, Mfn, Option<Pfn>)> {
+        let mut frames = self.frames(run).map(|(pfn, mfn)| (pfn, mfn, xen.m2p(mfn)));
+        frames.find(|&(pfn, _, back)| back != Some(pfn))
     }
 }

@@ -21,6 +21,8 @@ use x86_64::structures::paging::PageTableFlags;
 pub const DIRECT: u64 = 0xffff_8800_0000_0000;
 /// Where memory that isn't ours is mapped.
 pub const IO: u64 = DIRECT + (256 << 30);
+/// The first PFN that has no place in the direct map.
+pub const DIRECT_END: Pfn = Pfn((IO - DIRECT) >> PAGE_SHIFT);
 /// End of the window.
 pub const END: u64 = DIRECT + (512 << 30);
 

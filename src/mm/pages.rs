@@ -6,13 +6,14 @@ use crate::{
     arch::volatile::Window,
     mm::{
         memory::{Memory, MemoryError},
-        p2m::PfnRange,
+        p2m::{P2m, PfnRange},
         page_table,
     },
 };
 use core::{
     ops::{Deref, DerefMut},
-    ptr::{NonNull, with_exposed_provenance_mut},
+    ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut},
+    sync::atomic::AtomicU64,
 };
 
 /// Neighbouring pages of the guest, mapped and owned; a byte slice to whoever holds them.
@@ -80,6 +81,31 @@ impl Drop for Pages<'_> {
         // If Xen refuses the unmapping the frames stay taken, and the count at the end shows it.
         let _ = self.memory.give(self.run);
     }
+}
+
+/// The memory's P2M as a list of `len` entries: the pages it is in, mapped once more, and new ones behind them.
+///
+/// The new ones are taken for good, also if Xen then refuses to map them.
+///
+/// # Safety
+/// `pages` are those that the P2M's list starts in and fills, in order, and nothing else uses them.
+pub unsafe fn lengthen_p2m<'m>(
+    memory: &Memory<'m>,
+    pages: PfnRange,
+    len: u64,
+) -> Result<P2m<'m>, MemoryError> {
+    let p2m = memory.p2m();
+    let count = addr::pages(to_usize(len) * size_of::<u64>()) as u64;
+    let fresh = match count - pages.count {
+        0 => PfnRange::EMPTY,
+        more => memory.set_aside(more)?,
+    };
+    let mut frames = pages.iter().chain(fresh.iter()).filter_map(|pfn| p2m.get(pfn));
+    let virt = memory.map_list(&mut frames, count, page_table::DATA)?;
+    let entries = with_exposed_provenance::<AtomicU64>(to_usize(virt));
+    // SAFETY: `map_list` mapped `count` pages, which hold `len` words; they stay mapped, and nobody else has
+    // them. Any bits are a word, and each access is atomic.
+    Ok(p2m.lengthened(unsafe { core::slice::from_raw_parts(entries, to_usize(len)) }))
 }
 
 /// One page that another domain may write: accessed through a [`Window`], never by reference.

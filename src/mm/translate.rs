@@ -1,6 +1,10 @@
 //! From an address the CPU uses to the addresses a device and the frame allocator use.
 
-use crate::addr::{BusAddr, PhysAddr};
+use crate::{
+    addr::{BusAddr, PhysAddr},
+    arch::VIRT_BASE,
+    mm::{memory::Memory, page_table},
+};
 
 /// Where a byte of guest memory lies, in both numberings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +19,19 @@ pub struct Place {
 pub trait Translate: Sync {
     /// The place behind `address`, `None` if it is no RAM of this guest.
     fn place_of(&self, address: *const u8) -> Option<Place>;
+}
+
+impl Translate for Memory<'_> {
+    fn place_of(&self, address: *const u8) -> Option<Place> {
+        let virt = address.addr() as u64;
+        let pfn = match page_table::direct_pfn(virt) {
+            Some(pfn) => pfn,
+            None => PhysAddr(virt.checked_sub(VIRT_BASE)?).frame(),
+        };
+        let offset = PhysAddr(virt).page_offset() as u64;
+        let mfn = self.p2m().get(pfn)?;
+        Some(Place { phys: PhysAddr(pfn.addr().0 + offset), bus: BusAddr(mfn.addr().0 + offset) })
+    }
 }
 
 /// Memory whose places all differ from its CPU addresses by one constant each: a segment, or a platform

@@ -11,6 +11,7 @@ use crate::{
     dma::Policy,
     mm::{
         e820::{Map, MapError},
+        hole::Hole,
         memory::Memory,
     },
     net::Lease,
@@ -41,6 +42,8 @@ pub struct Guest {
     pub frames_at_start: u64,
     /// The memory map, or why it can't be believed.
     pub map: Result<Map, MapError>,
+    /// What had to move out of the map's holes.
+    pub hole: Hole,
     /// Event channels.
     pub events: &'static LocalEvents,
     /// The grant table; `None` if Xen gave none.

@@ -7,7 +7,7 @@ use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, skip};
 use super::verdict::Outcome;
 use crate::{
-    addr::{DmaMask, GIB_4, PAGE_SIZE, Pfn},
+    addr::{DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region},
         p2m::PfnRange,
@@ -26,6 +26,7 @@ pub(super) const SUITE: Suite = Suite {
     checks: &[
         ("memory_map", memory_map),
         ("free_pages_are_ram_by_the_map", map::free_pages_are_ram),
+        ("hole_below_4_gib", map::hole_below_4_gib),
         ("bars_are_apart_from_ram_and_each_other", map::bars_are_apart),
         ("p2m_and_m2p_agree", p2m_and_m2p_agree),
         ("pages_come_zeroed", pages_come_zeroed),
@@ -45,7 +46,8 @@ pub(super) const SUITE: Suite = Suite {
 fn memory_map(guest: &mut Guest) -> Finding {
     let map = guest.map.as_ref().map_err(|error| failure("memory-map", error.to_string()))?;
     let ram = map.ram_bytes() / PAGE_SIZE as u64;
-    let note = format!("{} ranges, {ram} pages of RAM", map.entries().len());
+    let hole = if map.has_own_hole() { "; flat, the hole is ours" } else { "" };
+    let note = format!("{} ranges, {ram} pages of RAM{hole}", map.entries().len());
     for entry in map.entries() {
         crate::println!("  # e820 {entry}");
     }
@@ -57,15 +59,21 @@ fn memory_map(guest: &mut Guest) -> Finding {
 
 pub(super) fn p2m_and_m2p_agree(guest: &mut Guest) -> Finding {
     let p2m = guest.memory.p2m();
-    let all = PfnRange::between(Pfn(0), Pfn(p2m.len()));
-    let odd = p2m
-        .first_disagreement(all, guest.memory.xen())
-        // The frame whose address Xen's shared info page took over is still ours and still listed.
-        .map(|(pfn, mfn, back)| format!("{pfn} -> {mfn:?} -> {back:?}"));
-    match odd {
-        None => Ok(format!("{} frames", p2m.len())),
-        Some(detail) => Err(failure("memory-p2m", detail)),
+    let (all, told) = (Pfn(p2m.len()), guest.memory.told());
+    let frames = p2m.frames(PfnRange::between(Pfn(0), all)).count() as u64;
+    if frames != guest.info.nr_pages {
+        let detail = format!("{frames} entries for {} pages", guest.info.nr_pages);
+        return Err(failure("memory-p2m", detail));
     }
+    match p2m.first_disagreement(PfnRange::between(Pfn(0), all.min(told)), guest.memory.xen()) {
+        None if told < all => Ok(format!("{frames} frames; names from {told} on are not told yet")),
+        None => Ok(format!("{frames} frames")),
+        Some(odd) => Err(disagreement(odd)),
+    }
+}
+
+fn disagreement((pfn, mfn, back): (Pfn, Mfn, Option<Pfn>)) -> Outcome {
+    failure("memory-p2m", format!("{pfn} -> {mfn} -> {back:?}"))
 }
 
 fn pages_come_zeroed(guest: &mut Guest) -> Finding {
@@ -99,8 +107,8 @@ fn heap_gives_and_takes(_: &mut Guest) -> Finding {
 fn guest_lies_above_4_gib(guest: &mut Guest) -> Finding {
     let p2m = guest.memory.p2m();
     let all = PfnRange::between(Pfn(0), Pfn(p2m.len()));
-    let high = all.iter().filter_map(|pfn| p2m.get(pfn)).filter(|m| m.addr().0 >= GIB_4).count();
-    let note = format!("{high} of {} frames", p2m.len());
+    let high = p2m.frames(all).filter(|(_, mfn)| mfn.addr().0 >= GIB_4).count();
+    let note = format!("{high} of {} frames", guest.info.nr_pages);
     if high == 0 {
         let why = format!("{note}: nothing has to bounce; give the host more than 4 GiB");
         return Err(skip("memory-all-low", why));
@@ -112,17 +120,15 @@ fn scattered_pages_have_no_neighbours(guest: &mut Guest) -> Finding {
     let pages = Pages::scattered(guest.memory, 8).map_err(no_memory)?;
     let run = PfnRange { start: pages.pfn(), count: 8 };
     let p2m = guest.memory.p2m();
-    let frames = run.iter().filter_map(|pfn| p2m.get(pfn));
-    let neighbours =
-        frames.clone().zip(frames.skip(1)).any(|(mfn, next)| mfn.checked_add(1) == Some(next));
+    let frames = p2m.frames(run).map(|(_, mfn)| mfn);
+    let next = p2m.frames(run).skip(1).map(|(_, mfn)| mfn);
+    let neighbours = frames.zip(next).any(|(mfn, next)| mfn.checked_add(1) == Some(next));
     if neighbours {
         return Err(failure("memory-scatter", format!("{run:?} still has machine neighbours")));
     }
     match p2m.first_disagreement(run, guest.memory.xen()) {
         None => Ok(String::new()),
-        Some((pfn, mfn, back)) => {
-            Err(failure("memory-p2m", format!("{pfn} -> {mfn:?} -> {back:?}")))
-        }
+        Some((pfn, mfn, back)) => Err(failure("memory-p2m", format!("{pfn} -> {mfn} -> {back:?}"))),
     }
 }
 
@@ -181,9 +187,7 @@ fn check_region(guest: &Guest, region: &Region, mask: DmaMask) -> Result<(), Out
     }
     match p2m.first_disagreement(run, guest.memory.xen()) {
         None => Ok(()),
-        Some((pfn, mfn, back)) => {
-            Err(failure("memory-p2m", format!("{pfn} -> {mfn:?} -> {back:?}")))
-        }
+        Some((pfn, mfn, back)) => Err(failure("memory-p2m", format!("{pfn} -> {mfn} -> {back:?}"))),
     }
 }
 

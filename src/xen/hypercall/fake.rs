@@ -42,6 +42,7 @@ struct State {
     /// Which calls fail, counted from the first.
     fail_calls: Range<u64>,
     fail_after_chunks: Option<u64>,
+    fail_after_updates: Option<usize>,
     lie_about_success: bool,
     /// The largest order it trades.
     max_order: u8,
@@ -95,6 +96,11 @@ impl FakeXen {
     /// Makes the next exchange stop after `chunks` of its extents.
     pub fn fail_after_chunks(&self, chunks: u64) {
         self.state.lock().fail_after_chunks = Some(chunks);
+    }
+
+    /// Makes the table update that comes after `updates` fail, once.
+    pub fn fail_after_updates(&self, updates: usize) {
+        self.state.lock().fail_after_updates = Some(updates);
     }
 
     /// Makes the next exchange swap everything, yet report failure.
@@ -270,7 +276,18 @@ impl MemoryCalls for FakeXen {
     fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError> {
         let mut state = self.state.lock();
         state.call()?;
-        updates.iter().try_for_each(|&update| state.write_entry(update))
+        for &update in updates {
+            match &mut state.fail_after_updates {
+                Some(0) => {
+                    state.fail_after_updates = None;
+                    return Err(XenError::Invalid);
+                }
+                Some(left) => *left -= 1,
+                None => {}
+            }
+            state.write_entry(update)?;
+        }
+        Ok(())
     }
 
     fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError> {

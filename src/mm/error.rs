@@ -1,0 +1,64 @@
+//! Why memory could not be had, mapped or given back.
+
+use crate::{
+    addr::Pfn,
+    mm::{frames::FreeError, p2m::PfnRange},
+    xen::errno::XenError,
+};
+
+/// Why memory could not be had, mapped or given back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemoryError {
+    /// The guest has not that many neighbouring free pages.
+    #[error("no {wanted} neighbouring free pages; {free} are free, the longest run has {longest}")]
+    NoFreePages {
+        /// Pages asked for.
+        wanted: u64,
+        /// Pages free.
+        free: u64,
+        /// Longest run of free pages.
+        longest: u64,
+    },
+    /// Xen refused a page-table change.
+    #[error("mapping {virt:#x}: {error}")]
+    Mapping {
+        /// First address of the change.
+        virt: u64,
+        /// What Xen answered.
+        error: XenError,
+    },
+    /// The page lies beyond the guest's window.
+    #[error("{0:?} lies beyond the 256 GiB of the direct map")]
+    BeyondWindow(PfnRange),
+    /// Pages could not be unmapped; they stay taken, since a free frame is mapped nowhere.
+    #[error("{run:?} stays taken, for it could not be unmapped: {error}")]
+    StillMapped {
+        /// The pages.
+        run: PfnRange,
+        /// What Xen answered.
+        error: XenError,
+    },
+    /// Xen would not learn the frame's name.
+    #[error("telling Xen that a frame is {pfn} now: {error}")]
+    Naming {
+        /// The first name that Xen's table has not.
+        pfn: Pfn,
+        /// What Xen answered.
+        error: XenError,
+    },
+    /// Frames could not be freed.
+    #[error(transparent)]
+    Free(#[from] FreeError),
+}
+
+impl MemoryError {
+    /// What Xen answered; ENOMEM where Xen was not asked.
+    pub(super) const fn xen(&self) -> XenError {
+        match self {
+            Self::Mapping { error, .. }
+            | Self::StillMapped { error, .. }
+            | Self::Naming { error, .. } => *error,
+            Self::NoFreePages { .. } | Self::BeyondWindow(_) | Self::Free(_) => XenError::NoMemory,
+        }
+    }
+}
