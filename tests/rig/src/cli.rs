@@ -66,6 +66,9 @@ pub(crate) struct Options {
     /// The guest's memory
     #[arg(long, global = true, value_name = "MiB", value_parser = clap::value_parser!(u32).range(4..=8192))]
     pub(crate) memory: Option<u32>,
+    /// Attach the device to the paused domain, so that the guest gets no memory map of the host's (no e820_host)
+    #[arg(long, global = true)]
+    pub(crate) flat: bool,
     /// The suites to run, as the guest names them
     #[arg(long, global = true, value_name = "LIST")]
     pub(crate) suite: Option<String>,

@@ -26,6 +26,9 @@ pub(crate) struct Job {
     pub(crate) raw_words: String,
     /// Whether it gets the store nodes of a PCI device whose backend does not exist, so never answers.
     pub(crate) silent_backend: bool,
+    /// Whether it gets its device only once it is made, so that its memory map is flat, as without `e820_host`:
+    /// xl gives each PV domain with `pci=` the host's.
+    pub(crate) flat: bool,
     /// A second guest beside it, which takes the low memory first.
     pub(crate) hog: Option<Hog>,
     /// How long the domain may live.
@@ -71,6 +74,7 @@ impl Job {
             words: device.map(|_| "detach=10".to_owned()).into_iter().collect(),
             raw_words: String::new(),
             silent_backend: false,
+            flat: false,
             hog: None,
             limit: Duration::from_secs(60),
             expect: None,
@@ -109,6 +113,9 @@ impl Job {
             "cpus=\"1\"".to_owned(),
         ];
         match self.device {
+            Some(_) if self.flat => {
+                lines.extend(["pci=[]", "passthrough=\"enabled\""].map(str::to_owned));
+            }
             Some(device) => lines.push(format!("pci=[\"{}\"]", device.bdf())),
             None => lines.push("pci=[]".to_owned()),
         }
@@ -144,6 +151,17 @@ mod tests {
             job.command_line("suite=smoke swiotlb=late"),
             "suite=smoke swiotlb=early echo=1"
         );
+    }
+
+    #[test]
+    fn a_flat_job_has_its_device_not_from_its_config() {
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../xl-configs/smoke-late.cfg");
+        let mut job = Job { config: config.into(), ..Job::new("x", "", Some(Device::Nic)) };
+        assert!(job.overrides().unwrap().iter().any(|line| line.starts_with("pci=[\"0000:")));
+        job.flat = true;
+        let lines = job.overrides().unwrap();
+        assert!(lines.iter().any(|line| line == "pci=[]"));
+        assert!(lines.iter().any(|line| line == "passthrough=\"enabled\""));
     }
 
     #[test]

@@ -46,6 +46,7 @@ fn job(options: &Options, device: Option<Device>, peers: &Peers) -> Job {
     };
     let mut job = Job::new(config.trim_end_matches(".cfg"), config, device);
     job.memory = options.memory;
+    job.flat = options.flat && device.is_some();
     job.words.extend(options.words());
     if device.is_some() {
         job.words.extend(peers.words());

@@ -12,6 +12,7 @@
 #   NN/guest.cfg   the xl config, a file of xl-configs/
 #   NN/device      the device that is passed through, if one is
 #   NN/hog         further config lines of a second domain, which takes the low memory first; its config is NN/hog.cfg
+#   NN/attach      there if the device is attached to the paused guest, whose config has none
 #   NN/silent      there if the guest is to see a PCI device whose backend never answers
 #   NN/overrides   further config lines for `xl create`, one a line
 export PATH=/bin:/usr/sbin
@@ -134,6 +135,13 @@ play_silent() {
     xl unpause guest
 }
 
+# Gives the paused guest its device, which its config had not: so xl gave it no memory map of the host's. Then lets it run.
+attach() {
+    until grep -q 'Waiting for domain' /tmp/xl 2>/dev/null; do usleep 50000; done
+    xl pci-attach guest "$(cat "$job/device")"
+    xl unpause guest
+}
+
 # Starts the domain that takes the low memory, and waits until it has it.
 start_hog() {
     set --
@@ -177,6 +185,10 @@ run_job() {
     paused=
     if [ -e "$job/silent" ]; then
         play_silent &
+        paused=-p
+    fi
+    if [ -e "$job/attach" ]; then
+        attach &
         paused=-p
     fi
 

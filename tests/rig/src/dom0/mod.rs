@@ -117,6 +117,9 @@ pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: 
         if job.silent_backend {
             image.file(&format!("{folder}/silent"), b"")?;
         }
+        if job.flat {
+            image.file(&format!("{folder}/attach"), b"")?;
+        }
         if let Some(device) = job.device {
             image.file(&format!("{folder}/device"), device.bdf().as_bytes())?;
         }
