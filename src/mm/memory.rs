@@ -295,6 +295,12 @@ impl<'x> Memory<'x> {
         self.take_frames(&mut state, most)
     }
 
+    /// Takes exactly these pages without mapping them, if all of them are free; says whether they were.
+    pub fn set_aside_run(&self, run: PfnRange) -> bool {
+        let State { frames, names, .. } = &mut *self.state.lock();
+        names.tell(run.end(), self.p2m, self.xen).is_ok() && frames.take_run(run)
+    }
+
     /// Trades the frames of an unmapped run, `2^order` pages, for neighbours within `mask`, and maps them.
     ///
     /// On failure the run has frames as good as it had, and is unmapped, unless the error is

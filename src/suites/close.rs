@@ -16,6 +16,7 @@ pub(super) const SUITE: Suite = Suite {
     checks: &[
         ("device_lets_go", device_lets_go),
         ("pool_goes_back", pool_goes_back),
+        ("exchange_without_the_device", super::memory::exchange_without_the_device),
         ("p2m_and_m2p_agree_at_the_end", super::memory::p2m_and_m2p_agree),
         ("nothing_is_kept", nothing_is_kept),
     ],

@@ -2,6 +2,7 @@
 
 use super::{
     device::{Card, Connection, Identity, Setup, reach_of},
+    memory,
     pool::PoolState,
     verdict::{Outcome, Reason},
 };
@@ -56,6 +57,10 @@ pub struct Guest {
     pub connection: Result<Connection, Outcome>,
     /// What the passed-through function is, or why that is not known.
     pub identity: Result<Identity, Outcome>,
+    /// Whether the toolstack has taken the device back, or why it hasn't.
+    pub handed_back: Result<(), Outcome>,
+    /// What Xen granted while the domain had its device.
+    pub exchanges: Option<memory::Table>,
     /// The network card, started, or why it isn't.
     pub card: Result<Card, Outcome>,
     /// The card's address on its network, once DHCP gave one.
@@ -160,7 +165,11 @@ impl Guest {
         };
         let stopped = card.map_or(Ok(()), |card| card.stop(&connection.front));
         let handed_back = match (self.options.detach, self.store) {
-            (Some(limit), Some(store)) => connection.hand_back(store, limit),
+            (Some(limit), Some(store)) => {
+                let done = connection.hand_back(store, limit);
+                self.handed_back = done.clone().map_err(Outcome::Skip);
+                done
+            }
             _ => Ok(()),
         };
         let closed = connection.close();

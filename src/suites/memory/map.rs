@@ -52,6 +52,31 @@ pub(super) fn hole_below_4_gib(guest: &mut Guest) -> Finding {
     }
 }
 
+/// Pages that moved are as good as others: all that are not are set aside meanwhile.
+pub(super) fn moved_pages_serve(guest: &mut Guest) -> Finding {
+    let (memory, hole) = (guest.memory, guest.hole);
+    if hole.moved == 0 {
+        return Err(skip("memory-no-hole", "no page had to move"));
+    }
+    let mut others = Vec::new();
+    memory.each_free(&mut |run| others.push(PfnRange::between(run.start, run.end().min(hole.to))));
+    others.retain(|run| run.count > 0 && memory.set_aside_run(*run));
+    let served = serve(guest);
+    let back = others.into_iter().try_for_each(|run| memory.add_free(run));
+    served.and_then(|note| back.map(|()| note).map_err(super::no_memory))
+}
+
+fn serve(guest: &mut Guest) -> Finding {
+    let first = super::take(guest, 1)?.pfn();
+    if first < guest.hole.to {
+        return Err(failure("memory-hole", format!("{first} is free, and did not move")));
+    }
+    super::pages_come_zeroed(guest)?;
+    super::scattered_pages_have_no_neighbours(guest)?;
+    super::exchange_64_kib(guest)?;
+    super::exchange_2_mib(guest)
+}
+
 /// No register of the device lies where the map has RAM, nor where another of its registers lies.
 pub(super) fn bars_are_apart(guest: &mut Guest) -> Finding {
     let identity = guest.identity.as_ref().map_err(Outcome::as_skip)?;

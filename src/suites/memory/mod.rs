@@ -3,6 +3,9 @@
 mod map;
 mod table;
 
+pub(super) use table::Table;
+pub(super) use table::exchange_without_the_device;
+
 use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, skip};
 use super::verdict::Outcome;
@@ -39,6 +42,7 @@ pub(super) const SUITE: Suite = Suite {
         ("exchange_below_16_mib", exchange_below_16_mib),
         ("exchange_by_order_and_width", table::exchange_by_order_and_width),
         ("exchanged_frames_come_zeroed", exchanged_frames_come_zeroed),
+        ("moved_pages_serve", map::moved_pages_serve),
         ("p2m_and_m2p_still_agree", p2m_and_m2p_agree),
     ],
 };

@@ -1,16 +1,20 @@
 //! What `XENMEM_exchange` grants this domain: each order at each width, as a table.
 //!
-//! Two refusals are answers. EPERM depends on the order alone: the limit of domains like this one. ENOMEM
-//! depends on the width: Xen has no such block that low. What is granted at a width is also granted at a
-//! wider one.
+//! Two refusals are answers. EPERM depends on the order alone: the limit of domains like this one, which is
+//! higher for one that has a device. ENOMEM depends on the width: Xen has no such block that low. What is
+//! granted at a width is also granted at a wider one.
+//!
+//! The table is made with whatever device the domain was created with, and again when that was taken back.
 
 use crate::{
-    addr::DmaMask,
-    mm::contiguous::{AcquireError, ContiguousMemory, Order},
+    mm::{
+        contiguous::{AcquireError, Order},
+        exchange,
+    },
     println,
     suites::{
         guest::Guest,
-        runner::{Finding, failure},
+        runner::{Finding, failure, skip},
         verdict::Outcome,
     },
     xen::errno::XenError,
@@ -23,6 +27,13 @@ use core::fmt::Write;
 
 /// Address widths, in bits.
 const WIDTHS: [u32; 5] = [24, 28, 30, 32, 36];
+/// What stands above their columns.
+const HEAD: &str =
+    "  # order         24 bits       28 bits       30 bits       32 bits       36 bits";
+/// One more than the largest for a segment.
+const ORDERS: usize = Order::MAX.get() as usize + 2;
+/// 2 MiB: what Xen permits any domain unless told otherwise (`memop-max-order=`).
+const ANY_DOMAINS: u8 = 9;
 
 /// What came of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,47 +54,110 @@ impl Cell {
     }
 }
 
-pub(super) fn exchange_by_order_and_width(guest: &mut Guest) -> Finding {
-    let mut line = String::from("  # order  ");
-    for width in WIDTHS {
-        // Writing to a string never fails.
-        let _ = write!(line, "{width:>9} bits");
-    }
-    println!("{line}");
-    let (mut limit, mut granted) = (None, 0);
-    for order in Order::every() {
-        let mut row = [Cell::NoPages; WIDTHS.len()];
-        for (cell, width) in row.iter_mut().zip(WIDTHS) {
-            *cell = try_one(guest, order, width)?;
-        }
-        line = format!("  # {:<8} ", order.to_string());
-        for cell in row {
-            granted += u32::from(cell == Cell::Granted);
-            let _ = write!(line, "{:>14}", cell.word());
-        }
-        println!("{line}");
-        judge(order, &row, &mut limit)?;
-    }
-    let limit = limit.map_or_else(|| "none".into(), |order: Order| order.to_string());
-    Ok(format!("{granted} granted; first order not permitted: {limit}"))
+/// What came of all of them.
+#[derive(Clone, Debug)]
+pub struct Table {
+    /// A row of [`WIDTHS`] for each order.
+    cells: [Cell; WIDTHS.len() * ORDERS],
+    /// The first order that is not permitted.
+    limit: Option<Order>,
 }
 
-fn try_one(guest: &Guest, order: Order, width: u32) -> Result<Cell, Outcome> {
-    let mask = DmaMask::from_bits(width).unwrap_or(DmaMask::BITS_32);
-    match guest.memory.acquire(order, mask) {
-        Ok(region) => {
-            let placed = super::check_region(guest, &region, mask);
-            let released = guest.memory.release(region);
-            released.map_err(|error| failure("memory-release", error.to_string()))?;
-            placed.map(|()| Cell::Granted)
+pub(super) fn exchange_by_order_and_width(guest: &mut Guest) -> Finding {
+    let table = Table::measure(guest)?;
+    let granted = table.cells.iter().filter(|cell| **cell == Cell::Granted).count();
+    let device = if guest.identity.is_ok() { "with a device" } else { "without a device" };
+    let note = format!("{granted} granted; first order not permitted {device}: {}", table.word());
+    guest.exchanges = Some(table);
+    Ok(note)
+}
+
+/// What was permitted to the domain while it had a device may be less now, but not less than any domain's.
+pub(in crate::suites) fn exchange_without_the_device(guest: &mut Guest) -> Finding {
+    guest.handed_back.as_ref().map_err(Clone::clone)?;
+    let Some(before) = guest.exchanges.take() else {
+        return Err(skip("memory-no-table", "there is no table to compare with: suite=memory"));
+    };
+    let now = Table::measure(guest)?;
+    let rows = Order::every().zip(before.rows().zip(now.rows()));
+    for (order, (old, new)) in rows.filter(|(order, _)| order.get() <= ANY_DOMAINS) {
+        if let Some((width, error)) = lost(old, new) {
+            let detail =
+                format!("{order} at {width} bits: {error}; it was granted with the device");
+            return Err(failure("memory-exchange-lost", detail));
         }
-        Err(AcquireError::Refused { error, .. }) => Ok(Cell::Refused(error)),
-        Err(AcquireError::NoFreePages { .. }) => Ok(Cell::NoPages),
-        Err(error) => Err(failure("memory-exchange", error.to_string())),
     }
+    let (old, new) = (before.word(), now.word());
+    Ok(format!("first order not permitted: {old} with the device, {new} without"))
+}
+
+impl Table {
+    /// Asks Xen for each order at each width, prints the answers, and gives back at once what was granted.
+    fn measure(guest: &Guest) -> Result<Self, Outcome> {
+        println!("{HEAD}");
+        let mut table = Self { cells: [Cell::NoPages; WIDTHS.len() * ORDERS], limit: None };
+        for (order, row) in Order::every().zip(table.cells.chunks_exact_mut(WIDTHS.len())) {
+            ask(guest, order, row)?;
+            judge(order, row, &mut table.limit)?;
+        }
+        Ok(table)
+    }
+
+    fn rows(&self) -> impl Iterator<Item = &[Cell]> {
+        self.cells.chunks_exact(WIDTHS.len())
+    }
+
+    fn word(&self) -> String {
+        self.limit.map_or_else(|| "none".into(), |order| order.to_string())
+    }
+}
+
+/// The first width at which there is less now than there was, and it isn't for a shortage.
+fn lost(old: &[Cell], new: &[Cell]) -> Option<(u32, XenError)> {
+    let mut cells = WIDTHS.into_iter().zip(old.iter().zip(new));
+    cells.find_map(|(width, cells)| match cells {
+        (_, Cell::Refused(XenError::NoMemory)) => None,
+        (Cell::Granted, Cell::Refused(error)) => Some((width, *error)),
+        _ => None,
+    })
+}
+
+/// Fills and prints a row.
+#[inline(never)]
+fn ask(guest: &Guest, order: Order, row: &mut [Cell]) -> Result<(), Outcome> {
+    let mut line = format!("  # {:<8} ", order.to_string());
+    for (cell, width) in row.iter_mut().zip(WIDTHS) {
+        *cell = try_one(guest, order, width)?;
+        // Writing to a string never fails.
+        let _ = write!(line, "{:>14}", cell.word());
+    }
+    println!("{line}");
+    Ok(())
+}
+
+/// Exchanges pages that nobody has mapped or written, there and back: they need not be mapped or wiped.
+#[inline(never)]
+fn try_one(guest: &Guest, order: Order, width: u32) -> Result<Cell, Outcome> {
+    let memory = guest.memory;
+    let (xen, p2m, pages) = (memory.xen(), memory.p2m(), order.pages() as u64);
+    let Ok(run) = memory.set_aside(pages) else { return Ok(Cell::NoPages) };
+    if run.count < pages {
+        memory.add_free(run).map_err(super::no_memory)?;
+        return Ok(Cell::NoPages);
+    }
+    let answer = match exchange::gather(xen, p2m, run, order, width) {
+        Ok(mfn) => exchange::scatter(xen, p2m, run, order, mfn)
+            .map(|()| Cell::Granted)
+            .map_err(|error| failure("memory-release", format!("{order} at {mfn}: {error}"))),
+        Err(AcquireError::Refused { error, .. }) => Ok(Cell::Refused(error)),
+        Err(error) => Err(failure("memory-exchange", error.to_string())),
+    };
+    memory.add_free(run).map_err(super::no_memory)?;
+    answer
 }
 
 /// Whether a row is one that Xen's rules allow. `limit` is the first order that is not permitted.
+#[inline(never)]
 fn judge(order: Order, row: &[Cell], limit: &mut Option<Order>) -> Result<(), Outcome> {
     let wrong = |what: String| Err(failure("memory-exchange-rule", format!("{order}: {what}")));
     let denied = Cell::Refused(XenError::NotPermitted);
