@@ -174,19 +174,17 @@ pub unsafe fn zero_device(to: *mut u8, len: usize) {
     unsafe { fill_device(to, 0, len) }
 }
 
-/// Writes one word four times, at any alignment.
+/// Writes one word twice, at any alignment.
 ///
 /// # Safety
-/// `to` must be valid for writes of 32 bytes and overlap no Rust reference in use.
+/// `to` must be valid for writes of 16 bytes and overlap no Rust reference in use.
 #[inline(always)]
-pub unsafe fn store_four(to: *mut u8, word: u64) {
-    // SAFETY: 32 bytes are written, for which the caller vouches.
+pub unsafe fn store_pair(to: *mut u8, word: u64) {
+    // SAFETY: 16 bytes are written, for which the caller vouches.
     unsafe {
         asm!(
             "mov [{to}], {word}",
             "mov [{to} + 8], {word}",
-            "mov [{to} + 16], {word}",
-            "mov [{to} + 24], {word}",
             to = in(reg) to,
             word = in(reg) word,
             options(nostack, preserves_flags)
@@ -194,37 +192,25 @@ pub unsafe fn store_four(to: *mut u8, word: u64) {
     }
 }
 
-/// Reads four words at any alignment, each once; zero if all of them are `word`.
+/// Reads two words at any alignment, each once; zero if both are `word`.
 ///
 /// # Safety
-/// `from` must be valid for reads of 32 bytes.
+/// `from` must be valid for reads of 16 bytes.
 #[inline(always)]
-pub unsafe fn compare_four(from: *const u8, word: u64) -> u64 {
-    let mut differing = 0_u64;
-    // SAFETY: 32 bytes are read, for which the caller vouches. Not `pure`: a device may write them.
+pub unsafe fn compare_pair(from: *const u8, word: u64) -> u64 {
+    let (low, high): (u64, u64);
+    // SAFETY: 16 bytes are read, for which the caller vouches. Not `pure`: a device may write them.
     unsafe {
         asm!(
-            "mov {a}, [{from}]",
-            "mov {b}, [{from} + 8]",
-            "xor {a}, {word}",
-            "xor {b}, {word}",
-            "or {sum}, {a}",
-            "or {sum}, {b}",
-            "mov {a}, [{from} + 16]",
-            "mov {b}, [{from} + 24]",
-            "xor {a}, {word}",
-            "xor {b}, {word}",
-            "or {sum}, {a}",
-            "or {sum}, {b}",
+            "mov {low}, [{from}]",
+            "mov {high}, [{from} + 8]",
             from = in(reg) from,
-            word = in(reg) word,
-            a = out(reg) _,
-            b = out(reg) _,
-            sum = inout(reg) differing,
-            options(nostack, readonly)
+            low = out(reg) low,
+            high = lateout(reg) high,
+            options(nostack, preserves_flags, readonly)
         );
     }
-    differing
+    (low ^ word) | (high ^ word)
 }
 
 /// The kind in use for a copy of `len` bytes.

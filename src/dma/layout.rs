@@ -17,7 +17,7 @@ use super::{
 use crate::addr::BusAddr;
 
 /// Guard bytes on each side, at most.
-pub(super) const GUARD: usize = 32;
+pub(super) const GUARD: usize = 16;
 
 /// The smallest head spent on a guard: a cache line, so that the copy stays aligned.
 const HEAD_MIN: usize = 64;
