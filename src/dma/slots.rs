@@ -21,7 +21,7 @@
 //! Invariants: no two free blocks are buddies; a slot is either in exactly one free block or marked in
 //! `used`, in use or put aside; `starts` marks the first slot of each run in either state, nothing else.
 
-use super::{aside::Aside, bits, places};
+use super::{aside::Aside, bits, places::Place};
 use crate::{addr::PAGE_SIZE, mm::contiguous::Order};
 
 /// log2 of [`SLOT_SIZE`].
@@ -236,7 +236,8 @@ impl Slots {
         if order > self.total.checked_ilog2()? as usize || count + self.in_use() > self.total() {
             return None;
         }
-        let start = places::find(&self.used, self.total(), count, 1 << order, 1 << align)?;
+        let place = Place { count, block: 1 << order, step: 1 << align };
+        let start = place.find(&self.used, self.total())?;
         let (mut at, end) = (start, start + count);
         while at < end {
             let order = (0..ORDERS).find(|&order| self.is_free(order, at >> order))?;
