@@ -32,16 +32,17 @@ pub(super) fn get(words: &[u64], bit: usize) -> bool {
 
 /// The first set bit in `start..end`.
 pub(super) fn first_set(words: &[u64], start: usize, end: usize) -> Option<usize> {
-    let mut found =
-        masks(start, end.saturating_sub(start)).map(|(word, mask)| (word, words[word] & mask));
-    let (word, bits) = found.find(|(_, bits)| *bits != 0)?;
-    Some(word * 64 + bits.trailing_zeros() as usize)
+    first(start, end, |word| words[word])
 }
 
 /// The first clear bit in `start..end`.
 pub(super) fn first_clear(words: &[u64], start: usize, end: usize) -> Option<usize> {
+    first(start, end, |word| !words[word])
+}
+
+fn first(start: usize, end: usize, words: impl Fn(usize) -> u64) -> Option<usize> {
     let mut found =
-        masks(start, end.saturating_sub(start)).map(|(word, mask)| (word, !words[word] & mask));
+        masks(start, end.saturating_sub(start)).map(|(word, mask)| (word, words(word) & mask));
     let (word, bits) = found.find(|(_, bits)| *bits != 0)?;
     Some(word * 64 + bits.trailing_zeros() as usize)
 }
