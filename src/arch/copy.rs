@@ -128,7 +128,7 @@ pub fn copy_slice(kind: CopyKind, to: &mut [u8], from: &[u8]) {
 /// # Safety
 /// `to` must be valid for writes of `from.len()` bytes, overlap no Rust reference in use, and not
 /// overlap `from`.
-#[inline]
+#[inline(always)]
 pub unsafe fn copy_to_device(to: *mut u8, from: &[u8]) {
     // SAFETY: the caller vouches for `to`; `from` is a slice of that length.
     unsafe { copy(kind_for(from.len()), to, from.as_ptr(), from.len()) }
@@ -138,7 +138,7 @@ pub unsafe fn copy_to_device(to: *mut u8, from: &[u8]) {
 ///
 /// # Safety
 /// `from` must be valid for reads of `to.len()` bytes and not overlap `to`.
-#[inline]
+#[inline(always)]
 pub unsafe fn copy_from_device(to: &mut [u8], from: *const u8) {
     // SAFETY: the caller vouches for `from`; `to` is a slice of that length.
     unsafe { copy(kind_for(to.len()), to.as_mut_ptr(), from, to.len()) }
@@ -214,7 +214,7 @@ pub unsafe fn compare_pair(from: *const u8, word: u64) -> u64 {
 }
 
 /// The kind in use for a copy of `len` bytes.
-#[inline]
+#[inline(always)]
 pub fn kind_for(len: usize) -> CopyKind {
     let bits = CHOICE.load(Ordering::Relaxed);
     CopyKind::from_bits(if len < SHORT { bits } else { bits >> 2 })
@@ -222,7 +222,7 @@ pub fn kind_for(len: usize) -> CopyKind {
 
 /// # Safety
 /// `to` must be valid for writes and `from` for reads of `len` bytes, and they must not overlap.
-#[inline]
+#[inline(always)]
 unsafe fn copy(kind: CopyKind, to: *mut u8, from: *const u8, len: usize) {
     match kind {
         // SAFETY: the caller's promise is passed on.

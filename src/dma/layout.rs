@@ -104,6 +104,7 @@ impl Shape {
 }
 
 /// The guard pattern of the mapping at `bus`, repeated.
+#[inline(always)]
 pub(super) const fn pattern(bus: BusAddr) -> u64 {
     (bus.0 ^ 0xb0c3_9a6d_5e87_f142).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

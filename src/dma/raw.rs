@@ -53,6 +53,7 @@ impl SharedBytes {
     }
 
     /// How many.
+    #[inline(always)]
     pub(super) const fn len(&self) -> usize {
         self.len
     }
