@@ -26,6 +26,8 @@ pub(crate) struct Job {
     pub(crate) raw_words: String,
     /// Whether it gets the store nodes of a PCI device whose backend does not exist, so never answers.
     pub(crate) silent_backend: bool,
+    /// The distribution's kernel runs instead of our guest, with these words and none of ours.
+    pub(crate) linux: Option<String>,
     /// A second guest beside it, which takes the low memory first.
     pub(crate) hog: Option<Hog>,
     /// How long the domain may live.
@@ -71,6 +73,7 @@ impl Job {
             words: device.map(|_| "detach=10".to_owned()).into_iter().collect(),
             raw_words: String::new(),
             silent_backend: false,
+            linux: None,
             hog: None,
             limit: Duration::from_secs(60),
             expect: None,
@@ -113,6 +116,11 @@ impl Job {
             None => lines.push("pci=[]".to_owned()),
         }
         lines.extend(self.memory.map(|mib| format!("memory={mib}")));
+        if let Some(words) = &self.linux {
+            let [kernel, files] = dom0::LINUX;
+            lines.extend([format!("kernel=\"{kernel}\""), format!("ramdisk=\"{files}\"")]);
+            lines.push(format!("extra=\"{words}\""));
+        }
         Ok(lines)
     }
 

@@ -25,6 +25,8 @@ pub(crate) struct RunRecord {
     pub(crate) image_bytes: u64,
     /// The jobs.
     pub(crate) jobs: Vec<JobRecord>,
+    /// Two of them side by side, where the run was for that.
+    pub(crate) comparison: Option<ComparisonRecord>,
 }
 
 impl RunRecord {
@@ -81,9 +83,13 @@ impl JobRecord {
 
     /// What a check that passed measured.
     pub(crate) fn note(&self, suite: &str, check: &str) -> Option<&str> {
+        Some(&self.check(suite, check)?.detail)
+    }
+
+    /// A check by its suite's name and its own.
+    pub(crate) fn check(&self, suite: &str, check: &str) -> Option<&CheckRecord> {
         let suite = self.suites.iter().find(|known| known.name == suite)?;
-        let check = suite.checks.iter().find(|known| known.name == check)?;
-        Some(&check.detail)
+        suite.checks.iter().find(|known| known.name == check)
     }
 
     /// Checks of one verdict, over all suites.
@@ -108,6 +114,16 @@ impl From<&Figures> for FiguresRecord {
         let Figures { table, columns, rows } = figures.clone();
         Self { table, columns, rows }
     }
+}
+
+/// What two jobs measured, side by side.
+#[derive(Debug, Serialize)]
+pub(crate) struct ComparisonRecord {
+    /// The figures.
+    #[serde(flatten)]
+    pub(crate) figures: FiguresRecord,
+    /// How they were come by: what a reader needs in order to call it fair or not.
+    pub(crate) legend: Vec<String>,
 }
 
 /// One suite.
@@ -137,6 +153,8 @@ impl SuiteRecord {
 pub(crate) struct CheckRecord {
     /// Its name.
     pub(crate) name: String,
+    /// Seconds from the job's begin to its line on the console.
+    pub(crate) at: f64,
     /// How it ended.
     pub(crate) verdict: Verdict,
     /// The reason's code; empty for a pass.
@@ -199,42 +217,79 @@ fn append(log: &Path, lines: &[String]) -> Result {
     writeln!(file, "\nThe same with names, by the rig:\n{}", lines.join("\n")).on("write", log)
 }
 
-/// The report, and for each suite when its first and its last line came.
-fn read(console: &[(f64, String)]) -> (Report, Vec<(f64, f64)>) {
+/// When a suite's first line came, its last, and those of its checks.
+struct Times {
+    first: f64,
+    last: f64,
+    checks: Vec<f64>,
+}
+
+/// The report, and the times of each suite.
+fn read(console: &[(f64, String)]) -> (Report, Vec<Times>) {
     let mut parser = Parser::new();
-    let mut times: Vec<(f64, f64)> = Vec::new();
+    let mut times: Vec<Times> = Vec::new();
     for (at, line) in console {
         parser.line(line);
         let suites = &parser.report().suites;
         if suites.len() > times.len() {
-            times.push((*at, *at));
-        } else if let (Some(time), None) = (times.last_mut(), suites.last().and_then(|s| s.verdict))
-        {
-            time.1 = *at;
+            times.push(Times { first: *at, last: *at, checks: Vec::new() });
+        } else if let (Some(time), Some(suite)) = (times.last_mut(), suites.last()) {
+            time.last = if suite.verdict.is_none() { *at } else { time.last };
+            time.checks.resize(suite.checks.len(), *at);
         }
     }
     (parser.finish(), times)
 }
 
-fn suites(report: &Report, times: &[(f64, f64)]) -> Vec<SuiteRecord> {
+fn suites(report: &Report, times: &[Times]) -> Vec<SuiteRecord> {
     let with_times = report.suites.iter().zip(times);
     with_times
-        .map(|(suite, (first, last))| SuiteRecord {
+        .map(|(suite, times)| SuiteRecord {
             name: suite.name.clone(),
             verdict: suite.verdict.map_or(Verdict::Crash, Verdict::from),
             reason: suite.reason.clone(),
-            seconds: last - first,
-            checks: suite.checks.iter().map(check).collect(),
+            seconds: times.last - times.first,
+            checks: suite.checks.iter().zip(&times.checks).map(check).collect(),
         })
         .collect()
 }
 
-fn check(check: &Check) -> CheckRecord {
+fn check((check, at): (&Check, &f64)) -> CheckRecord {
     CheckRecord {
         name: check.name.clone(),
+        at: *at,
         verdict: check.verdict.into(),
         code: check.code.clone(),
         detail: check.detail.clone(),
         remedy: check.remedy.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_has_the_time_of_its_own_line() {
+        let lines = [
+            "banner",
+            "KTAP version 1",
+            "1..1",
+            "  KTAP version 1",
+            "  # Subtest: net",
+            "  1..2",
+            "  ok 1 link_is_up",
+            "  noise",
+            "  ok 2 router_answers_arp",
+            "ok 1 net",
+            "Test result: SUCCESS",
+        ];
+        let at = (0_u32..).map(f64::from);
+        let console: Vec<_> = at.zip(lines.map(str::to_owned)).collect();
+        let (report, times) = read(&console);
+        let suites = suites(&report, &times);
+        let at: Vec<_> = suites[0].checks.iter().map(|check| check.at).collect();
+        assert_eq!(at, [6.0, 8.0]);
+        assert!((suites[0].seconds - 5.0).abs() < 1e-9, "{}", suites[0].seconds);
     }
 }
