@@ -36,6 +36,19 @@ pub(crate) struct Job {
     pub(crate) expect: Option<Verdict>,
     /// The reason code that has to be among the reasons, so that the verdict is not right by accident.
     pub(crate) because: Option<&'static str>,
+    /// What checks have to say for the run to have shown anything: an option without effect spoils no check.
+    pub(crate) shows: Vec<Shown>,
+}
+
+/// Words in what a check of the guest notes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    /// The suite.
+    pub(crate) suite: &'static str,
+    /// The check.
+    pub(crate) check: &'static str,
+    /// The words.
+    pub(crate) words: &'static str,
 }
 
 /// A guest that takes all memory below 4 GiB but some.
@@ -78,6 +91,7 @@ impl Job {
             limit: Duration::from_secs(60),
             expect: None,
             because: None,
+            shows: Vec::new(),
         }
     }
 
@@ -91,6 +105,17 @@ impl Job {
     pub(crate) fn expect(mut self, verdict: Verdict, because: &'static str) -> Self {
         self.expect = Some(verdict);
         self.because = Some(because);
+        self
+    }
+
+    /// The same job, but it shows nothing unless this check notes these words.
+    pub(crate) fn shows(
+        mut self,
+        suite: &'static str,
+        check: &'static str,
+        words: &'static str,
+    ) -> Self {
+        self.shows.push(Shown { suite, check, words });
         self
     }
 

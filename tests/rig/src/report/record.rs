@@ -9,7 +9,7 @@ use crate::boot::{Seen, guest_log};
 use crate::error::Result;
 use crate::evidence::{self, Evidence};
 use crate::guest::Guest;
-use crate::job::Job;
+use crate::job::{Job, Shown};
 use crate::judge::{Facts, Problem, Verdict, judge};
 
 /// A run of several jobs.
@@ -49,6 +49,8 @@ pub(crate) struct JobRecord {
     pub(crate) problem: Option<Problem>,
     /// The reason code that has to be among the reasons.
     pub(crate) because: Option<&'static str>,
+    /// What it was to show and did not.
+    pub(crate) not_shown: Option<String>,
     /// Seconds from the start of `xl create` to the domain being gone.
     pub(crate) seconds: f64,
     /// What QEMU traced.
@@ -72,13 +74,29 @@ pub(crate) struct JobRecord {
 impl JobRecord {
     /// Whether it ended as it has to.
     pub(crate) fn is_as_expected(&self) -> bool {
-        self.verdict == self.expected && self.because.is_none_or(|code| self.names(code))
+        let for_its_reason = self.because.is_none_or(|code| self.names(code));
+        self.verdict == self.expected && for_its_reason && self.not_shown.is_none()
     }
 
     /// Whether the code is among the reasons given.
     fn names(&self, code: &str) -> bool {
         self.problem.as_ref().is_some_and(|problem| problem.code == code)
             || self.suites.iter().flat_map(|suite| &suite.checks).any(|check| check.code == code)
+    }
+
+    /// Notes what the job was to show and did not. A success without it is none.
+    fn must_show(&mut self, shows: &[Shown]) {
+        self.not_shown = shows.iter().find_map(|Shown { suite, check, words }| {
+            let note = self.note(suite, check).unwrap_or("nothing");
+            (!note.contains(words)).then(|| {
+                format!("{suite}.{check} has to say `{words}` in this run, and says: {note}")
+            })
+        });
+        if let Some(detail) = self.not_shown.as_ref().filter(|_| self.verdict == self.expected) {
+            let remedy = "see the guest's log for what came instead, and dom0.log";
+            self.problem = Some(Problem::rig("not-shown", detail, remedy));
+            self.verdict = self.verdict.max(Verdict::Failure);
+        }
     }
 
     /// What a check that passed measured.
@@ -189,12 +207,13 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
     let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
     append(&folder.join(guest_log(&job.name)), &backtrace)?;
-    Ok(JobRecord {
+    let mut record = JobRecord {
         name: job.name.clone(),
         verdict,
         expected: job.expect.unwrap_or(Verdict::Success),
         problem,
         because: job.because,
+        not_shown: None,
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
         evidence,
         free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
@@ -204,7 +223,9 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         suites: suites(&report, &times),
         figures: report.figures.iter().map(FiguresRecord::from).collect(),
         backtrace,
-    })
+    };
+    record.must_show(&job.shows);
+    Ok(record)
 }
 
 fn append(log: &Path, lines: &[String]) -> Result {
@@ -268,6 +289,41 @@ fn check((check, at): (&Check, &f64)) -> CheckRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::JobEnd;
+
+    fn ended(job: &Job, text: &str) -> JobRecord {
+        let console = text.lines().map(|line| (0.0, line.to_owned())).collect();
+        let end = Some(JobEnd { reason: Some(0), code: Some(0), ..JobEnd::default() });
+        let guest = Guest { elf: Path::new("").to_owned() };
+        record(job, Seen { console, end, ..Seen::default() }, &guest, Path::new("")).unwrap()
+    }
+
+    const BOUNCED: &str = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..1\n  \
+                           ok 1 frames # bouncing is forced\nok 1 dma\nTest result: SUCCESS\n";
+
+    #[test]
+    fn a_run_that_does_not_show_what_it_is_for_is_a_failure() {
+        let job = Job::new("x", "no-device.cfg", None);
+        assert!(ended(&job, BOUNCED).is_as_expected());
+        assert!(ended(&job.clone().shows("dma", "frames", "forced"), BOUNCED).is_as_expected());
+        for (check, words) in [("frames", "direct"), ("others", "forced")] {
+            let record = ended(&job.clone().shows("dma", check, words), BOUNCED);
+            assert_eq!(record.verdict, Verdict::Failure);
+            assert_eq!(record.problem.as_ref().unwrap().code, "not-shown");
+            assert!(!record.is_as_expected());
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_to_fail_has_to_show_it_too() {
+        let text = BOUNCED.replace("ok 1 frames # bouncing", "not ok 1 frames # FAILURE x: b");
+        let text = text.replace("ok 1 dma", "not ok 1 dma").replace("SUCCESS", "FAILURE");
+        let job = Job::new("x", "no-device.cfg", None).expect(Verdict::Failure, "x");
+        assert!(ended(&job, &text).is_as_expected());
+        let record = ended(&job.shows("dma", "frames", "direct"), &text);
+        assert!(!record.is_as_expected());
+        assert_eq!(record.problem.unwrap().code, "not-shown");
+    }
 
     #[test]
     fn each_check_has_the_time_of_its_own_line() {
