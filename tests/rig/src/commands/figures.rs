@@ -37,6 +37,7 @@ pub(super) fn run(options: &Options, peer: Option<Peer>) -> Result<ExitCode> {
     }
     let mut records = bench.run(&options, nic, &jobs)?;
     records.iter_mut().for_each(versus::advise);
+    records.iter_mut().for_each(versus::must_ping);
     let comparison = versus::compare(&records);
     let run = RunRecord { comparison, ..bench.record(records) };
     let tables: Vec<_> = run.jobs.iter().flat_map(|job| &job.figures).collect();

@@ -87,6 +87,18 @@ pub(super) fn advise(record: &mut JobRecord) {
     }
 }
 
+/// A run of ours that pinged nobody is no success here, whatever it says of what it did.
+pub(super) fn must_ping(record: &mut JobRecord) {
+    if record.name != OURS || record.verdict != Verdict::Success || first_ping(record).is_some() {
+        return;
+    }
+    let net = record.suites.iter().find(|suite| suite.name == "net");
+    let reason = net.map_or("it did not run", |suite| &suite.reason);
+    let remedy = "compare with a card that both have a driver for: --nic rtl8139";
+    record.problem = Some(Problem::rig("not-compared", format!("suite net: {reason}"), remedy));
+    record.verdict = Verdict::Skip;
+}
+
 /// The two jobs side by side; `None` if they were not run.
 pub(super) fn compare(records: &[JobRecord]) -> Option<ComparisonRecord> {
     let job = |name: &str| records.iter().find(|record| record.name == name);
@@ -225,6 +237,18 @@ mod tests {
         record.problem = Some(Problem::rig("timeout", "no end after 90 s", "the guest's"));
         advise(&mut record);
         assert_eq!(record.problem.unwrap().remedy, "the guest's");
+    }
+
+    #[test]
+    fn a_guest_of_ours_that_pinged_nobody_says_why() {
+        let mut record = ours();
+        must_ping(&mut record);
+        assert_eq!(record.verdict, Verdict::Success);
+        record.suites[0].checks.clear();
+        "no-driver: 8086:100e".clone_into(&mut record.suites[0].reason);
+        must_ping(&mut record);
+        assert_eq!(record.verdict, Verdict::Skip);
+        assert!(record.problem.unwrap().detail.contains("no-driver"));
     }
 
     #[test]
