@@ -55,6 +55,7 @@ pub(super) const SUITE: Suite = Suite {
         ("a_full_pool_grows_and_shrinks", life::grows_and_shrinks),
         ("random_mappings_lose_nothing", life::random_mappings),
         ("all_slots_are_back", life::all_slots_are_back),
+        ("own_pool_grows_as_told", life::own_pool_grows_as_told),
     ],
 };
 
