@@ -115,7 +115,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         pool,
         connection,
         identity,
-        handed_back: Err(Outcome::Skip(Reason::new("device-kept", "no device was taken back"))),
+        handed_back: false,
         exchanges: None,
         card,
         lease: None,

@@ -128,7 +128,7 @@ pub fn copy_slice(kind: CopyKind, to: &mut [u8], from: &[u8]) {
 /// # Safety
 /// `to` must be valid for writes of `from.len()` bytes, overlap no Rust reference in use, and not
 /// overlap `from`.
-#[inline]
+#[inline(always)]
 pub unsafe fn copy_to_device(to: *mut u8, from: &[u8]) {
     // SAFETY: the caller vouches for `to`; `from` is a slice of that length.
     unsafe { copy(kind_for(from.len()), to, from.as_ptr(), from.len()) }
@@ -138,7 +138,7 @@ pub unsafe fn copy_to_device(to: *mut u8, from: &[u8]) {
 ///
 /// # Safety
 /// `from` must be valid for reads of `to.len()` bytes and not overlap `to`.
-#[inline]
+#[inline(always)]
 pub unsafe fn copy_from_device(to: &mut [u8], from: *const u8) {
     // SAFETY: the caller vouches for `from`; `to` is a slice of that length.
     unsafe { copy(kind_for(to.len()), to.as_mut_ptr(), from, to.len()) }
@@ -174,19 +174,17 @@ pub unsafe fn zero_device(to: *mut u8, len: usize) {
     unsafe { fill_device(to, 0, len) }
 }
 
-/// Writes one word four times, at any alignment.
+/// Writes one word twice, at any alignment.
 ///
 /// # Safety
-/// `to` must be valid for writes of 32 bytes and overlap no Rust reference in use.
+/// `to` must be valid for writes of 16 bytes and overlap no Rust reference in use.
 #[inline(always)]
-pub unsafe fn store_four(to: *mut u8, word: u64) {
-    // SAFETY: 32 bytes are written, for which the caller vouches.
+pub unsafe fn store_pair(to: *mut u8, word: u64) {
+    // SAFETY: 16 bytes are written, for which the caller vouches.
     unsafe {
         asm!(
             "mov [{to}], {word}",
             "mov [{to} + 8], {word}",
-            "mov [{to} + 16], {word}",
-            "mov [{to} + 24], {word}",
             to = in(reg) to,
             word = in(reg) word,
             options(nostack, preserves_flags)
@@ -194,41 +192,29 @@ pub unsafe fn store_four(to: *mut u8, word: u64) {
     }
 }
 
-/// Reads four words at any alignment, each once; zero if all of them are `word`.
+/// Reads two words at any alignment, each once; zero if both are `word`.
 ///
 /// # Safety
-/// `from` must be valid for reads of 32 bytes.
+/// `from` must be valid for reads of 16 bytes.
 #[inline(always)]
-pub unsafe fn compare_four(from: *const u8, word: u64) -> u64 {
-    let mut differing = 0_u64;
-    // SAFETY: 32 bytes are read, for which the caller vouches. Not `pure`: a device may write them.
+pub unsafe fn compare_pair(from: *const u8, word: u64) -> u64 {
+    let (low, high): (u64, u64);
+    // SAFETY: 16 bytes are read, for which the caller vouches. Not `pure`: a device may write them.
     unsafe {
         asm!(
-            "mov {a}, [{from}]",
-            "mov {b}, [{from} + 8]",
-            "xor {a}, {word}",
-            "xor {b}, {word}",
-            "or {sum}, {a}",
-            "or {sum}, {b}",
-            "mov {a}, [{from} + 16]",
-            "mov {b}, [{from} + 24]",
-            "xor {a}, {word}",
-            "xor {b}, {word}",
-            "or {sum}, {a}",
-            "or {sum}, {b}",
+            "mov {low}, [{from}]",
+            "mov {high}, [{from} + 8]",
             from = in(reg) from,
-            word = in(reg) word,
-            a = out(reg) _,
-            b = out(reg) _,
-            sum = inout(reg) differing,
-            options(nostack, readonly)
+            low = out(reg) low,
+            high = lateout(reg) high,
+            options(nostack, preserves_flags, readonly)
         );
     }
-    differing
+    (low ^ word) | (high ^ word)
 }
 
 /// The kind in use for a copy of `len` bytes.
-#[inline]
+#[inline(always)]
 pub fn kind_for(len: usize) -> CopyKind {
     let bits = CHOICE.load(Ordering::Relaxed);
     CopyKind::from_bits(if len < SHORT { bits } else { bits >> 2 })
@@ -236,7 +222,7 @@ pub fn kind_for(len: usize) -> CopyKind {
 
 /// # Safety
 /// `to` must be valid for writes and `from` for reads of `len` bytes, and they must not overlap.
-#[inline]
+#[inline(always)]
 unsafe fn copy(kind: CopyKind, to: *mut u8, from: *const u8, len: usize) {
     match kind {
         // SAFETY: the caller's promise is passed on.

@@ -30,9 +30,66 @@ pub(super) fn get(words: &[u64], bit: usize) -> bool {
     words[bit / 64] & 1 << (bit % 64) != 0
 }
 
+/// The first set bit in `start..end`.
+pub(super) fn first_set(words: &[u64], start: usize, end: usize) -> Option<usize> {
+    first(start, end, |word| words[word])
+}
+
+/// The first clear bit in `start..end`.
+pub(super) fn first_clear(words: &[u64], start: usize, end: usize) -> Option<usize> {
+    first(start, end, |word| !words[word])
+}
+
+fn first(start: usize, end: usize, words: impl Fn(usize) -> u64) -> Option<usize> {
+    let mut found =
+        masks(start, end.saturating_sub(start)).map(|(word, mask)| (word, words(word) & mask));
+    let (word, bits) = found.find(|(_, bits)| *bits != 0)?;
+    Some(word * 64 + bits.trailing_zeros() as usize)
+}
+
+/// The bits of a word at which `count` set bits begin; a run never goes on into the next word.
+pub(super) fn starts_of_runs(word: u64, count: usize) -> u64 {
+    let (mut starts, mut length) = (word, 1);
+    while length < count {
+        let more = length.min(count - length);
+        starts &= starts >> more;
+        length += more;
+    }
+    starts
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn runs_in_a_word_begin_where_all_their_bits_are_set() {
+        let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+        for count in 1..=64 {
+            word = word.rotate_left(7) | word >> (count / 4);
+            let starts = starts_of_runs(word, count);
+            for at in 0..64 {
+                let whole = at + count <= 64 && all(&[word], at, count);
+                assert_eq!(get(&[starts], at), whole, "{count} at {at} of {word:#x}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_first_bit_of_either_kind_is_found_and_none_outside_the_range() {
+        for at in 0..192 {
+            let mut words = [0; 3];
+            set(&mut words, at, 1);
+            let inverse = words.map(|word: u64| !word);
+            for (start, end) in
+                [(0, 192), (at, at + 1), (at / 2, 192), (0, at), (at + 1, 192), (5, 3)]
+            {
+                let expected = (start <= at && at < end).then_some(at);
+                assert_eq!(first_set(&words, start, end), expected, "{at} in {start}..{end}");
+                assert_eq!(first_clear(&inverse, start, end), expected, "{at} in {start}..{end}");
+            }
+        }
+    }
 
     #[test]
     fn every_range_of_three_words_touches_its_bits_and_no_other() {

@@ -12,7 +12,7 @@ use core::ops::Range;
 
 /// Words in a full guard.
 const WORDS: usize = GUARD / 8;
-const _: () = assert!(WORDS == 4);
+const _: () = assert!(WORDS == 2);
 
 /// Slots in use by a device; dropping it gives them back without looking at them.
 #[derive(Debug)]
@@ -82,8 +82,8 @@ impl<'m> Bounce<'m> {
         let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
         match &mut self.lease {
             Some(lease) if head >= GUARD && end + GUARD <= lease.bytes.len() => {
-                lease.bytes.write_four(head - GUARD, word);
-                lease.bytes.write_four(end, word);
+                lease.bytes.write_pair(head - GUARD, word);
+                lease.bytes.write_pair(end, word);
                 self
             }
             _ => self.armed_partly(),
@@ -111,8 +111,8 @@ impl<'m> Bounce<'m> {
         self.lease.as_ref().is_some_and(|lease| {
             head >= GUARD
                 && end + GUARD <= lease.bytes.len()
-                && lease.bytes.compare_four(head - GUARD, word)
-                    | lease.bytes.compare_four(end, word)
+                && lease.bytes.compare_pair(head - GUARD, word)
+                    | lease.bytes.compare_pair(end, word)
                     == 0
         })
     }

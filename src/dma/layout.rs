@@ -17,7 +17,7 @@ use super::{
 use crate::addr::BusAddr;
 
 /// Guard bytes on each side, at most.
-pub(super) const GUARD: usize = 32;
+pub(super) const GUARD: usize = 16;
 
 /// The smallest head spent on a guard: a cache line, so that the copy stays aligned.
 const HEAD_MIN: usize = 64;
@@ -104,6 +104,7 @@ impl Shape {
 }
 
 /// The guard pattern of the mapping at `bus`, repeated.
+#[inline(always)]
 pub(super) const fn pattern(bus: BusAddr) -> u64 {
     (bus.0 ^ 0xb0c3_9a6d_5e87_f142).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

@@ -44,6 +44,7 @@
 //! Invariants: a slot is in at most one mapping; a segment with a slot in use never leaves the pool; of
 //! what a device wrote only the reported bytes reach the caller; all memory comes back, or is counted.
 
+mod aside;
 mod bits;
 mod bounce;
 pub mod buffer;
@@ -58,6 +59,7 @@ mod layout;
 pub mod limits;
 pub mod list;
 pub mod mapping;
+mod places;
 pub mod pool;
 mod raw;
 mod segment;

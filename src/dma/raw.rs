@@ -53,6 +53,7 @@ impl SharedBytes {
     }
 
     /// How many.
+    #[inline(always)]
     pub(super) const fn len(&self) -> usize {
         self.len
     }
@@ -74,20 +75,20 @@ impl SharedBytes {
         unsafe { copy::copy_from_device(to, from) }
     }
 
-    /// Writes `word` four times from byte `offset`.
+    /// Writes `word` twice from byte `offset`.
     #[inline(always)]
-    pub(super) fn write_four(&mut self, offset: usize, word: u64) {
-        let to = self.at(offset, 32);
+    pub(super) fn write_pair(&mut self, offset: usize, word: u64) {
+        let to = self.at(offset, 16);
         // SAFETY: as for `write`.
-        unsafe { copy::store_four(to, word) }
+        unsafe { copy::store_pair(to, word) }
     }
 
-    /// Zero if the 32 bytes from `offset` are `word` four times.
+    /// Zero if the 16 bytes from `offset` are `word` twice.
     #[inline(always)]
-    pub(super) fn compare_four(&self, offset: usize, word: u64) -> u64 {
-        let from = self.at(offset, 32);
+    pub(super) fn compare_pair(&self, offset: usize, word: u64) -> u64 {
+        let from = self.at(offset, 16);
         // SAFETY: as for `write`.
-        unsafe { copy::compare_four(from, word) }
+        unsafe { copy::compare_pair(from, word) }
     }
 
     /// Writes zero to all of them.

@@ -99,7 +99,7 @@ impl Want {
     }
 
     /// The same for `count` slots; `None` for more than any segment has.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn of(self, count: usize) -> Option<Self> {
         if count > MAX_SLOTS {
             return None;
@@ -109,7 +109,7 @@ impl Want {
     }
 
     /// How many slots.
-    #[inline]
+    #[inline(always)]
     pub(super) const fn count(self) -> usize {
         (self.0 & 0xffff) as usize
     }
@@ -145,11 +145,13 @@ pub(super) struct Lease {
 
 impl Lease {
     /// The first byte as a device sees it.
+    #[inline(always)]
     pub(super) const fn bus(&self) -> BusAddr {
         self.bus
     }
 
     /// What was asked for.
+    #[inline(always)]
     pub(super) const fn want(&self) -> Want {
         self.want
     }

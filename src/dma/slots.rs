@@ -11,14 +11,17 @@
 //!
 //! A run of n slots is cut from the smallest block that holds it; what is left over is free at once, as
 //! smaller blocks. Finding a block is three bit scans, so the cost depends neither on how full the
-//! segment is nor on its size. A run given back is first put aside as it is, one per length class, since
-//! the next request is most often for the same length: joining and splitting blocks all the way up and
+//! segment is nor on its size. A run given back is first put aside as it is, a few per length class, since
+//! the next requests are most often for the same lengths: joining and splitting blocks all the way up and
 //! down each time would cost more than copying a frame. [`Slots::settle`] ends that.
+//!
+//! A block of which only a part is free may still hold the run: such a place is looked for, a word of slots
+//! at a time, when there is no free block, before a request is refused.
 //!
 //! Invariants: no two free blocks are buddies; a slot is either in exactly one free block or marked in
 //! `used`, in use or put aside; `starts` marks the first slot of each run in either state, nothing else.
 
-use super::bits;
+use super::{aside::Aside, bits, places::Place};
 use crate::{addr::PAGE_SIZE, mm::contiguous::Order};
 
 /// log2 of [`SLOT_SIZE`].
@@ -31,8 +34,6 @@ pub const MAX_SLOTS: usize = Order::MAX.bytes() / SLOT_SIZE;
 /// Block orders: 1 slot to [`MAX_SLOTS`].
 pub const ORDERS: usize = MAX_SLOTS.ilog2() as usize + 1;
 const WORDS: usize = MAX_SLOTS / 64;
-/// Runs put aside, one for each remainder of the length.
-const ASIDE: usize = 4;
 const LEVELS: [usize; ORDERS + 1] = level_offsets();
 
 /// The first word of each order's bitmap in `free`, and the total at the end.
@@ -60,7 +61,8 @@ pub struct Run {
 }
 
 impl Run {
-    const NONE: Self = Self { start: 0, count: 0 };
+    /// No run, which nobody gets.
+    pub(super) const NONE: Self = Self { start: 0, count: 0 };
 
     /// The first slot.
     pub const fn start(&self) -> usize {
@@ -104,7 +106,7 @@ pub struct Slots {
     total: u16,
     in_use: u16,
     ready: u16,
-    aside: [Run; ASIDE],
+    aside: Aside,
     free: [u64; LEVELS[ORDERS]],
     summary: [[u64; 2]; ORDERS],
     used: [u64; WORDS],
@@ -117,7 +119,7 @@ impl Slots {
         total: 0,
         in_use: 0,
         ready: 0,
-        aside: [const { Run::NONE }; ASIDE],
+        aside: Aside::NONE,
         free: [0; LEVELS[ORDERS]],
         summary: [[0; 2]; ORDERS],
         used: [0; WORDS],
@@ -141,7 +143,7 @@ impl Slots {
     /// Back to [`Slots::NONE`].
     pub fn clear(&mut self) {
         (self.total, self.in_use, self.ready) = (0, 0, 0);
-        self.aside.fill_with(|| Run::NONE);
+        self.aside = Aside::NONE;
         self.free.fill(0);
         self.summary.fill([0; 2]);
         self.used.fill(0);
@@ -165,14 +167,17 @@ impl Slots {
 
     /// Takes `count` slots, the first at a multiple of `2^align` slots; `None` when no such run is free.
     ///
-    /// The run lies in one naturally aligned block of the next power of two, so it crosses no multiple
-    /// of any power of two that is at least that large.
+    /// The run lies in one naturally aligned block of the next power of two (or of `2^align`), so it
+    /// crosses no multiple of any power of two that is at least that large.
     #[inline]
     pub fn take(&mut self, count: usize, align: usize) -> Option<Run> {
         if count == 0 || count > self.total() {
             return None;
         }
-        let run = match self.take_aside(count, align) {
+        // The segment as a whole is aligned to its size, so its first slot to no more.
+        let whole = self.total;
+        let aligned = |run: &Run| (run.start | whole).trailing_zeros() as usize >= align;
+        let run = match self.aside.take(count, aligned) {
             Some(run) => run,
             None => self.take_cut(count, align)?,
         };
@@ -182,33 +187,25 @@ impl Slots {
 
     /// Joins the runs put aside with the free blocks; whether there were any.
     pub fn settle(&mut self) -> bool {
-        let mut any = false;
-        for place in 0..ASIDE {
-            let run = core::mem::replace(&mut self.aside[place], Run::NONE);
-            any |= !run.is_empty();
-            self.free_run(&run);
-        }
-        any
+        self.aside.drain().map(|run| self.free_run(&run)).count() > 0
     }
 
     /// Gives a run back.
     #[inline]
     pub fn give(&mut self, run: Run) -> Result<(), NotTaken> {
         let (start, count) = (run.start(), run.count());
-        let place = &self.aside[count % ASIDE];
-        let is_aside = place.start == run.start && place.count > 0;
-        if is_aside || !self.is_run(start, count) {
+        if self.aside.holds(&run) || !self.is_run(start, count) {
             return Err(NotTaken { start, count });
         }
         self.in_use -= run.count;
-        let older = core::mem::replace(&mut self.aside[count % ASIDE], run);
-        if !older.is_empty() {
+        if let Some(older) = self.aside.put(run) {
             self.free_run(&older);
         }
         Ok(())
     }
 
     /// Frees a run for any other use.
+    #[inline(never)]
     fn free_run(&mut self, run: &Run) {
         let (start, count) = (run.start(), run.count());
         bits::clear(&mut self.used, start, count);
@@ -216,26 +213,46 @@ impl Slots {
         self.free_range(start, start + count);
     }
 
-    /// The run put aside, if it is just what is wanted.
-    #[inline]
-    fn take_aside(&mut self, count: usize, align: usize) -> Option<Run> {
-        let run = &mut self.aside[count % ASIDE];
-        let fits = run.count() == count && run.start().trailing_zeros() as usize >= align;
-        fits.then(|| core::mem::replace(run, Run::NONE))
-    }
-
     /// Cuts a run out of the free blocks; joins what was put aside if that is what it takes.
     fn take_cut(&mut self, count: usize, align: usize) -> Option<Run> {
         if let Some(run) = self.cut(count, align) {
             return Some(run);
         }
-        self.settle().then(|| self.cut(count, align)).flatten()
+        let joined = self.settle().then(|| self.cut(count, align)).flatten();
+        joined.or_else(|| self.cut_inside(count, align))
     }
 
     fn cut(&mut self, count: usize, align: usize) -> Option<Run> {
         let order = block_order(count, align);
         let start = self.take_block(order)? << order;
         self.free_range(start + count, start + (1 << order));
+        Some(self.mark(start, count))
+    }
+
+    /// Cuts a run out of a block that is not all free, once nothing is put aside.
+    #[cold]
+    fn cut_inside(&mut self, count: usize, align: usize) -> Option<Run> {
+        let order = block_order(count, align);
+        if order > self.total.checked_ilog2()? as usize || count + self.in_use() > self.total() {
+            return None;
+        }
+        let place = Place { count, block: 1 << order, step: 1 << align };
+        let start = place.find(&self.used, self.total())?;
+        let (mut at, end) = (start, start + count);
+        while at < end {
+            let order = (0..ORDERS).find(|&order| self.is_free(order, at >> order))?;
+            let block = at >> order << order;
+            let after = block + (1 << order);
+            self.drop_block(order, block >> order);
+            self.free_range(block, at);
+            self.free_range(end.min(after), after);
+            at = after;
+        }
+        Some(self.mark(start, count))
+    }
+
+    /// Marks slots that are in no free block as a run.
+    fn mark(&mut self, start: usize, count: usize) -> Run {
         bits::set(&mut self.used, start, count);
         bits::set(&mut self.starts, start, 1);
         #[expect(
@@ -243,7 +260,7 @@ impl Slots {
             reason = "both are at most MAX_SLOTS, which fits by the assertion above"
         )]
         let run = Run { start: start as u16, count: count as u16 };
-        Some(run)
+        run
     }
 
     /// Whether exactly these slots were taken together.

@@ -30,7 +30,7 @@ fn assert_sound(slots: &Slots) {
         covered[slot] += 1;
         in_use += 1;
     }
-    let aside: usize = slots.aside.iter().map(Run::count).sum();
+    let aside = slots.aside.slots();
     assert_eq!(in_use, slots.in_use() + aside);
     assert!(covered.iter().all(|&times| times == 1));
 }
@@ -56,8 +56,6 @@ fn the_whole_segment_can_be_taken_and_comes_back_whole() {
 fn what_is_left_over_of_a_block_is_free_at_once() {
     let mut slots = slots(2);
     let five = slots.take(5, 0).unwrap();
-    let three = slots.take(3, 0);
-    assert_eq!(three, None, "three slots need a block of four; 5..8 has 1 + 2");
     let two = slots.take(2, 0).unwrap();
     assert_eq!((five.start(), two.start()), (0, 6));
     assert_sound(&slots);
@@ -82,6 +80,40 @@ fn a_run_given_back_is_what_the_next_request_gets() {
     slots.give(aligned).unwrap();
     slots.give(first).unwrap();
     assert!(slots.take(32, 0).is_some(), "the runs put aside were not joined");
+    assert_sound(&slots);
+}
+
+#[test]
+fn a_run_fits_where_one_of_its_length_was_though_the_block_around_it_is_not_free() {
+    let mut slots = slots(3);
+    let nine = slots.take(9, 0).unwrap();
+    let _rest: Vec<Run> = (9..16).map(|_| slots.take(1, 0).unwrap()).collect();
+    slots.give(nine).unwrap();
+    slots.settle();
+    assert_eq!(slots.largest(), Some(3), "eight and one, no block of sixteen");
+    let again = slots.take(9, 0).unwrap();
+    assert_eq!(again.start(), 0);
+    assert_sound(&slots);
+    assert_eq!((slots.take(1, 0), slots.in_use()), (None, 16));
+    slots.give(again).unwrap();
+    let seven = slots.take(7, 1).unwrap();
+    assert_eq!(seven.start() % 2, 0);
+    assert_eq!(slots.take(3, 0), None, "two are left");
+    assert_sound(&slots);
+}
+
+#[test]
+fn no_run_crosses_the_end_of_a_block_of_its_size() {
+    let mut slots = slots(4);
+    let runs: Vec<Run> = (0..32).map(|_| slots.take(1, 0).unwrap()).collect();
+    let mut runs: Vec<Option<Run>> = runs.into_iter().map(Some).collect();
+    // 13..19 is free: four before the end of a block of sixteen, three after.
+    for run in &mut runs[13..19] {
+        slots.give(run.take().unwrap()).unwrap();
+    }
+    assert_eq!(slots.take(4, 0), None, "12..16 and 16..20 are both taken in part");
+    assert_eq!(slots.take(3, 0).map(|run| run.start()), Some(13));
+    assert_eq!(slots.take(3, 0).map(|run| run.start()), Some(16));
     assert_sound(&slots);
 }
 
@@ -124,6 +156,22 @@ fn requests_no_segment_can_hold_are_refused() {
     assert!(slots.take(1, 0).is_none());
 }
 
+/// Whether a run that starts there is aligned and lies in one block.
+fn is_place(start: usize, count: usize, align: usize) -> bool {
+    let block = 1 << block_order(count, align);
+    start.is_multiple_of(1 << align) && (start % block) + count <= block
+}
+
+/// Whether there is a place for a run, going by nothing but which slots are taken.
+fn has_place(taken: &[bool], count: usize, align: usize) -> bool {
+    let mut free = 0;
+    let mut places = taken.iter().rev().zip((0..taken.len()).rev()).filter(|(taken, start)| {
+        free = if **taken { 0 } else { free + 1 };
+        free >= count && is_place(*start, count, align)
+    });
+    1 << block_order(count, align) <= taken.len() && places.next().is_some()
+}
+
 #[derive(Clone, Debug)]
 enum Op {
     Take(usize, usize),
@@ -150,13 +198,9 @@ proptest! {
             match op {
                 Op::Take(count, align) => {
                     let run = slots.take(count, align);
-                    // Only after the runs put aside are joined does a refusal say there is no block.
-                    let block = slots.largest().is_some_and(|have| have >= block_order(count, align));
-                    prop_assert!(
-                        run.is_some() || count > slots.total() || !block && !slots.settle()
-                    );
+                    prop_assert_eq!(run.is_some(), has_place(&owner, count, align));
                     let Some(run) = run else { continue };
-                    prop_assert_eq!(run.start() % (1 << align), 0);
+                    prop_assert!(is_place(run.start(), count, align));
                     let range = run.start()..run.start() + run.count();
                     prop_assert!(owner[range.clone()].iter().all(|taken| !taken));
                     owner[range].fill(true);

@@ -42,7 +42,7 @@ pub struct SegmentInfo {
     pub in_use: usize,
 }
 
-/// The storage of a pool: all zero when new, so a static one lies in `.bss` (some 280 KiB).
+/// The storage of a pool: all zero when new, so a static one lies in `.bss` (some 300 KiB).
 ///
 /// A static one is lent to its only pool by leaking the guard of a lock:
 ///
@@ -59,7 +59,8 @@ pub struct Table {
 impl Table {
     /// An empty table.
     pub const fn new() -> Self {
-        Self { books: Mutex::new(Books::NEW) }
+        // Put together at run time it would pass over the stack several times.
+        const { Self { books: Mutex::new(Books::NEW) } }
     }
 }
 
@@ -187,16 +188,29 @@ impl Books {
             candidates = self.candidates(want);
         }
         if candidates == 0 {
-            return None;
+            // Blocks that are not all free are in no index.
+            candidates = self.reach[want.bits() as usize];
         }
-        let index = self.sparing(candidates, want.bits()).trailing_zeros() as usize;
-        let lease = self.segments[index].take(index, want)?;
+        let lease = self.take_from(candidates, want)?;
+        let index = lease.segment();
         self.refit(index);
         // The choice was by mask, so this holds; a bounce address out of reach would be worse than none.
         if want.mask().covers(lease.bus(), lease.bytes.len()) {
             return Some(lease);
         }
         self.give_cold(lease);
+        None
+    }
+
+    /// Takes a run from the first of the candidates that has one, the lowest memory last.
+    fn take_from(&mut self, mut candidates: u64, want: Want) -> Option<Lease> {
+        while candidates != 0 {
+            let index = self.sparing(candidates, want.bits()).trailing_zeros() as usize;
+            if let Some(lease) = self.segments[index].take(index, want) {
+                return Some(lease);
+            }
+            candidates &= !(1 << index);
+        }
         None
     }
 

@@ -60,6 +60,7 @@ pub fn gather(
 ///
 /// Piecewise where need be: a domain that lost its device since is not permitted large orders any more.
 /// On failure each PFN has whichever frame Xen says it has.
+#[inline(never)]
 pub fn scatter(
     xen: &dyn MemoryCalls,
     p2m: P2m<'_>,

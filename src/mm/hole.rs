@@ -51,7 +51,7 @@ pub enum HoleError {
     #[error("the map has no RAM for them from {0} on")]
     NoRam(PhysAddr),
     /// The list would be too long.
-    #[error("the map has RAM for them up to {end}, for which the P2M needs {pages} pages more")]
+    #[error("they would be named up to {end}: {pages} more pages of P2M")]
     TooFar {
         /// Where the last new name ends.
         end: PhysAddr,

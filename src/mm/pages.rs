@@ -15,6 +15,7 @@ use core::{
     ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut},
     sync::atomic::AtomicU64,
 };
+use x86_64::structures::paging::PageTableFlags;
 
 /// Neighbouring pages of the guest, mapped and owned; a byte slice to whoever holds them.
 #[derive(Debug)]
@@ -138,7 +139,7 @@ impl<'m> SharedPage<'m> {
     }
 }
 
-/// Registers of a device, mapped uncached; unmapped when dropped.
+/// Registers of a device, or memory as a device sees it: mapped by machine address, unmapped when dropped.
 #[derive(Debug)]
 pub struct Registers<'m> {
     memory: &'m Memory<'m>,
@@ -149,11 +150,29 @@ pub struct Registers<'m> {
 }
 
 impl<'m> Registers<'m> {
-    /// Maps `len` bytes of device memory at machine address `address`.
+    /// Maps `len` bytes of device memory at machine address `address`, uncached.
     pub fn map(memory: &'m Memory<'m>, address: BusAddr, len: usize) -> Result<Self, MemoryError> {
+        Self::map_as(memory, address, len, page_table::REGISTERS)
+    }
+
+    /// Maps `len` bytes of RAM a second time: to play the device that writes there behind the CPU's back.
+    pub fn alias(
+        memory: &'m Memory<'m>,
+        address: BusAddr,
+        len: usize,
+    ) -> Result<Self, MemoryError> {
+        Self::map_as(memory, address, len, page_table::DATA)
+    }
+
+    fn map_as(
+        memory: &'m Memory<'m>,
+        address: BusAddr,
+        len: usize,
+        flags: PageTableFlags,
+    ) -> Result<Self, MemoryError> {
         let offset = address.page_offset();
         let pages = addr::pages(offset + len) as u64;
-        let start = memory.map_io(address.frame(), pages, page_table::REGISTERS)?;
+        let start = memory.map_io(address.frame(), pages, flags)?;
         Ok(Self { memory, start, pages, offset, len })
     }
 
@@ -161,7 +180,8 @@ impl<'m> Registers<'m> {
     pub fn window(&self) -> Window {
         let virt = to_usize(self.start) + self.offset;
         let base = NonNull::new(with_exposed_provenance_mut(virt)).unwrap_or(NonNull::dangling());
-        // SAFETY: `map_io` mapped the range until `Drop`; device registers are never Rust values.
+        // SAFETY: `map_io` mapped the range until `Drop`; device registers are never Rust values, nor is
+        // memory that a device may write.
         unsafe { Window::new(base, self.len) }
     }
 }

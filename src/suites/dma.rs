@@ -13,7 +13,7 @@ use super::{
 use crate::{
     addr::{GIB_4, PAGE_SIZE},
     arch::time::{Clock, Instant},
-    dma::Why,
+    dma::{Policy, Why},
     mm::pages::Pages,
     nic::{FRAME_MAX, FRAME_MIN, HEADER, TxRecord},
 };
@@ -148,32 +148,35 @@ fn straddling_frames_come_back(guest: &mut Guest) -> Finding {
     loopback(guest)?;
     let mut pages =
         Pages::scattered(guest.memory, 2).map_err(|e| failure("no-memory", e.to_string()))?;
-    let mut apart = 0;
+    let mut frames = 0;
     for before in (1..FRAME_MAX).step_by(97) {
         let range = PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX;
         fill(&mut pages[range.clone()], before);
         let record = round_trip(guest, &pages[range])?;
-        let why = record.bounced;
-        apart +=
-            usize::from(matches!(why, Some(Why::NotContiguous { .. } | Why::OutOfMask { .. })));
-        if why.is_none() {
+        if record.bounced.is_none() {
             let detail =
                 format!("{before} bytes before the page's end went direct to {}", record.dma);
             return Err(failure("dma-not-bounced", detail));
         }
+        frames += 1;
     }
-    Ok(format!("{apart} frames over frames that are no neighbours"))
+    Ok(format!("{frames} frames over frames that are no neighbours"))
 }
 
 fn source_is_high_and_dma_address_low(guest: &mut Guest) -> Finding {
     loopback(guest)?;
     let page = high_pages(guest, 1)?;
     let record = round_trip(guest, &page[..FRAME_MAX])?;
+    let mask = guest.pool.plan.mask;
     let high = record.source.is_some_and(|place| place.bus.0 >= GIB_4);
-    let low = record.dma.0 + record.len as u64 <= GIB_4;
+    let low = mask.covers(record.dma, record.len);
+    // The driver was told the policy: what is forced says so.
+    let as_told =
+        (record.bounced == Some(Why::Forced)) == (guest.options.bouncing == Policy::Force);
     let source = record.source.map_or_else(|| "nowhere".into(), |place| place.bus.to_string());
-    let note = format!("{source} -> {}", record.dma);
-    if high && low { Ok(note) } else { Err(failure("dma-wrong-side", note)) }
+    let why = record.bounced.map_or_else(|| "not bounced".into(), |why| why.to_string());
+    let note = format!("{source} -> {}, within a {mask}: {why}", record.dma);
+    if high && low && as_told { Ok(note) } else { Err(failure("dma-wrong-side", note)) }
 }
 
 fn guard_bytes_hold(guest: &mut Guest) -> Finding {

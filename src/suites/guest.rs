@@ -57,8 +57,8 @@ pub struct Guest {
     pub connection: Result<Connection, Outcome>,
     /// What the passed-through function is, or why that is not known.
     pub identity: Result<Identity, Outcome>,
-    /// Whether the toolstack has taken the device back, or why it hasn't.
-    pub handed_back: Result<(), Outcome>,
+    /// Whether the toolstack has taken the device back.
+    pub handed_back: bool,
     /// What Xen granted while the domain had its device.
     pub exchanges: Option<memory::Table>,
     /// The network card, started, or why it isn't.
@@ -167,7 +167,7 @@ impl Guest {
         let handed_back = match (self.options.detach, self.store) {
             (Some(limit), Some(store)) => {
                 let done = connection.hand_back(store, limit);
-                self.handed_back = done.clone().map_err(Outcome::Skip);
+                self.handed_back = done.is_ok();
                 done
             }
             _ => Ok(()),

@@ -216,6 +216,23 @@ fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
 }
 
 #[test]
+fn what_a_full_pool_gave_out_once_it_can_give_out_again() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let device = forced(machine, pool);
+        let nine = || device.map::<ToDevice, _>(vec![0; 9 * SLOT_SIZE]);
+        // Cut from blocks of sixteen of which the rest is in use when they come back.
+        let (nines, _rest): (Vec<_>, Vec<_>) = (
+            [nine(), nine(), nine(), nine()].map(Result::unwrap).into(),
+            std::iter::from_fn(|| device.map::<ToDevice, _>(vec![0; 1]).ok()).collect(),
+        );
+        assert_eq!(pool.stats().in_use, 512);
+        drop(nines);
+        let _again = [nine(), nine(), nine(), nine()].map(Result::unwrap);
+        assert!(matches!(nine().unwrap_err(), MapError::Exhausted { free: 0, .. }));
+    });
+}
+
+#[test]
 fn narrow_devices_get_segments_of_their_own_width() {
     let limits = |width| Limits::new(bits(width));
     with_pool(Plan::new(4 * MIB), |machine, pool| {

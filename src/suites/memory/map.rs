@@ -16,14 +16,9 @@ use alloc::{format, string::ToString, vec::Vec};
 pub(super) fn free_pages_are_ram(guest: &mut Guest) -> Finding {
     let map = guest.map.as_ref().map_err(|error| skip("memory-map", error.to_string()))?;
     let mut astray = None;
-    guest.memory.each_free(&mut |run| {
-        let named: u64 = map.ram_in(run).map(|part| part.count).sum();
-        if named != run.count {
-            astray = Some(run);
-        }
-    });
+    guest.memory.each_free(&mut |run| astray = astray.or_else(|| map.first_gap(run)));
     if let Some(run) = astray {
-        return Err(failure("memory-reserved-page", format!("{run:?} is not all RAM by the map")));
+        return Err(failure("memory-reserved-page", format!("{run:?} is no RAM by the map")));
     }
     Ok(format!("{} pages", guest.memory.free_pages()))
 }
@@ -36,19 +31,17 @@ pub(super) fn hole_below_4_gib(guest: &mut Guest) -> Finding {
     let (memory, hole) = (guest.memory, &guest.hole);
     let p2m = memory.p2m();
     let names = PfnRange::between(Pfn(0), Pfn(p2m.len()));
-    let astray = map.gaps_in(names).find_map(|gap| p2m.frames(gap).next());
-    let remedy = "give the domain less memory (memory=) if its map has names for no more; else please \
-                  report it, with Xen's log";
-    let wrong = |detail| Err(Outcome::Failure(Reason::new("memory-hole", detail).remedy(remedy)));
-    if let Some((pfn, mfn)) = astray {
-        return wrong(format!("{pfn} is {mfn}, but no RAM by the map: {hole}"));
+    let wrong = match map.gaps_in(names).find_map(|gap| p2m.frames(gap).next()) {
+        Some((pfn, mfn)) => Some(format!("{pfn} is {mfn}, and no RAM by the map: {hole}")),
+        None => memory.tell_all_names().err().map(|error| error.to_string()),
+    };
+    if let Some(detail) = wrong {
+        let remedy = "less memory=, if the map has no names for more; else please report it";
+        return Err(Outcome::Failure(Reason::new("memory-hole", detail).remedy(remedy)));
     }
-    match memory.tell_all_names() {
-        Err(error) => wrong(error.to_string()),
-        Ok(_) if hole.moved == 0 => {
-            Err(skip("memory-no-hole", "all pages have names that are RAM"))
-        }
-        Ok(_) => Ok(format!("{hole}: {} MiB", hole.moved >> (20 - PAGE_SHIFT))),
+    match hole.moved {
+        0 => Err(skip("memory-no-hole", "nothing had to move")),
+        moved => Ok(format!("{hole}: {} MiB", moved >> (20 - PAGE_SHIFT))),
     }
 }
 
@@ -56,14 +49,20 @@ pub(super) fn hole_below_4_gib(guest: &mut Guest) -> Finding {
 pub(super) fn moved_pages_serve(guest: &mut Guest) -> Finding {
     let (memory, hole) = (guest.memory, guest.hole);
     if hole.moved == 0 {
-        return Err(skip("memory-no-hole", "no page had to move"));
+        return Err(skip("memory-no-hole", "nothing had to move"));
     }
     let mut others = Vec::new();
-    memory.each_free(&mut |run| others.push(PfnRange::between(run.start, run.end().min(hole.to))));
-    others.retain(|run| run.count > 0 && memory.set_aside_run(*run));
+    memory.each_free(&mut |run| {
+        if run.start < hole.to {
+            others.push(PfnRange::between(run.start, run.end().min(hole.to)));
+        }
+    });
+    let aside = others.iter().take_while(|run| memory.set_aside_run(**run)).count();
     let served = serve(guest);
-    let back = others.into_iter().try_for_each(|run| memory.add_free(run));
-    served.and_then(|note| back.map(|()| note).map_err(super::no_memory))
+    for run in &others[..aside] {
+        memory.add_free(*run).map_err(super::no_memory)?;
+    }
+    served
 }
 
 fn serve(guest: &mut Guest) -> Finding {

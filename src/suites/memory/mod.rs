@@ -124,9 +124,11 @@ fn scattered_pages_have_no_neighbours(guest: &mut Guest) -> Finding {
     let pages = Pages::scattered(guest.memory, 8).map_err(no_memory)?;
     let run = PfnRange { start: pages.pfn(), count: 8 };
     let p2m = guest.memory.p2m();
-    let frames = p2m.frames(run).map(|(_, mfn)| mfn);
-    let next = p2m.frames(run).skip(1).map(|(_, mfn)| mfn);
-    let neighbours = frames.zip(next).any(|(mfn, next)| mfn.checked_add(1) == Some(next));
+    let mut last = None;
+    let neighbours = p2m.frames(run).any(|(_, mfn)| {
+        let next = last.replace(mfn).and_then(|last: Mfn| last.checked_add(1));
+        next == Some(mfn)
+    });
     if neighbours {
         return Err(failure("memory-scatter", format!("{run:?} still has machine neighbours")));
     }

@@ -106,6 +106,24 @@ pub(super) fn offset_in_page(guest: &mut Guest) -> Finding {
     })
 }
 
+/// For a device that wants its buffers aligned, each is, from 4 bytes to 64 KiB.
+pub(super) fn alignment(guest: &mut Guest) -> Finding {
+    on_started_pool(guest, &Plan::new(MIB), &mut |own| {
+        let buffer = vec![0; 3001];
+        for wanted in [4, 256, PAGE_SIZE, 64 << 10] {
+            let limits = bits(32).aligned_to(power(wanted));
+            let mapping = map_out(device(guest, own, limits, Policy::Force), &buffer[1..])?;
+            let bus = mapping.bus();
+            finish(mapping, 0)?;
+            if bus.0 % wanted as u64 != 0 {
+                let detail = format!("{bus} is no multiple of {wanted:#x}");
+                return Err(failure("swiotlb-alignment", detail));
+            }
+        }
+        Ok(String::new())
+    })
+}
+
 /// One mapping as large as the largest segment: 16 MiB where Xen allows order 12.
 pub(super) fn largest_mapping(guest: &mut Guest) -> Finding {
     // Half for the pool and half for the buffer, and some to spare.

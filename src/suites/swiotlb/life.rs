@@ -3,11 +3,11 @@
 use super::{bits, device, finish, map_out, not_mapped, on_started_pool, pool};
 use crate::{
     arch::time::Clock,
-    dma::{Bidirectional, Device, MapError, Mapping, Plan, Policy, ToDevice},
+    dma::{Bidirectional, Device, Limits, MapError, Mapping, Plan, Policy, ToDevice},
     mm::contiguous::Order,
     suites::{
         guest::Guest,
-        runner::{Finding, failure},
+        runner::{Finding, failure, skip},
         verdict::Outcome,
     },
 };
@@ -170,4 +170,39 @@ pub(super) fn all_slots_are_back(guest: &mut Guest) -> Finding {
         "{} maps, {} bounced; of {} slots at most {} taken, at least {} free",
         stats.maps, stats.bounces, stats.slots, stats.high_water, stats.low_water
     ))
+}
+
+/// The guest's own pool, filled: it grows if the command line says `grow`, else it says that it is full.
+pub(super) fn own_pool_grows_as_told(guest: &mut Guest) -> Finding {
+    let (own, mask) = (pool(guest)?, guest.pool.plan.mask);
+    let device = device(guest, own, Limits::new(mask), Policy::Force);
+    let buffer = vec![0; own.largest_segment(mask).min(64 << 10)];
+    let before = own.stats();
+    let mut held = Vec::new();
+    let refusal = loop {
+        if own.stats().grown > before.grown {
+            break None;
+        }
+        match device.map::<ToDevice, _>(&buffer[..]) {
+            Ok(mapping) => held.push(mapping),
+            Err(error @ MapError::Exhausted { .. }) => break Some(error),
+            Err(error) => return Err(not_mapped(error)),
+        }
+    };
+    let (full, count) = (own.stats(), held.len());
+    held.into_iter().try_for_each(|mapping| finish(mapping, 0))?;
+    let back = own.shrink();
+    let after = own.stats();
+    let same = (after.bytes, after.in_use) == (before.bytes, before.in_use);
+    let kib = buffer.len() >> 10;
+    match (refusal, guest.options.grow) {
+        (None, true) if same && back == full.bytes - before.bytes => {
+            Ok(format!("after {count} x {kib} KiB: {} KiB added and back", back >> 10))
+        }
+        (Some(error), false) if same => Ok(format!("after {count} x {kib} KiB: {error}")),
+        (Some(error), true) if same => {
+            Err(skip("memory-refused", format!("nothing to grow by: {error}")))
+        }
+        _ => Err(failure("swiotlb-growth", format!("{before:?}; {full:?}; {after:?}"))),
+    }
 }

@@ -1,10 +1,16 @@
 //! Which buffers bounce, and whether the bytes get where they should: on the guest's own pool.
 
-use super::{bits, device, finish, high_page, map_both, map_out, pool};
+use super::{
+    bits, device, finish, high_page, map_both, map_out, not_mapped, on_started_pool, pool,
+};
 use crate::{
-    addr::PAGE_SIZE,
-    dma::{self, Bidirectional, FromDevice, Mapping, Policy, Pool},
-    mm::pages::Pages,
+    addr::{BusAddr, DmaMask, PAGE_SIZE},
+    dma::{self, Bidirectional, FinishError, FromDevice, Mapping, Plan, Policy, Pool},
+    mm::{
+        contiguous::{ContiguousMemory, Order},
+        pages::{Pages, Registers},
+        translate::{Offset, Place, Translate},
+    },
     options::SelfTest,
     suites::{
         guest::Guest,
@@ -19,6 +25,7 @@ use alloc::{
     vec,
     vec::Vec,
 };
+use core::ptr;
 
 /// A 32-bit device.
 fn narrow(guest: &Guest, policy: Policy) -> dma::Device<'static> {
@@ -128,7 +135,7 @@ pub(super) fn only_reported_bytes_come_back(guest: &mut Guest) -> Finding {
     finish(mapping, 0)?;
     let mut buffer = vec![0x11; 1500];
     let mapping: Mapping<'_, FromDevice, _> =
-        narrow(guest, Policy::Force).map(&mut buffer[..]).map_err(super::not_mapped)?;
+        narrow(guest, Policy::Force).map(&mut buffer[..]).map_err(not_mapped)?;
     finish(mapping, 10)?;
     match buffer[10..].iter().position(|byte| *byte != 0x11) {
         None => Ok(String::new()),
@@ -173,7 +180,7 @@ pub(super) fn scatter_list(guest: &mut Guest) -> Finding {
             buffer
         })
         .collect();
-    let list = device.map_list::<Bidirectional, _>(buffers.clone()).map_err(super::not_mapped)?;
+    let list = device.map_list::<Bidirectional, _>(buffers.clone()).map_err(not_mapped)?;
     let (spans, len) = (list.spans(), list.len());
     let total: usize = spans.iter().map(|span| span.len).sum();
     for (part, expected) in list.parts().iter().zip(&buffers) {
@@ -197,4 +204,56 @@ fn in_pool(pool: &Pool<'_>, bus: u64) -> bool {
         inside |= (segment.bus.0..segment.bus.0 + segment.len as u64).contains(&bus);
     });
     inside
+}
+
+/// A device that writes one byte outside of what it was given is found out, with the byte's place.
+pub(super) fn overrun_is_caught(guest: &mut Guest) -> Finding {
+    const STRAYS: [(usize, isize); 4] = [(64, -1), (1514, 1514), (1514, -16), (4096, 4096 + 15)];
+    on_started_pool(guest, &Plan::new(1 << 20), &mut |own| {
+        for (len, stray) in STRAYS {
+            let mut buffer = vec![0; len];
+            let mapping = map_both(device(guest, own, bits(32), Policy::Force), &mut buffer)?;
+            flip(guest, BusAddr(mapping.bus().0.wrapping_add_signed(stray as i64)))?;
+            let seen = match mapping.finish(len) {
+                Err(FinishError::Overrun { offset, .. }) => Some(offset),
+                _ => None,
+            };
+            if seen != Some(stray) {
+                let detail = format!("byte {stray} of {len} was changed, found at {seen:?}");
+                return Err(failure("swiotlb-overrun-missed", detail));
+            }
+        }
+        Ok(format!("{} stray bytes", STRAYS.len()))
+    })
+}
+
+/// Changes a byte as a device does, through a mapping of its own.
+fn flip(guest: &Guest, at: BusAddr) -> Result<(), Outcome> {
+    let view = Registers::alias(guest.memory, at, 1)
+        .map_err(|error| failure("no-memory", error.to_string()))?;
+    let window = view.window();
+    window.write_u8(0, !window.read_u8(0));
+    Ok(())
+}
+
+/// Inside a segment bus addresses are CPU addresses plus a constant: it says the same as the P2M, page by page,
+/// and nothing beyond the segment's ends.
+pub(super) fn one_offset_serves_a_segment(guest: &mut Guest) -> Finding {
+    let (memory, order) = (guest.memory, Order::new(4).unwrap_or(Order::ZERO));
+    let region = memory.acquire(order, DmaMask::BITS_32).map_err(crate::suites::memory::refused)?;
+    let place = Place { phys: region.pfn().addr(), bus: region.bus() };
+    let offset = Offset { cpu: region.cpu().addr().get(), len: region.len(), place };
+    let at = |byte: usize| ptr::without_provenance::<u8>(offset.cpu.wrapping_add(byte));
+    let inside = (0..region.len()).step_by(PAGE_SIZE / 2);
+    let differing = inside
+        .map(|byte| (byte, offset.place_of(at(byte)), memory.place_of(at(byte))))
+        .find(|(_, constant, table)| constant.is_none() || constant != table);
+    let beyond = [region.len(), usize::MAX].map(|byte| offset.place_of(at(byte)));
+    let bus = region.bus();
+    memory.release(region).map_err(|error| failure("memory-release", error.to_string()))?;
+    if differing.is_some() || beyond != [None; 2] {
+        let detail = format!("{order} at {bus}: {differing:?}, beyond {beyond:?}");
+        return Err(failure("swiotlb-offset", detail));
+    }
+    Ok(format!("{} KiB at {bus}", order.bytes() >> 10))
 }

@@ -36,11 +36,14 @@ pub(super) const SUITE: Suite = Suite {
         ("low_buffer_goes_direct", mapping::low_buffer_goes_direct),
         ("every_length_and_offset_survives", mapping::every_length_and_offset_survives),
         ("only_reported_bytes_come_back", mapping::only_reported_bytes_come_back),
+        ("overrun_is_caught_to_the_byte", mapping::overrun_is_caught),
         ("partial_sync", mapping::partial_sync),
         ("scatter_list_is_mapped_in_order", mapping::scatter_list),
+        ("one_offset_serves_a_segment", mapping::one_offset_serves_a_segment),
         ("coherent_memory_is_low_and_goes_back", demands::coherent_memory),
         ("boundary_of_64_kib_is_not_crossed", demands::boundary),
         ("offset_in_page_is_kept", demands::offset_in_page),
+        ("alignment_is_kept", demands::alignment),
         ("largest_mapping_fills_a_segment", demands::largest_mapping),
         ("device_of_28_bits_is_served", demands::device_of_28_bits),
         ("device_of_24_bits_is_served", demands::device_of_24_bits),
@@ -52,6 +55,7 @@ pub(super) const SUITE: Suite = Suite {
         ("a_full_pool_grows_and_shrinks", life::grows_and_shrinks),
         ("random_mappings_lose_nothing", life::random_mappings),
         ("all_slots_are_back", life::all_slots_are_back),
+        ("own_pool_grows_as_told", life::own_pool_grows_as_told),
     ],
 };
 

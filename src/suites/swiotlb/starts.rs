@@ -75,7 +75,7 @@ pub(super) fn pool_is_low_and_contiguous(guest: &mut Guest) -> Finding {
     if let Some(detail) = wrong {
         return Err(failure("swiotlb-not-contiguous", detail));
     }
-    Ok(format!("{count} segments in {lowest:#x}..{highest:#x}"))
+    Ok(format!("{count} segments in {lowest:#x}..{highest:#x}, within a {mask}"))
 }
 
 /// The first page of a segment that does not follow the one before in both numberings, or that is none of

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::artifacts::Release;
 
@@ -42,7 +42,11 @@ pub(crate) enum Command {
     /// Format, lints for both targets, docs, and the rules that no tool knows
     Check,
     /// Measure mappings, copies, slots and the pool in one domain: tables here and in bench.json
-    Bench,
+    Bench {
+        /// Another guest on the same card in the same session, side by side with ours
+        #[arg(long, value_enum)]
+        peer: Option<Peer>,
+    },
     /// Build the guest's image
     Build,
     /// Remove build output and runs/
@@ -51,6 +55,13 @@ pub(crate) enum Command {
         #[arg(long)]
         cache: bool,
     },
+}
+
+/// A guest to compare with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Peer {
+    /// The distribution's kernel, with swiotlb=force
+    Linux,
 }
 
 /// The options of a run.

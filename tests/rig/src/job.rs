@@ -29,6 +29,8 @@ pub(crate) struct Job {
     /// Whether it gets its device only once it is made, so that its memory map is flat, as without `e820_host`:
     /// xl gives each PV domain with `pci=` the host's.
     pub(crate) flat: bool,
+    /// The distribution's kernel runs instead of our guest, with these words and none of ours.
+    pub(crate) linux: Option<String>,
     /// A second guest beside it, which takes the low memory first.
     pub(crate) hog: Option<Hog>,
     /// How long the domain may live.
@@ -37,6 +39,19 @@ pub(crate) struct Job {
     pub(crate) expect: Option<Verdict>,
     /// The reason code that has to be among the reasons, so that the verdict is not right by accident.
     pub(crate) because: Option<&'static str>,
+    /// What checks have to say for the run to have shown anything: an option without effect spoils no check.
+    pub(crate) shows: Vec<Shown>,
+}
+
+/// Words in what a check of the guest notes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    /// The suite.
+    pub(crate) suite: &'static str,
+    /// The check.
+    pub(crate) check: &'static str,
+    /// The words.
+    pub(crate) words: &'static str,
 }
 
 /// A guest that takes all memory below 4 GiB but some.
@@ -75,10 +90,12 @@ impl Job {
             raw_words: String::new(),
             silent_backend: false,
             flat: false,
+            linux: None,
             hog: None,
             limit: Duration::from_secs(60),
             expect: None,
             because: None,
+            shows: Vec::new(),
         }
     }
 
@@ -92,6 +109,17 @@ impl Job {
     pub(crate) fn expect(mut self, verdict: Verdict, because: &'static str) -> Self {
         self.expect = Some(verdict);
         self.because = Some(because);
+        self
+    }
+
+    /// The same job, but it shows nothing unless this check notes these words.
+    pub(crate) fn shows(
+        mut self,
+        suite: &'static str,
+        check: &'static str,
+        words: &'static str,
+    ) -> Self {
+        self.shows.push(Shown { suite, check, words });
         self
     }
 
@@ -120,6 +148,11 @@ impl Job {
             None => lines.push("pci=[]".to_owned()),
         }
         lines.extend(self.memory.map(|mib| format!("memory={mib}")));
+        if let Some(words) = &self.linux {
+            let [kernel, files] = dom0::LINUX;
+            lines.extend([format!("kernel=\"{kernel}\""), format!("ramdisk=\"{files}\"")]);
+            lines.push(format!("extra=\"{words}\""));
+        }
         Ok(lines)
     }
 

@@ -24,14 +24,16 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use elf::library_closure;
 pub(crate) use source::Release;
-pub(crate) use unpack::{MODULES, find};
+pub(crate) use unpack::{MODULES, PEER_MODULES, find};
 
 use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
 
 /// Bumped when what a stack holds changes, so that an older cache is not mistaken for a newer one.
-const FORMAT: &str = "stack-5";
+const FORMAT: &str = "stack-6";
+const PEER: &str = "peer.cpio";
+const PEER_DRIVERS: &str = "peer-drivers";
 
 /// Which versions a stack is made of, as its packages call them.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -66,6 +68,18 @@ impl Stack {
     /// dom0's files, as a cpio archive without the init script and the jobs.
     pub(crate) fn dom0(&self) -> PathBuf {
         self.folder.join("dom0.cpio")
+    }
+
+    /// The files of a Linux guest, as a cpio archive without the init script.
+    pub(crate) fn peer(&self) -> PathBuf {
+        self.folder.join(PEER)
+    }
+
+    /// The drivers that a Linux guest has, in its kernel or in that archive.
+    pub(crate) fn peer_drivers(&self) -> Result<Vec<String>> {
+        let path = self.folder.join(PEER_DRIVERS);
+        let text = fs::read_to_string(&path).on("read", &path)?;
+        Ok(text.lines().map(str::to_owned).collect())
     }
 
     /// The unpacked packages: QEMU, its libraries and its firmware.
@@ -150,6 +164,9 @@ fn assemble(part: &Path, debs: &apt::Debs) -> Result {
     gunzip(&gz, &part.join("xen"))?;
     fs::rename(&linux, part.join("vmlinuz")).on("move", &linux)?;
     dom0::pack_base(&root, &part.join("dom0.cpio"))?;
+    let drivers = dom0::pack_peer(&root, &part.join(PEER))?;
+    let list = part.join(PEER_DRIVERS);
+    fs::write(&list, drivers.join("\n")).on("write", &list)?;
     // dom0's image has them now; QEMU needs none of them.
     remove(&boot)?;
     remove(&root.join("usr/lib/modules"))?;

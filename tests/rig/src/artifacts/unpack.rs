@@ -18,6 +18,10 @@ use crate::interrupt;
 pub(crate) const MODULES: [&str; 6] =
     ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "xen-pciback"];
 
+/// What a Linux guest may need for a passed-through card. Not every distribution has each of them in the packages that
+/// are fetched; a guest is only asked to do what they allow.
+pub(crate) const PEER_MODULES: [&str; 4] = ["xen-pcifront", "mii", "8139cp", "e1000"];
+
 const KEPT: [&str; 8] = [
     "boot/vmlinuz-",
     "boot/xen-",
@@ -94,7 +98,10 @@ fn is_kept(path: &Path) -> bool {
         return false;
     };
     let modules = text.starts_with("usr/lib/modules/");
-    let wanted = || MODULES.iter().any(|name| text.contains(&format!("/{name}.ko")));
+    let wanted = || {
+        let mut names = MODULES.iter().chain(&PEER_MODULES);
+        names.any(|name| text.contains(&format!("/{name}.ko")))
+    };
     let builtin = text.ends_with("/modules.builtin");
     // Xen as an EFI program is 29 MB that nothing here boots.
     let efi = text.ends_with(".efi") || text.starts_with("usr/lib/debug/");

@@ -82,7 +82,8 @@ pub(crate) fn host_tests() -> Result<Tally> {
 }
 
 fn shellcheck(tally: &mut Tally) -> Result {
-    const SCRIPTS: [&str; 3] = ["run.sh", ".ci/run", "tests/rig/src/dom0/init.sh"];
+    const SCRIPTS: [&str; 4] =
+        ["run.sh", ".ci/run", "tests/rig/src/dom0/init.sh", "tests/rig/src/dom0/peer.sh"];
     let stage = Stage::start("check", "shell scripts");
     match child::output(Command::new("shellcheck").args(SCRIPTS)) {
         Err(Error::Start { .. }) => {

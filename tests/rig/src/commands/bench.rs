@@ -85,7 +85,7 @@ impl Bench {
         }
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
         let image = self.folder.join(DOM0);
-        dom0::pack_run(&self.stack.dom0(), &self.image(), jobs, &hide, &image)?;
+        dom0::pack_run(&self.stack, &self.image(), jobs, &hide, &image)?;
         let image = fs::canonicalize(&image).on("find", &image)?;
         Ok(Plan {
             stack: self.stack.clone(),
@@ -121,6 +121,7 @@ impl Bench {
             ),
             image_bytes: self.image_bytes,
             jobs,
+            comparison: None,
         }
     }
 }

@@ -1,4 +1,5 @@
-//! `bench`: suite `bench` in a domain with a card, its tables on the terminal and in bench.json.
+//! `bench`: suite `bench` in a domain with a card, its tables on the terminal and in bench.json. With a peer, that guest
+//! beside ours, too.
 
 use std::fmt::Write;
 use std::fs;
@@ -6,10 +7,11 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
-use super::{Bench, conclude, smoke};
-use crate::cli::Options;
+use super::{Bench, conclude, smoke, versus};
+use crate::cli::{Options, Peer};
 use crate::error::{Context, Result};
-use crate::report::{FiguresRecord, RunRecord};
+use crate::peers::Peers;
+use crate::report::{ComparisonRecord, FiguresRecord, RunRecord};
 
 /// What bench.json holds.
 #[derive(Serialize)]
@@ -17,30 +19,49 @@ struct Document<'r> {
     started: &'r str,
     machine: &'r str,
     tables: Vec<&'r FiguresRecord>,
+    comparison: Option<&'r ComparisonRecord>,
 }
 
-pub(super) fn run(options: &Options) -> Result<ExitCode> {
+pub(super) fn run(options: &Options, peer: Option<Peer>) -> Result<ExitCode> {
     let mut options = options.clone();
     options.suite.get_or_insert_with(|| "bench".to_owned());
     // The trace of each address costs the card's time, and nothing here asks for it.
     options.no_trace = true;
     let bench = Bench::prepare("bench", &options)?;
-    let records = smoke::records(&bench, &options)?;
-    let run = bench.record(records);
+    let peers = Peers::start()?;
+    let (nic, device) = smoke::device(&options.nic);
+    let mut jobs = vec![smoke::job(&options, device, &peers)];
+    if peer == Some(Peer::Linux) {
+        // Last: whatever it leaves of the card or of the machine, our figures have been taken.
+        jobs.extend(versus::jobs(&options, &bench.stack, &peers)?);
+    }
+    let mut records = bench.run(&options, nic, &jobs)?;
+    records.iter_mut().for_each(versus::advise);
+    records.iter_mut().for_each(versus::must_ping);
+    let comparison = versus::compare(&records);
+    let run = RunRecord { comparison, ..bench.record(records) };
     let tables: Vec<_> = run.jobs.iter().flat_map(|job| &job.figures).collect();
     print!("{}", text(&tables));
+    print!("{}", run.comparison.as_ref().map_or(String::new(), beside));
     write(&run, tables, &bench)?;
     conclude(&run, &bench)
 }
 
 fn write(run: &RunRecord, tables: Vec<&FiguresRecord>, bench: &Bench) -> Result {
-    let document = Document { started: &run.started, machine: &run.machine, tables };
+    let RunRecord { started, machine, comparison, .. } = run;
+    let document = Document { started, machine, tables, comparison: comparison.as_ref() };
     let path = bench.folder.join("bench.json");
     let json = serde_json::to_string_pretty(&document).map_err(std::io::Error::from);
     fs::write(&path, json.on("encode", &path)?).on("write", &path)
 }
 
-/// The tables for a person: columns as wide as their widest cell.
+/// The comparison's table, and below it how its figures were come by.
+fn beside(record: &ComparisonRecord) -> String {
+    let legend = record.legend.iter().map(|line| format!("  - {line}\n"));
+    text(&[&record.figures]) + &legend.collect::<String>()
+}
+
+/// The tables for a person: columns as wide as their widest cell, names to the left and numbers to the right.
 fn text(tables: &[&FiguresRecord]) -> String {
     let mut out = String::new();
     for table in tables {
@@ -51,12 +72,20 @@ fn text(tables: &[&FiguresRecord]) -> String {
         let _always = writeln!(out, "\n{}", table.table);
         for cells in lines() {
             let cells = cells.iter().enumerate();
-            let padded =
-                cells.map(|(column, cell)| format!("{cell:>width$}", width = width(column)));
+            let padded = cells.map(|(column, cell)| match (column, named(table)) {
+                (0, true) => format!("{cell:width$}", width = width(column)),
+                _ => format!("{cell:>width$}", width = width(column)),
+            });
             let _always = writeln!(out, "  {}", padded.collect::<Vec<_>>().join("  "));
         }
     }
     out
+}
+
+/// Whether a table's rows start with a name.
+fn named(table: &FiguresRecord) -> bool {
+    let first = |row: &Vec<String>| row.first().is_some_and(|cell| cell.parse::<f64>().is_err());
+    table.rows.iter().any(first)
 }
 
 #[cfg(test)]
@@ -72,5 +101,18 @@ mod tests {
             rows: vec![row(["64", "312"])],
         };
         assert_eq!(text(&[&table]), "\nmap\n  bytes   ns\n     64  312\n");
+    }
+
+    #[test]
+    fn names_stand_to_the_left_and_the_legend_below() {
+        let row = |cells: [&str; 2]| cells.map(str::to_owned).to_vec();
+        let figures = FiguresRecord {
+            table: "beside".to_owned(),
+            columns: row(["seconds", "ours"]),
+            rows: vec![row(["ping", "2.10"]), row(["download", "-"])],
+        };
+        let record = ComparisonRecord { figures, legend: vec!["how".to_owned()] };
+        let wanted = "\nbeside\n  seconds   ours\n  ping      2.10\n  download     -\n  - how\n";
+        assert_eq!(beside(&record), wanted);
     }
 }

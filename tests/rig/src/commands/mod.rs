@@ -7,6 +7,7 @@ mod hog;
 mod home;
 mod smoke;
 mod test;
+mod versus;
 
 use std::process::ExitCode;
 
@@ -28,7 +29,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Hog => hog::run(options),
         Command::Test => test::run(options),
         Command::Check => check::run(),
-        Command::Bench => figures::run(options),
+        Command::Bench { peer } => figures::run(options, peer),
         Command::Build => build(options),
         Command::Clean { cache } => clean(cache),
     }

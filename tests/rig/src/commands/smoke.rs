@@ -27,7 +27,7 @@ pub(super) fn records(bench: &Bench, options: &Options) -> Result<Vec<JobRecord>
 }
 
 /// What `--nic` means: the card's model, and which device the domain gets.
-fn device(name: &str) -> (&str, Option<Device>) {
+pub(super) fn device(name: &str) -> (&str, Option<Device>) {
     match name {
         "none" => (DEFAULT_NIC, None),
         "edu" => (DEFAULT_NIC, Some(Device::Other)),
@@ -38,7 +38,7 @@ fn device(name: &str) -> (&str, Option<Device>) {
     }
 }
 
-fn job(options: &Options, device: Option<Device>, peers: &Peers) -> Job {
+pub(super) fn job(options: &Options, device: Option<Device>, peers: &Peers) -> Job {
     let config = match (device, options.swiotlb.as_deref()) {
         (None, _) => "no-device.cfg",
         (_, Some("early")) => "smoke-early.cfg",

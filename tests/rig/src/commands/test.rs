@@ -24,7 +24,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
 
     let bench = Bench::prepare("test", options)?;
     let mut records = bench.run(options, DEFAULT_NIC, &matrix(&Peers::start()?))?;
-    records.iter_mut().for_each(hog::must_halve);
+    records.push(home::boot(&bench, &narrow())?);
     let mut alone = Job::new("dom0-home", "no-device.cfg", None);
     alone.words.push(home::WORDS.to_owned());
     // Without a memory map and beyond 3 GiB: it has to make a hole of its own.
@@ -69,7 +69,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         late("smoke-late", Device::Nic),
         early,
         small,
-        bare("no-device"),
+        bare("no-device").shows("swiotlb", "nothing_is_spent_without_need", "0 bytes spent"),
         tiny,
         // The rig's own eyes: what is wrong on purpose has to be seen.
         late("selftest-corrupt", Device::Nic)
@@ -86,9 +86,50 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         late("link-down", Device::Unplugged).expect(Verdict::Failure, "link-down"),
         late("no-dhcp", Device::LonelyNic).expect(Verdict::Failure, "dhcp-timeout"),
         hog::job(peers),
+    ]
+    .into_iter()
+    .chain(pool_options())
+    .chain([
         // And after all that, the machine still works.
         late("smoke-again", Device::Nic),
+    ])
+    .collect()
+}
+
+/// What the guest's words about the pool do to a whole run: in as few domains as can tell them apart.
+fn pool_options() -> [Job; 4] {
+    let job = |name: &str, words: &str| {
+        let job = Job::new(name, "smoke-late.cfg", Some(Device::Nic)).word("suite=swiotlb,dma");
+        words.split(' ').fold(job, |job, word| job.word(word))
+    };
+    let way = "source_is_high_and_dma_address_low";
+    [
+        // Each of the three would go unnoticed in a run that passes without it.
+        job("pool-told", "swiotlb=late,1,force,grow dma_bits=28")
+            .shows("dma", way, "within a 28-bit mask")
+            .shows("dma", way, "bouncing is forced")
+            .shows("swiotlb", "own_pool_grows_as_told", "KiB added and back"),
+        // No pool, or no leave to use it: the card's buffers lie too high, and the driver says so.
+        job("pool-off", "swiotlb=off")
+            .expect(Verdict::Failure, "dma-no-pool")
+            .shows("swiotlb", "pool_is_started", "swiotlb=off")
+            .shows("close", "pool_goes_back", "0 KiB exchanged back"),
+        job("pool-noforce", "swiotlb=late,noforce")
+            .expect(Verdict::Failure, "dma-out-of-mask")
+            .shows("swiotlb", "nothing_is_spent_without_need", "0 bytes spent"),
+        // Nobody needs a pool, and yet there is one.
+        Job::new("pool-soft", "no-device.cfg", None)
+            .word("suite=swiotlb")
+            .word("iommu=soft")
+            .expect(Verdict::Success, "swiotlb-needed"),
     ]
+}
+
+/// A pool for a device of 24 bits. In this machine only dom0 finds memory below 16 MiB.
+fn narrow() -> Job {
+    let job = Job::new("dom0-24-bits", "no-device.cfg", None);
+    let job = job.word("suite=swiotlb").word("iommu=soft").word("dma_bits=24");
+    job.shows("swiotlb", "pool_is_low_and_contiguous", "within a 24-bit mask")
 }
 
 fn count(records: &[JobRecord]) -> Tally {

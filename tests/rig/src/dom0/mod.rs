@@ -11,11 +11,12 @@ use cpio::newc::{Builder, ModeFileType, trailer};
 use flate2::read::GzDecoder;
 use xz2::read::XzDecoder;
 
-use crate::artifacts::{MODULES, find, library_closure};
+use crate::artifacts::{MODULES, PEER_MODULES, Stack, find, library_closure};
 use crate::error::{Context, Error, Result};
 use crate::job::{Hog, Job};
 
 const INIT: &str = include_str!("init.sh");
+const PEER_INIT: &str = include_str!("peer.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "ld-linux-x86-64.so.2";
 const TOOLS: [&str; 5] = ["xl", "xenstored", "xenconsoled", "xenconsole", "xen-init-dom0"];
@@ -27,6 +28,8 @@ const UNWINDER: &str = "libgcc_s.so.1";
 
 /// Where a job finds the guest's image.
 pub(crate) const GUEST: &str = "/jobs/pvbounce";
+/// Where it finds Linux's if it runs that instead, and the files that go with it.
+pub(crate) const LINUX: [&str; 2] = ["/jobs/vmlinuz", "/jobs/peer.cpio"];
 
 /// Packs what only depends on the packages in `root`: busybox, Xen's tools, their libraries, the kernel modules.
 pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
@@ -54,28 +57,59 @@ pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
     }
     // The loader is also a library (`ld-linux` is in DT_NEEDED of some), but programs name it by this path.
     image.file(&format!("lib64/{LOADER}"), &read(&libraries.join(LOADER))?)?;
-    modules(&mut image, root)?;
-    image.finish()
-}
-
-fn modules(image: &mut Image, root: &Path) -> Result {
-    let folder = root.join("usr/lib/modules");
-    let builtin = find(&folder, |name| name == "modules.builtin").and_then(|path| read(&path));
-    let builtin = String::from_utf8_lossy(&builtin?).into_owned();
     image.folder("jobs")?;
+    let kernel = Kernel::of(root)?;
     let mut loaded = String::new();
-    for module in MODULES {
-        let object = format!("{module}.ko");
-        if builtin.contains(&format!("/{object}")) {
-            continue;
-        }
-        let path =
-            find(&folder, |name| name.split_once(".ko").is_some_and(|(stem, _)| stem == module))?;
-        image.file(&format!("mods/{object}"), &decompress(&path)?)?;
+    for module in MODULES.into_iter().filter(|name| !kernel.has_built_in(name)) {
+        image.file(&format!("mods/{module}.ko"), &decompress(&kernel.module(module)?)?)?;
         loaded.push_str(module);
         loaded.push('\n');
     }
-    image.file("jobs/modules", loaded.as_bytes())
+    image.file("jobs/modules", loaded.as_bytes())?;
+    image.finish()
+}
+
+/// Packs what of a Linux guest only depends on the packages: busybox and the cards' modules. Returns the drivers it has;
+/// what the packages lack is not missed before somebody asks for it.
+pub(crate) fn pack_peer(root: &Path, to: &Path) -> Result<Vec<String>> {
+    let mut image = Image::create(to)?;
+    for folder in ["bin", "mods"] {
+        image.folder(folder)?;
+    }
+    image.file("bin/busybox", &read(&root.join("usr/bin/busybox"))?)?;
+    image.link("bin/sh", "busybox")?;
+    let kernel = Kernel::of(root)?;
+    let mut drivers = Vec::new();
+    for module in PEER_MODULES {
+        if !kernel.has_built_in(module) {
+            let Ok(path) = kernel.module(module) else { continue };
+            image.file(&format!("mods/{module}.ko"), &decompress(&path)?)?;
+        }
+        drivers.push(module.to_owned());
+    }
+    image.finish().map(|()| drivers)
+}
+
+/// The kernel's modules among the unpacked packages.
+struct Kernel {
+    folder: PathBuf,
+    builtin: String,
+}
+
+impl Kernel {
+    fn of(root: &Path) -> Result<Self> {
+        let folder = root.join("usr/lib/modules");
+        let builtin = read(&find(&folder, |name| name == "modules.builtin")?)?;
+        Ok(Self { folder, builtin: String::from_utf8_lossy(&builtin).into_owned() })
+    }
+
+    fn has_built_in(&self, module: &str) -> bool {
+        self.builtin.contains(&format!("/{module}.ko"))
+    }
+
+    fn module(&self, module: &str) -> Result<PathBuf> {
+        find(&self.folder, |name| name.split_once(".ko").is_some_and(|(stem, _)| stem == module))
+    }
 }
 
 fn decompress(path: &Path) -> Result<Vec<u8>> {
@@ -95,13 +129,18 @@ fn decompress(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Packs the image of one run: the base, then the init script, the guest and the jobs.
-pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: &Path) -> Result {
+pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to: &Path) -> Result {
     let mut image = Image::create(to)?;
-    image.out.write_all(&read(base)?).on("write", to)?;
+    image.out.write_all(&read(&stack.dom0())?).on("write", to)?;
     image.file("init", INIT.as_bytes())?;
     image.folder("jobs")?;
     image.file("jobs/hide", hide.as_bytes())?;
     image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
+    if jobs.iter().any(|job| job.linux.is_some()) {
+        let [kernel, files] = LINUX.map(|name| name.trim_start_matches('/'));
+        image.file(kernel, &read(&stack.linux())?)?;
+        image.file(files, &linux_files(stack, &to.with_file_name("peer.cpio"))?)?;
+    }
     for (number, job) in jobs.iter().enumerate() {
         let folder = format!("jobs/{number:02}");
         image.folder(&folder)?;
@@ -125,6 +164,16 @@ pub(crate) fn pack_run(base: &Path, guest: &Path, jobs: &[Job], hide: &str, to: 
         }
     }
     image.finish()
+}
+
+/// The files of a Linux guest: what the packages gave, then its init script. They are put together in a file of this name.
+fn linux_files(stack: &Stack, part: &Path) -> Result<Vec<u8>> {
+    let mut image = Image::create(part)?;
+    image.out.write_all(&read(&stack.peer())?).on("write", part)?;
+    image.file("init", PEER_INIT.as_bytes())?;
+    image.finish()?;
+    let bytes = read(part)?;
+    fs::remove_file(part).on("remove", part).map(|()| bytes)
 }
 
 /// An archive being written under a temporary name.

@@ -1,6 +1,8 @@
 //! The page for people: one file, no scripts, no links to anywhere, readable in light and dark.
 
-use super::record::{CheckRecord, JobRecord, RunRecord, SuiteRecord};
+use super::record::{
+    CheckRecord, ComparisonRecord, FiguresRecord, JobRecord, RunRecord, SuiteRecord,
+};
 use crate::judge::Verdict;
 
 const STYLE: &str = include_str!("style.css");
@@ -15,19 +17,45 @@ pub(super) fn render(run: &RunRecord) -> String {
          <title>pvbounce {name}</title><style>{STYLE}</style></head><body>\n\
          <h1>pvbounce {name}</h1>\n\
          <p class=\"facts\">{machine}<br>{started} UTC, image {kib} KiB, {good} of {all} jobs as expected</p>\n\
-         {jobs}</body></html>\n",
+         {comparison}{jobs}</body></html>\n",
         name = escape(&run.name),
         machine = escape(&run.machine),
         started = escape(&run.started),
         kib = run.image_bytes.div_ceil(1024),
         all = run.jobs.len(),
+        comparison = run.comparison.as_ref().map_or(String::new(), comparison),
     )
+}
+
+fn comparison(record: &ComparisonRecord) -> String {
+    let legend: String =
+        record.legend.iter().map(|line| format!("<li>{}</li>", escape(line))).collect();
+    format!(
+        "<section class=\"job\"><h2>{}</h2>{}<ul class=\"facts\">{legend}</ul></section>\n",
+        escape(&record.figures.table),
+        figures(&record.figures)
+    )
+}
+
+/// A table of the guest's own, folded away: there are many.
+fn named_figures(table: &FiguresRecord) -> String {
+    let name = escape(&table.table);
+    format!("<details><summary>figures: {name}</summary>{}</details>\n", figures(table))
+}
+
+fn figures(table: &FiguresRecord) -> String {
+    let row = |cells: &Vec<String>, tag: &str| {
+        let cells = cells.iter().map(|cell| format!("<{tag}>{}</{tag}>", escape(cell)));
+        format!("<tr>{}</tr>", cells.collect::<String>())
+    };
+    let rows: String = table.rows.iter().map(|cells| row(cells, "td")).collect();
+    format!("<table class=\"figures\">{}{rows}</table>\n", row(&table.columns, "th"))
 }
 
 fn job(job: &JobRecord) -> String {
     let open = if job.is_as_expected() { "" } else { " open" };
     format!(
-        "<section class=\"job\"><h2>{name} {badge}{expected}</h2>\n<p class=\"facts\">{facts}</p>\n{problem}{suites}\
+        "<section class=\"job\"><h2>{name} {badge}{expected}</h2>\n<p class=\"facts\">{facts}</p>\n{problem}{suites}{tables}\
          </section>\n",
         name = escape(&job.name),
         badge = badge(job.verdict),
@@ -35,6 +63,7 @@ fn job(job: &JobRecord) -> String {
         facts = escape(&facts(job)),
         problem = problem(job),
         suites = job.suites.iter().map(|s| suite(s, open)).collect::<String>(),
+        tables = job.figures.iter().map(named_figures).collect::<String>(),
     )
 }
 
@@ -138,5 +167,10 @@ mod tests {
     #[test]
     fn a_guests_text_can_not_become_markup() {
         assert_eq!(escape("<b a=\"1\">&"), "&lt;b a=&quot;1&quot;&gt;&amp;");
+        let cells = |text: &str| vec![text.to_owned()];
+        let table =
+            FiguresRecord { table: "<i>".into(), columns: cells("<b>"), rows: vec![cells("<u>")] };
+        let html = named_figures(&table);
+        assert!(!["<i>", "<b>", "<u>"].iter().any(|tag| html.contains(tag)), "{html}");
     }
 }

@@ -8,7 +8,7 @@ mod table;
 use std::fs;
 use std::path::Path;
 
-pub(crate) use record::{FiguresRecord, JobRecord, RunRecord, record};
+pub(crate) use record::{ComparisonRecord, FiguresRecord, JobRecord, RunRecord, record};
 pub(crate) use table::print;
 
 use crate::error::{Context, Error, Result};

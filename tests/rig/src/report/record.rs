@@ -9,7 +9,7 @@ use crate::boot::{Seen, guest_log};
 use crate::error::Result;
 use crate::evidence::{self, Evidence};
 use crate::guest::Guest;
-use crate::job::Job;
+use crate::job::{Job, Shown};
 use crate::judge::{Facts, Problem, Verdict, judge};
 
 /// A run of several jobs.
@@ -25,6 +25,8 @@ pub(crate) struct RunRecord {
     pub(crate) image_bytes: u64,
     /// The jobs.
     pub(crate) jobs: Vec<JobRecord>,
+    /// Two of them side by side, where the run was for that.
+    pub(crate) comparison: Option<ComparisonRecord>,
 }
 
 impl RunRecord {
@@ -47,6 +49,8 @@ pub(crate) struct JobRecord {
     pub(crate) problem: Option<Problem>,
     /// The reason code that has to be among the reasons.
     pub(crate) because: Option<&'static str>,
+    /// What it was to show and did not.
+    pub(crate) not_shown: Option<String>,
     /// Seconds from the start of `xl create` to the domain being gone.
     pub(crate) seconds: f64,
     /// What QEMU traced.
@@ -70,7 +74,8 @@ pub(crate) struct JobRecord {
 impl JobRecord {
     /// Whether it ended as it has to.
     pub(crate) fn is_as_expected(&self) -> bool {
-        self.verdict == self.expected && self.because.is_none_or(|code| self.names(code))
+        let for_its_reason = self.because.is_none_or(|code| self.names(code));
+        self.verdict == self.expected && for_its_reason && self.not_shown.is_none()
     }
 
     /// Whether the code is among the reasons given.
@@ -79,11 +84,30 @@ impl JobRecord {
             || self.suites.iter().flat_map(|suite| &suite.checks).any(|check| check.code == code)
     }
 
+    /// Notes what the job was to show and did not. A success without it is none.
+    fn must_show(&mut self, shows: &[Shown]) {
+        self.not_shown = shows.iter().find_map(|Shown { suite, check, words }| {
+            let note = self.note(suite, check).unwrap_or("nothing");
+            (!note.contains(words)).then(|| {
+                format!("{suite}.{check} has to say `{words}` in this run, and says: {note}")
+            })
+        });
+        if let Some(detail) = self.not_shown.as_ref().filter(|_| self.verdict == self.expected) {
+            let remedy = "see the guest's log for what came instead, and dom0.log";
+            self.problem = Some(Problem::rig("not-shown", detail, remedy));
+            self.verdict = self.verdict.max(Verdict::Failure);
+        }
+    }
+
     /// What a check that passed measured.
     pub(crate) fn note(&self, suite: &str, check: &str) -> Option<&str> {
+        Some(&self.check(suite, check)?.detail)
+    }
+
+    /// A check by its suite's name and its own.
+    pub(crate) fn check(&self, suite: &str, check: &str) -> Option<&CheckRecord> {
         let suite = self.suites.iter().find(|known| known.name == suite)?;
-        let check = suite.checks.iter().find(|known| known.name == check)?;
-        Some(&check.detail)
+        suite.checks.iter().find(|known| known.name == check)
     }
 
     /// Checks of one verdict, over all suites.
@@ -108,6 +132,16 @@ impl From<&Figures> for FiguresRecord {
         let Figures { table, columns, rows } = figures.clone();
         Self { table, columns, rows }
     }
+}
+
+/// What two jobs measured, side by side.
+#[derive(Debug, Serialize)]
+pub(crate) struct ComparisonRecord {
+    /// The figures.
+    #[serde(flatten)]
+    pub(crate) figures: FiguresRecord,
+    /// How they were come by: what a reader needs in order to call it fair or not.
+    pub(crate) legend: Vec<String>,
 }
 
 /// One suite.
@@ -137,6 +171,8 @@ impl SuiteRecord {
 pub(crate) struct CheckRecord {
     /// Its name.
     pub(crate) name: String,
+    /// Seconds from the job's begin to its line on the console.
+    pub(crate) at: f64,
     /// How it ended.
     pub(crate) verdict: Verdict,
     /// The reason's code; empty for a pass.
@@ -171,12 +207,13 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
     let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
     append(&folder.join(guest_log(&job.name)), &backtrace)?;
-    Ok(JobRecord {
+    let mut record = JobRecord {
         name: job.name.clone(),
         verdict,
         expected: job.expect.unwrap_or(Verdict::Success),
         problem,
         because: job.because,
+        not_shown: None,
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
         evidence,
         free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
@@ -186,7 +223,9 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         suites: suites(&report, &times),
         figures: report.figures.iter().map(FiguresRecord::from).collect(),
         backtrace,
-    })
+    };
+    record.must_show(&job.shows);
+    Ok(record)
 }
 
 fn append(log: &Path, lines: &[String]) -> Result {
@@ -199,42 +238,114 @@ fn append(log: &Path, lines: &[String]) -> Result {
     writeln!(file, "\nThe same with names, by the rig:\n{}", lines.join("\n")).on("write", log)
 }
 
-/// The report, and for each suite when its first and its last line came.
-fn read(console: &[(f64, String)]) -> (Report, Vec<(f64, f64)>) {
+/// When a suite's first line came, its last, and those of its checks.
+struct Times {
+    first: f64,
+    last: f64,
+    checks: Vec<f64>,
+}
+
+/// The report, and the times of each suite.
+fn read(console: &[(f64, String)]) -> (Report, Vec<Times>) {
     let mut parser = Parser::new();
-    let mut times: Vec<(f64, f64)> = Vec::new();
+    let mut times: Vec<Times> = Vec::new();
     for (at, line) in console {
         parser.line(line);
         let suites = &parser.report().suites;
         if suites.len() > times.len() {
-            times.push((*at, *at));
-        } else if let (Some(time), None) = (times.last_mut(), suites.last().and_then(|s| s.verdict))
-        {
-            time.1 = *at;
+            times.push(Times { first: *at, last: *at, checks: Vec::new() });
+        } else if let (Some(time), Some(suite)) = (times.last_mut(), suites.last()) {
+            time.last = if suite.verdict.is_none() { *at } else { time.last };
+            time.checks.resize(suite.checks.len(), *at);
         }
     }
     (parser.finish(), times)
 }
 
-fn suites(report: &Report, times: &[(f64, f64)]) -> Vec<SuiteRecord> {
+fn suites(report: &Report, times: &[Times]) -> Vec<SuiteRecord> {
     let with_times = report.suites.iter().zip(times);
     with_times
-        .map(|(suite, (first, last))| SuiteRecord {
+        .map(|(suite, times)| SuiteRecord {
             name: suite.name.clone(),
             verdict: suite.verdict.map_or(Verdict::Crash, Verdict::from),
             reason: suite.reason.clone(),
-            seconds: last - first,
-            checks: suite.checks.iter().map(check).collect(),
+            seconds: times.last - times.first,
+            checks: suite.checks.iter().zip(&times.checks).map(check).collect(),
         })
         .collect()
 }
 
-fn check(check: &Check) -> CheckRecord {
+fn check((check, at): (&Check, &f64)) -> CheckRecord {
     CheckRecord {
         name: check.name.clone(),
+        at: *at,
         verdict: check.verdict.into(),
         code: check.code.clone(),
         detail: check.detail.clone(),
         remedy: check.remedy.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::JobEnd;
+
+    fn ended(job: &Job, text: &str) -> JobRecord {
+        let console = text.lines().map(|line| (0.0, line.to_owned())).collect();
+        let end = Some(JobEnd { reason: Some(0), code: Some(0), ..JobEnd::default() });
+        let guest = Guest { elf: Path::new("").to_owned() };
+        record(job, Seen { console, end, ..Seen::default() }, &guest, Path::new("")).unwrap()
+    }
+
+    const BOUNCED: &str = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..1\n  \
+                           ok 1 frames # bouncing is forced\nok 1 dma\nTest result: SUCCESS\n";
+
+    #[test]
+    fn a_run_that_does_not_show_what_it_is_for_is_a_failure() {
+        let job = Job::new("x", "no-device.cfg", None);
+        assert!(ended(&job, BOUNCED).is_as_expected());
+        assert!(ended(&job.clone().shows("dma", "frames", "forced"), BOUNCED).is_as_expected());
+        for (check, words) in [("frames", "direct"), ("others", "forced")] {
+            let record = ended(&job.clone().shows("dma", check, words), BOUNCED);
+            assert_eq!(record.verdict, Verdict::Failure);
+            assert_eq!(record.problem.as_ref().unwrap().code, "not-shown");
+            assert!(!record.is_as_expected());
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_to_fail_has_to_show_it_too() {
+        let text = BOUNCED.replace("ok 1 frames # bouncing", "not ok 1 frames # FAILURE x: b");
+        let text = text.replace("ok 1 dma", "not ok 1 dma").replace("SUCCESS", "FAILURE");
+        let job = Job::new("x", "no-device.cfg", None).expect(Verdict::Failure, "x");
+        assert!(ended(&job, &text).is_as_expected());
+        let record = ended(&job.shows("dma", "frames", "direct"), &text);
+        assert!(!record.is_as_expected());
+        assert_eq!(record.problem.unwrap().code, "not-shown");
+    }
+
+    #[test]
+    fn each_check_has_the_time_of_its_own_line() {
+        let lines = [
+            "banner",
+            "KTAP version 1",
+            "1..1",
+            "  KTAP version 1",
+            "  # Subtest: net",
+            "  1..2",
+            "  ok 1 link_is_up",
+            "  noise",
+            "  ok 2 router_answers_arp",
+            "ok 1 net",
+            "Test result: SUCCESS",
+        ];
+        let at = (0_u32..).map(f64::from);
+        let console: Vec<_> = at.zip(lines.map(str::to_owned)).collect();
+        let (report, times) = read(&console);
+        let suites = suites(&report, &times);
+        let at: Vec<_> = suites[0].checks.iter().map(|check| check.at).collect();
+        assert_eq!(at, [6.0, 8.0]);
+        assert!((suites[0].seconds - 5.0).abs() < 1e-9, "{}", suites[0].seconds);
     }
 }

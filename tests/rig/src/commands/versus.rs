@@ -1,0 +1,276 @@
+//! `bench --peer linux`: the distribution's kernel on the same card in the same session, side by side with our guest.
+//!
+//! Both are domains of the same config, with the same memory, on the same processor. Both clocks start at the moment
+//! before `xl create` and end with a line on the guest's console, as it reaches the rig: so what the toolstack, the
+//! console daemon and the serial port take is in both.
+
+use super::smoke;
+use crate::artifacts::Stack;
+use crate::cli::Options;
+use crate::error::{Error, Result};
+use crate::job::Job;
+use crate::judge::{Problem, Verdict};
+use crate::machine::Device;
+use crate::peers::Peers;
+use crate::report::{ComparisonRecord, FiguresRecord, JobRecord};
+
+/// The jobs' names.
+const OURS: &str = "pvbounce";
+const LINUX: &str = "linux";
+
+/// The cards that a Linux guest can be given, and the drivers it needs for each, in load order.
+const CARDS: [(&str, &[&str]); 2] =
+    [("rtl8139", &["xen-pcifront", "mii", "8139cp"]), ("e1000", &["xen-pcifront", "e1000"])];
+
+const LEGEND: [&str; 5] = [
+    "from the moment before `xl create` to the line on the guest's console; the download by each guest's own clock",
+    "the same config, memory, processor and card, both with swiotlb=force",
+    "pvbounce runs suite `net` and what that needs: DHCP, ARP and all ten pings before the line, 64 UDP echoes before the \
+     download",
+    "Linux has its address given and pings once; its console is quiet, and no service runs",
+    "the end of the domain is not compared: Linux leaves its PCI frontend open, for which libxl waits 10 s",
+];
+
+/// Both guests, ours before Linux has had the card.
+pub(super) fn jobs(options: &Options, stack: &Stack, peers: &Peers) -> Result<[Job; 2]> {
+    // The names that stand for something else than a card with a peer behind it are no card's.
+    let drivers = drivers(&options.nic, &stack.peer_drivers()?)?;
+    let device = Some(Device::Nic);
+    let [_, download] = peers.words();
+
+    let mut ours = smoke::job(options, device, peers);
+    ours.name = OURS.to_owned();
+    ours.words.retain(|word| !word.starts_with("suite=") && !word.starts_with("swiotlb="));
+    let asked = options.swiotlb.as_deref().unwrap_or("late");
+    let force = if asked.contains("force") { "" } else { ",force" };
+    ours.words.extend(["suite=net".to_owned(), format!("swiotlb={asked}{force}")]);
+    let mut linux = Job::new(LINUX, "smoke-late.cfg", device);
+    linux.memory = options.memory;
+    linux.limit = options.limit(90);
+    // A kernel that panics ends its domain at once, rather than at the limit.
+    let words = format!("console=hvc0 quiet panic=-1 swiotlb=force drivers={drivers} {download}");
+    linux.linux = Some(words);
+    Ok([ours, linux])
+}
+
+/// The drivers for a card, as the guest is told them.
+fn drivers(nic: &str, there: &[String]) -> Result<String> {
+    let Some((_, drivers)) = CARDS.iter().find(|(card, _)| *card == nic) else {
+        let cards = CARDS.map(|(card, _)| card).join(" or ");
+        return Err(Error::unfit(
+            format!("no driver is known that Linux has for --nic {nic}"),
+            format!("compare with --nic {cards}"),
+        ));
+    };
+    match drivers.iter().find(|driver| !there.iter().any(|known| known == *driver)) {
+        None => Ok(drivers.join(",")),
+        Some(lacking) => Err(Error::unfit(
+            format!(
+                "the kernel packages of this release have no module {lacking}, which {nic} needs"
+            ),
+            "compare with another --nic, or another --release",
+        )),
+    }
+}
+
+/// What to look at when Linux did not get as far as a report of its own.
+pub(super) fn advise(record: &mut JobRecord) {
+    if record.name != LINUX {
+        return;
+    }
+    if let Some(Problem { at, remedy, .. }) = &mut record.problem
+        && at == "rig"
+    {
+        "guest-linux.log shows how far it came, dom0.log and xen.log what xl and Xen say to it; if it only was slow, raise \
+         --timeout"
+            .clone_into(remedy);
+    }
+}
+
+/// A run of ours that pinged nobody is no success here, whatever it says of what it did.
+pub(super) fn must_ping(record: &mut JobRecord) {
+    if record.name != OURS || record.verdict != Verdict::Success || first_ping(record).is_some() {
+        return;
+    }
+    let net = record.suites.iter().find(|suite| suite.name == "net");
+    let reason = net.map_or("it did not run", |suite| &suite.reason);
+    let remedy = "compare with a card that both have a driver for: --nic rtl8139";
+    record.problem = Some(Problem::rig("not-compared", format!("suite net: {reason}"), remedy));
+    record.verdict = Verdict::Skip;
+}
+
+/// The two jobs side by side; `None` if they were not run.
+pub(super) fn compare(records: &[JobRecord]) -> Option<ComparisonRecord> {
+    let job = |name: &str| records.iter().find(|record| record.name == name);
+    let (ours, linux) = (job(OURS)?, job(LINUX)?);
+    let row = |what: &str, measured: fn(&JobRecord) -> Option<f64>| {
+        let (ours, linux) = (measured(ours), measured(linux));
+        let ratio =
+            ours.zip(linux).filter(|(ours, _)| *ours > 0.0).map(|(ours, linux)| linux / ours);
+        vec![what.to_owned(), cell(ours, 2), cell(linux, 2), cell(ratio, 1)]
+    };
+    let columns = ["seconds", OURS, "Linux", "Linux/pvbounce"];
+    Some(ComparisonRecord {
+        figures: FiguresRecord {
+            table: "beside Linux".to_owned(),
+            columns: columns.map(str::to_owned).to_vec(),
+            rows: vec![
+                row("xl create to first ping answer", first_ping),
+                row("xl create to end of download", download_end),
+                row("download of 20 MiB", download),
+            ],
+        },
+        legend: LEGEND.map(str::to_owned).to_vec(),
+    })
+}
+
+/// A number, or a dash for what was not measured.
+fn cell(value: Option<f64>, decimals: usize) -> String {
+    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+}
+
+/// When a check that passed was reported, whichever of these names the guest has for it.
+fn passed(record: &JobRecord, names: [&str; 2]) -> Option<f64> {
+    let found = names.iter().find_map(|name| record.check("net", name));
+    found.filter(|check| check.verdict == Verdict::Success).map(|check| check.at)
+}
+
+const PINGS: [&str; 2] = ["router_answers_10_pings", "router_answers_a_ping"];
+const DOWNLOADS: [&str; 2] = ["download_is_intact", "download_is_there"];
+
+fn first_ping(record: &JobRecord) -> Option<f64> {
+    passed(record, PINGS)
+}
+
+fn download_end(record: &JobRecord) -> Option<f64> {
+    passed(record, DOWNLOADS)
+}
+
+/// The seconds in `20971520 bytes in 0.153 s`.
+fn download(record: &JobRecord) -> Option<f64> {
+    download_end(record)?;
+    let note = DOWNLOADS.iter().find_map(|name| record.note("net", name))?;
+    let (_, took) = note.split_once(" bytes in ")?;
+    took.split_once(" s")?.0.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::{Path, PathBuf};
+
+    use super::*;
+    use crate::boot::Seen;
+    use crate::console::JobEnd;
+    use crate::guest::Guest;
+    use crate::report::record;
+
+    /// A job's record, from what stood in its report and when.
+    fn seen(name: &str, checks: &[(f64, &str)], result: &str) -> JobRecord {
+        let mut lines = vec![
+            (0.5, "KTAP version 1"),
+            (0.5, "1..1"),
+            (0.5, "  KTAP version 1"),
+            (0.5, "  # Subtest: net"),
+        ];
+        lines.extend(checks);
+        let suite = if result == "SUCCESS" { "ok 1 net" } else { "not ok 1 net # FAILURE" };
+        let result = format!("Test result: {result}");
+        lines.extend([(99.0, suite), (99.0, &result)]);
+        let console = lines.iter().map(|(at, line)| (*at, (*line).to_owned())).collect();
+        let end = Some(JobEnd { reason: Some(0), code: Some(0), ..JobEnd::default() });
+        let guest = Guest { elf: PathBuf::new() };
+        let job = Job::new(name, "smoke-late.cfg", None);
+        record(&job, Seen { console, end, ..Seen::default() }, &guest, Path::new("")).unwrap()
+    }
+
+    fn ours() -> JobRecord {
+        let checks = [
+            (2.0, "  ok 1 router_answers_arp # 10.0.2.2 is at 52:55:0a:00:02:02"),
+            (2.5, "  ok 2 router_answers_10_pings # 201 to 410 us, 260 on average"),
+            (2.75, "  ok 3 download_is_intact # 20971520 bytes in 0.250 s, 83886 kB/s, CRC-32 0"),
+        ];
+        seen(OURS, &checks, "SUCCESS")
+    }
+
+    fn rows(records: &[JobRecord]) -> Vec<[String; 3]> {
+        let rows = compare(records).unwrap().figures.rows;
+        rows.iter().map(|row| [1, 2, 3].map(|column| row[column].clone())).collect()
+    }
+
+    #[test]
+    fn both_guests_words_are_read_and_divided() {
+        let checks = [
+            (9.0, "  ok 1 card_is_there"),
+            (10.0, "  ok 2 router_answers_a_ping # 3.10 s after the kernel's start"),
+            (11.0, "  ok 3 download_is_there # 20971520 bytes in 0.90 s"),
+        ];
+        let linux = seen(LINUX, &checks, "SUCCESS");
+        assert_eq!(linux.verdict, Verdict::Success);
+        let wanted = [["2.50", "10.00", "4.0"], ["2.75", "11.00", "4.0"], ["0.25", "0.90", "3.6"]];
+        assert_eq!(rows(&[ours(), linux]), wanted);
+    }
+
+    #[test]
+    fn what_did_not_pass_is_no_figure() {
+        let checks = [
+            (9.0, "  ok 1 card_is_there"),
+            (39.0, "  not ok 2 router_answers_a_ping # FAILURE peer-no-answer: 10.0.2.2 did not"),
+        ];
+        let linux = seen(LINUX, &checks, "FAILURE");
+        assert_eq!(linux.verdict, Verdict::Failure);
+        let wanted = [["2.50", "-", "-"], ["2.75", "-", "-"], ["0.25", "-", "-"]];
+        assert_eq!(rows(&[ours(), linux]), wanted);
+    }
+
+    #[test]
+    fn one_guest_alone_is_no_comparison() {
+        assert!(compare(&[ours()]).is_none());
+    }
+
+    #[test]
+    fn a_linux_that_says_nothing_is_looked_for_in_its_log() {
+        let mut record = seen(LINUX, &[], "SUCCESS");
+        record.problem = Some(Problem::rig("timeout", "no end after 90 s", "the guest's"));
+        advise(&mut record);
+        assert!(record.problem.unwrap().remedy.contains("guest-linux.log"));
+        let mut record = ours();
+        record.problem = Some(Problem::rig("timeout", "no end after 90 s", "the guest's"));
+        advise(&mut record);
+        assert_eq!(record.problem.unwrap().remedy, "the guest's");
+    }
+
+    #[test]
+    fn a_guest_of_ours_that_pinged_nobody_says_why() {
+        let mut record = ours();
+        must_ping(&mut record);
+        assert_eq!(record.verdict, Verdict::Success);
+        record.suites[0].checks.clear();
+        "no-driver: 8086:100e".clone_into(&mut record.suites[0].reason);
+        must_ping(&mut record);
+        assert_eq!(record.verdict, Verdict::Skip);
+        assert!(record.problem.unwrap().detail.contains("no-driver"));
+    }
+
+    #[test]
+    fn a_card_without_its_driver_is_refused_by_name() {
+        let there = ["xen-pcifront", "e1000"].map(str::to_owned);
+        assert_eq!(drivers("e1000", &there).unwrap(), "xen-pcifront,e1000");
+        let refused = |nic| drivers(nic, &there).unwrap_err().to_string();
+        assert!(refused("rtl8139").contains("no module mii"));
+        assert!(refused("igb").contains("--nic igb"));
+        assert!(refused("none").contains("--nic none"));
+    }
+
+    #[test]
+    fn a_linux_guest_gets_its_own_words_and_none_of_ours() {
+        let mut job = Job::new(LINUX, "smoke-late.cfg", Some(Device::Nic));
+        // Tests do not run in the repository's top folder.
+        job.config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&job.config);
+        job.linux = Some("console=hvc0".to_owned());
+        let lines = job.overrides().unwrap();
+        // In xl's syntax the last line of a key counts.
+        let last = |key: &str| lines.iter().rfind(|line| line.starts_with(key)).unwrap();
+        assert_eq!(last("extra="), "extra=\"console=hvc0\"");
+        assert_eq!(last("kernel="), "kernel=\"/jobs/vmlinuz\"");
+    }
+}
