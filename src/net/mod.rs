@@ -12,6 +12,7 @@
 //! threads. What a card reports as broken ends the job with the card's own error.
 
 pub mod arp;
+mod crc;
 pub mod dhcp;
 pub mod download;
 pub mod error;
