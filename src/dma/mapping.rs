@@ -173,9 +173,8 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         if let Path::Bounced(mut bounce, _) = path {
             if D::FROM_DEVICE {
                 bounce = bounce.checked()?;
-                if let Some(bytes) = buffer.bytes_mut() {
-                    bounce.read(0, &mut bytes[..written]);
-                }
+                let bytes = buffer.bytes_mut();
+                bytes.into_iter().for_each(|bytes| bounce.read(0, &mut bytes[..written]));
             }
             bounce.end(if D::FROM_DEVICE { written } else { 0 });
         }
