@@ -2,9 +2,10 @@
 #![expect(unsafe_code, reason = "turns mapped addresses into slices and windows")]
 
 use crate::{
-    addr::{self, BusAddr, Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
+    addr::{self, BusAddr, DmaMask, Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
     arch::volatile::Window,
     mm::{
+        contiguous::{AcquireError, ContiguousMemory, Order, Region},
         memory::{Memory, MemoryError},
         p2m::{P2m, PfnRange},
         page_table,
@@ -107,6 +108,46 @@ pub unsafe fn lengthen_p2m<'m>(
     // SAFETY: `map_list` mapped `count` pages, which hold `len` words; they stay mapped, and nobody else has
     // them. Any bits are a word, and each access is atomic.
     Ok(p2m.lengthened(unsafe { core::slice::from_raw_parts(entries, to_usize(len)) }))
+}
+
+/// Neighbouring frames within a device's reach, as bytes: exchanged for, and exchanged back when dropped.
+#[derive(Debug)]
+#[must_use = "the frames go back at once unless they are held"]
+pub struct LowPages<'m> {
+    memory: &'m Memory<'m>,
+    /// `None` only while being dropped.
+    region: Option<Region>,
+}
+
+impl<'m> LowPages<'m> {
+    /// `2^order` zeroed pages, all within `mask`.
+    pub fn new(memory: &'m Memory<'m>, order: Order, mask: DmaMask) -> Result<Self, AcquireError> {
+        Ok(Self { memory, region: Some(memory.acquire(order, mask)?) })
+    }
+}
+
+impl Deref for LowPages<'_> {
+    type Target = [u8];
+    fn deref(&self) -> &[u8] {
+        let Some(region) = &self.region else { return &[] };
+        // SAFETY: the region stays mapped until it is released, and it is nobody else's.
+        unsafe { core::slice::from_raw_parts(region.cpu().as_ptr(), region.len()) }
+    }
+}
+
+impl DerefMut for LowPages<'_> {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        let Some(region) = &self.region else { return &mut [] };
+        // SAFETY: as for `deref`, and `&mut self` makes this the only reference.
+        unsafe { core::slice::from_raw_parts_mut(region.cpu().as_ptr(), region.len()) }
+    }
+}
+
+impl Drop for LowPages<'_> {
+    fn drop(&mut self) {
+        // If Xen refuses, the frames stay the guest's and low; what can't be unmapped shows in the final count.
+        let _ = self.region.take().map(|region| self.memory.release(region));
+    }
 }
 
 /// One page that another domain may write: accessed through a [`Window`], never by reference.

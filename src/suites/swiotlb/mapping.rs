@@ -8,7 +8,7 @@ use crate::{
     dma::{self, Bidirectional, FinishError, FromDevice, Mapping, Plan, Policy, Pool},
     mm::{
         contiguous::{ContiguousMemory, Order},
-        pages::{Pages, Registers},
+        pages::{LowPages, Pages, Registers},
         translate::{Offset, Place, Translate},
     },
     options::SelfTest,
@@ -79,8 +79,9 @@ pub(super) fn straddling_buffer_bounces(guest: &mut Guest) -> Finding {
 
 pub(super) fn low_buffer_goes_direct(guest: &mut Guest) -> Finding {
     pool(guest)?;
-    let page = high_page(guest)?;
-    let mapping = map_out(wide(guest), &page[..1514])?;
+    let page = LowPages::new(guest.memory, Order::ZERO, DmaMask::BITS_32)
+        .map_err(crate::suites::memory::refused)?;
+    let mapping = map_out(narrow(guest, Policy::Auto), &page[..1514])?;
     let (bounced, bus, place) = (mapping.bounced(), mapping.bus(), mapping.place());
     finish(mapping, 0)?;
     if bounced || place.map(|p| p.bus) != Some(bus) {

@@ -108,8 +108,13 @@ fn bits(bits: u32) -> Limits {
     Limits::new(DmaMask::from_bits(bits).unwrap_or(DmaMask::BITS_32))
 }
 
-/// The pool, or the reason why there is none.
+/// The pool, or a SKIP with the reason why there is none: `pool_is_started` has the verdict on that.
 fn pool(guest: &Guest) -> Result<&'static Pool<'static>, Outcome> {
+    started(guest).map_err(|outcome| outcome.as_skip())
+}
+
+/// The pool, or what has to be said about there being none.
+fn started(guest: &Guest) -> Result<&'static Pool<'static>, Outcome> {
     match &guest.pool.started {
         Some(Ok(_)) => Ok(guest.pool.pool),
         Some(Err(error)) => Err(Outcome::Failure(

@@ -1,6 +1,6 @@
 //! When the pool starts, from what, and what happens when there is nothing to start it with.
 
-use super::{bits, device, finish, map_both, on_own_pool, pool};
+use super::{bits, device, finish, map_both, on_own_pool, pool, started};
 use crate::{
     addr::{DmaMask, PAGE_SIZE, Pfn},
     dma::{Plan, Policy, SegmentInfo, Step},
@@ -43,7 +43,7 @@ pub(super) fn nothing_is_spent_without_need(guest: &mut Guest) -> Finding {
 pub(super) fn pool_is_started(guest: &mut Guest) -> Finding {
     // Where nobody else needs one, this suite does.
     guest.pool.start_late(&guest.clock);
-    pool(guest)?;
+    started(guest)?;
     let when = match guest.pool.when {
         PoolStart::Early => "early",
         PoolStart::Late => "late",
