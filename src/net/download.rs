@@ -4,7 +4,6 @@
 //! frames, not by timer: waiting is what would cost.
 
 use super::{
-    crc::Crc32,
     error::{HttpError, NetError, Waited},
     http::{Head, HeadReader, request},
     stack::Stack,
@@ -12,6 +11,7 @@ use super::{
 use crate::arch::time::Instant;
 use alloc::vec;
 use core::{net::SocketAddrV4, time::Duration};
+use crc32fast::Hasher;
 use smoltcp::{
     iface::SocketHandle,
     socket::tcp::{Socket, SocketBuffer, State},
@@ -56,7 +56,7 @@ struct Body {
     reader: HeadReader,
     head: Option<Head>,
     got: usize,
-    crc: Crc32,
+    hash: Hasher,
 }
 
 impl Stack<'_> {
@@ -128,7 +128,7 @@ impl Stack<'_> {
 impl Body {
     fn new(asked: usize) -> Self {
         let reader = HeadReader::default();
-        Self { asked, reader, head: None, got: 0, crc: Crc32::new() }
+        Self { asked, reader, head: None, got: 0, hash: Hasher::new() }
     }
 
     /// Takes everything TCP has.
@@ -153,7 +153,7 @@ impl Body {
             bytes = &bytes[used..];
         }
         let bytes = &bytes[..bytes.len().min(self.asked - self.got)];
-        self.crc.update(bytes);
+        self.hash.update(bytes);
         self.got += bytes.len();
         Ok(())
     }
@@ -162,7 +162,7 @@ impl Body {
     fn verdict(&self, more: bool, server: SocketAddrV4) -> Result<Option<u32>, NetError> {
         match self.head {
             Some(head) if self.got == head.length => {
-                let (found, expected, bytes) = (self.crc.finish(), head.crc32, self.got);
+                let (found, expected, bytes) = (self.hash.clone().finalize(), head.crc32, self.got);
                 let corrupt = NetError::Corrupt { bytes, found, expected };
                 if found == expected { Ok(Some(found)) } else { Err(corrupt) }
             }

@@ -12,7 +12,6 @@
 //! threads. What a card reports as broken ends the job with the card's own error.
 
 pub mod arp;
-mod crc;
 pub mod dhcp;
 pub mod download;
 pub mod error;
