@@ -271,9 +271,9 @@ fn choose_copies(clock: &Stopwatch) {
     ));
 }
 
-/// One run of pages for the heap: a sixteenth of the domain, between 1 and 16 MiB.
+/// One run of pages for the heap: a sixteenth of the domain, between 1 and 4 MiB. Mapping it is boot time.
 fn make_heap(memory: &'static Memory<'static>, info: &StartInfo) {
-    let pages = (info.nr_pages / 16).clamp(256, 4096);
+    let pages = (info.nr_pages / 16).clamp(256, 1024);
     match Pages::new(memory, pages) {
         // SAFETY: the pages are leaked to the heap, mapped and unused; this is the only call.
         Ok(run) => unsafe {
