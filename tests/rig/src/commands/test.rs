@@ -89,6 +89,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     ]
     .into_iter()
     .chain(pool_options())
+    .chain(large(peers))
     .chain([
         // And after all that, the machine still works.
         late("smoke-again", Device::Nic),
@@ -123,6 +124,24 @@ fn pool_options() -> [Job; 4] {
             .word("iommu=soft")
             .expect(Verdict::Success, "swiotlb-needed"),
     ]
+}
+
+/// Beyond 3 GiB, with the host's memory map and with none: frames move out of the holes, and a late pool is as
+/// large as an early one.
+fn large(peers: &Peers) -> [Job; 2] {
+    let job = |name, moved| {
+        let mut job = Job::new(name, "smoke-late.cfg", Some(Device::Nic));
+        job.words.extend(peers.words());
+        job.memory = Some(5000);
+        job.shows("memory", "hole_below_4_gib", moved).shows(
+            "swiotlb",
+            "pool_is_started",
+            "late, 65536 KiB",
+        )
+    };
+    let mut flat = job("memory-5000-flat", "hole 0xc0000000-0xffffffff made, 262144 pages moved");
+    flat.flat = true;
+    [job("memory-5000", "pages moved to"), flat]
 }
 
 /// A pool for a device of 24 bits. In this machine only dom0 finds memory below 16 MiB.
