@@ -3,6 +3,7 @@
 use super::record::{
     CheckRecord, ComparisonRecord, FiguresRecord, JobRecord, RunRecord, SuiteRecord,
 };
+use super::table::counts;
 use crate::judge::Verdict;
 
 const STYLE: &str = include_str!("style.css");
@@ -115,12 +116,11 @@ fn problem(job: &JobRecord) -> String {
 
 fn suite(suite: &SuiteRecord, open: &str) -> String {
     let rows: String = suite.checks.iter().map(check).collect();
-    let count = suite.count(Verdict::Success);
     let summary = format!(
-        "{} <b>{}</b> <span class=\"facts\">{count} of {} passed, {:.1} s {}</span>",
+        "{} <b>{}</b> <span class=\"facts\">{}, {:.1} s {}</span>",
         badge(suite.verdict),
         escape(&suite.name),
-        suite.checks.len(),
+        counts(|verdict| suite.count(verdict)),
         suite.seconds,
         escape(&suite.reason)
     );

@@ -57,7 +57,8 @@ fn reason(text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("  {text}") }
 }
 
-fn counts(count: impl Fn(Verdict) -> usize) -> String {
+/// How many checks ended in which way, in the words that every report uses.
+pub(super) fn counts(count: impl Fn(Verdict) -> usize) -> String {
     let words = [
         (Verdict::Success, "passed"),
         (Verdict::Skip, "skipped"),
