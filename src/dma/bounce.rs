@@ -12,7 +12,7 @@ use core::ops::Range;
 
 /// Words in a full guard.
 const WORDS: usize = GUARD / 8;
-const _: () = assert!(WORDS == 2);
+const _: () = assert!(GUARD == raw::PAIR);
 
 /// Slots in use by a device; dropping it gives them back without looking at them.
 #[derive(Debug)]
@@ -80,14 +80,9 @@ impl<'m> Bounce<'m> {
     #[inline(always)]
     pub(super) fn armed(mut self) -> Self {
         let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
-        match &mut self.lease {
-            Some(lease) if head >= GUARD && end + GUARD <= lease.bytes.len() => {
-                lease.bytes.write_pair(head - GUARD, word);
-                lease.bytes.write_pair(end, word);
-                self
-            }
-            _ => self.armed_partly(),
-        }
+        let armed =
+            self.lease.as_mut().is_some_and(|lease| lease.bytes.write_around(head, end, word));
+        if armed { self } else { self.armed_partly() }
     }
 
     /// Writes what guard bytes there is room for.
@@ -108,13 +103,7 @@ impl<'m> Bounce<'m> {
     #[inline(always)]
     fn is_guarded(&self) -> bool {
         let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
-        self.lease.as_ref().is_some_and(|lease| {
-            head >= GUARD
-                && end + GUARD <= lease.bytes.len()
-                && lease.bytes.compare_pair(head - GUARD, word)
-                    | lease.bytes.compare_pair(end, word)
-                    == 0
-        })
+        self.lease.as_ref().is_some_and(|lease| lease.bytes.holds_around(head, end, word))
     }
 
     /// The same after a look at the guard bytes; an overrun ends the mapping.

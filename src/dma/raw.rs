@@ -15,6 +15,9 @@ use crate::{
 };
 use core::ptr::NonNull;
 
+/// Bytes of two words.
+pub(super) const PAIR: usize = 16;
+
 /// A run of bytes shared with a device.
 ///
 /// Invariant: the bytes are mapped, and no Rust reference to them is used, for as long as this value
@@ -75,20 +78,41 @@ impl SharedBytes {
         unsafe { copy::copy_from_device(to, from) }
     }
 
-    /// Writes `word` twice from byte `offset`.
+    /// Writes `word` twice up to byte `start` and twice from byte `end`; whether there is room for that.
     #[inline(always)]
-    pub(super) fn write_pair(&mut self, offset: usize, word: u64) {
-        let to = self.at(offset, 16);
-        // SAFETY: as for `write`.
-        unsafe { copy::store_pair(to, word) }
+    pub(super) fn write_around(&mut self, start: usize, end: usize, word: u64) -> bool {
+        let Some([before, after]) = self.around(start, end) else { return false };
+        // SAFETY: `around` checked the bounds; else as for `write`.
+        unsafe { copy::store_pair(before, word) };
+        // SAFETY: the same.
+        unsafe { copy::store_pair(after, word) };
+        true
     }
 
-    /// Zero if the 16 bytes from `offset` are `word` twice.
+    /// Whether `word` is there twice up to byte `start` and twice from byte `end`.
     #[inline(always)]
-    pub(super) fn compare_pair(&self, offset: usize, word: u64) -> u64 {
-        let from = self.at(offset, 16);
-        // SAFETY: as for `write`.
-        unsafe { copy::compare_pair(from, word) }
+    pub(super) fn holds_around(&self, start: usize, end: usize, word: u64) -> bool {
+        self.around(start, end).is_some_and(|[before, after]| {
+            // SAFETY: `around` checked the bounds; else as for `write`.
+            let differing = unsafe { copy::compare_pair(before, word) };
+            // SAFETY: the same.
+            differing | unsafe { copy::compare_pair(after, word) } == 0
+        })
+    }
+
+    /// The [`PAIR`] bytes before byte `start` and those from byte `end`, if all of them are here.
+    #[inline(always)]
+    fn around(&self, start: usize, end: usize) -> Option<[*mut u8; 2]> {
+        let after = end.saturating_add(PAIR);
+        // One branch for all three.
+        if !((PAIR <= start) & (start <= end) & (after <= self.len)) {
+            return None;
+        }
+        // SAFETY: inside the run, by the comparison just made.
+        let before = unsafe { self.base.add(start - PAIR) };
+        // SAFETY: the same.
+        let after = unsafe { self.base.add(end) };
+        Some([before.as_ptr(), after.as_ptr()])
     }
 
     /// Writes zero to all of them.
