@@ -112,13 +112,14 @@ pub enum MapError {
         limit: usize,
     },
     /// All slots within reach are taken, or the free ones are too scattered.
-    #[error("{wanted} slots wanted; {free} free, at most {largest} in a run")]
+    #[error("{wanted} slots in a run wanted; {free} free, the largest block has {largest}")]
     Exhausted {
         /// Slots in a run, as asked for.
         wanted: usize,
         /// Slots free below the device's mask.
         free: usize,
-        /// The longest free run among them.
+        /// Slots of the largest free block among them, an aligned power of two; a run that lies between blocks
+        /// was looked for, too.
         largest: usize,
     },
 }

@@ -283,14 +283,14 @@ impl Books {
         sizes.max().unwrap_or(0)
     }
 
-    /// Free slots below the mask, and the most that can be had in one run.
+    /// Free slots below the mask, and those of the largest free block.
     pub(super) fn free_below(&mut self, mask: DmaMask) -> (usize, usize) {
         self.cool();
         let reach = self.reach[mask.bits() as usize];
         let within = || self.segments.iter().enumerate().filter(move |(i, _)| reach >> i & 1 != 0);
         let free = within().map(|(_, s)| s.slots().total() - s.slots().in_use()).sum();
-        let run = within().filter_map(|(_, s)| s.slots().largest()).max();
-        (free, run.map_or(0, |order| 1 << order))
+        let block = within().filter_map(|(_, s)| s.slots().largest()).max();
+        (free, block.map_or(0, |order| 1 << order))
     }
 
     /// The lowest segment, the best there is for a narrow device.

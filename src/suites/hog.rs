@@ -9,18 +9,11 @@ use super::{
 };
 use crate::{
     addr::DmaMask,
-    arch::time::Clock,
+    arch::time::{Clock, Instant},
     mm::contiguous::{AcquireError, ContiguousMemory, Order, Region},
-    xen::{
-        events::EventChannels,
-        store::{Store, StoreError, TxId},
-    },
+    xen::store::{Store, StoreError, TxId},
 };
-use alloc::{
-    format,
-    string::{String, ToString},
-    vec::Vec,
-};
+use alloc::{format, string::ToString, vec::Vec};
 use core::time::Duration;
 
 pub(super) const SUITE: Suite = Suite {
@@ -37,8 +30,8 @@ pub(super) const SUITE: Suite = Suite {
 const HOG_PATH: &str = "data/pvbounce/hog";
 /// Where the toolstack says that the domain should end (`xl shutdown`).
 const SHUTDOWN_PATH: &str = "control/shutdown";
-/// How often it looks there.
-const GLANCE: Duration = Duration::from_millis(200);
+/// How long a lost watch event can delay its end.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 fn take_hold_give(guest: &mut Guest) -> Finding {
     let mut held = Vec::new();
@@ -98,15 +91,22 @@ fn give(guest: &Guest, region: Region) -> Result<(), Outcome> {
 fn hold(guest: &Guest) -> Result<bool, Outcome> {
     let wrong = |error: StoreError| failure(error.code(), error.to_string());
     let Some(store) = guest.store else { return Ok(false) };
+    store.watch(SHUTDOWN_PATH, SHUTDOWN_PATH).map_err(wrong)?;
     store.write(TxId::NONE, HOG_PATH, "holding").map_err(wrong)?;
     let end = guest.shared.now().after(guest.options.hog.hold);
+    let told = await_shutdown(guest, store, end).map_err(wrong);
+    // The answer is worth more than the watch, which ends with the domain at the latest.
+    let _ = store.unwatch(SHUTDOWN_PATH, SHUTDOWN_PATH);
+    told
+}
+
+fn await_shutdown(guest: &Guest, store: &dyn Store, end: Instant) -> Result<bool, StoreError> {
     while guest.shared.now() < end {
-        let word: Result<String, _> = store.read(TxId::NONE, SHUTDOWN_PATH);
-        if word.is_ok_and(|word| !word.is_empty()) {
+        let word = store.read_optional(TxId::NONE, SHUTDOWN_PATH)?;
+        if word.is_some_and(|word| !word.is_empty()) {
             return Ok(true);
         }
-        // An early return only means another look.
-        let _ = guest.events.poll(&[], guest.shared.now().after(GLANCE));
+        store.wait_event(SHUTDOWN_PATH, guest.shared.now().after(LOOK_AGAIN).min(end))?;
     }
     Ok(false)
 }

@@ -134,7 +134,7 @@ fn scattered_pages_have_no_neighbours(guest: &mut Guest) -> Finding {
     }
     match p2m.first_disagreement(run, guest.memory.xen()) {
         None => Ok(String::new()),
-        Some((pfn, mfn, back)) => Err(failure("memory-p2m", format!("{pfn} -> {mfn} -> {back:?}"))),
+        Some(odd) => Err(disagreement(odd)),
     }
 }
 
@@ -193,7 +193,7 @@ fn check_region(guest: &Guest, region: &Region, mask: DmaMask) -> Result<(), Out
     }
     match p2m.first_disagreement(run, guest.memory.xen()) {
         None => Ok(()),
-        Some((pfn, mfn, back)) => Err(failure("memory-p2m", format!("{pfn} -> {mfn} -> {back:?}"))),
+        Some(odd) => Err(disagreement(odd)),
     }
 }
 

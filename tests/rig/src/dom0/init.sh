@@ -136,7 +136,7 @@ play_silent() {
 }
 
 # Gives the paused guest its device, which its config had not: so xl gave it no memory map of the host's. Then lets it run.
-attach() {
+play_attach() {
     until grep -q 'Waiting for domain' /tmp/xl 2>/dev/null; do usleep 50000; done
     xl pci-attach guest "$(cat "$job/device")"
     xl unpause guest
@@ -183,14 +183,13 @@ run_job() {
     set --
     while read -r line; do set -- "$@" "$line"; done <"$job/overrides"
     paused=
-    if [ -e "$job/silent" ]; then
-        play_silent &
+    player=
+    for part in silent attach; do
+        [ -e "$job/$part" ] || continue
+        "play_$part" &
+        player=$!
         paused=-p
-    fi
-    if [ -e "$job/attach" ]; then
-        attach &
-        paused=-p
-    fi
+    done
 
     mark "begin job=$name"
     start=$(uptime)
@@ -204,7 +203,8 @@ run_job() {
     # The guest may have ended in the middle of a line.
     echo >&9
 
-    for helper in "$dog" "$store"; do end "$helper"; done 2>/dev/null
+    # A part whose guest was never created still waits for it, and would take the next one for it.
+    for helper in "$dog" "$store" $player; do end "$helper"; done 2>/dev/null
     reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' /tmp/xl | tail -n 1)
     domid=$(sed -n 's/.*(domid \([0-9]*\)).*/\1/p' /tmp/xl | tail -n 1)
     # A creation that failed may or may not have used a number up; the watch covers three.
