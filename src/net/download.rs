@@ -27,7 +27,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(5);
 pub struct Download {
     /// Bytes of the body.
     pub bytes: usize,
-    /// From the request to the last byte.
+    /// From the first packet of the connection to the last byte.
     pub took: Duration,
     /// CRC-32 of the body, the same as the server's.
     pub crc32: u32,
@@ -73,10 +73,10 @@ impl Stack<'_> {
         socket.set_ack_delay(None);
         socket.set_nagle_enabled(false);
         let handle = self.sockets.add(socket);
-        let download = self.connect(handle, server).and_then(|()| {
-            let start = self.clock.now();
-            self.fetch(handle, server, Body::new(bytes), start, limit)
-        });
+        let start = self.clock.now();
+        let download = self
+            .connect(handle, server)
+            .and_then(|()| self.fetch(handle, server, Body::new(bytes), start, limit));
         self.hang_up(handle);
         download
     }

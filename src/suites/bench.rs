@@ -5,6 +5,7 @@
 //! the console as [`FigureLine`]s.
 
 use super::{
+    cost::Cost,
     guest::Guest,
     ktap::FigureLine,
     runner::{Finding, Suite, failure, nothing, skip},
@@ -64,9 +65,9 @@ fn line<T: Display>(table: &str, cells: &[T]) {
     println!("  {}", FigureLine { table, cells });
 }
 
-/// Nanoseconds for each work done once: the best of several rounds, taken in turns.
-fn race<const N: usize>(clock: &SharedInfo, mut works: [Work<'_>; N]) -> [u64; N] {
-    let (mut counts, mut best) = ([1_u32; N], [u64::MAX; N]);
+/// What each work costs, in nanoseconds: the best of several rounds, taken in turns.
+fn race<const N: usize>(clock: &SharedInfo, mut works: [Work<'_>; N]) -> [Cost; N] {
+    let (mut counts, mut best) = ([1_u32; N], [Cost::MAX; N]);
     for round in 0..ROUNDS {
         for ((work, count), best) in works.iter_mut().zip(&mut counts).zip(&mut best) {
             let start = clock.now();
@@ -78,16 +79,10 @@ fn race<const N: usize>(clock: &SharedInfo, mut works: [Work<'_>; N]) -> [u64; N
                 work(*count, round);
                 took = clock.now().0 - start.0;
             }
-            *best = (*best).min(took / u64::from(*count));
+            *best = best.best(Cost { total: took, count: u64::from(*count) });
         }
     }
     best
-}
-
-/// `part` of `whole`, with two decimals.
-fn ratio(part: u64, whole: u64) -> String {
-    let hundredths = part * 100 / whole.max(1);
-    format!("{}.{:02}", hundredths / 100, hundredths % 100)
 }
 
 fn copies(guest: &mut Guest) -> Finding {
@@ -106,7 +101,7 @@ fn copies(guest: &mut Guest) -> Finding {
     Ok(format!(
         "{short} below {} bytes, else {long}: {}x rep movsb",
         copy::SHORT,
-        ratio(bytes, chosen)
+        Cost { total: bytes, count: 1 }.over(Cost { total: chosen, count: 1 })
     ))
 }
 
@@ -132,8 +127,8 @@ fn mappings(guest: &mut Guest) -> Finding {
         buffers.size = size;
         let figures = one_size(guest, &device, &buffers)?;
         let [to, from, memcpy, _] = figures;
-        let ratios = [ratio(to, memcpy), ratio(from, memcpy)];
-        let cells = [size as u64].into_iter().chain(figures).map(|n| n.to_string());
+        let ratios = [to, from].map(|cost| cost.over(memcpy).to_string());
+        let cells = [size.to_string()].into_iter().chain(figures.map(|cost| cost.to_string()));
         line("map", &cells.chain(ratios.clone()).collect::<Vec<_>>());
         if size == 65536 {
             note = format!("64 KiB at {} and {} times one copy", ratios[0], ratios[1]);
@@ -193,8 +188,8 @@ impl Buffers {
     }
 }
 
-/// Nanoseconds to map and finish towards the device, from it, and to copy as much in two ways.
-fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[u64; 4], Outcome> {
+/// What it costs to map and finish towards the device, from it, and to copy as much in two ways.
+fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Cost; 4], Outcome> {
     let (size, kind) = (buffers.size, copy::kind_for(buffers.size));
     // What fails once fails each time: the loops below need not look.
     let mapping = device.map::<FromDevice, _>(alloc::vec![0; size]);
@@ -251,7 +246,11 @@ fn slots(guest: &mut Guest) -> Finding {
             let taken = fill(&mut slots, order, full);
             let [same, mixed] = one_fill(guest, &mut slots);
             let mib = order.bytes() >> 20;
-            line("slots", &[mib as u64, full as u64, same, mixed / MIXED.len() as u64]);
+            let mixed = mixed.split(MIXED.len() as u64);
+            line(
+                "slots",
+                &[mib.to_string(), full.to_string(), same.to_string(), mixed.to_string()],
+            );
             give_all(&mut slots, taken);
         }
     }
@@ -283,8 +282,8 @@ fn give_all(slots: &mut Slots, runs: impl IntoIterator<Item = Run>) {
     }
 }
 
-/// Nanoseconds to take and give one slot, and several runs that differ.
-fn one_fill(guest: &Guest, slots: &mut Slots) -> [u64; 2] {
+/// What it costs to take and give one slot, and several runs that differ.
+fn one_fill(guest: &Guest, slots: &mut Slots) -> [Cost; 2] {
     let slots = RefCell::new(slots);
     race(
         guest.shared,

@@ -6,6 +6,7 @@
 //! A suite is one file with one table of checks. A check is a function from the guest to a note when the
 //! claim holds, else to the outcome that says what was measured.
 
+pub mod cost;
 pub mod ktap;
 pub mod verdict;
 

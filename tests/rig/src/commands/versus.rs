@@ -4,6 +4,8 @@
 //! before `xl create` and end with a line on the guest's console, as it reaches the rig: so what the toolstack, the
 //! console daemon and the serial port take is in both.
 
+use std::fmt;
+
 use super::smoke;
 use crate::artifacts::Stack;
 use crate::cli::Options;
@@ -14,16 +16,20 @@ use crate::machine::Device;
 use crate::peers::Peers;
 use crate::report::{ComparisonRecord, FiguresRecord, JobRecord};
 
-/// The jobs' names.
+/// What the jobs' names start with; a number follows.
 const OURS: &str = "pvbounce";
 const LINUX: &str = "linux";
+/// How often each guest runs, in turns: one run alone says little on a machine that does other things, too.
+const ROUNDS: usize = 3;
 
 /// The cards that a Linux guest can be given, and the drivers it needs for each, in load order.
 const CARDS: [(&str, &[&str]); 2] =
     [("rtl8139", &["xen-pcifront", "mii", "8139cp"]), ("e1000", &["xen-pcifront", "e1000"])];
 
-const LEGEND: [&str; 5] = [
-    "from the moment before `xl create` to the line on the guest's console; the download by each guest's own clock",
+const LEGEND: [&str; 6] = [
+    "the median of each guest's runs, which took turns, with the least and the most",
+    "from the moment before `xl create` to the line on the guest's console; the download by each guest's own clock, its \
+     connection included",
     "the same config, memory, processor and card, both with swiotlb=force",
     "pvbounce runs suite `net` and what that needs: DHCP, ARP and all ten pings before the line, 64 UDP echoes before the \
      download",
@@ -31,15 +37,14 @@ const LEGEND: [&str; 5] = [
     "the end of the domain is not compared: Linux leaves its PCI frontend open, for which libxl waits 10 s",
 ];
 
-/// Both guests, ours before Linux has had the card.
-pub(super) fn jobs(options: &Options, stack: &Stack, peers: &Peers) -> Result<[Job; 2]> {
+/// Both guests in turns, ours first.
+pub(super) fn jobs(options: &Options, stack: &Stack, peers: &Peers) -> Result<Vec<Job>> {
     // The names that stand for something else than a card with a peer behind it are no card's.
     let drivers = drivers(&options.nic, &stack.peer_drivers()?)?;
     let device = Some(Device::Nic);
     let [_, download] = peers.words();
 
     let mut ours = smoke::job(options, device, peers);
-    ours.name = OURS.to_owned();
     ours.words.retain(|word| !word.starts_with("suite=") && !word.starts_with("swiotlb="));
     let asked = options.swiotlb.as_deref().unwrap_or("late");
     let force = if asked.contains("force") { "" } else { ",force" };
@@ -50,7 +55,16 @@ pub(super) fn jobs(options: &Options, stack: &Stack, peers: &Peers) -> Result<[J
     // A kernel that panics ends its domain at once, rather than at the limit.
     let words = format!("console=hvc0 quiet panic=-1 swiotlb=force drivers={drivers} {download}");
     linux.linux = Some(words);
-    Ok([ours, linux])
+    let round = |number| {
+        [(OURS, &ours), (LINUX, &linux)]
+            .map(|(name, job)| Job { name: format!("{name}-{number}"), ..job.clone() })
+    };
+    Ok((1..=ROUNDS).flat_map(round).collect())
+}
+
+/// Whether a record is one of this guest's runs.
+fn is_of(record: &JobRecord, guest: &str) -> bool {
+    record.name.strip_prefix(guest).is_some_and(|rest| rest.starts_with('-'))
 }
 
 /// The drivers for a card, as the guest is told them.
@@ -75,21 +89,23 @@ fn drivers(nic: &str, there: &[String]) -> Result<String> {
 
 /// What to look at when Linux did not get as far as a report of its own.
 pub(super) fn advise(record: &mut JobRecord) {
-    if record.name != LINUX {
+    if !is_of(record, LINUX) {
         return;
     }
     if let Some(Problem { at, remedy, .. }) = &mut record.problem
         && at == "rig"
     {
-        "guest-linux.log shows how far it came, dom0.log and xen.log what xl and Xen say to it; if it only was slow, raise \
-         --timeout"
-            .clone_into(remedy);
+        *remedy = format!(
+            "guest-{}.log shows how far it came, dom0.log and xen.log what xl and Xen say to it; if it only was slow, raise \
+             --timeout",
+            record.name
+        );
     }
 }
 
 /// A run of ours that pinged nobody is no success here, whatever it says of what it did.
 pub(super) fn must_ping(record: &mut JobRecord) {
-    if record.name != OURS || record.verdict != Verdict::Success || first_ping(record).is_some() {
+    if !is_of(record, OURS) || record.verdict != Verdict::Success || first_ping(record).is_some() {
         return;
     }
     let net = record.suites.iter().find(|suite| suite.name == "net");
@@ -99,15 +115,20 @@ pub(super) fn must_ping(record: &mut JobRecord) {
     record.verdict = Verdict::Skip;
 }
 
-/// The two jobs side by side; `None` if they were not run.
+/// The two guests side by side; `None` if not both were run.
 pub(super) fn compare(records: &[JobRecord]) -> Option<ComparisonRecord> {
-    let job = |name: &str| records.iter().find(|record| record.name == name);
-    let (ours, linux) = (job(OURS)?, job(LINUX)?);
+    let runs = |guest| records.iter().filter(move |record| is_of(record, guest));
+    if runs(OURS).next().is_none() || runs(LINUX).next().is_none() {
+        return None;
+    }
     let row = |what: &str, measured: fn(&JobRecord) -> Option<f64>| {
-        let (ours, linux) = (measured(ours), measured(linux));
-        let ratio =
-            ours.zip(linux).filter(|(ours, _)| *ours > 0.0).map(|(ours, linux)| linux / ours);
-        vec![what.to_owned(), cell(ours, 2), cell(linux, 2), cell(ratio, 1)]
+        let [ours, linux] = [OURS, LINUX].map(|guest| Spread::of(runs(guest).filter_map(measured)));
+        let ratio = ours.as_ref().zip(linux.as_ref()).filter(|(ours, _)| ours.median > 0.0);
+        let ratio = ratio.map(|(ours, linux)| format!("{:.1}", linux.median / ours.median));
+        let spreads = [ours, linux].map(|spread| spread.map(|spread| spread.to_string()));
+        let cells = spreads.into_iter().chain([ratio]);
+        let dash = || "-".to_owned();
+        [what.to_owned()].into_iter().chain(cells.map(|cell| cell.unwrap_or_else(dash))).collect()
     };
     let columns = ["seconds", OURS, "Linux", "Linux/pvbounce"];
     Some(ComparisonRecord {
@@ -124,9 +145,28 @@ pub(super) fn compare(records: &[JobRecord]) -> Option<ComparisonRecord> {
     })
 }
 
-/// A number, or a dash for what was not measured.
-fn cell(value: Option<f64>, decimals: usize) -> String {
-    value.map_or_else(|| "-".to_owned(), |value| format!("{value:.decimals$}"))
+/// What several runs measured.
+#[derive(Clone, Debug)]
+struct Spread {
+    least: f64,
+    /// Of an even number of runs the lower one.
+    median: f64,
+    most: f64,
+}
+
+impl Spread {
+    fn of(measured: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut all: Vec<f64> = measured.collect();
+        all.sort_by(f64::total_cmp);
+        let median = *all.get(all.len().checked_sub(1)? / 2)?;
+        Some(Self { least: *all.first()?, median, most: *all.last()? })
+    }
+}
+
+impl fmt::Display for Spread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.2} ({:.2} to {:.2})", self.median, self.least, self.most)
+    }
 }
 
 /// When a check that passed was reported, whichever of these names the guest has for it.
@@ -189,7 +229,7 @@ mod tests {
             (2.5, "  ok 2 router_answers_10_pings # 201 to 410 us, 260 on average"),
             (2.75, "  ok 3 download_is_intact # 20971520 bytes in 0.250 s, 83886 kB/s, CRC-32 0"),
         ];
-        seen(OURS, &checks, "SUCCESS")
+        seen("pvbounce-1", &checks, "SUCCESS")
     }
 
     fn rows(records: &[JobRecord]) -> Vec<[String; 3]> {
@@ -204,9 +244,13 @@ mod tests {
             (10.0, "  ok 2 router_answers_a_ping # 3.10 s after the kernel's start"),
             (11.0, "  ok 3 download_is_there # 20971520 bytes in 0.90 s"),
         ];
-        let linux = seen(LINUX, &checks, "SUCCESS");
+        let linux = seen("linux-1", &checks, "SUCCESS");
         assert_eq!(linux.verdict, Verdict::Success);
-        let wanted = [["2.50", "10.00", "4.0"], ["2.75", "11.00", "4.0"], ["0.25", "0.90", "3.6"]];
+        let wanted = [
+            ["2.50 (2.50 to 2.50)", "10.00 (10.00 to 10.00)", "4.0"],
+            ["2.75 (2.75 to 2.75)", "11.00 (11.00 to 11.00)", "4.0"],
+            ["0.25 (0.25 to 0.25)", "0.90 (0.90 to 0.90)", "3.6"],
+        ];
         assert_eq!(rows(&[ours(), linux]), wanted);
     }
 
@@ -216,10 +260,21 @@ mod tests {
             (9.0, "  ok 1 card_is_there"),
             (39.0, "  not ok 2 router_answers_a_ping # FAILURE peer-no-answer: 10.0.2.2 did not"),
         ];
-        let linux = seen(LINUX, &checks, "FAILURE");
+        let linux = seen("linux-1", &checks, "FAILURE");
         assert_eq!(linux.verdict, Verdict::Failure);
-        let wanted = [["2.50", "-", "-"], ["2.75", "-", "-"], ["0.25", "-", "-"]];
-        assert_eq!(rows(&[ours(), linux]), wanted);
+        assert!(
+            rows(&[ours(), linux])
+                .iter()
+                .all(|[ours, rest @ ..]| ours != "-" && rest == &["-", "-"])
+        );
+    }
+
+    #[test]
+    fn of_several_runs_the_median_counts_and_the_range_is_told() {
+        let spread = |measured: &[f64]| Spread::of(measured.iter().copied()).map(|s| s.to_string());
+        assert_eq!(spread(&[3.0, 1.0, 2.0]).unwrap(), "2.00 (1.00 to 3.00)");
+        assert_eq!(spread(&[4.0, 1.0]).unwrap(), "1.00 (1.00 to 4.00)");
+        assert!(spread(&[]).is_none());
     }
 
     #[test]
@@ -229,10 +284,10 @@ mod tests {
 
     #[test]
     fn a_linux_that_says_nothing_is_looked_for_in_its_log() {
-        let mut record = seen(LINUX, &[], "SUCCESS");
+        let mut record = seen("linux-1", &[], "SUCCESS");
         record.problem = Some(Problem::rig("timeout", "no end after 90 s", "the guest's"));
         advise(&mut record);
-        assert!(record.problem.unwrap().remedy.contains("guest-linux.log"));
+        assert!(record.problem.unwrap().remedy.contains("guest-linux-1.log"));
         let mut record = ours();
         record.problem = Some(Problem::rig("timeout", "no end after 90 s", "the guest's"));
         advise(&mut record);
