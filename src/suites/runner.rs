@@ -4,11 +4,12 @@ use super::{
     bench, boot, close, dma,
     guest::Guest,
     hog, irq,
-    ktap::{DmaRange, RangeKind, Writer},
+    ktap::{DmaLimits, DmaRange, RangeKind, Writer},
     memory, net, pci, swiotlb,
     verdict::{Outcome, Reason, Verdict},
 };
 use crate::{
+    addr::PAGE_SIZE_U64,
     nic::Via,
     options::SelfTest,
     xen::{
@@ -146,6 +147,8 @@ fn misbehave(guest: &Guest) {
 
 /// What a device may have touched: the pool's segments, and what the driver was given elsewhere.
 fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
+    let mask = guest.pool.plan.mask.highest().0;
+    writer.dma_limits(&DmaLimits { mask, memory: guest.info.nr_pages * PAGE_SIZE_U64 })?;
     let mut ranges = Vec::new();
     guest.pool.pool.for_each_segment(&mut |segment| {
         let first = segment.bus.0;

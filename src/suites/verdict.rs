@@ -1,11 +1,14 @@
-//! Verdicts: the four words a run can end with, and the outcome of one check.
+//! Verdicts: the five words a run can end with, and the outcome of one check.
 //!
-//! | word    | meaning                                        | whose move is it            |
-//! |---------|------------------------------------------------|-----------------------------|
-//! | SUCCESS | everything that could run did, and held        | nobody's                    |
-//! | SKIP    | nothing could run; the reason says what lacked | the one who wrote the config|
-//! | FAILURE | the machine did something wrong                | the machine's owner         |
-//! | ERROR   | the guest or its configuration is wrong        | ours, or the config's owner |
+//! | word         | meaning                                              | whose move is it            |
+//! |--------------|------------------------------------------------------|-----------------------------|
+//! | SUCCESS      | everything that could run did, and held              | nobody's                    |
+//! | SKIP         | nothing could run; the reason says what lacked       | the one who wrote the config|
+//! | INCONCLUSIVE | the other end of the network did not do its part     | the network's owner         |
+//! | FAILURE      | the machine did something wrong                      | the machine's owner         |
+//! | ERROR        | the guest or its configuration is wrong              | ours, or the config's owner |
+//!
+//! INCONCLUSIVE is TTCN-3's word for it: neither a pass nor a fault of what is under test.
 //!
 //! The host adds CRASH and TIMEOUT: a guest can't report those about itself.
 
@@ -23,6 +26,8 @@ pub enum Verdict {
     Success,
     /// Nothing ran, for a stated reason.
     Skip,
+    /// The network, or its other end, left open whether the machine is right.
+    Inconclusive,
     /// The machine is wrong.
     Failure,
     /// The guest or its configuration is wrong.
@@ -31,7 +36,8 @@ pub enum Verdict {
 
 impl Verdict {
     /// All of them, mildest first.
-    pub const ALL: [Self; 4] = [Self::Success, Self::Skip, Self::Failure, Self::Error];
+    pub const ALL: [Self; 5] =
+        [Self::Success, Self::Skip, Self::Inconclusive, Self::Failure, Self::Error];
 
     /// The more severe of two.
     #[must_use]
@@ -44,6 +50,7 @@ impl Verdict {
         match self {
             Self::Success => "SUCCESS",
             Self::Skip => "SKIP",
+            Self::Inconclusive => "INCONCLUSIVE",
             Self::Failure => "FAILURE",
             Self::Error => "ERROR",
         }
@@ -61,9 +68,9 @@ impl fmt::Display for Verdict {
     }
 }
 
-/// A word that is none of the four verdicts.
+/// A word that is none of the five verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("not a verdict: expected SUCCESS, SKIP, FAILURE or ERROR")]
+#[error("not a verdict: expected SUCCESS, SKIP, INCONCLUSIVE, FAILURE or ERROR")]
 pub struct UnknownVerdict;
 
 impl FromStr for Verdict {
@@ -118,6 +125,8 @@ pub enum Outcome {
     },
     /// It could not run here.
     Skip(Reason),
+    /// The network, or its other end, left it open.
+    Inconclusive(Reason),
     /// The machine is wrong.
     Failure(Reason),
     /// The guest or its configuration is wrong.
@@ -134,7 +143,10 @@ impl Outcome {
     pub fn reason(&self) -> Reason {
         match self {
             Self::Pass { note } => Reason::new("", note.clone()),
-            Self::Skip(reason) | Self::Failure(reason) | Self::Error(reason) => reason.clone(),
+            Self::Skip(reason)
+            | Self::Inconclusive(reason)
+            | Self::Failure(reason)
+            | Self::Error(reason) => reason.clone(),
         }
     }
 
@@ -149,6 +161,7 @@ impl Outcome {
         match self {
             Self::Pass { .. } => Verdict::Success,
             Self::Skip(_) => Verdict::Skip,
+            Self::Inconclusive(_) => Verdict::Inconclusive,
             Self::Failure(_) => Verdict::Failure,
             Self::Error(_) => Verdict::Error,
         }
@@ -157,7 +170,7 @@ impl Outcome {
 
 /// Verdicts added up: the rule by which checks make a suite and suites make a run.
 ///
-/// One FAILURE or ERROR is enough to spoil the whole, and the worst wins. SKIP does not spoil it: a guest without COM
+/// One INCONCLUSIVE, FAILURE or ERROR is enough to spoil the whole, and the worst wins. SKIP does not spoil it: a guest without COM
 /// ports still proved what it proved. Only where nothing passed at all is the whole a SKIP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
@@ -165,6 +178,8 @@ pub struct Tally {
     pub passed: usize,
     /// Checks that could not run.
     pub skipped: usize,
+    /// Checks that the network left open.
+    pub inconclusive: usize,
     /// Checks that found the machine wrong.
     pub failed: usize,
     /// Checks that found the guest or its configuration wrong.
@@ -177,6 +192,7 @@ impl Tally {
         let count = match verdict {
             Verdict::Success => &mut self.passed,
             Verdict::Skip => &mut self.skipped,
+            Verdict::Inconclusive => &mut self.inconclusive,
             Verdict::Failure => &mut self.failed,
             Verdict::Error => &mut self.errors,
         };
@@ -185,7 +201,7 @@ impl Tally {
 
     /// How many were counted.
     pub const fn total(&self) -> usize {
-        self.passed + self.skipped + self.failed + self.errors
+        self.passed + self.skipped + self.inconclusive + self.failed + self.errors
     }
 
     /// The verdict of the whole. An empty tally is a SKIP: nothing ran.
@@ -193,6 +209,7 @@ impl Tally {
         match self {
             Self { errors: 1.., .. } => Verdict::Error,
             Self { failed: 1.., .. } => Verdict::Failure,
+            Self { inconclusive: 1.., .. } => Verdict::Inconclusive,
             Self { passed: 1.., .. } => Verdict::Success,
             _ => Verdict::Skip,
         }
@@ -239,9 +256,23 @@ mod tests {
     }
 
     #[test]
-    fn one_error_spoils_everything() {
-        let all: Tally = Verdict::ALL.into_iter().collect();
-        assert_eq!(all.verdict(), Verdict::Error);
+    fn the_worst_spoils_everything() {
+        for worst in 2..Verdict::ALL.len() {
+            let upto = &Verdict::ALL[..=worst];
+            let tally: Tally = upto.iter().copied().collect();
+            assert_eq!(tally.verdict(), Verdict::ALL[worst]);
+            assert_eq!(tally.total(), upto.len());
+        }
+    }
+
+    #[test]
+    fn what_the_network_leaves_open_is_no_pass_and_no_fault() {
+        let outcome = Outcome::Inconclusive(Reason::new("ping-lost", "7 of 10"));
+        assert_eq!(outcome.verdict(), Verdict::Inconclusive);
+        assert_eq!(outcome.reason().code, "ping-lost");
+        assert!(!Verdict::Inconclusive.is_ok());
+        let tally = Tally::from_iter([Verdict::Success, Verdict::Inconclusive]);
+        assert_eq!((tally.verdict(), tally.inconclusive), (Verdict::Inconclusive, 1));
     }
 
     #[test]

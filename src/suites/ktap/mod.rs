@@ -17,15 +17,19 @@
 //!   # Subtest: irq
 //!   1..0
 //! ok 2 irq # SKIP no-device
+//! # transfers out=1589 in=1589 compared=1587 bytes=1250000  frames, and the bytes compared in them
+//! # pool-walk slots=4096/8192 segments=1/1                  how much of the pool the device was made to use
+//! # dma-limits mask=0xffffffff memory=268435456             the device's reach, and the bytes of the domain's memory
 //! # dma-range 0x0000000012400000 0x00000000125fffff pool  first and last byte that a device may touch, and what they are
 //! # taken frames=0 grants=0 ports=0 pirqs=0 slots=0       what is still held at the end
+//! # not-shown no-transfer: the link is down                 only where it makes a SUCCESS a SKIP
 //! Test result: FAILURE
 //! ```
 //!
 //! Suite `bench` has tables between its checks, lines of `# bench NAME: …`; see [`FigureLine`].
 //!
-//! Two levels only: suites that contain checks. Words after `# ` on a result line are SKIP, FAILURE or ERROR with
-//! `code: value`, or the note of a pass. The last line is what other harnesses for Xen look for. A panic prints
+//! Two levels only: suites that contain checks. Words after `# ` on a result line are SKIP, INCONCLUSIVE, FAILURE or ERROR
+//! with `code: value`, or the note of a pass. The last line is what other harnesses for Xen look for. A panic prints
 //! `PANIC: …`, the registers and one line `#N 0xADDRESS` for each frame of its backtrace; the rig adds the names.
 //!
 //! The two halves: [`Writer`] formats into any [`core::fmt::Write`]; [`Parser`] takes lines, and never fails: what it
@@ -33,10 +37,12 @@
 
 mod figures;
 mod parse;
+mod totals;
 mod write;
 
 pub use figures::{FigureLine, Figures};
-pub use parse::{Check, Parser, Report, Suite};
+pub use parse::{Check, NotShown, Parser, Report, Suite};
+pub use totals::{BadTotals, DmaLimits, PoolWalk, Taken, Transfers};
 pub use write::{SuiteWriter, Writer};
 
 use core::fmt;
@@ -51,6 +57,10 @@ const SUBTEST: &str = "# Subtest: ";
 const REMEDY: &str = "# remedy: ";
 const DMA_RANGE: &str = "# dma-range ";
 const TAKEN: &str = "# taken ";
+const TRANSFERS: &str = "# transfers ";
+const POOL_WALK: &str = "# pool-walk ";
+const DMA_LIMITS: &str = "# dma-limits ";
+const NOT_SHOWN: &str = "# not-shown ";
 
 /// What a range that a device may touch is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -126,35 +136,6 @@ impl FromStr for DmaRange {
 
 fn hex(word: &str) -> Option<u64> {
     u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()
-}
-
-/// What the guest took from Xen and dom0 and has not given back; all zero after an orderly close.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Taken {
-    /// Frames outside the frame allocator.
-    pub frames: u64,
-    /// Grant references in use.
-    pub grants: u64,
-    /// Event channels bound, beyond the two that Xen gave at start.
-    pub ports: u64,
-    /// PIRQs mapped.
-    pub pirqs: u64,
-    /// Slots of the bounce pool in use.
-    pub slots: u64,
-}
-
-impl Taken {
-    /// Whether everything went back.
-    pub fn is_nothing(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
-impl fmt::Display for Taken {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { frames, grants, ports, pirqs, slots } = self;
-        write!(f, "frames={frames} grants={grants} ports={ports} pirqs={pirqs} slots={slots}")
-    }
 }
 
 #[cfg(test)]

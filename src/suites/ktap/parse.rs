@@ -8,7 +8,10 @@ use alloc::string::{String, ToString};
 use alloc::vec::Vec;
 
 use super::figures::{self, Figures};
-use super::{DMA_RANGE, DmaRange, PANIC, REMEDY, RESULT, SUBTEST, TAKEN, VERSION};
+use super::{
+    DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, NOT_SHOWN, PANIC, POOL_WALK, PoolWalk, REMEDY,
+    RESULT, SUBTEST, TAKEN, TRANSFERS, Taken, Transfers, VERSION,
+};
 use crate::suites::verdict::{Tally, Verdict};
 
 /// One check's line.
@@ -54,6 +57,17 @@ impl Suite {
     }
 }
 
+/// Why a run without a fault is no SUCCESS.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct NotShown {
+    /// The reason's stable code.
+    pub code: String,
+    /// What was not shown.
+    pub detail: String,
+    /// What to do; empty if there is nothing.
+    pub remedy: String,
+}
+
 /// Everything a console said that belongs to the report.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Report {
@@ -65,8 +79,16 @@ pub struct Report {
     pub ranges: Vec<DmaRange>,
     /// What was measured.
     pub figures: Vec<Figures>,
-    /// What the guest said it still holds: `frames=0 grants=0 …`.
-    pub taken: Option<String>,
+    /// The frames that went through the device.
+    pub transfers: Option<Transfers>,
+    /// How much of the pool the device was made to use.
+    pub pool_walk: Option<PoolWalk>,
+    /// What bounds the ranges.
+    pub dma_limits: Option<DmaLimits>,
+    /// What the guest said it still holds.
+    pub taken: Option<Taken>,
+    /// Why a run without a fault is no SUCCESS.
+    pub not_shown: Option<NotShown>,
     /// The first line of a panic.
     pub panic: Option<String>,
     /// The last line's verdict; `None` if it never came.
@@ -143,7 +165,20 @@ impl Parser {
         } else if let Some(range) = line.strip_prefix(DMA_RANGE) {
             self.report.ranges.extend(range.parse::<DmaRange>());
         } else if let Some(taken) = line.strip_prefix(TAKEN) {
-            self.report.taken = Some(taken.to_owned());
+            self.report.taken = taken.parse().ok();
+        } else if let Some(transfers) = line.strip_prefix(TRANSFERS) {
+            self.report.transfers = transfers.parse().ok();
+        } else if let Some(walk) = line.strip_prefix(POOL_WALK) {
+            self.report.pool_walk = walk.parse().ok();
+        } else if let Some(limits) = line.strip_prefix(DMA_LIMITS) {
+            self.report.dma_limits = limits.parse().ok();
+        } else if let Some(reason) = line.strip_prefix(NOT_SHOWN) {
+            let (code, detail) = reason.split_once(": ").unwrap_or((reason, ""));
+            let (code, detail) = (code.to_owned(), detail.to_owned());
+            self.report.not_shown = Some(NotShown { code, detail, remedy: String::new() });
+        } else if let Some(text) = line.strip_prefix(REMEDY) {
+            let reason = self.report.not_shown.as_mut();
+            reason.into_iter().for_each(|reason| text.clone_into(&mut reason.remedy));
         } else if let Some(plan) = plan(line).filter(|_| self.started) {
             self.report.planned.get_or_insert(plan);
         } else if let Some(check) = check(line).filter(|_| self.open) {

@@ -83,6 +83,51 @@ fn tidying_up_proves_nothing_but_can_fail() {
 }
 
 #[test]
+fn what_was_not_shown_caps_a_success_and_nothing_else() {
+    let outcomes = [
+        (Outcome::pass(""), Verdict::Skip),
+        (Outcome::Failure(Reason::new("x", "y")), Verdict::Failure),
+    ];
+    for (outcome, expected) in outcomes {
+        let mut text = String::new();
+        let mut report = Writer::start(&mut text, 1).unwrap();
+        let mut suite = report.suite("dma", 1).unwrap();
+        suite.check("c", &outcome).unwrap();
+        suite.finish().unwrap();
+        report.not_shown(Reason::new("no-transfer", "the link\nis down").remedy("plug it in"));
+        report.not_shown(Reason::new("another", ""));
+        assert_eq!(report.verdict(), expected);
+        assert_eq!(report.finish(None).unwrap(), expected);
+        let read = Parser::read(&text);
+        assert_eq!(read.result, Some(expected));
+        let wanted = NotShown {
+            code: "no-transfer".into(),
+            detail: "the link is down".into(),
+            remedy: "plug it in".into(),
+        };
+        assert_eq!(read.not_shown, (expected == Verdict::Skip).then_some(wanted));
+    }
+}
+
+#[test]
+fn totals_are_read_as_written() {
+    let mut text = String::new();
+    let mut report = Writer::start(&mut text, 0).unwrap();
+    let transfers = Transfers { sent: 4, received: 3, compared: 2, bytes: 128 };
+    let walk = PoolWalk { slots: 5, all_slots: 512, segments: 1, all_segments: 1 };
+    let limits = DmaLimits { mask: 0xffff_ffff, memory: 256 << 20 };
+    report.transfers(&transfers).unwrap();
+    report.pool_walk(&walk).unwrap();
+    report.dma_limits(&limits).unwrap();
+    let taken = Taken { frames: 1, ..Taken::default() };
+    report.taken(&taken).unwrap();
+    report.finish(None).unwrap();
+    let read = Parser::read(&text);
+    assert_eq!((read.transfers, read.pool_walk), (Some(transfers), Some(walk)));
+    assert_eq!((read.dma_limits, read.taken), (Some(limits), Some(taken)));
+}
+
+#[test]
 fn a_value_can_not_break_the_line() {
     let mut text = String::new();
     let mut report = Writer::start(&mut text, 1).unwrap();

@@ -2,7 +2,10 @@
 
 use core::fmt::{self, Write};
 
-use super::{DMA_RANGE, DmaRange, REMEDY, RESULT, SUBTEST, TAKEN, Taken, VERSION};
+use super::{
+    DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, NOT_SHOWN, POOL_WALK, PoolWalk, REMEDY, RESULT,
+    SUBTEST, TAKEN, TRANSFERS, Taken, Transfers, VERSION,
+};
 use crate::suites::verdict::{Outcome, Reason, Tally, Verdict};
 
 /// Writes one report. Numbers the suites itself; adds up their verdicts.
@@ -10,13 +13,15 @@ use crate::suites::verdict::{Outcome, Reason, Tally, Verdict};
 pub struct Writer<W> {
     out: W,
     suites: Tally,
+    // Why a SUCCESS would claim too much.
+    not_shown: Option<Reason>,
 }
 
 impl<W: Write> Writer<W> {
     /// Starts the report of a run with this many suites.
     pub fn start(mut out: W, suites: usize) -> Result<Self, fmt::Error> {
         writeln!(out, "{VERSION}\n1..{suites}")?;
-        Ok(Self { out, suites: Tally::default() })
+        Ok(Self { out, suites: Tally::default(), not_shown: None })
     }
 
     /// Starts a suite with this many checks. End it with [`SuiteWriter::finish`] or [`SuiteWriter::skip`].
@@ -29,6 +34,21 @@ impl<W: Write> Writer<W> {
         Ok(SuiteWriter { report: self, name, checks: Tally::default() })
     }
 
+    /// Says how many frames went through the device.
+    pub fn transfers(&mut self, transfers: &Transfers) -> fmt::Result {
+        writeln!(self.out, "{TRANSFERS}{transfers}")
+    }
+
+    /// Says how much of the pool the device was made to use.
+    pub fn pool_walk(&mut self, walk: &PoolWalk) -> fmt::Result {
+        writeln!(self.out, "{POOL_WALK}{walk}")
+    }
+
+    /// Says what bounds the ranges that follow.
+    pub fn dma_limits(&mut self, limits: &DmaLimits) -> fmt::Result {
+        writeln!(self.out, "{DMA_LIMITS}{limits}")
+    }
+
     /// Says which machine addresses a device was allowed to touch.
     pub fn dma_range(&mut self, range: &DmaRange) -> fmt::Result {
         writeln!(self.out, "{DMA_RANGE}{range}")
@@ -39,15 +59,28 @@ impl<W: Write> Writer<W> {
         writeln!(self.out, "{TAKEN}{taken}")
     }
 
+    /// Caps the verdict: what would be SUCCESS is a SKIP for this reason, said right before the last line. The first
+    /// reason counts.
+    pub fn not_shown(&mut self, reason: Reason) {
+        self.not_shown.get_or_insert(reason);
+    }
+
     /// The verdict so far.
     pub fn verdict(&self) -> Verdict {
-        self.suites.verdict()
+        match (self.suites.verdict(), &self.not_shown) {
+            (Verdict::Success, Some(_)) => Verdict::Skip,
+            (verdict, _) => verdict,
+        }
     }
 
     /// Writes the last line and gives its verdict. `also` is for what went wrong outside every suite.
     pub fn finish(mut self, also: Option<Verdict>) -> Result<Verdict, fmt::Error> {
         also.into_iter().for_each(|verdict| self.suites.add(verdict));
         let verdict = self.verdict();
+        if let Some(reason) = self.not_shown.filter(|_| verdict != self.suites.verdict()) {
+            writeln!(self.out, "{NOT_SHOWN}{}", OneLine(&reason))?;
+            remedy_line(&mut self.out, "", &reason)?;
+        }
         writeln!(self.out, "{RESULT}{verdict}")?;
         Ok(verdict)
     }
@@ -73,9 +106,10 @@ impl<W: Write> SuiteWriter<'_, W> {
                 writeln!(out, "  ok {number} {name}")
             }
             Outcome::Pass { note } => writeln!(out, "  ok {number} {name} # {}", OneLine(note)),
-            Outcome::Skip(r) | Outcome::Failure(r) | Outcome::Error(r) => {
-                reason_line(out, number, name, outcome.verdict(), r)
-            }
+            Outcome::Skip(r)
+            | Outcome::Inconclusive(r)
+            | Outcome::Failure(r)
+            | Outcome::Error(r) => reason_line(out, number, name, outcome.verdict(), r),
         }
     }
 
@@ -128,10 +162,14 @@ fn reason_line(
     reason: &Reason,
 ) -> fmt::Result {
     writeln!(out, "  {} {number} {name} # {verdict} {}", ok(verdict), OneLine(reason))?;
+    remedy_line(out, "  ", reason)
+}
+
+fn remedy_line(out: &mut impl Write, indent: &str, reason: &Reason) -> fmt::Result {
     if reason.remedy.is_empty() {
         return Ok(());
     }
-    writeln!(out, "  {REMEDY}{}", OneLine(&reason.remedy))
+    writeln!(out, "{indent}{REMEDY}{}", OneLine(&reason.remedy))
 }
 
 const fn ok(verdict: Verdict) -> &'static str {

@@ -9,7 +9,7 @@ use crate::artifacts::Release;
 
 /// Does DMA through a passed-through PCI device work on Xen? Boots the guest that finds out.
 ///
-/// Without a command: smoke. Exit codes: 0 SUCCESS, 3 SKIP, 4 ERROR, 5 FAILURE, 6 CRASH, 7 TIMEOUT, 130 interrupted.
+/// Without a command: smoke. Exit codes: 0 SUCCESS, 3 SKIP, 4 ERROR, 5 FAILURE, 6 CRASH, 7 TIMEOUT, 8 INCONCLUSIVE, 130 interrupted.
 #[derive(Debug, Parser)]
 #[command(name = "run.sh", bin_name = "./run.sh", version, max_term_width = 110, after_help = ENVIRONMENT)]
 pub(crate) struct Cli {

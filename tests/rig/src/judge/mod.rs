@@ -1,6 +1,6 @@
 //! The verdict on a job: what the guest said, what dom0 saw and what QEMU traced, put together.
 
-use pvbounce::suites::ktap::Report;
+use pvbounce::suites::ktap::{NotShown, Report};
 use pvbounce::suites::verdict;
 use serde::Serialize;
 
@@ -8,7 +8,7 @@ use crate::boot::Fate;
 use crate::console::JobEnd;
 use crate::evidence::Evidence;
 
-/// How a job ended: the guest's four words, and the two that only the host can say. The worst counts.
+/// How a job ended: the guest's five words, and the two that only the host can say. The worst counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Verdict {
@@ -16,6 +16,8 @@ pub(crate) enum Verdict {
     Success,
     /// What was to be shown could not be tried.
     Skip,
+    /// The network, or its other end, left it open.
+    Inconclusive,
     /// The machine is wrong.
     Failure,
     /// The guest or its configuration is wrong.
@@ -36,6 +38,7 @@ impl Verdict {
             Self::Failure => 5,
             Self::Crash => 6,
             Self::Timeout => 7,
+            Self::Inconclusive => 8,
         }
     }
 
@@ -44,6 +47,7 @@ impl Verdict {
         match self {
             Self::Success => verdict::Verdict::Success.word(),
             Self::Skip => verdict::Verdict::Skip.word(),
+            Self::Inconclusive => verdict::Verdict::Inconclusive.word(),
             Self::Failure => verdict::Verdict::Failure.word(),
             Self::Error => verdict::Verdict::Error.word(),
             Self::Crash => "CRASH",
@@ -57,6 +61,7 @@ impl From<verdict::Verdict> for Verdict {
         match said {
             verdict::Verdict::Success => Self::Success,
             verdict::Verdict::Skip => Self::Skip,
+            verdict::Verdict::Inconclusive => Self::Inconclusive,
             verdict::Verdict::Failure => Self::Failure,
             verdict::Verdict::Error => Self::Error,
         }
@@ -187,7 +192,7 @@ fn said(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
             (Verdict::Skip, Some(Problem::rig("dma-skipped", detail, remedy)))
         }
         (Verdict::Success, None) => (Verdict::Success, None),
-        _ => (result, first_problem(report, result)),
+        _ => (result, not_shown(report).or_else(|| first_problem(report, result))),
     }
 }
 
@@ -224,6 +229,12 @@ fn outside(facts: &Facts<'_>) -> Option<Problem> {
         let detail = "the guest reports DMA, but QEMU saw the device use no address";
         Problem::rig("dma-unseen", detail, "the checks compared memory that no device wrote")
     })
+}
+
+/// Why the guest itself calls a run without a fault a SKIP.
+fn not_shown(report: &Report) -> Option<Problem> {
+    let NotShown { code, detail, remedy } = report.not_shown.clone()?;
+    Some(Problem { at: "guest".into(), code, detail, remedy })
 }
 
 /// The first check that is as bad as the whole.

@@ -110,6 +110,31 @@ fn a_device_without_dma_is_a_skip() {
 }
 
 #[test]
+fn what_the_guest_did_not_show_is_named() {
+    let text = GOOD
+        .replace("  1..1\n", "  1..2\n  ok 1 com # SKIP no-com-port\n")
+        .replace("ok 1 loopback", "ok 2 loopback")
+        .replace(
+            "Test result: SUCCESS",
+            "# not-shown no-transfer: the link is down\nTest result: SKIP",
+        );
+    assert_eq!(verdict_of(&text, &end(Some(0)), None), (Verdict::Skip, "no-transfer".to_owned()));
+}
+
+#[test]
+fn what_the_network_left_open_is_no_fault_of_the_machine() {
+    let text = GOOD
+        .replace("ok 1 loopback", "not ok 1 loopback # INCONCLUSIVE ping-lost: 7 of 10")
+        .replace("ok 1 dma", "not ok 1 dma # INCONCLUSIVE")
+        .replace("SUCCESS", "INCONCLUSIVE");
+    assert_eq!(
+        verdict_of(&text, &end(Some(0)), None),
+        (Verdict::Inconclusive, "ping-lost".to_owned())
+    );
+    assert_eq!(Verdict::Inconclusive.exit_code(), 8);
+}
+
+#[test]
 fn the_worst_counts() {
     let all = [Verdict::Success, Verdict::Timeout, Verdict::Skip];
     assert_eq!(all.into_iter().max(), Some(Verdict::Timeout));

@@ -151,7 +151,7 @@ fn badge(verdict: Verdict) -> String {
 const fn class(verdict: Verdict) -> &'static str {
     match verdict {
         Verdict::Success => "good",
-        Verdict::Skip => "skip",
+        Verdict::Skip | Verdict::Inconclusive => "skip",
         Verdict::Failure | Verdict::Error | Verdict::Crash | Verdict::Timeout => "bad",
     }
 }

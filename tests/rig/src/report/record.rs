@@ -219,7 +219,7 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
         low_pages: seen.end.and_then(|end| end.low_pages),
         store: seen.store,
-        taken: report.taken.clone(),
+        taken: report.taken.map(|taken| taken.to_string()),
         suites: suites(&report, &times),
         figures: report.figures.iter().map(FiguresRecord::from).collect(),
         backtrace,

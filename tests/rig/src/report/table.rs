@@ -5,6 +5,9 @@ use std::path::Path;
 use super::{JobRecord, RunRecord};
 use crate::judge::Verdict;
 
+/// The longest of the words.
+const WORD: usize = Verdict::Inconclusive.word().len();
+
 /// Prints it to standard output.
 pub(crate) fn print(run: &RunRecord, folder: &Path) {
     print!("{}", render(run, folder));
@@ -31,7 +34,8 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
     for suite in job.suites.iter().filter(|_| with_suites) {
         let name = format!("  {}", suite.name);
         let tail = format!("{}{}", counts(|verdict| suite.count(verdict)), reason(&suite.reason));
-        out += &format!("{name:width$}  {:7}  {:>6.1} s  {tail}\n", suite.verdict, suite.seconds);
+        out +=
+            &format!("{name:width$}  {:WORD$}  {:>6.1} s  {tail}\n", suite.verdict, suite.seconds);
     }
     let expected = match (job.is_as_expected(), job.expected) {
         (_, Verdict::Success) => String::new(),
@@ -44,7 +48,7 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
         (all, outside) => format!("; {all} DMA addresses, {outside} OUTSIDE"),
     });
     out + &format!(
-        "{:width$}  {:7}  {:>6.1} s  {}{}{expected}\n",
+        "{:width$}  {:WORD$}  {:>6.1} s  {}{}{expected}\n",
         job.name,
         job.verdict,
         job.seconds,
@@ -62,6 +66,7 @@ pub(super) fn counts(count: impl Fn(Verdict) -> usize) -> String {
     let words = [
         (Verdict::Success, "passed"),
         (Verdict::Skip, "skipped"),
+        (Verdict::Inconclusive, "inconclusive"),
         (Verdict::Failure, "failed"),
         (Verdict::Error, "errors"),
     ];
