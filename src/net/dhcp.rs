@@ -1,7 +1,15 @@
 //! An address from a DHCP server (RFC 2131).
+//!
+//! ```text
+//!  0 s  DISCOVER      a frame can be lost while a switch still learns the port,
+//!  2 s  DISCOVER      so the second comes soon; each has a transaction id of its own,
+//! 11 s  DISCOVER      and a server that takes its time answers the one last heard:
+//!                     none follows before it can have done so
+//! ```
 
 use super::{
     error::{NetError, Waited},
+    lease::{Lease, Offer},
     stack::Stack,
 };
 use crate::arch::time::Clock;
@@ -10,49 +18,52 @@ use smoltcp::{
     iface::SocketHandle,
     socket::dhcpv4::{Event, RetryConfig, Socket},
     time::Duration as Span,
-    wire::{Ipv4Address, Ipv4Cidr},
 };
 
-/// What a DHCP server gave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lease {
-    /// The address and its network.
-    pub address: Ipv4Cidr,
-    /// The way out of the network, if the server named one.
-    pub router: Option<Ipv4Address>,
-    /// The server.
-    pub server: Ipv4Address,
-    /// From the first request to the answer.
-    pub took: Duration,
-}
+/// From the first DISCOVER to the second.
+const SOON: Span = Span::from_secs(2);
+/// From then on: a server may look first whether somebody has the address already.
+const LATER: Span = Span::from_secs(9);
+/// From a REQUEST to the next one, doubled every two. They share one transaction id: none makes an answer late.
+const REQUEST_AGAIN: Span = Span::from_secs(2);
 
 impl Stack<'_> {
-    /// Asks for an address and takes it, within `limit`.
+    /// Asks for an address and takes it, within `limit`. Servers that take up to 8 s for each answer need 20 s.
     pub fn dhcp(&mut self, limit: Duration) -> Result<Lease, NetError> {
         let mut socket = Socket::new();
-        // A first request can be lost while a switch still learns the port; seconds matter here.
-        let mut retry = RetryConfig::default();
-        retry.discover_timeout = Span::from_secs(1);
-        retry.initial_request_timeout = Span::from_secs(1);
-        socket.set_retry_config(retry);
+        socket.set_retry_config(retry(SOON));
         let handle = self.sockets.add(socket);
         let start = self.clock.now();
-        let lease = self.run(Waited::Dhcp, limit, |stack| Ok(stack.leased(handle)));
+        let mut asked = false;
+        let offer = self.run(Waited::Dhcp, limit, |stack| {
+            let socket = stack.sockets.get_mut::<Socket<'_>>(handle);
+            if core::mem::replace(&mut asked, true) {
+                socket.set_retry_config(retry(LATER));
+            }
+            Ok(stack.offered(handle))
+        });
         self.sockets.remove(handle);
-        let lease = Lease { took: Clock::now(self.clock).since(start), ..lease? };
-        self.set_address(lease.address, lease.router)?;
+        let (offer, took) = (offer?, Clock::now(self.clock).since(start));
+        let lease = Lease::new(offer, took).map_err(|fault| NetError::Lease { offer, fault })?;
+        self.take_lease(&lease)?;
         Ok(lease)
     }
 
-    fn leased(&mut self, handle: SocketHandle) -> Option<Lease> {
+    fn offered(&mut self, handle: SocketHandle) -> Option<Offer> {
         match self.sockets.get_mut::<Socket<'_>>(handle).poll()? {
-            Event::Configured(config) => Some(Lease {
+            Event::Configured(config) => Some(Offer {
                 address: config.address,
                 router: config.router,
                 server: config.server.identifier,
-                took: Duration::ZERO,
             }),
             Event::Deconfigured => None,
         }
     }
+}
+
+fn retry(discover: Span) -> RetryConfig {
+    let mut retry = RetryConfig::default();
+    retry.discover_timeout = discover;
+    retry.initial_request_timeout = REQUEST_AGAIN;
+    retry
 }

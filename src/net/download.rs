@@ -108,12 +108,18 @@ impl Stack<'_> {
         if sent != Ok(request.len()) {
             return Err(NetError::Refused(server));
         }
-        self.run(Waited::Download, limit, |stack| {
+        let done = self.run(Waited::Download, limit, |stack| {
             let socket = stack.sockets.get_mut::<Socket<'_>>(handle);
             body.take_from(socket, server)?;
             let crc32 = body.verdict(socket.may_recv(), server)?;
             let took = stack.clock.now().since(start);
             Ok(crc32.map(|crc32| Download { bytes: body.got, took, crc32 }))
+        });
+        done.map_err(|error| match error {
+            NetError::TimedOut { timeout, .. } => {
+                NetError::Stalled { got: body.got, wanted: body.asked, timeout }
+            }
+            other => other,
         })
     }
 

@@ -1,5 +1,6 @@
 //! Why a network job failed: what was waited for, or what came instead.
 
+use super::lease::{LeaseFault, Offer};
 use crate::{
     arch::time::TimedOut,
     nic::{ReceiveError, TransmitError},
@@ -61,11 +62,22 @@ impl Waited {
                 "check that a server listens at the address and port given"
             }
             Self::Download => {
-                "the connection stalled: compare frames received and missed in the card's counters, \
-                 or allow more time"
+                "the connection stalled: compare frames received and missed in the card's counters, or \
+                 ask for fewer bytes in download="
             }
         }
     }
+}
+
+/// Whose doing a failure is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Party {
+    /// The machine under test: card, bus, memory.
+    Machine,
+    /// The LAN or the host at its other end; the card does what it should.
+    Network,
+    /// This guest.
+    Guest,
 }
 
 /// Why a network job failed.
@@ -81,6 +93,32 @@ pub enum NetError {
         waited: Waited,
         /// The same in words, and how long.
         timeout: TimedOut,
+    },
+    /// A download stopped coming.
+    #[error("{got} of {wanted} bytes came: {timeout}")]
+    Stalled {
+        /// Bytes of the body received.
+        got: usize,
+        /// Bytes asked for.
+        wanted: usize,
+        /// How long it had.
+        timeout: TimedOut,
+    },
+    /// Some pings were answered, and some were not.
+    #[error("{received} of {sent} pings answered")]
+    Lost {
+        /// Requests sent.
+        sent: u32,
+        /// Answers.
+        received: u32,
+    },
+    /// A DHCP server gave something that can't be used.
+    #[error("{fault}: {offer}")]
+    Lease {
+        /// What it gave.
+        offer: Offer,
+        /// What is wrong with it.
+        fault: LeaseFault,
     },
     /// The card did not receive properly.
     #[error(transparent)]
@@ -173,6 +211,9 @@ impl NetError {
         match self {
             Self::LinkDown(_) => "link-down",
             Self::TimedOut { waited, .. } => waited.code(),
+            Self::Stalled { .. } => Waited::Download.code(),
+            Self::Lost { .. } => "ping-lost",
+            Self::Lease { .. } => "dhcp-bad-lease",
             Self::Receive(error) => error.code(),
             Self::Transmit(error) => error.code(),
             Self::Gone => "nic-gone",
@@ -188,11 +229,41 @@ impl NetError {
         }
     }
 
+    /// Whose doing it is, as far as this end can tell.
+    pub const fn party(&self) -> Party {
+        match self {
+            Self::LinkDown(_)
+            | Self::TimedOut { .. }
+            | Self::Stalled { .. }
+            | Self::Lost { .. }
+            | Self::Lease { .. }
+            | Self::Refused(_)
+            | Self::Http(_)
+            | Self::Short { .. }
+            | Self::BadNeighbour(_) => Party::Network,
+            // No mapping changes how long a datagram says it is under a good checksum.
+            Self::Echo { len, found, .. } if *len != *found => Party::Network,
+            Self::Receive(_)
+            | Self::Transmit(_)
+            | Self::Gone
+            | Self::Bus
+            | Self::Echo { .. }
+            | Self::Corrupt { .. } => Party::Machine,
+            Self::NoAddress | Self::Socket(_) => Party::Guest,
+        }
+    }
+
     /// What to change.
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::LinkDown(_) => "plug the card's cable in, or turn its port on at the switch",
             Self::TimedOut { waited, .. } => waited.remedy(),
+            Self::Stalled { .. } => Waited::Download.remedy(),
+            Self::Lost { .. } => {
+                "ping the router from another host on the card's network: routers may drop pings; if that \
+                 one loses none, compare frames received and missed in the card's counters"
+            }
+            Self::Lease { .. } => "correct what the DHCP server gives: see its configuration",
             Self::Receive(error) => error.remedy(),
             Self::Transmit(error) => error.remedy(),
             Self::Gone => "the device was removed or lost its power: check slot and host",

@@ -36,6 +36,12 @@ pub struct PingReport {
 }
 
 impl PingReport {
+    /// An error unless every request was answered.
+    pub const fn check(&self) -> Result<(), NetError> {
+        let Self { sent, received, .. } = *self;
+        if received == sent { Ok(()) } else { Err(NetError::Lost { sent, received }) }
+    }
+
     /// The mean time to an answer; zero without any.
     pub const fn average(&self) -> Duration {
         match self.total.checked_div(self.received) {

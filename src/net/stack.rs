@@ -1,6 +1,6 @@
 //! A card, an interface and its sockets, and how they wait.
 
-use super::{error::NetError, phy::Phy};
+use super::{error::NetError, lease::Lease, phy::Phy};
 use crate::{
     arch::time::{Clock, Instant},
     nic::{Cause, Nic},
@@ -9,7 +9,7 @@ use core::fmt;
 use smoltcp::{
     iface::{Config, Interface, SocketSet},
     time::Instant as Time,
-    wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address, Ipv4Cidr},
+    wire::{EthernetAddress, HardwareAddress, IpCidr, Ipv4Address},
 };
 
 /// Sleeping until the card wants attention.
@@ -70,19 +70,17 @@ impl<'s> Stack<'s> {
         self.phy.nic()
     }
 
-    /// Gives the host an address, and a router for what lies outside its network.
-    pub fn set_address(
-        &mut self,
-        address: Ipv4Cidr,
-        router: Option<Ipv4Address>,
-    ) -> Result<(), NetError> {
+    /// Gives the host the lease's address, and its router for what lies outside its network.
+    pub fn take_lease(&mut self, lease: &Lease) -> Result<(), NetError> {
         let mut room = true;
         self.interface.update_ip_addrs(|addresses| {
             addresses.clear();
-            room = addresses.push(IpCidr::Ipv4(address)).is_ok();
+            room = addresses.push(IpCidr::Ipv4(lease.address())).is_ok();
         });
-        if let Some(router) = router {
-            room &= self.interface.routes_mut().add_default_ipv4_route(router).is_ok();
+        let routes = self.interface.routes_mut();
+        routes.remove_default_ipv4_route();
+        if let Some(router) = lease.router() {
+            room &= routes.add_default_ipv4_route(router).is_ok();
         }
         if room { Ok(()) } else { Err(NetError::Socket("another address or route")) }
     }

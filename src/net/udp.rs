@@ -81,13 +81,23 @@ impl Stack<'_> {
     ) -> Result<Option<()>, NetError> {
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
         while let Ok((bytes, from)) = socket.recv() {
-            // A late answer to a datagram that was sent twice starts with another index.
-            if from.endpoint != IpEndpoint::from(server) || bytes.get(..2) != payload.get(..2) {
+            let late = index(bytes).is_some_and(|came| Some(came) < index(payload));
+            if from.endpoint != IpEndpoint::from(server) || late {
                 continue;
             }
             return compare(payload, bytes).map(Some);
         }
         Ok(None)
+    }
+}
+
+/// The number a datagram starts with. An answer with a lower one than expected belongs to an earlier
+/// datagram that was sent twice; any other is the answer, whatever is in it.
+fn index(bytes: &[u8]) -> Option<u16> {
+    match *bytes {
+        [] => None,
+        [low] => Some(low.into()),
+        [low, high, ..] => Some(u16::from_le_bytes([low, high])),
     }
 }
 

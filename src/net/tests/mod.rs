@@ -14,7 +14,7 @@ use crate::{
         rtl8139::Rtl8139,
     },
 };
-use alloc::boxed::Box;
+use alloc::{boxed::Box, string::ToString};
 use core::{net::SocketAddrV4, time::Duration};
 use peer::{GUEST, Manner, Peer, SERVER, SERVER_MAC};
 
@@ -44,7 +44,9 @@ fn with_stack(manner: Manner, test: impl FnOnce(&FakeRtl8139<'_>, &mut Stack<'_>
 /// As [`with_stack`], with an address.
 fn with_address(manner: Manner, test: impl FnOnce(&FakeRtl8139<'_>, &mut Stack<'_>)) {
     with_stack(manner, |chip, stack| {
-        stack.set_address("10.0.2.15/24".parse().unwrap(), Some(SERVER)).unwrap();
+        let address = "10.0.2.15/24".parse().unwrap();
+        let offer = Offer { address, router: Some(SERVER), server: SERVER };
+        stack.take_lease(&Lease::new(offer, Duration::ZERO).unwrap()).unwrap();
         test(chip, stack);
     });
 }
@@ -57,8 +59,8 @@ fn endpoint(port: u16) -> SocketAddrV4 {
 fn everything_works_in_turn_on_a_good_network() {
     with_stack(Manner::Good, |_, stack| {
         let lease = stack.dhcp(LIMIT).unwrap();
-        assert_eq!((lease.address.address(), lease.router), (GUEST, Some(SERVER)));
-        assert_eq!((lease.server, stack.address()), (SERVER, Some(GUEST)));
+        assert_eq!((lease.address().address(), lease.router()), (GUEST, Some(SERVER)));
+        assert_eq!(stack.address(), Some(GUEST));
         assert_eq!(stack.arp(SERVER, LIMIT).unwrap().mac, SERVER_MAC);
         let pings = stack.ping(SERVER, 10).unwrap();
         assert_eq!((pings.sent, pings.received), (10, 10));
@@ -111,12 +113,50 @@ fn silence_is_a_timeout_that_names_what_was_waited_for() {
 }
 
 #[test]
+fn a_dhcp_server_may_take_its_time_and_lose_the_first_offer() {
+    for millis in [0, 500, 1000, 2000, 3000, 5000, 8000] {
+        for lost in [0, 1] {
+            with_stack(Manner::SlowLease { millis, lost }, |_, stack| {
+                let lease = stack.dhcp(2 * LIMIT);
+                assert!(lease.is_ok(), "{millis} ms late, {lost} lost: {lease:?}");
+            });
+        }
+    }
+}
+
+#[test]
+fn a_lease_that_no_host_can_use_is_refused_with_what_was_given() {
+    const MASK: [u8; 4] = [255, 255, 255, 0];
+    let (own, router) = ([10, 0, 2, 15], [10, 0, 2, 2]);
+    for (address, mask, router) in [
+        (own, MASK, [0; 4]),
+        (own, MASK, [255; 4]),
+        (own, MASK, [224, 0, 0, 1]),
+        (own, MASK, own),
+        (own, MASK, [10, 0, 2, 255]),
+        (own, MASK, [192, 168, 0, 1]),
+        (own, [0; 4], router),
+        (own, [255; 4], router),
+        ([127, 0, 0, 1], MASK, [127, 0, 0, 2]),
+        ([10, 0, 2, 255], MASK, router),
+    ] {
+        with_stack(Manner::Gives { address, mask, router }, |_, stack| {
+            let error = stack.dhcp(LIMIT).unwrap_err();
+            assert_eq!(error.code(), "dhcp-bad-lease", "{error}");
+            assert!(error.to_string().contains("router"), "{error}");
+            assert_eq!((error.party(), stack.address()), (Party::Network, None));
+        });
+    }
+}
+
+#[test]
 fn a_lossy_network_costs_time_and_nothing_else() {
     with_stack(Manner::Lossy, |_, stack| {
         stack.dhcp(LIMIT).unwrap();
         stack.arp(SERVER, LIMIT).unwrap();
         let pings = stack.ping(SERVER, 10).unwrap();
         assert!(pings.received >= 5 && pings.received < 10, "{pings:?}");
+        assert_eq!(pings.check().unwrap_err().code(), "ping-lost");
         let echo = stack.udp_echo(endpoint(7), 10).unwrap();
         assert!(echo.echoed == 10 && echo.resent > 0, "{echo:?}");
         let minutes = Duration::from_secs(600);
@@ -143,6 +183,20 @@ fn a_server_s_faults_each_have_their_code() {
     with_address(Manner::BadEcho, |_, stack| {
         let error = stack.udp_echo(endpoint(7), 10).unwrap_err();
         assert!(matches!(error, NetError::Echo { at: 99, .. }), "{error}");
+        assert_eq!(error.party(), Party::Machine);
+    });
+    for (manner, found) in [(Manner::LongEcho, 2), (Manner::ShortEcho, 0)] {
+        with_address(manner, |_, stack| {
+            let error = stack.udp_echo(endpoint(7), 10).unwrap_err();
+            assert_eq!(error, NetError::Echo { len: 1, found, at: found.min(1) });
+            assert_eq!(error.party(), Party::Network);
+        });
+    }
+    with_address(Manner::Stalls, |_, stack| {
+        let error = stack.download(endpoint(80), 50_000, LIMIT).unwrap_err();
+        assert_eq!((error.code(), error.party()), ("download-timeout", Party::Network));
+        let text = error.to_string();
+        assert!(text.starts_with("25000 of 50000 bytes came: waited 100"), "{text}");
     });
 }
 

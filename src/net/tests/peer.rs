@@ -37,12 +37,29 @@ pub(super) enum Manner {
     Lossy,
     /// Flips a byte of each echoed datagram, with a good checksum.
     BadEcho,
+    /// Echoes one byte more than came.
+    LongEcho,
+    /// Echoes one byte less than came.
+    ShortEcho,
+    /// Answers each DHCP message so many milliseconds late, and loses the first offers.
+    SlowLease {
+        millis: u64,
+        lost: u32,
+    },
+    /// Gives this address, mask and router.
+    Gives {
+        address: [u8; 4],
+        mask: [u8; 4],
+        router: [u8; 4],
+    },
     /// Says 404.
     NotFound,
     /// Names a wrong checksum.
     BadSum,
     /// Sends half of what was asked for.
     Half,
+    /// Sends half of what was asked for, and nothing any more.
+    Stalls,
 }
 
 #[derive(Debug, Default)]
@@ -105,6 +122,9 @@ pub(super) struct Peer<'a, 'm> {
     /// Bytes of the answer sent so far.
     done: usize,
     frames: usize,
+    offers_lost: u32,
+    /// DHCP answers for later.
+    due: VecDeque<(Instant, Vec<u8>)>,
     pub(super) handled: usize,
 }
 
@@ -148,6 +168,8 @@ impl<'a, 'm> Peer<'a, 'm> {
             answer,
             done,
             frames,
+            offers_lost: 0,
+            due: VecDeque::new(),
             handled,
         }
     }
@@ -179,41 +201,37 @@ impl<'a, 'm> Peer<'a, 'm> {
     }
 
     fn serve_dhcp(&mut self) {
+        let now = self.clock.now();
         let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.dhcp);
-        let Ok((bytes, _)) = socket.recv() else { return };
-        let packet = DhcpPacket::new_checked(bytes).unwrap();
-        let asked = DhcpRepr::parse(&packet).unwrap();
-        let message_type = match asked.message_type {
-            DhcpMessageType::Discover => DhcpMessageType::Offer,
-            _ => DhcpMessageType::Ack,
-        };
-        let answer = DhcpRepr {
-            message_type,
-            your_ip: GUEST,
-            server_ip: SERVER,
-            router: Some(SERVER),
-            subnet_mask: Some(Ipv4Address::new(255, 255, 255, 0)),
-            server_identifier: Some(SERVER),
-            lease_duration: Some(86400),
-            requested_ip: None,
-            client_identifier: None,
-            parameter_request_list: None,
-            max_size: None,
-            broadcast: true,
-            ..asked
-        };
-        let mut bytes = vec![0; answer.buffer_len()];
-        answer.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..])).unwrap();
-        let everyone = IpEndpoint { addr: Ipv4Address::BROADCAST.into(), port: 68 };
-        socket.send_slice(&bytes, everyone).unwrap();
+        if let Ok((bytes, _)) = socket.recv() {
+            let packet = DhcpPacket::new_checked(bytes).unwrap();
+            let answer = lease(&DhcpRepr::parse(&packet).unwrap(), self.manner);
+            let (delay, lost) = match self.manner {
+                Manner::SlowLease { millis, lost } => (Duration::from_millis(millis), lost),
+                _ => (Duration::ZERO, 0),
+            };
+            if self.offers_lost < lost {
+                self.offers_lost += 1;
+            } else {
+                self.due.push_back((now.after(delay), answer));
+            }
+        }
+        while self.due.front().is_some_and(|(when, _)| *when <= now) {
+            let (_, bytes) = self.due.pop_front().unwrap();
+            let everyone = IpEndpoint { addr: Ipv4Address::BROADCAST.into(), port: 68 };
+            socket.send_slice(&bytes, everyone).unwrap();
+        }
     }
 
     fn serve_echo(&mut self) {
         let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.echo);
         let Ok((bytes, from)) = socket.recv() else { return };
         let mut bytes = bytes.to_vec();
-        if self.manner == Manner::BadEcho && bytes.len() > 100 {
-            bytes[99] ^= 1;
+        match self.manner {
+            Manner::BadEcho if bytes.len() > 100 => bytes[99] ^= 1,
+            Manner::LongEcho => bytes.push(7),
+            Manner::ShortEcho => drop(bytes.pop()),
+            _ => {}
         }
         socket.send_slice(&bytes, from.endpoint).unwrap();
     }
@@ -231,10 +249,40 @@ impl<'a, 'm> Peer<'a, 'm> {
             let rest = rest.unwrap_or_else(|| &body[self.done - head.len()..]);
             self.done += socket.send_slice(rest).unwrap();
         }
-        if self.done == all {
+        if self.done == all && self.manner != Manner::Stalls {
             socket.close();
         }
     }
+}
+
+/// What the server answers to `asked`.
+fn lease(asked: &DhcpRepr<'_>, manner: Manner) -> Vec<u8> {
+    let message_type = match asked.message_type {
+        DhcpMessageType::Discover => DhcpMessageType::Offer,
+        _ => DhcpMessageType::Ack,
+    };
+    let (your_ip, mask, router) = match manner {
+        Manner::Gives { address, mask, router } => (address.into(), mask.into(), router.into()),
+        _ => (GUEST, Ipv4Address::new(255, 255, 255, 0), SERVER),
+    };
+    let answer = DhcpRepr {
+        message_type,
+        your_ip,
+        server_ip: SERVER,
+        router: Some(router),
+        subnet_mask: Some(mask),
+        server_identifier: Some(SERVER),
+        lease_duration: Some(86400),
+        requested_ip: None,
+        client_identifier: None,
+        parameter_request_list: None,
+        max_size: None,
+        broadcast: true,
+        ..asked.clone()
+    };
+    let mut bytes = vec![0; answer.buffer_len()];
+    answer.emit(&mut DhcpPacket::new_unchecked(&mut bytes[..])).unwrap();
+    bytes
 }
 
 fn answer(request: &[u8], manner: Manner) -> (String, Vec<u8>) {
@@ -243,7 +291,7 @@ fn answer(request: &[u8], manner: Manner) -> (String, Vec<u8>) {
     let len: usize = path[1..].parse().unwrap();
     let mut body = body(len);
     let sum = crc32fast::hash(&body) ^ u32::from(manner == Manner::BadSum);
-    if manner == Manner::Half {
+    if matches!(manner, Manner::Half | Manner::Stalls) {
         body.truncate(len / 2);
     }
     let status = if manner == Manner::NotFound { "404 Not Found" } else { "200 OK" };
@@ -281,7 +329,8 @@ impl Wait for Peer<'_, '_> {
                 return;
             }
             let timer = self.interface.poll_at(time(now), &self.sockets).map(instant);
-            let next = now.after(Duration::from_micros(50)).max(timer.unwrap_or(deadline));
+            let due = self.due.front().map_or(deadline, |(when, _)| *when);
+            let next = timer.unwrap_or(deadline).min(due).max(now.after(Duration::from_micros(50)));
             self.clock.advance_to(next.min(deadline));
         }
     }
