@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -48,15 +48,20 @@ pub(crate) enum Fate {
     Silent,
 }
 
-/// Boots the machine and runs the jobs, as many as the machine survives: the last one seen may be its end.
-pub(crate) fn run(plan: &Plan, jobs: &[Job], folder: &Path) -> Result<Vec<Seen>> {
+/// What becomes of a job as soon as its domain is gone, and whether another one follows.
+pub(crate) type Each<'e> = &'e mut dyn FnMut(&Job, Seen) -> Result<ControlFlow<()>>;
+
+/// Boots the machine and runs the jobs, as many as it survives and `each` lets follow; the last one may be its end.
+pub(crate) fn run(plan: &Plan, jobs: &[Job], folder: &Path, each: Each<'_>) -> Result {
     let stage = Stage::start("boot", "Xen, then dom0");
     let mut boot = Boot {
         machine: Machine::start(plan, folder)?,
         logs: Logs::create(plan, folder)?,
         splitter: Splitter::default(),
-        jobs,
-        seen: Vec::new(),
+        jobs: jobs.iter(),
+        now: None,
+        each,
+        any: false,
         trace: folder.join(plan.trace_log()),
         deadline: Instant::now() + READY,
         began: None,
@@ -70,8 +75,13 @@ struct Boot<'j> {
     machine: Machine,
     logs: Logs,
     splitter: Splitter,
-    jobs: &'j [Job],
-    seen: Vec<Seen>,
+    // Those that have not begun.
+    jobs: std::slice::Iter<'j, Job>,
+    // The one whose domain is there, or about to be.
+    now: Option<(&'j Job, Seen)>,
+    each: Each<'j>,
+    // Whether any job has begun.
+    any: bool,
     trace: PathBuf,
     deadline: Instant,
     // The job that runs now began then.
@@ -103,8 +113,10 @@ impl Boot<'_> {
     /// The machine is silent for too long, or has ended by itself. Without a dom0 that is an error of the rig; later it
     /// is for the judge.
     fn lost(&mut self, fate: Fate) -> Result<bool> {
-        if !self.seen.is_empty() {
-            self.now(|seen| seen.machine = fate);
+        if let Some((job, seen)) = self.now.take() {
+            return (self.each)(job, Seen { machine: fate, ..seen }).map(|_| false);
+        }
+        if self.any {
             return Ok(false);
         }
         let what = match fate {
@@ -125,12 +137,12 @@ impl Boot<'_> {
             }
             Marker::Ask(_) => self.prepare()?,
             Marker::Begin(_) => self.began = Some(Instant::now()),
-            Marker::Store(key, value) => self.now(|seen| seen.store.push((key, value))),
+            Marker::Store(key, value) => self.note(|seen| seen.store.push((key, value))),
             Marker::Xl(line) => {
                 self.logs.piece(&Piece::Dom0(format!("xl: {line}")))?;
-                self.now(|seen| seen.xl.push(line));
+                self.note(|seen| seen.xl.push(line));
             }
-            Marker::End(end) => self.end_job(end)?,
+            Marker::End(end) => return self.end_job(end),
             Marker::Done => return Ok(false),
         }
         Ok(true)
@@ -138,41 +150,39 @@ impl Boot<'_> {
 
     /// The next job is about to begin: log, cable, deadline, then the word that dom0 waits for.
     fn prepare(&mut self) -> Result {
-        let Some(job) = self.jobs.get(self.seen.len()) else {
+        let Some(job) = self.jobs.next() else {
             return Err(Error::unfit(
                 "dom0 asks for more jobs than there are",
                 "this is a bug of the rig",
             ));
         };
+        self.any = true;
         self.logs.open_guest(&job.name)?;
         if job.device == Some(Device::Unplugged) {
             self.cable(false)?;
         }
         let start = self.trace_length();
         let trace = self.trace.clone();
-        self.seen.push(Seen { trace, traced: start..start, ..Seen::default() });
+        self.now = Some((job, Seen { trace, traced: start..start, ..Seen::default() }));
         self.deadline = Instant::now() + job.limit + SLACK;
         self.stage = Some(Stage::start("run", job.name.clone()));
         self.machine.go()
     }
 
-    fn end_job(&mut self, end: JobEnd) -> Result {
-        let length = self.trace_length();
-        let seconds = end.seconds;
+    /// The job's domain is gone; false if no other one is to follow.
+    fn end_job(&mut self, end: JobEnd) -> Result<bool> {
         self.began = None;
-        self.now(|seen| {
-            seen.traced.end = length;
-            seen.end = Some(end);
-        });
-        let Some(job) = self.jobs.get(self.seen.len() - 1) else {
-            return Ok(());
+        let Some((job, mut seen)) = self.now.take() else {
+            return Ok(true);
         };
         if job.device == Some(Device::Unplugged) {
             self.cable(true)?;
         }
-        self.end_stage(&format!("{}: xl create to domain gone {seconds:.1} s", job.name));
+        self.end_stage(&format!("{}: xl create to domain gone {:.1} s", job.name, end.seconds));
+        seen.traced.end = self.trace_length();
+        seen.end = Some(end);
         self.deadline = Instant::now() + SLACK;
-        Ok(())
+        Ok((self.each)(job, seen)?.is_continue())
     }
 
     fn guest_line(&mut self, line: String) -> Result {
@@ -184,7 +194,7 @@ impl Boot<'_> {
             stage.doing(line.clone());
         }
         let at = began.elapsed().as_secs_f64();
-        self.now(|seen| seen.console.push((at, line)));
+        self.note(|seen| seen.console.push((at, line)));
         Ok(())
     }
 
@@ -192,8 +202,8 @@ impl Boot<'_> {
         self.machine.qmp.as_mut().map_or(Ok(()), |qmp| qmp.set_link(plugged))
     }
 
-    fn now(&mut self, change: impl FnOnce(&mut Seen)) {
-        if let Some(seen) = self.seen.last_mut() {
+    fn note(&mut self, change: impl FnOnce(&mut Seen)) {
+        if let Some((_, seen)) = &mut self.now {
             change(seen);
         }
     }
@@ -206,11 +216,10 @@ impl Boot<'_> {
         self.stage.take().into_iter().for_each(|stage| stage.done(what));
     }
 
-    fn finish(mut self) -> Result<Vec<Seen>> {
+    fn finish(mut self) -> Result {
         let last = std::mem::take(&mut self.splitter).finish();
         last.map_or(Ok(()), |piece| self.logs.piece(&piece))?;
-        self.machine.stop()?;
-        Ok(self.seen)
+        self.machine.stop()
     }
 }
 

@@ -47,6 +47,15 @@ pub(crate) enum Command {
         #[arg(long, value_enum)]
         peer: Option<Peer>,
     },
+    /// Domain after domain in one boot, for as long as told: counts, leaks and drifts
+    Soak {
+        /// How long
+        #[arg(long, default_value_t = 60, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10080))]
+        minutes: u32,
+        /// What the domains are drawn from; the same number gives the same domains [default: of the time]
+        #[arg(long, value_name = "NUMBER")]
+        seed: Option<u64>,
+    },
     /// Build the guest's image
     Build,
     /// Remove build output and runs/

@@ -34,8 +34,13 @@ impl Peers {
 
     /// The words that tell a guest where they are.
     pub(crate) fn words(&self) -> [String; 2] {
+        self.words_for(DOWNLOAD)
+    }
+
+    /// The same, for a download of so many bytes; [`DOWNLOAD`] is the most there are.
+    pub(crate) fn words_for(&self, bytes: usize) -> [String; 2] {
         let Self { echo, download } = self;
-        [format!("echo={HOST}:{echo}"), format!("download={HOST}:{download}/{DOWNLOAD}")]
+        [format!("echo={HOST}:{echo}"), format!("download={HOST}:{download}/{bytes}")]
     }
 }
 

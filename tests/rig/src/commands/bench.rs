@@ -1,6 +1,7 @@
 //! What every run needs before its first boot: the stack, the image, an accelerator, a folder.
 
 use std::fs;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use chrono::Utc;
@@ -33,6 +34,15 @@ pub(crate) struct Bench {
     image_bytes: u64,
 }
 
+/// Which jobs' logs stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// All.
+    All,
+    /// Of those that did not end as they have to.
+    Bad,
+}
+
 impl Bench {
     /// Gets everything ready for a run of this name.
     pub(crate) fn prepare(name: &'static str, options: &Options) -> Result<Self> {
@@ -59,20 +69,53 @@ impl Bench {
     /// rest go on in another.
     pub(crate) fn run(&self, options: &Options, nic: &str, jobs: &[Job]) -> Result<Vec<JobRecord>> {
         let mut records: Vec<JobRecord> = Vec::new();
-        let mut boots = 1;
-        while let Some(rest) = jobs.get(records.len()..).filter(|rest| !rest.is_empty()) {
+        self.run_each(options, nic, jobs, Keep::All, &mut |record| {
+            records.push(record);
+            ControlFlow::Continue(())
+        })?;
+        Ok(records)
+    }
+
+    /// The same, with each record as soon as it is there, and for as long as more are wanted.
+    pub(crate) fn run_each(
+        &self,
+        options: &Options,
+        nic: &str,
+        jobs: &[Job],
+        keep: Keep,
+        each: &mut dyn FnMut(JobRecord) -> ControlFlow<()>,
+    ) -> Result {
+        let (mut done, mut boots) = (0, 1);
+        let mut flow = ControlFlow::Continue(());
+        while let Some(rest) = jobs.get(done..).filter(|r| flow.is_continue() && !r.is_empty()) {
             let label = if boots == 1 { String::new() } else { format!("-boot{boots}") };
             boots += 1;
             let plan = self.plan(options, nic, rest, label)?;
-            let seen = boot::run(&plan, rest, &self.folder)?;
-            for (job, seen) in rest.iter().zip(seen) {
-                records.push(record(job, seen, &self.guest, &self.folder)?);
-            }
+            boot::run(&plan, rest, &self.folder, &mut |job, seen| {
+                done += 1;
+                let (trace, end) = (seen.trace.clone(), seen.traced.end);
+                let record = record(job, seen, &self.guest, &self.folder)?;
+                let boring = keep == Keep::Bad && record.is_as_expected();
+                boring.then(|| self.forget(job, &trace, end)).transpose()?;
+                flow = each(record);
+                Ok(flow)
+            })?;
         }
         // As large as all the logs together, and rebuilt by the next run anyway.
         let image = self.folder.join(DOM0);
-        fs::remove_file(&image).on("remove", &image)?;
-        Ok(records)
+        fs::remove_file(&image).on("remove", &image)
+    }
+
+    /// Removes the log of a job that nobody will ask about, and gives the disk back what its part of the trace took.
+    fn forget(&self, job: &Job, trace: &Path, end: u64) -> Result {
+        let log = self.folder.join(boot::guest_log(&job.name));
+        fs::remove_file(&log).on("remove", &log)?;
+        if !trace.exists() {
+            return Ok(());
+        }
+        // QEMU goes on where it was: what comes before becomes a hole of the same length.
+        let file = fs::File::options().write(true).open(trace).on("open", trace)?;
+        file.set_len(0).and_then(|()| file.set_len(end)).on("empty", trace)
     }
 
     /// A machine with dom0 and the devices that these jobs want.

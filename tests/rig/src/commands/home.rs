@@ -107,12 +107,5 @@ fn end(took: Duration, late: bool, crashed: bool) -> JobEnd {
         (false, true) => Some(3),
         (false, false) => Some(1),
     };
-    JobEnd {
-        seconds: took.as_secs_f64(),
-        code: Some(0),
-        reason,
-        late,
-        free_mib: None,
-        low_pages: None,
-    }
+    JobEnd { seconds: took.as_secs_f64(), code: Some(0), reason, late, ..JobEnd::default() }
 }

@@ -6,6 +6,7 @@ mod figures;
 mod hog;
 mod home;
 mod smoke;
+mod soak;
 mod test;
 mod versus;
 
@@ -30,6 +31,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Test => test::run(options),
         Command::Check => check::run(),
         Command::Bench { peer } => figures::run(options, peer),
+        Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
         Command::Build => build(options),
         Command::Clean { cache } => clean(cache),
     }

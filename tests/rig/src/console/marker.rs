@@ -1,5 +1,7 @@
 //! The lines on COM2 that dom0's init script means for the rig: `@rig KIND key=value …`.
 
+use serde::Serialize;
+
 /// One such line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Marker {
@@ -34,6 +36,19 @@ pub(crate) struct JobEnd {
     pub(crate) free_mib: Option<(u64, u64)>,
     /// Xen's free pages below 4 GiB before and after.
     pub(crate) low_pages: Option<(u64, u64)>,
+    /// dom0 itself, after it.
+    pub(crate) dom0: Option<Dom0>,
+}
+
+/// What dom0 has and holds while no guest is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Dom0 {
+    /// Its available memory in KiB.
+    pub(crate) available_kib: u64,
+    /// Its event channels that are bound to an interrupt.
+    pub(crate) ports: u64,
+    /// Domains that Xen still has, itself among them.
+    pub(crate) domains: u64,
 }
 
 impl JobEnd {
@@ -72,6 +87,10 @@ fn end(fields: &str) -> JobEnd {
         late: value(fields, "late") == Some("1"),
         free_mib: number("free-before").zip(number("free-after")),
         low_pages: number("low-before").zip(number("low-after")),
+        dom0: number("dom0-kib")
+            .zip(number("dom0-ports"))
+            .zip(number("domains"))
+            .map(|((available_kib, ports), domains)| Dom0 { available_kib, ports, domains }),
     }
 }
 
@@ -91,11 +110,12 @@ mod tests {
     #[test]
     fn an_end_carries_what_dom0_saw() {
         let line = "@rig end job=x start=14.20 gone=17.45 code=0 reason=3 late=0 \
-                    free-before=100 free-after=99 low-before=7 low-after=8";
+                    free-before=100 free-after=99 low-before=7 low-after=8 dom0-kib=9 dom0-ports=10 domains=1";
         let Some(Marker::End(end)) = Marker::parse(line) else { panic!("no end") };
         assert!((end.seconds - 3.25).abs() < 1e-9);
         assert!(end.crashed() && !end.late);
         assert_eq!((end.free_mib, end.low_pages), (Some((100, 99)), Some((7, 8))));
+        assert_eq!(end.dom0, Some(Dom0 { available_kib: 9, ports: 10, domains: 1 }));
     }
 
     #[test]

@@ -3,5 +3,5 @@
 mod marker;
 mod split;
 
-pub(crate) use marker::{JobEnd, Marker};
+pub(crate) use marker::{Dom0, JobEnd, Marker};
 pub(crate) use split::{Piece, Splitter};

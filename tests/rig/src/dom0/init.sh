@@ -5,16 +5,16 @@
 # them, the lines that the rig acts on, each starting with "@rig ". The rig reads them in tests/rig/src/console.
 #
 # What the rig puts into /jobs:
-#   modules        kernel modules in /mods, in load order
-#   hide           devices for pciback, as its parameter wants them: (0000:00:05.0)(...)
-#   NN/name        the job's name
-#   NN/limit       seconds until the domain is destroyed
-#   NN/guest.cfg   the xl config, a file of xl-configs/
-#   NN/device      the device that is passed through, if one is
-#   NN/hog         further config lines of a second domain, which takes the low memory first; its config is NN/hog.cfg
-#   NN/attach      there if the device is attached to the paused guest, whose config has none
-#   NN/silent      there if the guest is to see a PCI device whose backend never answers
-#   NN/overrides   further config lines for `xl create`, one a line
+#   modules          kernel modules in /mods, in load order
+#   hide             devices for pciback, as its parameter wants them: (0000:00:05.0)(...)
+#   NNNN/name        the job's name
+#   NNNN/limit       seconds until the domain is destroyed
+#   NNNN/guest.cfg   the xl config, a file of xl-configs/
+#   NNNN/device      the device that is passed through, if one is
+#   NNNN/hog         further config lines of a second domain, which takes the low memory first; its config is NNNN/hog.cfg
+#   NNNN/attach      there if the device is attached to the paused guest, whose config has none
+#   NNNN/silent      there if the guest is to see a PCI device whose backend never answers
+#   NNNN/overrides   further config lines for `xl create`, one a line
 export PATH=/bin:/usr/sbin
 
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp /var/log/xen/console /var/lib/xen /var/lib/xenstored /etc/xen
@@ -57,6 +57,12 @@ low_pages() {
     xl debug-keys H
     xl dmesg | sed -n 's/.*heap\[node=0\]\[zone=\([0-9]*\)\] -> \([0-9]*\) pages.*/\1 \2/p' |
         awk '$1 == 0 { sum = 0; next } $1 <= 20 { sum += $2 } END { print sum }'
+}
+
+# What dom0 itself has and holds: memory to spare, its event channels, the domains that are not quite gone.
+own_figures() {
+    available=$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)
+    echo "dom0-kib=$available dom0-ports=$(grep -c 'xen-' /proc/interrupts) domains=$(xl list | grep -c '^[^N]')"
 }
 
 # Waits until Xen has all of a dead domain's memory back, for a while: it works through it after the domain is gone.
@@ -116,6 +122,8 @@ watchdog() {
     sleep "$1"
     touch /tmp/late
     echo "dom0: the job's $1 s are over: destroying the domain"
+    # Paused first: destroying takes its device away, and what the guest then finds is nobody's finding.
+    xl pause guest
     xl destroy guest
     sleep 15
     kill -9 "$2"
@@ -217,7 +225,7 @@ run_job() {
     while read -r line; do mark "store job=$name $line"; done </tmp/store
     while read -r line; do mark "xl job=$name text=$line"; done </tmp/xl
     mark "end job=$name start=$start gone=$gone code=$code reason=${reason:-none} late=$late" \
-        "free-before=$before free-after=$after low-before=$low_before low-after=$low_after"
+        "free-before=$before free-after=$after low-before=$low_before low-after=$low_after $(own_figures)"
 }
 
 next=1

@@ -142,7 +142,7 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
         image.file(files, &linux_files(stack, &to.with_file_name("peer.cpio"))?)?;
     }
     for (number, job) in jobs.iter().enumerate() {
-        let folder = format!("jobs/{number:02}");
+        let folder = format!("jobs/{number:04}");
         image.folder(&folder)?;
         image.file(&format!("{folder}/name"), job.name.as_bytes())?;
         image.file(&format!("{folder}/limit"), job.limit.as_secs().to_string().as_bytes())?;

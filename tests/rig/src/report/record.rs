@@ -6,6 +6,7 @@ use pvbounce::suites::ktap::{Check, Figures, Parser, Report};
 use serde::Serialize;
 
 use crate::boot::{Seen, guest_log};
+use crate::console::Dom0;
 use crate::error::Result;
 use crate::evidence::{self, Evidence};
 use crate::guest::Guest;
@@ -59,6 +60,8 @@ pub(crate) struct JobRecord {
     pub(crate) free_mib: Option<(u64, u64)>,
     /// Xen's free pages below 4 GiB before and after.
     pub(crate) low_pages: Option<(u64, u64)>,
+    /// dom0 itself, after it.
+    pub(crate) dom0: Option<Dom0>,
     /// What the guest wrote to `data/pvbounce`.
     pub(crate) store: Vec<(String, String)>,
     /// What the guest still held at the end, in its own words.
@@ -217,7 +220,8 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
         evidence,
         free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
-        low_pages: seen.end.and_then(|end| end.low_pages),
+        low_pages: seen.end.as_ref().and_then(|end| end.low_pages),
+        dom0: seen.end.and_then(|end| end.dom0),
         store: seen.store,
         taken: report.taken.map(|taken| taken.to_string()),
         suites: suites(&report, &times),
