@@ -186,7 +186,7 @@ fn open_console(info: &StartInfo, shared: SharedInfo) {
 }
 
 /// The window on a ring page that the builder mapped, if the M2P knows the frame.
-fn ring_page(ring: RingPage) -> Option<Window> {
+fn ring_page(ring: RingPage) -> Option<Window<'static>> {
     let pfn = XEN.m2p(ring.mfn)?;
     // SAFETY: the builder mapped the page for this ring, and nothing else uses it.
     unsafe { pages::builder_page(pfn) }

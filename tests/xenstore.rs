@@ -22,7 +22,7 @@ struct World {
     clock: Rc<dyn Clock>,
     tree: Rc<Tree>,
     daemon: Rc<FakeDaemon>,
-    page: pvbounce::arch::volatile::Window,
+    page: pvbounce::arch::volatile::Window<'static>,
     port: Port,
 }
 

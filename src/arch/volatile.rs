@@ -2,30 +2,43 @@
 //!
 //! Rust references promise that nobody else writes, so none is ever made to such memory. A [`Window`]
 //! copies values in and out, one volatile access each, bounds-checked. Whoever creates one vouches for
-//! the mapping; everything after that is safe.
+//! the mapping for as long as the window's lifetime says; everything after that is safe. An owner of mapped
+//! bytes lends its window, so that none outlives the mapping:
+//!
+//! ```compile_fail,E0505
+//! # use pvbounce::mm::contiguous::{ContiguousMemory, Region};
+//! fn write_after_giving_back(memory: &dyn ContiguousMemory, region: Region) {
+//!     let window = region.window();
+//!     memory.release(region).unwrap();
+//!     window.write_u8(0, 1);
+//! }
+//! ```
 #![expect(unsafe_code, reason = "volatile access through a raw pointer is what this module is for")]
 
 use core::{
+    marker::PhantomData,
     ptr::NonNull,
     sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering, fence},
 };
 
-/// A run of bytes shared with an untrusted writer.
+/// A run of bytes shared with an untrusted writer, mapped for `'m`.
 ///
+/// A window is lent by the value that owns the mapping; `'static` ones are on pages that are mapped for good.
 /// Copyable on purpose: both ends of a shared page in a host test hold one. Offsets are checked against
 /// the length and, for wider accesses, for natural alignment; a violation is a bug of the caller and
 /// panics.
 #[derive(Clone, Copy, Debug)]
-pub struct Window {
+pub struct Window<'m> {
     base: NonNull<u8>,
     len: usize,
+    mapped: PhantomData<&'m ()>,
 }
 
 // SAFETY: a Window is only an address; every access through it is volatile and stands for itself, and
-// the creator promised that the bytes stay mapped for as long as any copy is used.
-unsafe impl Send for Window {}
+// the creator promised that the bytes stay mapped for the window's lifetime, whoever uses it.
+unsafe impl Send for Window<'_> {}
 // SAFETY: as for Send; concurrent volatile accesses are the situation the type exists for.
-unsafe impl Sync for Window {}
+unsafe impl Sync for Window<'_> {}
 
 macro_rules! access {
     ($read:ident, $write:ident, $ty:ty) => {
@@ -47,14 +60,19 @@ macro_rules! access {
     };
 }
 
-impl Window {
+impl Window<'_> {
+    /// No bytes at all.
+    pub const EMPTY: Self =
+        Self { base: NonNull::<u64>::dangling().cast(), len: 0, mapped: PhantomData };
+
     /// A window on `len` bytes at `base`.
     ///
     /// # Safety
-    /// For as long as any copy of the window is used, the bytes must stay mapped readable and writable,
-    /// and no Rust reference to any of them may exist. `base` must be aligned to 8.
+    /// For the whole lifetime of the window, which the caller chooses, the bytes must stay mapped readable
+    /// and writable, and no Rust reference to any of them may be used; with `'static` they must never be
+    /// unmapped. `base` must be aligned to 8.
     pub const unsafe fn new(base: NonNull<u8>, len: usize) -> Self {
-        Self { base, len }
+        Self { base, len, mapped: PhantomData }
     }
 
     /// Bytes in the window.
@@ -181,17 +199,21 @@ pub fn full_barrier() {
 pub mod host {
     use super::{NonNull, Window};
     use crate::addr::PAGE_SIZE;
-    use alloc::boxed::Box;
+    use alloc::{boxed::Box, vec::Vec};
 
     #[repr(C, align(4096))]
     struct Page([u8; PAGE_SIZE]);
 
+    /// What keeps the pages from being taken for lost by a tool that looks for leaks.
+    static PAGES: spin::Mutex<Vec<Window<'static>>> = spin::Mutex::new(Vec::new());
+
     /// A zeroed page that lives for the rest of the test process; copies of the window share it.
-    pub fn shared_page() -> Window {
-        let page = Box::leak(Box::new(Page([0; PAGE_SIZE])));
-        let base = NonNull::from(&mut page.0).cast::<u8>();
+    pub fn shared_page() -> Window<'static> {
+        let base = NonNull::from(Box::leak(Box::new(Page([0; PAGE_SIZE])))).cast();
         // SAFETY: the leaked page is never freed and the reference to it ends here.
-        unsafe { Window::new(base, PAGE_SIZE) }
+        let window = unsafe { Window::new(base, PAGE_SIZE) };
+        PAGES.lock().push(window);
+        window
     }
 }
 

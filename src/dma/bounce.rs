@@ -7,7 +7,14 @@ use super::{
     raw,
     segment::Lease,
 };
-use crate::addr::BusAddr;
+use crate::{
+    addr::BusAddr,
+    mm::{
+        memory::{Memory, MemoryError},
+        pages::DeviceMemory,
+    },
+    xen::errno::XenError,
+};
 use core::ops::Range;
 
 /// Words in a full guard.
@@ -55,6 +62,17 @@ impl<'m> Bounce<'m> {
         if let Some(lease) = &self.lease {
             lease.bytes.read(self.head + offset, to);
         }
+    }
+
+    /// The run's bytes as the device has them, from byte `offset` of the mapping on, which may be before it.
+    pub(super) fn as_device<'a>(
+        &'a self,
+        memory: &'a Memory<'a>,
+        offset: isize,
+    ) -> Result<DeviceMemory<'a>, MemoryError> {
+        let gone = MemoryError::Mapping { virt: 0, error: XenError::BadAddress };
+        let lease = self.lease.as_ref().ok_or(gone)?;
+        lease.bytes.as_device(memory, lease.bus(), self.head.wrapping_add_signed(offset))
     }
 
     /// Gives the slots back, as dropping does, after `copied_back` bytes came out of them.

@@ -74,7 +74,6 @@ pub struct Coherent<'m> {
     pool: &'m Pool<'m>,
     /// `None` only while being dropped.
     source: Option<Source>,
-    window: Window,
     bus: BusAddr,
     len: usize,
 }
@@ -84,13 +83,13 @@ macro_rules! access {
         #[doc = concat!("Reads one `", stringify!($ty), "` at byte `offset`; panics outside or unaligned.")]
         #[inline]
         pub fn $read(&self, offset: usize) -> $ty {
-            self.window.$read(offset)
+            self.window().$read(offset)
         }
 
         #[doc = concat!("Writes one `", stringify!($ty), "` at byte `offset`; panics outside or unaligned.")]
         #[inline]
         pub fn $write(&self, offset: usize, value: $ty) {
-            self.window.$write(offset, value);
+            self.window().$write(offset, value);
         }
     )*};
 }
@@ -112,26 +111,25 @@ impl<'m> Device<'m> {
         let layout = Shape::new(&paged).bare(0, len).ok_or(too_large)?;
         if let Some(mut lease) = self.pool.lease_run(layout.want) {
             lease.bytes.zero();
-            let (window, bus) = (lease.bytes.window(), lease.bus());
-            return Ok(Coherent::new(self.pool, Source::Pool(lease), window, bus, len));
+            let bus = lease.bus();
+            return Ok(Coherent { pool: self.pool, source: Some(Source::Pool(lease)), bus, len });
         }
         let order = Order::holding(len.max(limits.alignment.bytes())).ok_or(too_large)?;
         let region = self.pool.acquire(order, limits.mask)?;
         let (bus, bytes) = (region.bus(), SharedBytes::of_region(&region, 0, region.len()));
-        let window = bytes.window();
-        Ok(Coherent::new(self.pool, Source::Region(Held(region), bytes), window, bus, len))
+        let source = Some(Source::Region(Held(region), bytes));
+        Ok(Coherent { pool: self.pool, source, bus, len })
     }
 }
 
-impl<'m> Coherent<'m> {
-    const fn new(
-        pool: &'m Pool<'m>,
-        source: Source,
-        window: Window,
-        bus: BusAddr,
-        len: usize,
-    ) -> Self {
-        Self { pool, source: Some(source), window, bus, len }
+impl Coherent<'_> {
+    #[inline]
+    const fn window(&self) -> Window<'_> {
+        match &self.source {
+            Some(Source::Pool(lease)) => lease.bytes.window(),
+            Some(Source::Region(_, bytes)) => bytes.window(),
+            None => Window::EMPTY,
+        }
     }
 
     /// The first byte's address, for the device.

@@ -51,7 +51,11 @@ use super::{
 use crate::{
     addr::BusAddr,
     arch::volatile,
-    mm::translate::{Place, Translate},
+    mm::{
+        memory::{Memory, MemoryError},
+        pages::DeviceMemory,
+        translate::{Place, Translate},
+    },
 };
 use core::{fmt, marker::PhantomData, ops::Range, ptr};
 
@@ -157,6 +161,24 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     /// Where the buffer itself lies, in both numberings; `None` if its first byte is no RAM.
     pub fn place(&self) -> Option<Place> {
         self.translate.place_of(ptr::without_provenance(self.buffer.extent().0))
+    }
+
+    /// What the device has from byte `offset` of the mapping on, mapped by its address: for code that plays the
+    /// device, as one that writes beyond its buffer.
+    ///
+    /// # Panics
+    /// If the byte belongs neither to the mapping nor to the slots that it has.
+    pub fn as_device<'a>(
+        &'a self,
+        memory: &'a Memory<'a>,
+        offset: isize,
+    ) -> Result<DeviceMemory<'a>, MemoryError> {
+        match &self.path {
+            Path::Direct(shared, bus) => {
+                shared.as_device(memory, *bus, 0usize.wrapping_add_signed(offset))
+            }
+            Path::Bounced(bounce, _) => bounce.as_device(memory, offset),
+        }
     }
 
     /// Ends the mapping after the device wrote `written` bytes, and returns the buffer.

@@ -10,8 +10,13 @@
 
 use super::buffer::Bytes;
 use crate::{
+    addr::BusAddr,
     arch::{copy, volatile::Window},
-    mm::contiguous::Region,
+    mm::{
+        contiguous::Region,
+        memory::{Memory, MemoryError},
+        pages::DeviceMemory,
+    },
 };
 use core::ptr::NonNull;
 
@@ -121,10 +126,25 @@ impl SharedBytes {
         unsafe { copy::zero_device(self.base.as_ptr(), self.len) }
     }
 
-    /// A volatile view. It must not be used once this value is gone: keep it next to it, hand out none.
-    pub(super) const fn window(&self) -> Window {
-        // SAFETY: the type's invariant keeps the bytes mapped and free of references; whoever calls
-        // this keeps the window no longer. Regions are aligned to pages, slots to 2 KiB.
+    /// The bytes that a device has from `bus` on, `offset` bytes from the first of these, mapped once more: what
+    /// plays the device writes there.
+    pub(super) fn as_device<'a>(
+        &'a self,
+        memory: &'a Memory<'a>,
+        bus: BusAddr,
+        offset: usize,
+    ) -> Result<DeviceMemory<'a>, MemoryError> {
+        check("run", self.len, offset, 1);
+        let first = BusAddr(bus.0 + offset as u64);
+        // SAFETY: the type's invariant keeps references from the bytes, and the borrow keeps them in this value.
+        unsafe { DeviceMemory::alias(memory, first, self.len - offset) }
+    }
+
+    /// A volatile view.
+    #[inline]
+    pub(super) const fn window(&self) -> Window<'_> {
+        // SAFETY: the type's invariant keeps the bytes mapped and free of references while it is borrowed.
+        // Regions are aligned to pages, slots to 2 KiB.
         unsafe { Window::new(self.base, self.len) }
     }
 

@@ -10,7 +10,9 @@ use crate::{
         p2m::{P2m, PfnRange},
         page_table,
     },
+    xen::{errno::XenError, grants::SharedPage},
 };
+use alloc::boxed::Box;
 use core::{
     ops::{Deref, DerefMut},
     ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut},
@@ -150,39 +152,29 @@ impl Drop for LowPages<'_> {
     }
 }
 
-/// One page that another domain may write: accessed through a [`Window`], never by reference.
-#[derive(Debug)]
-pub struct SharedPage<'m> {
-    pages: Pages<'m>,
+/// A zeroed page to share with another domain.
+pub fn shared_page<'m>(memory: &'m Memory<'m>) -> Result<SharedPage<'m>, MemoryError> {
+    let page = Pages::new(memory, 1)?;
+    let (base, virt) = (page.base(), page.base().addr().get() as u64);
+    let mfn = page.mfn().ok_or(MemoryError::Mapping { virt, error: XenError::BadAddress })?;
+    // SAFETY: the page is mapped until its owner, `page`, is dropped, and in there nobody refers to its bytes.
+    Ok(unsafe { SharedPage::new(Box::new(page), base, mfn) })
 }
 
-impl<'m> SharedPage<'m> {
-    /// Takes a zeroed page to share.
-    pub fn new(memory: &'m Memory<'m>) -> Result<Self, MemoryError> {
-        Ok(Self { pages: Pages::new(memory, 1)? })
-    }
-
-    /// The page's machine frame, to be granted.
-    pub fn mfn(&self) -> Option<Mfn> {
-        self.pages.mfn()
-    }
-
-    /// Gives the page up for good: somebody else may still have it mapped.
-    pub fn leak(self) {
-        self.pages.leak();
-    }
-
-    /// The way to read and write it.
-    pub fn window(&self) -> Window {
-        // SAFETY: the page is mapped for as long as `self` lives, and whoever keeps the window longer keeps
-        // `self` too (the frontend owns both); `pages` is private, so no reference is ever made to it.
-        unsafe { Window::new(self.pages.base(), PAGE_SIZE) }
-    }
-}
-
-/// Registers of a device, or memory as a device sees it: mapped by machine address, unmapped when dropped.
+/// Memory that is reached by machine address, as a device's registers are: mapped until it is dropped.
+///
+/// The window on it does not outlive the mapping:
+///
+/// ```compile_fail,E0505
+/// # use pvbounce::mm::pages::DeviceMemory;
+/// fn write_after_unmapping(registers: DeviceMemory<'_>) {
+///     let window = registers.window();
+///     drop(registers);
+///     window.write_u8(0, 1);
+/// }
+/// ```
 #[derive(Debug)]
-pub struct Registers<'m> {
+pub struct DeviceMemory<'m> {
     memory: &'m Memory<'m>,
     start: u64,
     pages: u64,
@@ -190,14 +182,18 @@ pub struct Registers<'m> {
     len: usize,
 }
 
-impl<'m> Registers<'m> {
+impl<'m> DeviceMemory<'m> {
     /// Maps `len` bytes of device memory at machine address `address`, uncached.
     pub fn map(memory: &'m Memory<'m>, address: BusAddr, len: usize) -> Result<Self, MemoryError> {
         Self::map_as(memory, address, len, page_table::REGISTERS)
     }
 
     /// Maps `len` bytes of RAM a second time: to play the device that writes there behind the CPU's back.
-    pub fn alias(
+    ///
+    /// # Safety
+    /// Until the result is dropped the bytes are RAM of this guest that no Rust reference reaches, and are given
+    /// to nobody.
+    pub unsafe fn alias(
         memory: &'m Memory<'m>,
         address: BusAddr,
         len: usize,
@@ -217,17 +213,17 @@ impl<'m> Registers<'m> {
         Ok(Self { memory, start, pages, offset, len })
     }
 
-    /// The way to read and write them. Not to be used after `self` is gone: the address then faults.
-    pub fn window(&self) -> Window {
+    /// The way to read and write it.
+    pub fn window(&self) -> Window<'_> {
         let virt = to_usize(self.start) + self.offset;
         let base = NonNull::new(with_exposed_provenance_mut(virt)).unwrap_or(NonNull::dangling());
-        // SAFETY: `map_io` mapped the range until `Drop`; device registers are never Rust values, nor is
-        // memory that a device may write.
+        // SAFETY: `map_io` mapped the range until `Drop`, which the borrow keeps from running. Device registers are
+        // never Rust values; for RAM `alias`'s caller vouches.
         unsafe { Window::new(base, self.len) }
     }
 }
 
-impl Drop for Registers<'_> {
+impl Drop for DeviceMemory<'_> {
     fn drop(&mut self) {
         // A mapping that Xen won't remove costs nothing but an entry of a page table.
         let _ = self.memory.unmap_io(self.start, self.pages);
@@ -237,8 +233,9 @@ impl Drop for Registers<'_> {
 /// Where the builder mapped one of our own frames at the start, as a window on the whole page.
 ///
 /// # Safety
-/// The frame must be one that the builder mapped (rings, shared pages) and that Rust never refers to.
-pub unsafe fn builder_page(pfn: Pfn) -> Option<Window> {
+/// The frame must be one that the builder mapped (rings, shared pages), that is never unmapped and that Rust
+/// never refers to.
+pub unsafe fn builder_page(pfn: Pfn) -> Option<Window<'static>> {
     let virt = crate::arch::VIRT_BASE.checked_add(pfn.0.checked_mul(PAGE_SIZE_U64)?)?;
     let base = NonNull::new(with_exposed_provenance_mut(to_usize(virt)))?;
     // SAFETY: the caller vouches for the page.

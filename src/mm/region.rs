@@ -75,9 +75,9 @@ impl Region {
     }
 
     /// The way to read and write the region's bytes.
-    pub const fn window(&self) -> Window {
+    pub const fn window(&self) -> Window<'_> {
         // SAFETY: whoever made the region vouched for the mapping; it lasts until the region is given back, which
-        // takes it from whoever has the window, and no reference to the bytes is made.
+        // the window's borrow forbids, and no reference to the bytes is made.
         unsafe { Window::new(self.cpu, self.len()) }
     }
 }

@@ -1,6 +1,6 @@
 //! How a driver reaches its device's registers: a mapped BAR, or in host tests a fake that plays the device.
 
-use crate::arch::volatile::Window;
+use crate::mm::pages::DeviceMemory;
 
 /// Registers by byte offset. Each access happens once, whole and in order; one outside panics.
 pub trait Registers {
@@ -30,19 +30,19 @@ macro_rules! forward {
     ($($read:ident, $write:ident, $ty:ty;)*) => {$(
         #[inline]
         fn $read(&self, offset: usize) -> $ty {
-            Window::$read(self, offset)
+            self.window().$read(offset)
         }
 
         #[inline]
         fn $write(&self, offset: usize, value: $ty) {
-            Window::$write(self, offset, value);
+            self.window().$write(offset, value);
         }
     )*};
 }
 
-impl Registers for Window {
+impl Registers for DeviceMemory<'_> {
     fn len(&self) -> usize {
-        Window::len(self)
+        self.window().len()
     }
 
     forward! {

@@ -6,8 +6,9 @@ use super::{
     rtl8139::{self, Rtl8139},
 };
 use crate::{
-    arch::{time::Clock, volatile::Window},
+    arch::time::Clock,
     dma::{self, Limits},
+    mm::pages::DeviceMemory,
 };
 use alloc::boxed::Box;
 
@@ -54,10 +55,10 @@ impl DriverKind {
         }
     }
 
-    /// Resets and starts the device behind `bar`. Memory decoding and bus mastering must be on.
+    /// Resets and starts the device behind `bar`, which the driver keeps. Memory decoding and bus mastering must be on.
     pub fn start<'m>(
         self,
-        bar: Window,
+        bar: DeviceMemory<'m>,
         dma: dma::Device<'m>,
         clock: &'m dyn Clock,
     ) -> Result<Box<dyn Nic + 'm>, StartError> {

@@ -12,12 +12,12 @@ use crate::{
     dma::{self, Limits, Policy},
     mm::{
         memory::Memory,
-        pages::{Registers, SharedPage},
+        pages::{self, DeviceMemory},
     },
     nic::{self, Cause, DriverKind, Nic},
     pci::{
         self, Bar, BarKind, Bdf, Command, Function,
-        front::{self, Front, FrontError, Services, Timeouts},
+        front::{Front, FrontError, Services, Timeouts},
         ids::{Class, DeviceId},
     },
     xen::{
@@ -38,12 +38,11 @@ use core::time::Duration;
 /// Where the guest says that its device may be taken back, relative to the domain.
 const DETACH_PATH: &str = "data/pvbounce/detach";
 
-/// The connection to the backend, and the page it shares.
+/// The connection to the backend.
 #[derive(Debug)]
 pub struct Connection {
     /// The frontend.
     pub front: Front<'static>,
-    page: SharedPage<'static>,
 }
 
 impl Connection {
@@ -52,19 +51,10 @@ impl Connection {
         services: Services<'static>,
         memory: &'static Memory<'static>,
     ) -> Result<Self, Outcome> {
-        let error = |code, text: String| Outcome::Error(Reason::new(code, text));
-        let page = SharedPage::new(memory).map_err(|e| error("no-memory", e.to_string()))?;
-        let mfn = page.mfn().ok_or_else(|| error("no-memory", "the page has no frame".into()))?;
-        let shared = front::SharedPage { window: page.window(), mfn };
-        match Front::connect(services, Timeouts::default(), shared) {
-            Ok(front) => Ok(Self { front, page }),
-            Err(failed) => {
-                if failed.report.page.is_none() {
-                    page.leak();
-                }
-                Err(refusal(&failed.error))
-            }
-        }
+        let page = pages::shared_page(memory)
+            .map_err(|e| Outcome::Error(Reason::new("no-memory", e.to_string())))?;
+        let front = Front::connect(services, Timeouts::default(), page);
+        front.map(|front| Self { front }).map_err(|failed| refusal(&failed.error))
     }
 
     /// Asks the toolstack to take the device back while the guest still answers, and lets it. A domain that
@@ -85,10 +75,6 @@ impl Connection {
     /// Closes the frontend; says what did not go to plan.
     pub fn close(self) -> Result<(), Reason> {
         let report = self.front.close();
-        if report.page.is_none() {
-            // The backend still has it mapped: never to be used again.
-            self.page.leak();
-        }
         match &report.problem {
             None if report.leaks_nothing() => Ok(()),
             Some(problem) => {
@@ -218,7 +204,6 @@ pub struct Card {
     pub nic: Box<dyn Nic>,
     /// Its interrupt.
     pub interrupt: Interrupt,
-    registers: Registers<'static>,
     bdf: Bdf,
     looped: bool,
 }
@@ -250,7 +235,7 @@ impl Card {
             .map_err(config)?
             .ok_or_else(|| Outcome::Failure(Reason::new("pci-gone", "the device went away")))?;
         function.enable(Command::MEMORY | Command::MASTER).map_err(config)?;
-        let registers = Registers::map(setup.memory, address, len).map_err(|e| {
+        let registers = DeviceMemory::map(setup.memory, address, len).map_err(|e| {
             failure("pci-bar-map", e.to_string(), "see Xen's log: the domain may lack iomem rights")
         })?;
         let pirq = identity.pirq.ok_or_else(|| {
@@ -267,11 +252,11 @@ impl Card {
         let mask = setup.reach.map_or(own.mask, |reach| reach.min(own.mask));
         let limits = Limits { mask, ..own };
         let device = dma::Device::new(setup.pool, setup.memory, limits, setup.policy);
-        let started = kind.start(registers.window(), device, setup.clock);
+        let started = kind.start(registers, device, setup.clock);
         match started {
             Ok(mut nic) => {
                 nic.enable_interrupts(Cause::RECEIVER);
-                Ok(Self { nic, interrupt, registers, bdf: identity.bdf, looped: false })
+                Ok(Self { nic, interrupt, bdf: identity.bdf, looped: false })
             }
             Err(error) => {
                 let reason = Reason::new(error.code(), error.to_string()).remedy(error.remedy());
@@ -318,9 +303,9 @@ impl Card {
         cause
     }
 
-    /// Stops the device: driver, bus mastering, interrupt, registers.
+    /// Stops the device: driver and registers, bus mastering, interrupt.
     pub fn stop(self, front: &Front<'_>) -> Result<(), Reason> {
-        let Self { mut nic, interrupt, registers, bdf, .. } = self;
+        let Self { mut nic, interrupt, bdf, .. } = self;
         let quiesced = nic.quiesce();
         drop(nic);
         let config = |e: pci::ConfigError| Reason::new(e.code(), e.to_string()).remedy(e.remedy());
@@ -329,7 +314,6 @@ impl Card {
             Ok(None) => Ok(()),
             Err(error) => Err(error),
         };
-        drop(registers);
         let unbound = interrupt.unbind();
         quiesced.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
         off.map_err(config)?;

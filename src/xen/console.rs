@@ -19,14 +19,14 @@ const OUT_PROD: usize = 3084;
 /// The output half of the PV console ring: 2 KiB at offset 1024, indices that run free.
 #[derive(Clone, Copy, Debug)]
 pub struct Ring {
-    page: Window,
+    page: Window<'static>,
     /// Where xenconsoled is told that there is something to read.
     pub port: Port,
 }
 
 impl Ring {
-    /// The ring in `page`.
-    pub const fn new(page: Window, port: Port) -> Self {
+    /// The ring in `page`, which the builder mapped for good.
+    pub const fn new(page: Window<'static>, port: Port) -> Self {
         Self { page, port }
     }
 

@@ -18,13 +18,13 @@ const PORTS: u32 = 64 * 64;
 /// The shared info page, of which vCPU 0's part is used.
 #[derive(Clone, Copy, Debug)]
 pub struct SharedInfo {
-    page: Window,
+    page: Window<'static>,
     tsc: fn() -> u64,
 }
 
 impl SharedInfo {
-    /// The page at `page`; `tsc` reads the time stamp counter.
-    pub const fn new(page: Window, tsc: fn() -> u64) -> Self {
+    /// The page at `page`, mapped for good; `tsc` reads the time stamp counter.
+    pub const fn new(page: Window<'static>, tsc: fn() -> u64) -> Self {
         Self { page, tsc }
     }
 

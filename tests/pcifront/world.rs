@@ -2,18 +2,16 @@
 
 use pvbounce::{
     addr::Mfn,
-    arch::{
-        time::{Clock, Instant},
-        volatile::host::shared_page,
-    },
+    arch::time::{Clock, Instant},
     pci::{
         Bdf, Bus,
         fake::{FakeBackend, FakeDevice},
-        front::{CloseReport, ConnectFailed, Front, Services, SharedPage, Timeouts},
+        front::{CloseReport, ConnectFailed, Front, Services, Timeouts},
     },
     xen::{
         events::DomainId,
         fake::{FakeClock, FakeEvents, FakeGrants},
+        grants::SharedPage,
         store::fake::{FakeStore, Tree},
     },
 };
@@ -57,11 +55,10 @@ impl World {
         Self { events, clock, grants, tree, store, backend }
     }
 
-    pub(crate) fn page(&self) -> SharedPage {
-        let window = shared_page();
-        window.write(0, &[0xa5; 4096]);
-        self.grants.own(FRAME, window);
-        SharedPage { window, mfn: FRAME }
+    pub(crate) fn page(&self) -> SharedPage<'static> {
+        let page = self.grants.own(FRAME);
+        page.window().write(0, &[0xa5; 4096]);
+        page
     }
 
     pub(crate) fn services(&self) -> Services<'_> {
@@ -93,7 +90,7 @@ impl World {
 
 pub(crate) fn assert_clean(world: &World, report: &CloseReport) {
     assert!(report.is_clean(), "{report:?}");
-    assert!(report.page.is_some());
+    assert_eq!(world.grants.owned(), 0);
     assert_eq!(world.taken(), [0; 4]);
 }
 

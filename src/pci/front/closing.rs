@@ -1,10 +1,11 @@
 //! Leaving the backend, and taking everything back, whatever state both sides are in.
 
-use super::{CloseReport, Front, FrontError, Given, LEFT};
+use super::{CloseReport, Front, FrontError, LEFT};
 use crate::{
     arch::time::Instant,
     xen::{
-        grants::GrantError,
+        events::Port,
+        grants::{GrantError, GrantedPage},
         xenbus::{StateSet, Wait, XenbusError, XenbusState, read_state},
     },
 };
@@ -19,19 +20,17 @@ impl Front<'_> {
     pub(super) fn shut_down(&mut self) -> CloseReport {
         let mut report =
             CloseReport { irqs_left: self.turn_interrupts_off(), ..CloseReport::default() };
-        let Some(given) = self.given.take() else {
+        let Some(link) = self.link.take() else {
             return report;
         };
+        let (port, gref) = (link.port(), link.gref());
         self.say_goodbye(&mut report);
-        match self.revoke(&given) {
-            Ok(()) => report.page = Some(given.page),
-            Err(error) => {
-                report.still_granted = Some(given.gref);
-                report.note(error);
-            }
+        if let Err(error) = self.take_back(link.into_page(), port) {
+            report.still_granted = Some(gref);
+            report.note(error);
         }
-        if let Err(error) = self.services.events.close(given.link.port()) {
-            report.port_left = Some(given.link.port());
+        if let Err(error) = self.services.events.close(port) {
+            report.port_left = Some(port);
             report.note(FrontError::Events(error));
         }
         report
@@ -39,17 +38,23 @@ impl Front<'_> {
 
     /// Takes the page back once the backend has let go of it. It says so by nothing but unmapping, and where the
     /// toolstack removed it, it may still be at it.
-    fn revoke(&self, given: &Given<'_>) -> Result<(), GrantError> {
+    fn take_back(&self, mut page: GrantedPage<'_>, port: Port) -> Result<(), GrantError> {
         const GLANCE: Duration = Duration::from_millis(1);
         let deadline = self.services.clock.now().after(self.timeouts.close);
         loop {
-            let revoked = self.services.grants.revoke(given.gref);
+            let error = match page.revoke() {
+                Ok(_) => return Ok(()),
+                Err((still, error)) => {
+                    page = still;
+                    error
+                }
+            };
             let now = self.services.clock.now();
-            if !matches!(revoked, Err(GrantError::StillMapped(_))) || now >= deadline {
-                return revoked;
+            if !matches!(error, GrantError::StillMapped(_)) || now >= deadline {
+                return Err(error);
             }
             // An error is as good as an early return: the clock ends the wait.
-            let _ = self.services.events.poll(&[given.link.port()], now.after(GLANCE));
+            let _ = self.services.events.poll(&[port], now.after(GLANCE));
         }
     }
 
@@ -91,9 +96,9 @@ impl Front<'_> {
 
 impl Drop for Front<'_> {
     fn drop(&mut self) {
-        if self.given.is_some() {
+        if self.link.is_some() {
             let report = self.shut_down();
-            log::warn!("pcifront: dropped without being closed, its page is lost: {report:?}");
+            log::warn!("pcifront: dropped without being closed: {report:?}");
         }
     }
 }

@@ -1,6 +1,5 @@
 //! What can go wrong between pcifront and pciback, and what closing leaves behind.
 
-use super::SharedPage;
 use crate::{
     pci::{Bdf, ConfigError},
     xen::{
@@ -116,11 +115,9 @@ impl FrontError {
 
 /// What was given back, and what could not be.
 #[derive(Debug, Default)]
-#[must_use = "it may hold the page, and says what was leaked"]
+#[must_use = "it says what was leaked"]
 pub struct CloseReport {
-    /// The shared page, the caller's again; `None` when the backend still has it mapped.
-    pub page: Option<SharedPage>,
-    /// A grant the backend still uses: its page must never be used again.
+    /// A grant the backend still uses: its page is lost.
     pub still_granted: Option<GrantRef>,
     /// A port Xen would not close.
     pub port_left: Option<Port>,
@@ -152,6 +149,6 @@ impl CloseReport {
 pub struct ConnectFailed {
     /// Why.
     pub error: Box<FrontError>,
-    /// What was given back; has the page.
+    /// What was given back.
     pub report: Box<CloseReport>,
 }

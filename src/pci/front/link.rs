@@ -22,6 +22,7 @@ use crate::{
         abi::pciif::{aer_answer, aer_op, command, error, flags, op, page},
         errno::XenError,
         events::{EventChannels, Port},
+        grants::{GrantRef, GrantedPage},
     },
 };
 use alloc::vec::Vec;
@@ -51,7 +52,7 @@ pub(super) struct Answer {
 pub(super) struct Link<'a> {
     events: &'a dyn EventChannels,
     clock: &'a dyn Clock,
-    page: Window,
+    page: GrantedPage<'a>,
     port: Port,
     timeout: Duration,
     usable: Cell<bool>,
@@ -68,17 +69,21 @@ pub struct AerReport {
     pub device: [u32; 3],
 }
 
+/// Zeroes the page and says in it that error reports are answered.
+pub(super) fn clear(page: Window<'_>) {
+    page.zero();
+    page.write_u32(page::FLAGS, flags::HANDLES_AER);
+}
+
 impl<'a> Link<'a> {
-    /// Zeroes the page and says in it that error reports are answered.
-    pub(super) fn new(
+    /// The backend may have `page`, which was [`clear`]ed, and the other end of `port`.
+    pub(super) const fn new(
         events: &'a dyn EventChannels,
         clock: &'a dyn Clock,
-        page: Window,
+        page: GrantedPage<'a>,
         port: Port,
         timeout: Duration,
     ) -> Self {
-        page.zero();
-        page.write_u32(page::FLAGS, flags::HANDLES_AER);
         Self {
             events,
             clock,
@@ -93,6 +98,19 @@ impl<'a> Link<'a> {
 
     pub(super) const fn port(&self) -> Port {
         self.port
+    }
+
+    pub(super) const fn gref(&self) -> GrantRef {
+        self.page.gref()
+    }
+
+    /// The page, once nobody speaks over it any more.
+    pub(super) fn into_page(self) -> GrantedPage<'a> {
+        self.page
+    }
+
+    fn page(&self) -> Window<'_> {
+        self.page.window()
     }
 
     pub(super) fn is_usable(&self) -> bool {
@@ -121,11 +139,11 @@ impl<'a> Link<'a> {
 
     /// Answers an error report if there is one; to be called when the port had an event.
     pub(super) fn answer_report(&self) -> Result<(), ConfigError> {
-        if self.page.read_u32(page::FLAGS) & flags::AER == 0 {
+        if self.page().read_u32(page::FLAGS) & flags::AER == 0 {
             return Ok(());
         }
         read_barrier();
-        let field = |offset| self.page.read_u32(page::AER_OP + offset);
+        let field = |offset| self.page().read_u32(page::AER_OP + offset);
         let report = AerReport {
             command: field(aer_op::CMD),
             device: [aer_op::DOMAIN, aer_op::BUS, aer_op::DEVFN].map(field),
@@ -140,14 +158,14 @@ impl<'a> Link<'a> {
         };
         self.reports.set(self.reports.get().saturating_add(1));
         self.last_report.set(Some(report));
-        self.page.write_u32(page::AER_OP + aer_op::ERR, result.cast_unsigned());
+        self.page().write_u32(page::AER_OP + aer_op::ERR, result.cast_unsigned());
         write_barrier();
-        self.page.clear_bits_u32(page::FLAGS, flags::AER);
+        self.page().clear_bits_u32(page::FLAGS, flags::AER);
         self.notify()
     }
 
     fn put(&self, request: &Request<'_>) {
-        let field = |offset, value| self.page.write_u32(page::OP + offset, value);
+        let field = |offset, value| self.page().write_u32(page::OP + offset, value);
         field(op::CMD, request.command);
         field(op::ERR, 0);
         field(op::DOMAIN, request.bdf.bus().segment.into());
@@ -159,11 +177,11 @@ impl<'a> Link<'a> {
         field(op::INFO, 0);
         for (place, &entry) in (0..op::MSIX_MAX).zip(request.entries) {
             let at = page::OP + op::MSIX + place * op::MSIX_ENTRY;
-            self.page.write_u16(at, 0);
-            self.page.write_u16(at + 2, entry);
+            self.page().write_u16(at, 0);
+            self.page().write_u16(at + 2, entry);
         }
         write_barrier();
-        self.page.set_bits_u32(page::FLAGS, flags::REQUEST);
+        self.page().set_bits_u32(page::FLAGS, flags::REQUEST);
     }
 
     fn wait(&self, request: &Request<'_>) -> Result<(), ConfigError> {
@@ -173,7 +191,7 @@ impl<'a> Link<'a> {
             self.events.take(self.port);
             // The backend may wait for this answer before it gives ours.
             self.answer_report()?;
-            if self.page.read_u32(page::FLAGS) & flags::REQUEST == 0 {
+            if self.page().read_u32(page::FLAGS) & flags::REQUEST == 0 {
                 read_barrier();
                 return Ok(());
             }
@@ -190,14 +208,14 @@ impl<'a> Link<'a> {
     }
 
     fn answer(&self, request: &Request<'_>) -> Result<Answer, ConfigError> {
-        let field = |offset| self.page.read_u32(page::OP + offset);
+        let field = |offset| self.page().read_u32(page::OP + offset);
         let refusal = match field(op::ERR).cast_signed() {
             0 => {
                 let entries = (0..op::MSIX_MAX).zip(request.entries);
                 let at = |place| page::OP + op::MSIX + place * op::MSIX_ENTRY;
                 return Ok(Answer {
                     value: field(op::VALUE),
-                    vectors: entries.map(|(n, _)| self.page.read_u16(at(n))).collect(),
+                    vectors: entries.map(|(n, _)| self.page().read_u16(at(n))).collect(),
                 });
             }
             error::NO_DEVICE => return Err(ConfigError::NoDevice(request.bdf)),

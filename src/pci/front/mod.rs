@@ -26,12 +26,11 @@ pub use link::AerReport;
 
 use super::{Bdf, Bus, ConfigAccess, ConfigError, Function, Width, access::check, address::DEVFNS};
 use crate::{
-    addr::Mfn,
-    arch::{time::Clock, volatile::Window},
+    arch::time::Clock,
     xen::{
         abi::pciif::{MAGIC, command},
         events::{EventChannels, Port},
-        grants::{GrantRef, Grants},
+        grants::{Grants, SharedPage},
         store::{Store, StoreError, TxId},
         xenbus::{Device, StateSet, Wait, XenbusState, read_state, write_state},
     },
@@ -87,30 +86,14 @@ impl Default for Timeouts {
     }
 }
 
-/// A page to share, the caller's alone until it is handed in. Not `Clone`: who holds it owns the page.
-#[derive(Debug)]
-pub struct SharedPage {
-    /// Its bytes.
-    pub window: Window,
-    /// Its machine frame.
-    pub mfn: Mfn,
-}
-
-/// What the backend has of ours.
-#[derive(Debug)]
-struct Given<'a> {
-    link: Link<'a>,
-    page: SharedPage,
-    gref: GrantRef,
-}
-
-/// A connected frontend. Close it with [`Front::close`]; dropping it closes, too, but loses the page.
+/// A connected frontend. Close it with [`Front::close`]; dropping it closes, too, but tells nobody how that went.
 #[derive(Debug)]
 pub struct Front<'a> {
     services: Services<'a>,
     timeouts: Timeouts,
     device: Device,
-    given: Option<Given<'a>>,
+    /// The page and the port that the backend has of ours.
+    link: Option<Link<'a>>,
     functions: Vec<Bdf>,
     irqs: RefCell<Vec<(Bdf, Delivery)>>,
 }
@@ -118,24 +101,22 @@ pub struct Front<'a> {
 impl<'a> Front<'a> {
     /// Connects to the backend and scans its buses.
     ///
-    /// [`FrontError::NoDevice`] when the domain has no PCI device; the page comes back in the report.
+    /// [`FrontError::NoDevice`] when the domain has no PCI device. The page goes back when the backend does not have
+    /// it any more, and is lost otherwise.
     pub fn connect(
         services: Services<'a>,
         timeouts: Timeouts,
-        page: SharedPage,
+        page: SharedPage<'a>,
     ) -> Result<Self, ConnectFailed> {
-        let (device, link, gref) = match prepare(services, timeouts, &page) {
+        let (device, link) = match prepare(services, timeouts, page) {
             Ok(prepared) => prepared,
-            Err(error) => {
-                let report = CloseReport { page: Some(page), ..CloseReport::default() };
-                return Err(failed(error, report));
-            }
+            Err(error) => return Err(failed(error, CloseReport::default())),
         };
         let mut front = Self {
             services,
             timeouts,
             device,
-            given: Some(Given { link, page, gref }),
+            link: Some(link),
             functions: Vec::new(),
             irqs: RefCell::default(),
         };
@@ -152,21 +133,20 @@ impl<'a> Front<'a> {
 
     /// The port on which answers and error reports come; for waits that want to notice the latter.
     pub fn port(&self) -> Option<Port> {
-        self.given.as_ref().map(|given| given.link.port())
+        self.link.as_ref().map(Link::port)
     }
 
     /// Answers an error report if one has come; to be called when [`Front::port`] had an event.
     pub fn answer_report(&self) -> Result<(), ConfigError> {
-        match &self.given {
-            Some(given) if given.link.is_usable() => given.link.answer_report(),
+        match &self.link {
+            Some(link) if link.is_usable() => link.answer_report(),
             _ => Ok(()),
         }
     }
 
     /// How many error reports the device has made, and the last one.
     pub fn aer_reports(&self) -> (u32, Option<AerReport>) {
-        let given = self.given.as_ref();
-        given.map_or((0, None), |given| given.link.aer_reports())
+        self.link.as_ref().map_or((0, None), Link::aer_reports)
     }
 
     fn handshake(&mut self) -> Result<(), FrontError> {
@@ -177,15 +157,15 @@ impl<'a> Front<'a> {
     }
 
     fn publish(&self) -> Result<(), FrontError> {
-        let Some(given) = &self.given else {
+        let Some(link) = &self.link else {
             return Err(ConfigError::Unusable.into());
         };
         let dir = &self.device.dir;
         let store = self.services.store;
         let write = |tx, node, value: &str| store.write(tx, &format!("{dir}/{node}"), value);
         store.transaction(|tx| {
-            write(tx, "pci-op-ref", &format!("{}", given.gref.0))?;
-            write(tx, "event-channel", &format!("{}", given.link.port().0))?;
+            write(tx, "pci-op-ref", &format!("{}", link.gref().0))?;
+            write(tx, "event-channel", &format!("{}", link.port().0))?;
             write(tx, "magic", MAGIC)?;
             write_state(store, tx, dir, XenbusState::Initialised)
         })?;
@@ -245,10 +225,10 @@ impl<'a> Front<'a> {
     }
 
     fn exchange(&self, request: &Request<'_>) -> Result<Answer, ConfigError> {
-        let Some(given) = &self.given else {
+        let Some(link) = &self.link else {
             return Err(ConfigError::Unusable);
         };
-        given.link.exchange(request).map_err(|error| self.explain(error))
+        link.exchange(request).map_err(|error| self.explain(error))
     }
 
     /// Makes "no answer" more precise when the backend is known to have left.
@@ -299,8 +279,8 @@ impl ConfigAccess for Front<'_> {
 fn prepare<'a>(
     services: Services<'a>,
     timeouts: Timeouts,
-    page: &SharedPage,
-) -> Result<(Device, Link<'a>, GrantRef), FrontError> {
+    page: SharedPage<'a>,
+) -> Result<(Device, Link<'a>), FrontError> {
     // All of a domain's PCI devices hang off one xenbus device.
     let devices = Device::all(services.store, "pci")?;
     let device = devices.into_iter().next().ok_or(FrontError::NoDevice)?;
@@ -311,10 +291,10 @@ fn prepare<'a>(
     let Services { events, clock, .. } = services;
     let port = events.alloc_unbound(device.backend_id);
     let port = port.map_err(FrontError::Events)?;
-    let link = Link::new(events, clock, page.window, port, timeouts.request);
-    match services.grants.grant(device.backend_id, page.mfn) {
-        Ok(gref) => Ok((device, link, gref)),
-        Err(error) => {
+    link::clear(page.window());
+    match page.grant(services.grants, device.backend_id) {
+        Ok(page) => Ok((device, Link::new(events, clock, page, port, timeouts.request))),
+        Err((_, error)) => {
             if let Err(unclosed) = events.close(port) {
                 log::warn!("pcifront: {port} is lost: {unclosed}");
             }

@@ -4,11 +4,11 @@ use super::{
     bits, device, finish, high_page, map_both, map_out, not_mapped, on_started_pool, pool,
 };
 use crate::{
-    addr::{BusAddr, DmaMask, PAGE_SIZE},
+    addr::{DmaMask, PAGE_SIZE},
     dma::{self, Bidirectional, FinishError, FromDevice, Mapping, Plan, Policy, Pool},
     mm::{
         contiguous::{ContiguousMemory, Order},
-        pages::{LowPages, Pages, Registers},
+        pages::{LowPages, Pages},
         translate::{Offset, Place, Translate},
     },
     options::SelfTest,
@@ -214,7 +214,7 @@ pub(super) fn overrun_is_caught(guest: &mut Guest) -> Finding {
         for (len, stray) in STRAYS {
             let mut buffer = vec![0; len];
             let mapping = map_both(device(guest, own, bits(32), Policy::Force), &mut buffer)?;
-            flip(guest, BusAddr(mapping.bus().0.wrapping_add_signed(stray as i64)))?;
+            flip(guest, &mapping, stray)?;
             let seen = match mapping.finish(len) {
                 Err(FinishError::Overrun { offset, .. }) => Some(offset),
                 _ => None,
@@ -228,9 +228,14 @@ pub(super) fn overrun_is_caught(guest: &mut Guest) -> Finding {
     })
 }
 
-/// Changes a byte as a device does, through a mapping of its own.
-fn flip(guest: &Guest, at: BusAddr) -> Result<(), Outcome> {
-    let view = Registers::alias(guest.memory, at, 1)
+/// Changes a byte as a device does, by its address.
+fn flip(
+    guest: &Guest,
+    mapping: &Mapping<'_, Bidirectional, &mut [u8]>,
+    offset: isize,
+) -> Result<(), Outcome> {
+    let view = mapping
+        .as_device(guest.memory, offset)
         .map_err(|error| failure("no-memory", error.to_string()))?;
     let window = view.window();
     window.write_u8(0, !window.read_u8(0));

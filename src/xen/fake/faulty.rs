@@ -4,12 +4,11 @@
 //! works, so that a sweep may demand that nothing is left taken.
 
 use crate::{
-    addr::Mfn,
     arch::time::Instant,
     xen::{
         errno::XenError,
         events::{DomainId, EventChannels, Pirq, Port, Sharing},
-        grants::{GrantError, GrantRef, Grants},
+        grants::{GrantError, GrantRef, Grantable, Grants},
         store::{Store, StoreError, TxEnd, TxId, WatchEvent, wire::MessageType},
     },
 };
@@ -93,7 +92,7 @@ impl EventChannels for Faulty<'_, dyn EventChannels + '_> {
 }
 
 impl Grants for Faulty<'_, dyn Grants + '_> {
-    fn grant(&self, to: DomainId, frame: Mfn) -> Result<GrantRef, GrantError> {
+    fn grant(&self, to: DomainId, frame: Grantable) -> Result<GrantRef, GrantError> {
         self.plan.fail(GrantError::TableFull(0))?;
         self.inner.grant(to, frame)
     }

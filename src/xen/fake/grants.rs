@@ -1,16 +1,17 @@
 //! A grant table that knows who has what mapped.
 //!
-//! Stricter than Xen: revoking twice, or granting a frame that is not the guest's, panics.
+//! Stricter than Xen: revoking twice, granting a frame that is not the guest's, or freeing one that is granted
+//! panics.
 
 use crate::{
     addr::Mfn,
-    arch::volatile::Window,
+    arch::volatile::{Window, host::shared_page},
     xen::{
         events::DomainId,
-        grants::{GrantError, GrantRef, Grants},
+        grants::{GrantError, GrantRef, Grantable, Grants, SharedPage},
     },
 };
-use alloc::{collections::BTreeMap, rc::Rc};
+use alloc::{boxed::Box, collections::BTreeMap, rc::Rc};
 use core::cell::{Cell, RefCell};
 
 #[derive(Debug)]
@@ -24,7 +25,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct FakeGrants {
     size: usize,
-    frames: RefCell<BTreeMap<Mfn, Window>>,
+    frames: RefCell<BTreeMap<Mfn, Window<'static>>>,
     entries: RefCell<BTreeMap<u32, Entry>>,
     last: Cell<u32>,
 }
@@ -41,9 +42,16 @@ impl FakeGrants {
         })
     }
 
-    /// Tells the table that the guest owns `frame`, and where its bytes are.
-    pub fn own(&self, frame: Mfn, bytes: Window) {
+    /// The guest takes `frame`, until it frees the page.
+    pub fn own(self: &Rc<Self>, frame: Mfn) -> SharedPage<'static> {
+        let bytes = shared_page();
         self.frames.borrow_mut().insert(frame, bytes);
+        SharedPage::host(Box::new(Owner { table: Rc::clone(self), frame }), bytes, frame)
+    }
+
+    /// How many frames the guest has taken and not freed.
+    pub fn owned(&self) -> usize {
+        self.frames.borrow().len()
     }
 
     /// How many grants are out.
@@ -52,7 +60,7 @@ impl FakeGrants {
     }
 
     /// The peer maps the page; `None` if it was not granted to `who`.
-    pub fn map(&self, gref: GrantRef, who: DomainId) -> Option<Window> {
+    pub fn map(&self, gref: GrantRef, who: DomainId) -> Option<Window<'static>> {
         let mut entries = self.entries.borrow_mut();
         let entry = entries.get_mut(&gref.0).filter(|e| e.to == who)?;
         entry.mapped += 1;
@@ -67,8 +75,24 @@ impl FakeGrants {
     }
 }
 
+/// Where a frame goes when its page is dropped.
+#[derive(Debug)]
+struct Owner {
+    table: Rc<FakeGrants>,
+    frame: Mfn,
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        let granted = self.table.entries.borrow().values().any(|entry| entry.frame == self.frame);
+        assert!(!granted, "{} is granted and was freed", self.frame);
+        self.table.frames.borrow_mut().remove(&self.frame);
+    }
+}
+
 impl Grants for FakeGrants {
-    fn grant(&self, to: DomainId, frame: Mfn) -> Result<GrantRef, GrantError> {
+    fn grant(&self, to: DomainId, frame: Grantable) -> Result<GrantRef, GrantError> {
+        let frame = frame.mfn();
         assert!(self.frames.borrow().contains_key(&frame), "{frame} is not the guest's to grant");
         if self.entries.borrow().len() >= self.size {
             let size = u32::try_from(self.size).unwrap_or(u32::MAX);

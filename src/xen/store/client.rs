@@ -37,11 +37,11 @@ pub struct XenStore<'a> {
     clock: &'a dyn Clock,
     port: Port,
     timeout: Duration,
-    link: RefCell<Link>,
+    link: RefCell<Link<'a>>,
 }
 
-struct Link {
-    ring: Ring,
+struct Link<'a> {
+    ring: Ring<'a>,
     inbox: Assembler,
     last_request: u32,
     queue: VecDeque<WatchEvent>,
@@ -60,7 +60,7 @@ impl<'a> XenStore<'a> {
     pub fn new(
         events: &'a dyn EventChannels,
         clock: &'a dyn Clock,
-        page: Window,
+        page: Window<'a>,
         port: Port,
         timeout: Duration,
     ) -> Self {
@@ -109,7 +109,7 @@ impl<'a> XenStore<'a> {
     /// Sends the message and receives until its reply is there. Every error here is fatal.
     fn exchange(
         &self,
-        link: &mut Link,
+        link: &mut Link<'_>,
         request: &Request<'_>,
         header: Header,
         payload: &[u8],
@@ -143,7 +143,7 @@ impl<'a> XenStore<'a> {
     }
 
     /// The reply to `sent` if it is there; events before it are queued.
-    fn reply(&self, link: &mut Link, sent: Header) -> Result<Option<Message>, StoreError> {
+    fn reply(&self, link: &mut Link<'_>, sent: Header) -> Result<Option<Message>, StoreError> {
         while let Some(message) = self.receive(link)? {
             if let Some(reply) = link.sort(message, sent)? {
                 return Ok(Some(reply));
@@ -153,7 +153,7 @@ impl<'a> XenStore<'a> {
     }
 
     /// The next complete message, `None` when the ring has no more for now.
-    fn receive(&self, link: &mut Link) -> Result<Option<Message>, StoreError> {
+    fn receive(&self, link: &mut Link<'_>) -> Result<Option<Message>, StoreError> {
         let mut chunk = [0; 256];
         let mut consumed = false;
         let mut message = None;
@@ -206,7 +206,7 @@ impl<'a> XenStore<'a> {
         Ok(at.and_then(|at| link.queue.remove(at)))
     }
 
-    fn drain(&self, link: &mut Link) -> Result<(), StoreError> {
+    fn drain(&self, link: &mut Link<'_>) -> Result<(), StoreError> {
         while let Some(message) = self.receive(link)? {
             // With no request out every reply is a stale one; only events matter.
             if message.header.kind == MessageType::WATCH_EVENT {
@@ -217,7 +217,7 @@ impl<'a> XenStore<'a> {
     }
 }
 
-impl Link {
+impl Link<'_> {
     /// Returns the reply to `sent`, queues an event, drops anything else.
     fn sort(&mut self, message: Message, sent: Header) -> Result<Option<Message>, StoreError> {
         let got = message.header.kind;

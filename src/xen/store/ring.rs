@@ -22,15 +22,15 @@ pub struct RingError {
 
 /// The guest's end of both rings.
 #[derive(Debug)]
-pub struct Ring {
-    page: Window,
+pub struct Ring<'m> {
+    page: Window<'m>,
     req_prod: u32,
     rsp_cons: u32,
 }
 
-impl Ring {
+impl<'m> Ring<'m> {
     /// Takes over the page where the last user left it.
-    pub fn new(page: Window) -> Self {
+    pub fn new(page: Window<'m>) -> Self {
         Self { page, req_prod: page.read_u32(REQ_PROD), rsp_cons: page.read_u32(RSP_CONS) }
     }
 

@@ -64,7 +64,7 @@ pub enum Answers {
 
 #[derive(Debug)]
 struct Link {
-    page: Window,
+    page: Window<'static>,
     gref: GrantRef,
     port: Port,
 }

@@ -45,7 +45,7 @@ pub enum DaemonMode {
 /// The daemon: a [`Peer`] that serves a [`Tree`] over the page.
 #[derive(Debug)]
 pub struct FakeDaemon {
-    page: Window,
+    page: Window<'static>,
     port: Port,
     events: Rc<FakeEvents>,
     tree: Rc<Tree>,
@@ -60,7 +60,12 @@ pub struct FakeDaemon {
 
 impl FakeDaemon {
     /// Serves `tree` over `page`, waking the guest through `port`.
-    pub fn new(page: Window, port: Port, events: Rc<FakeEvents>, tree: Rc<Tree>) -> Rc<Self> {
+    pub fn new(
+        page: Window<'static>,
+        port: Port,
+        events: Rc<FakeEvents>,
+        tree: Rc<Tree>,
+    ) -> Rc<Self> {
         Rc::new(Self {
             page,
             port,

@@ -1,5 +1,9 @@
 //! Grants: pages of ours that another domain may map (`public/grant_table.h`, version 1).
 
+mod page;
+
+pub use page::{GrantedPage, SharedPage};
+
 use crate::{
     addr::{Mfn, PAGE_SIZE},
     arch::volatile::{Window, write_barrier},
@@ -31,10 +35,22 @@ pub enum GrantError {
     StillMapped(GrantRef),
 }
 
-/// Grant table operations.
+/// A frame that may be granted: no Rust reference reaches it, and it is in no other use until the grant is
+/// revoked. Only a [`SharedPage`] makes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grantable(Mfn);
+
+impl Grantable {
+    /// The frame.
+    pub const fn mfn(self) -> Mfn {
+        self.0
+    }
+}
+
+/// Grant table operations, for [`SharedPage::grant`].
 pub trait Grants {
     /// Lets `to` map `frame` read and write.
-    fn grant(&self, to: DomainId, frame: Mfn) -> Result<GrantRef, GrantError>;
+    fn grant(&self, to: DomainId, frame: Grantable) -> Result<GrantRef, GrantError>;
 
     /// Takes the permission back. On [`GrantError::StillMapped`] the entry and the page stay given away.
     fn revoke(&self, gref: GrantRef) -> Result<(), GrantError>;
@@ -53,13 +69,13 @@ const _: () = assert!(ENTRIES as usize * ENTRY == PAGE_SIZE);
 /// The first page of the domain's grant table: 512 entries of `{flags: u16, domid: u16, frame: u32}`.
 #[derive(Debug)]
 pub struct GrantTable {
-    page: Window,
+    page: Window<'static>,
     taken: Cell<u32>,
 }
 
 impl GrantTable {
-    /// The table in `page`, as `GNTTABOP_setup_table` gave it.
-    pub const fn new(page: Window) -> Self {
+    /// The table in `page`, as `GNTTABOP_setup_table` gave it; mapped for good.
+    pub const fn new(page: Window<'static>) -> Self {
         Self { page, taken: Cell::new(0) }
     }
 
@@ -74,7 +90,8 @@ impl GrantTable {
 }
 
 impl Grants for GrantTable {
-    fn grant(&self, to: DomainId, frame: Mfn) -> Result<GrantRef, GrantError> {
+    fn grant(&self, to: DomainId, frame: Grantable) -> Result<GrantRef, GrantError> {
+        let frame = frame.mfn();
         let frame = u32::try_from(frame.0).map_err(|_| GrantError::FrameTooHigh(frame))?;
         let gref = (RESERVED..ENTRIES)
             .map(GrantRef)
@@ -111,20 +128,20 @@ mod tests {
     fn an_entry_names_the_domain_and_the_frame_and_comes_back() {
         let page = shared_page();
         let table = GrantTable::new(page);
-        let gref = table.grant(DomainId(7), Mfn(0x1234)).unwrap();
+        let gref = table.grant(DomainId(7), Grantable(Mfn(0x1234))).unwrap();
         assert_eq!(gref, GrantRef(8));
         assert_eq!(page.read_u64(64), 0x1234_0007_0001);
-        assert_eq!(table.grant(DomainId(7), Mfn(1)).unwrap(), GrantRef(9));
+        assert_eq!(table.grant(DomainId(7), Grantable(Mfn(1))).unwrap(), GrantRef(9));
         table.revoke(gref).unwrap();
         assert_eq!(table.taken(), 1);
-        assert_eq!(table.grant(DomainId(0), Mfn(1)).unwrap(), gref);
+        assert_eq!(table.grant(DomainId(0), Grantable(Mfn(1))).unwrap(), gref);
     }
 
     #[test]
     fn a_page_the_other_side_has_mapped_stays_granted() {
         let page = shared_page();
         let table = GrantTable::new(page);
-        let gref = table.grant(DomainId(0), Mfn(5)).unwrap();
+        let gref = table.grant(DomainId(0), Grantable(Mfn(5))).unwrap();
         page.write_u16(64, PERMIT | 1 << 3);
         assert_eq!(table.revoke(gref), Err(GrantError::StillMapped(gref)));
         assert_eq!(table.taken(), 1);
@@ -134,10 +151,10 @@ mod tests {
     fn a_full_table_and_an_unreachable_frame_are_told_apart() {
         let table = GrantTable::new(shared_page());
         for _ in RESERVED..ENTRIES {
-            table.grant(DomainId(0), Mfn(5)).unwrap();
+            table.grant(DomainId(0), Grantable(Mfn(5))).unwrap();
         }
-        assert_eq!(table.grant(DomainId(0), Mfn(5)), Err(GrantError::TableFull(504)));
+        assert_eq!(table.grant(DomainId(0), Grantable(Mfn(5))), Err(GrantError::TableFull(504)));
         let high = Mfn(1 << 32);
-        assert_eq!(table.grant(DomainId(0), high), Err(GrantError::FrameTooHigh(high)));
+        assert_eq!(table.grant(DomainId(0), Grantable(high)), Err(GrantError::FrameTooHigh(high)));
     }
 }
