@@ -1,6 +1,6 @@
 //! Runs of slots given back and put aside as they are, for the next requests of the same lengths.
 
-use super::slots::Run;
+use super::{slots::Run, want::Want};
 use core::mem;
 
 /// Classes by the remainder of the length, so that short runs have their own.
@@ -19,11 +19,12 @@ impl Aside {
     pub(super) const NONE: Self =
         Self { classes: [const { [const { Run::NONE }; EACH] }; CLASSES] };
 
-    /// Takes out a run of `count` slots that `fits`.
+    /// Takes out a run that does.
     #[inline]
-    pub(super) fn take(&mut self, count: usize, fits: impl Fn(&Run) -> bool) -> Option<Run> {
-        let class = &mut self.classes[count % CLASSES];
-        let run = class.iter_mut().find(|run| run.count() == count && fits(run))?;
+    pub(super) fn take(&mut self, want: Want) -> Option<Run> {
+        let class = &mut self.classes[want.count() % CLASSES];
+        let does = |run: &&mut Run| run.count() == want.count() && want.admits(run.start());
+        let run = class.iter_mut().find(does)?;
         Some(mem::replace(run, Run::NONE))
     }
 

@@ -47,14 +47,16 @@ fn first(start: usize, end: usize, words: impl Fn(usize) -> u64) -> Option<usize
     Some(word * 64 + bits.trailing_zeros() as usize)
 }
 
-/// The bits of a word at which `count` set bits begin; a run never goes on into the next word.
-pub(super) fn starts_of_runs(word: u64, count: usize) -> u64 {
-    let (mut starts, mut length) = (word, 1);
+/// The bits of a word at which `count` set bits begin, at most 64; a run goes on into the `next` word.
+pub(super) fn starts_of_runs(word: u64, next: u64, count: usize) -> u64 {
+    let (mut starts, mut length) = (u128::from(word) | u128::from(next) << 64, 1);
     while length < count {
         let more = length.min(count - length);
         starts &= starts >> more;
         length += more;
     }
+    #[expect(clippy::cast_possible_truncation, reason = "the starts in the first word")]
+    let starts = starts as u64;
     starts
 }
 
@@ -63,14 +65,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn runs_in_a_word_begin_where_all_their_bits_are_set() {
-        let mut word = 0x9e37_79b9_7f4a_7c15_u64;
+    fn runs_begin_where_all_their_bits_are_set_also_in_the_next_word() {
+        let mut words = [0x9e37_79b9_7f4a_7c15_u64, 0xd1b5_4a32_d192_ed03];
         for count in 1..=64 {
-            word = word.rotate_left(7) | word >> (count / 4);
-            let starts = starts_of_runs(word, count);
+            words = words.map(|word| word.rotate_left(7) | word >> (count / 4));
+            let starts = starts_of_runs(words[0], words[1], count);
             for at in 0..64 {
-                let whole = at + count <= 64 && all(&[word], at, count);
-                assert_eq!(get(&[starts], at), whole, "{count} at {at} of {word:#x}");
+                assert_eq!(get(&[starts], at), all(&words, at, count), "{count} at {at}");
             }
         }
     }

@@ -9,11 +9,7 @@
 //! another mapping's guard is not mistaken for an intact one. They cost a slot where a buffer fills its
 //! slots exactly; a pool too full for that gives a bare run, whose guards are whatever slack there is.
 
-use super::{
-    limits::Limits,
-    segment::Want,
-    slots::{SLOT_SHIFT, SLOT_SIZE},
-};
+use super::{limits::Limits, slots::SLOT_SIZE, want::Want};
 use crate::addr::BusAddr;
 
 /// Guard bytes on each side, at most.
@@ -43,12 +39,8 @@ pub(super) struct Shape {
     /// Bytes spent on a guard in front.
     lead: usize,
     /// What a run has to be, but for its length.
-    ///
-    /// A run is naturally aligned to the power of two above its size, or to the device's unit if that is
-    /// more. With a boundary below that size the data still starts aligned to the boundary, and ends
-    /// within it.
     want: Want,
-    /// The most bytes from the run's start.
+    /// The most bytes from the run's start that no boundary cuts, wherever slots begin.
     room: usize,
     max_len: usize,
 }
@@ -59,11 +51,10 @@ impl Shape {
         let (kept, aligned) = (limits.keep_offset.bytes(), limits.alignment.bytes());
         let unit = if kept > aligned { kept } else { aligned };
         let lead = if unit > HEAD_MIN { unit } else { HEAD_MIN };
-        let align = unit.trailing_zeros().saturating_sub(SLOT_SHIFT) as usize;
         Self {
             keep: limits.keep_offset.low_bits() & !limits.alignment.low_bits(),
             lead: if lead <= HEAD_MAX { lead } else { 0 },
-            want: Want::below(limits.mask, align),
+            want: Want::of(limits),
             room: match limits.boundary {
                 Some(boundary) => boundary.bytes(),
                 None => usize::MAX,
@@ -98,8 +89,9 @@ impl Shape {
         if head + len > self.room || len > self.max_len {
             return None;
         }
-        let slots = (head + len + tail).div_ceil(SLOT_SIZE);
-        Some(Layout { head, want: self.want.of(slots)? })
+        let slots = |bytes: usize| bytes.div_ceil(SLOT_SIZE);
+        let want = self.want.sized(slots(head + len + tail), slots(head + len))?;
+        Some(Layout { head, want })
     }
 }
 

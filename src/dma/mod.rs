@@ -34,6 +34,7 @@
 //!
 //! | module | what it knows |
 //! |---|---|
+//! | `want` | what a run of slots has to be for a device; pure |
 //! | [`slots`] | which 2 KiB slots of one segment are taken; pure |
 //! | `segment`, `table` | up to 64 segments and the choice among them; pure |
 //! | [`pool`], [`start`] | where segments come from and go to |
@@ -67,6 +68,7 @@ pub mod slots;
 pub mod start;
 pub mod stats;
 mod table;
+mod want;
 
 pub use buffer::Buffer;
 pub use capable::dma_capable;
@@ -82,3 +84,4 @@ pub use segment::Origin;
 pub use start::{Plan, StartError, Started, Step};
 pub use stats::Stats;
 pub use table::{MAX_SEGMENTS, SegmentInfo, Table};
+pub use want::Want;

@@ -1,63 +1,61 @@
 //! Where a run fits between slots that are taken, when no free block is large enough for it.
 
-use super::bits;
+use super::{bits, want::Want};
 
-/// What a place for a run has to be. `block` and `step` are powers of two, `count` and `step` at most `block`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// Slots.
-    pub(super) count: usize,
-    /// It lies inside one of the blocks of so many slots that the segment divides into.
-    pub(super) block: usize,
-    /// It begins at a multiple of this.
-    pub(super) step: usize,
+/// The first slot of the first place for a run among `total` slots; a bit is set for each one taken.
+pub(super) fn find(want: Want, taken: &[u64], total: usize) -> Option<usize> {
+    if want.count() <= 64 {
+        find_in_pairs(want, taken, total)
+    } else {
+        find_long(want, taken, total)
+    }
 }
 
-impl Place {
-    /// The first slot of the first such place among `total` slots; a bit is set for each one taken.
-    pub(super) fn find(&self, taken: &[u64], total: usize) -> Option<usize> {
-        if self.block <= 64 {
-            self.find_in_words(taken, total)
-        } else {
-            self.find_across(taken, total)
-        }
-    }
-
-    /// Blocks that lie in one word: all places in it at once.
-    fn find_in_words(&self, taken: &[u64], total: usize) -> Option<usize> {
-        let Self { count, block, step } = *self;
-        let low = |bits: usize| u64::MAX >> (64 - bits);
-        let in_block = low(block - count + 1) & (u64::MAX / low(step));
-        let in_word = in_block * (u64::MAX / low(block));
-        let places = in_word & low(total.min(64));
-        taken[..total.div_ceil(64)].iter().enumerate().find_map(|(word, taken)| {
-            let starts = bits::starts_of_runs(!taken, count) & places;
-            (starts != 0).then(|| word * 64 + starts.trailing_zeros() as usize)
-        })
-    }
-
-    /// Blocks of several words: from one free slot to the next one taken.
-    fn find_across(&self, taken: &[u64], total: usize) -> Option<usize> {
-        let Self { count, block, step } = *self;
-        let mut from = 0;
-        loop {
-            let start = bits::first_clear(taken, from, total)?.next_multiple_of(step);
-            let end = start + count;
-            if end > total {
-                return None;
+/// A run that begins in one word of slots and ends at the latest in the next: all places at once.
+fn find_in_pairs(want: Want, taken: &[u64], total: usize) -> Option<usize> {
+    // A bit for each slot that is free; there are none behind the last one.
+    let last = u64::MAX >> (64 - total.min(64));
+    let free = |word: usize| if word * 64 < total { !taken[word] & last } else { 0 };
+    (0..total.div_ceil(64)).find_map(|word| {
+        let mut starts = match free(word) {
+            0 => 0,
+            bits => bits::starts_of_runs(bits, free(word + 1), want.count()),
+        };
+        while starts != 0 {
+            let start = word * 64 + starts.trailing_zeros() as usize;
+            if want.admits(start) {
+                return Some(start);
             }
-            from = match bits::first_set(taken, start, end) {
-                Some(taken) => taken + 1,
-                None if (start % block) + count <= block => return Some(start),
-                None => start.next_multiple_of(block),
-            };
+            starts &= starts - 1;
         }
+        None
+    })
+}
+
+/// A run of more than a word: from one free slot to the next one taken.
+fn find_long(want: Want, taken: &[u64], total: usize) -> Option<usize> {
+    let mut start = 0;
+    loop {
+        start = bits::first_clear(taken, start, total)?.next_multiple_of(want.step());
+        let end = start + want.count();
+        if end > total {
+            return None;
+        }
+        start = match bits::first_set(taken, start, end) {
+            Some(taken) => taken + 1,
+            None if want.admits(start) => return Some(start),
+            None => start + 1,
+        };
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{
+        addr::DmaMask,
+        dma::limits::{Limits, PowerOfTwo},
+    };
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
@@ -66,19 +64,28 @@ mod tests {
         fn both_ways_find_the_place_that_a_look_at_each_slot_finds(
             taken: [u64; 4],
             thinner: [u64; 4],
-            (order, count, align) in (0..=8usize)
-                .prop_flat_map(|order| (Just(order), 1..=1usize << order, 0..=order)),
+            sparse: bool,
+            (count, span, align, block) in (1..=100usize, 0..=4usize, 0..=8u32)
+                .prop_flat_map(|(count, align, block)| {
+                    (Just(count), count - 1..=count, Just(align), Just(block))
+                }),
         ) {
-            let (block, step) = (1 << order, 1 << align);
-            let taken: Vec<u64> = taken.iter().zip(thinner).map(|(a, b)| a & b & b >> 7).collect();
+            let power = |slots: u32| PowerOfTwo::new(2048 << slots).unwrap();
+            let limits = Limits::new(DmaMask::BITS_64)
+                .aligned_to(power(u32::try_from(align).unwrap()))
+                .within(power(block));
+            let Some(want) = Want::of(&limits).sized(count, span) else { return Ok(()) };
+            let thin = |(a, b): (u64, u64)| if sparse { a & b & b >> 7 & b << 9 } else { a & b & b >> 7 };
+            let taken: Vec<u64> = taken.into_iter().zip(thinner).map(thin).collect();
             let fits = |start: &usize| {
-                (start % block) + count <= block && !bits::any(&taken, *start, count)
+                start.is_multiple_of(1 << align)
+                    && start >> block == (start + span.max(1) - 1) >> block
+                    && !bits::any(&taken, *start, count)
             };
-            let expected = (0..=256 - count).step_by(step).find(fits);
-            let place = Place { count, block, step };
-            prop_assert_eq!(place.find_across(&taken, 256), expected);
-            if block <= 64 {
-                prop_assert_eq!(place.find_in_words(&taken, 256), expected);
+            let expected = (0..=256 - count).find(fits);
+            prop_assert_eq!(find_long(want, &taken, 256), expected);
+            if count <= 64 {
+                prop_assert_eq!(find_in_pairs(want, &taken, 256), expected);
             }
         }
     }

@@ -6,12 +6,14 @@
 
 use super::{
     layout::Layout,
-    segment::{Lease, Origin, Want},
+    segment::{Lease, Origin},
+    slots::SLOT_SHIFT,
     stats::Stats,
     table::{Books, SegmentInfo, Table},
+    want::Want,
 };
 use crate::{
-    addr::DmaMask,
+    addr::{BusAddr, DmaMask},
     mm::contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
 };
 use core::fmt;
@@ -118,6 +120,33 @@ impl<'m> Pool<'m> {
     /// The largest segment a device with this mask can use, in bytes; 0 if there is none.
     pub fn largest_segment(&self, mask: DmaMask) -> usize {
         self.books().largest_segment(mask)
+    }
+
+    /// Makes the next bounced mapping, whoever's it is, begin with the slot at `bus`; says whether that is free.
+    ///
+    /// For walking through the pool on purpose: a driver takes what the pool gives it, which is most often the
+    /// slot given back last. If the run doesn't fit there, or the device can't use it there, it is wherever it
+    /// would have been, and [`super::Mapping::bus`] tells. A mapping that goes direct leaves the aim as it is.
+    ///
+    /// ```
+    /// # use pvbounce::{addr::DmaMask, dma::*, dma::fake::FakeMachine};
+    /// # let xen = FakeMachine::default();
+    /// # let mut table = Box::new(Table::new());
+    /// # let pool = Pool::new(&mut table, &xen);
+    /// # pool.start(&Plan::new(1 << 20), &mut |_| {})?;
+    /// # let nic = Device::new(&pool, &xen, Limits::new(DmaMask::BITS_32), Policy::Force);
+    /// pool.for_each_segment(&mut |segment| {
+    ///     for slot in segment.slots() {
+    ///         assert!(pool.aim(slot));
+    ///         let mapping = nic.map::<ToDevice, _>(&[0; 1514][..]).unwrap();
+    ///         assert_eq!(mapping.bus(), slot);
+    ///         mapping.finish(0).unwrap();
+    ///     }
+    /// });
+    /// # Ok::<(), StartError>(())
+    /// ```
+    pub fn aim(&self, bus: BusAddr) -> bool {
+        self.books().aim(bus)
     }
 
     /// Adds memory the caller already has; [`Pool::stop`] hands it back.
@@ -260,9 +289,7 @@ impl<'m> Pool<'m> {
         let Some(preferred) = self.books().growth else {
             return false;
         };
-        let run = want.count() << super::slots::SLOT_SHIFT;
-        let aligned = super::slots::SLOT_SIZE << want.align();
-        let Some(least) = Order::holding(run.max(aligned)) else {
+        let Some(least) = Order::holding(want.least() << SLOT_SHIFT) else {
             return false;
         };
         let mut order = preferred.max(least);
@@ -286,7 +313,7 @@ impl<'m> Pool<'m> {
         if largest_segment == 0 {
             return Shortage::NoneInReach(lowest);
         }
-        if want.count() << super::slots::SLOT_SHIFT > largest_segment {
+        if want.len() > largest_segment {
             return Shortage::TooLarge;
         }
         let (free, largest) = books.free_below(mask);

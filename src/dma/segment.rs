@@ -6,10 +6,11 @@
 
 use super::{
     raw::{Held, SharedBytes},
-    slots::{MAX_SLOTS, NotTaken, ORDERS, Run, Slots},
+    slots::{NotTaken, Run, SLOT_SHIFT, Slots},
+    want::Want,
 };
 use crate::{
-    addr::{BusAddr, DmaMask},
+    addr::{BusAddr, to_usize},
     mm::contiguous::Region,
 };
 
@@ -66,8 +67,25 @@ impl Segment {
 
     /// Takes the wanted slots. `index` is this segment's place.
     pub(super) fn take(&mut self, index: usize, want: Want) -> Option<Lease> {
-        let region = &self.held.as_ref()?.0;
-        let run = self.slots.take(want.count(), want.align())?;
+        let run = self.slots.take(want)?;
+        self.lease(index, want, run)
+    }
+
+    /// Takes the wanted slots from the one at `bus` on, if those are free and do.
+    pub(super) fn take_at(&mut self, index: usize, want: Want, bus: BusAddr) -> Option<Lease> {
+        let inside = bus.0.checked_sub(self.region()?.bus().0)?;
+        let run = self.slots.take_at(want, to_usize(inside >> SLOT_SHIFT))?;
+        self.lease(index, want, run)
+    }
+
+    /// Whether the slot with that byte is free.
+    pub(super) fn is_free_at(&self, bus: BusAddr) -> bool {
+        let inside = self.region().and_then(|region| bus.0.checked_sub(region.bus().0));
+        inside.is_some_and(|inside| self.slots.is_free_slot(to_usize(inside >> SLOT_SHIFT)))
+    }
+
+    fn lease(&self, index: usize, want: Want, run: Run) -> Option<Lease> {
+        let region = self.region()?;
         let bus = BusAddr(region.bus().0 + run.offset() as u64);
         let bytes = SharedBytes::of_region(region, run.offset(), run.len());
         #[expect(clippy::cast_possible_truncation, reason = "a table has 64 places")]
@@ -85,52 +103,6 @@ impl Segment {
         self.slots.give(lease.run)
     }
 }
-
-/// What a run of slots has to be, in one word, so that two are compared at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Want(u32);
-
-impl Want {
-    /// No slots yet, but below `mask`, the first at a multiple of `2^align` slots.
-    pub(super) const fn below(mask: DmaMask, align: usize) -> Self {
-        let align = if align < ORDERS { align } else { ORDERS };
-        #[expect(clippy::cast_possible_truncation, reason = "not above ORDERS")]
-        Self(mask.bits() << 24 | (align as u32) << 16)
-    }
-
-    /// The same for `count` slots; `None` for more than any segment has.
-    #[inline(always)]
-    pub(super) const fn of(self, count: usize) -> Option<Self> {
-        if count > MAX_SLOTS {
-            return None;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "compared just above")]
-        Some(Self(self.0 | count as u32))
-    }
-
-    /// How many slots.
-    #[inline(always)]
-    pub(super) const fn count(self) -> usize {
-        (self.0 & 0xffff) as usize
-    }
-
-    /// log2 of what the first slot's number is a multiple of.
-    pub(super) const fn align(self) -> usize {
-        (self.0 >> 16 & 0xff) as usize
-    }
-
-    /// The width of the addresses they lie at.
-    pub(super) const fn bits(self) -> u32 {
-        self.0 >> 24
-    }
-
-    /// The same as a mask.
-    pub(super) fn mask(self) -> DmaMask {
-        DmaMask::from_bits(self.bits()).unwrap_or(DmaMask::BITS_32)
-    }
-}
-
-const _: () = assert!(MAX_SLOTS <= 0xffff && ORDERS <= 0xff);
 
 /// A run of slots: the memory between a CPU's buffer and a device.
 #[derive(Debug)]

@@ -9,19 +9,19 @@
 //! order 0   [ 0 | 1 | 2 | 3 | 4 | 5 | 6 | 7 ]      `summary` a bit per 64 blocks with any free one
 //! ```
 //!
-//! A run of n slots is cut from the smallest block that holds it; what is left over is free at once, as
-//! smaller blocks. Finding a block is three bit scans, so the cost depends neither on how full the
+//! A run of n slots is cut from the start of the smallest block that holds it, which suits every demand a
+//! [`Want`] can make; what is left over is free at once, as smaller blocks. Finding a block is three bit scans, so the cost depends neither on how full the
 //! segment is nor on its size. A run given back is first put aside as it is, a few per length class, since
 //! the next requests are most often for the same lengths: joining and splitting blocks all the way up and
 //! down each time would cost more than copying a frame. [`Slots::settle`] ends that.
 //!
-//! A block of which only a part is free may still hold the run: such a place is looked for, a word of slots
-//! at a time, when there is no free block, before a request is refused.
+//! The run may also fit where no block of its size is free: across the ends of blocks, or between runs inside
+//! one. Such a place is looked for, a word of slots at a time, before a request is refused.
 //!
 //! Invariants: no two free blocks are buddies; a slot is either in exactly one free block or marked in
 //! `used`, in use or put aside; `starts` marks the first slot of each run in either state, nothing else.
 
-use super::{aside::Aside, bits, places::Place};
+use super::{aside::Aside, bits, places, want::Want};
 use crate::{addr::PAGE_SIZE, mm::contiguous::Order};
 
 /// log2 of [`SLOT_SIZE`].
@@ -165,24 +165,38 @@ impl Slots {
         self.ready.checked_ilog2().map(|order| order as usize)
     }
 
-    /// Takes `count` slots, the first at a multiple of `2^align` slots; `None` when no such run is free.
+    /// Takes a run that does; `None` when there is none.
     ///
-    /// The run lies in one naturally aligned block of the next power of two (or of `2^align`), so it
-    /// crosses no multiple of any power of two that is at least that large.
+    /// The segment is aligned to its size, so its first slot counts as aligned to no more.
     #[inline]
-    pub fn take(&mut self, count: usize, align: usize) -> Option<Run> {
-        if count == 0 || count > self.total() {
+    pub fn take(&mut self, want: Want) -> Option<Run> {
+        if want.least() > self.total() {
             return None;
         }
-        // The segment as a whole is aligned to its size, so its first slot to no more.
-        let whole = self.total;
-        let aligned = |run: &Run| (run.start | whole).trailing_zeros() as usize >= align;
-        let run = match self.aside.take(count, aligned) {
+        let run = match self.aside.take(want) {
             Some(run) => run,
-            None => self.take_cut(count, align)?,
+            None => self.take_cut(want)?,
         };
         self.in_use += run.count;
         Some(run)
+    }
+
+    /// Takes the run that starts with slot `start`, if it does and its slots are free.
+    pub fn take_at(&mut self, want: Want, start: usize) -> Option<Run> {
+        self.settle();
+        let (count, total) = (want.count(), self.total());
+        let inside = want.least() <= total && start <= total - count;
+        if !inside || !want.admits(start) || bits::any(&self.used, start, count) {
+            return None;
+        }
+        let run = self.cut_at(start, count)?;
+        self.in_use += run.count;
+        Some(run)
+    }
+
+    /// Whether a slot is free, runs put aside not counted.
+    pub(super) fn is_free_slot(&self, slot: usize) -> bool {
+        slot < self.total() && !bits::get(&self.used, slot)
     }
 
     /// Joins the runs put aside with the free blocks; whether there were any.
@@ -214,30 +228,33 @@ impl Slots {
     }
 
     /// Cuts a run out of the free blocks; joins what was put aside if that is what it takes.
-    fn take_cut(&mut self, count: usize, align: usize) -> Option<Run> {
-        if let Some(run) = self.cut(count, align) {
+    fn take_cut(&mut self, want: Want) -> Option<Run> {
+        if let Some(run) = self.cut(want) {
             return Some(run);
         }
-        let joined = self.settle().then(|| self.cut(count, align)).flatten();
-        joined.or_else(|| self.cut_inside(count, align))
+        let joined = self.settle().then(|| self.cut(want)).flatten();
+        joined.or_else(|| self.cut_between(want))
     }
 
-    fn cut(&mut self, count: usize, align: usize) -> Option<Run> {
-        let order = block_order(count, align);
+    fn cut(&mut self, want: Want) -> Option<Run> {
+        let (order, count) = (want.order(), want.count());
         let start = self.take_block(order)? << order;
         self.free_range(start + count, start + (1 << order));
         Some(self.mark(start, count))
     }
 
-    /// Cuts a run out of a block that is not all free, once nothing is put aside.
+    /// Cuts a run out of what is free between others, once nothing is put aside.
     #[cold]
-    fn cut_inside(&mut self, count: usize, align: usize) -> Option<Run> {
-        let order = block_order(count, align);
-        if order > self.total.checked_ilog2()? as usize || count + self.in_use() > self.total() {
+    fn cut_between(&mut self, want: Want) -> Option<Run> {
+        if want.count() + self.in_use() > self.total() {
             return None;
         }
-        let place = Place { count, block: 1 << order, step: 1 << align };
-        let start = place.find(&self.used, self.total())?;
+        let start = places::find(want, &self.used, self.total())?;
+        self.cut_at(start, want.count())
+    }
+
+    /// Cuts free slots out of the blocks they are in.
+    fn cut_at(&mut self, start: usize, count: usize) -> Option<Run> {
         let (mut at, end) = (start, start + count);
         while at < end {
             let order = (0..ORDERS).find(|&order| self.is_free(order, at >> order))?;
@@ -352,12 +369,6 @@ impl Slots {
             }
         }
     }
-}
-
-/// The order of the block from which `count` slots at a multiple of `2^align` are cut.
-pub(crate) const fn block_order(count: usize, align: usize) -> usize {
-    let order = count.next_power_of_two().trailing_zeros() as usize;
-    if order > align { order } else { align }
 }
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! The slot allocator against a model that knows only which slots are taken.
 
 use super::*;
+use crate::{
+    addr::DmaMask,
+    dma::limits::{Limits, PowerOfTwo},
+};
 use alloc::{boxed::Box, vec, vec::Vec};
 use proptest::prelude::*;
 
@@ -8,6 +12,18 @@ fn slots(order: u8) -> Box<Slots> {
     let mut slots = Box::new(Slots::NONE);
     slots.reset(Order::new(order).unwrap());
     slots
+}
+
+/// So many slots, the first at a multiple of `2^align`.
+fn want(count: usize, align: usize) -> Want {
+    bounded(count, count, align, 13)
+}
+
+/// The same, the first `span` of them in one block of `2^block`.
+fn bounded(count: usize, span: usize, align: usize, block: usize) -> Want {
+    let power = |slots: usize| PowerOfTwo::new(SLOT_SIZE << slots.min(50)).unwrap();
+    let limits = Limits::new(DmaMask::BITS_64).aligned_to(power(align)).within(power(block));
+    Want::of(&limits).sized(count, span).unwrap()
 }
 
 /// Every slot is in exactly one free block or in use; no two free blocks are buddies; marks agree.
@@ -41,10 +57,10 @@ fn the_whole_segment_can_be_taken_and_comes_back_whole() {
         let mut slots = slots(order);
         let total = slots.total();
         assert_eq!(total, 2 << order);
-        let run = slots.take(total, 0).unwrap();
+        let run = slots.take(want(total, 0)).unwrap();
         assert_eq!((run.start(), run.count()), (0, total));
         assert_eq!(slots.largest(), None);
-        assert_eq!(slots.take(1, 0), None);
+        assert_eq!(slots.take(want(1, 0)), None);
         slots.give(run).unwrap();
         assert!(slots.settle());
         assert_eq!(slots.largest(), Some(total.ilog2() as usize));
@@ -55,8 +71,8 @@ fn the_whole_segment_can_be_taken_and_comes_back_whole() {
 #[test]
 fn what_is_left_over_of_a_block_is_free_at_once() {
     let mut slots = slots(2);
-    let five = slots.take(5, 0).unwrap();
-    let two = slots.take(2, 0).unwrap();
+    let five = slots.take(want(5, 0)).unwrap();
+    let two = slots.take(want(2, 0)).unwrap();
     assert_eq!((five.start(), two.start()), (0, 6));
     assert_sound(&slots);
     slots.give(five).unwrap();
@@ -68,70 +84,115 @@ fn what_is_left_over_of_a_block_is_free_at_once() {
 #[test]
 fn a_run_given_back_is_what_the_next_request_gets() {
     let mut slots = slots(5);
-    let first = slots.take(1, 0).unwrap();
-    let three = slots.take(3, 0).unwrap();
+    let first = slots.take(want(1, 0)).unwrap();
+    let three = slots.take(want(3, 0)).unwrap();
     let start = three.start();
     slots.give(three).unwrap();
     assert_sound(&slots);
     assert!(slots.give(Run { start: 4, count: 3 }).is_err(), "double free of a run put aside");
-    let aligned = slots.take(3, 4).unwrap();
+    let aligned = slots.take(want(3, 4)).unwrap();
     assert_eq!(aligned.start() % 16, 0, "the one put aside is not aligned");
-    assert_eq!(slots.take(3, 0).unwrap().start(), start);
+    assert_eq!(slots.take(want(3, 0)).unwrap().start(), start);
     slots.give(aligned).unwrap();
     slots.give(first).unwrap();
-    assert!(slots.take(32, 0).is_some(), "the runs put aside were not joined");
+    assert!(slots.take(want(32, 0)).is_some(), "the runs put aside were not joined");
     assert_sound(&slots);
 }
 
 #[test]
 fn a_run_fits_where_one_of_its_length_was_though_the_block_around_it_is_not_free() {
     let mut slots = slots(3);
-    let nine = slots.take(9, 0).unwrap();
-    let _rest: Vec<Run> = (9..16).map(|_| slots.take(1, 0).unwrap()).collect();
+    let nine = slots.take(want(9, 0)).unwrap();
+    let _rest: Vec<Run> = (9..16).map(|_| slots.take(want(1, 0)).unwrap()).collect();
     slots.give(nine).unwrap();
     slots.settle();
     assert_eq!(slots.largest(), Some(3), "eight and one, no block of sixteen");
-    let again = slots.take(9, 0).unwrap();
+    let again = slots.take(want(9, 0)).unwrap();
     assert_eq!(again.start(), 0);
     assert_sound(&slots);
-    assert_eq!((slots.take(1, 0), slots.in_use()), (None, 16));
+    assert_eq!((slots.take(want(1, 0)), slots.in_use()), (None, 16));
     slots.give(again).unwrap();
-    let seven = slots.take(7, 1).unwrap();
+    let seven = slots.take(want(7, 1)).unwrap();
     assert_eq!(seven.start() % 2, 0);
-    assert_eq!(slots.take(3, 0), None, "two are left");
+    assert_eq!(slots.take(want(3, 0)), None, "two are left");
     assert_sound(&slots);
 }
 
 #[test]
-fn no_run_crosses_the_end_of_a_block_of_its_size() {
+fn a_run_goes_where_it_fits_and_its_span_crosses_no_boundary() {
     let mut slots = slots(4);
-    let runs: Vec<Run> = (0..32).map(|_| slots.take(1, 0).unwrap()).collect();
+    let runs: Vec<Run> = (0..32).map(|_| slots.take(want(1, 0)).unwrap()).collect();
     let mut runs: Vec<Option<Run>> = runs.into_iter().map(Some).collect();
-    // 13..19 is free: four before the end of a block of sixteen, three after.
+    // 13..19 is free: three before a multiple of sixteen, three after.
     for run in &mut runs[13..19] {
         slots.give(run.take().unwrap()).unwrap();
     }
-    assert_eq!(slots.take(4, 0), None, "12..16 and 16..20 are both taken in part");
-    assert_eq!(slots.take(3, 0).map(|run| run.start()), Some(13));
-    assert_eq!(slots.take(3, 0).map(|run| run.start()), Some(16));
+    for (count, span, block, start) in [
+        (6, 6, 5, Some(13)),
+        (4, 4, 4, None),
+        (4, 3, 4, Some(13)),
+        (3, 3, 2, Some(13)),
+        (3, 2, 1, Some(14)),
+    ] {
+        let run = slots.take(bounded(count, span, 0, block));
+        assert_eq!(run.as_ref().map(Run::start), start, "{count}, {span} within 2^{block}");
+        run.into_iter().for_each(|run| slots.give(run).unwrap());
+    }
+    assert_sound(&slots);
+}
+
+#[test]
+fn a_run_put_aside_is_not_reused_across_a_boundary() {
+    let mut slots = slots(4);
+    let first = slots.take(want(1, 0)).unwrap();
+    let aside = slots.take_at(want(2, 0), 1).unwrap();
+    slots.give(aside).unwrap();
+    let run = slots.take(bounded(2, 2, 0, 1)).unwrap();
+    assert_eq!(run.start() % 2, 0, "put aside was 1..3");
+    slots.give(run).unwrap();
+    slots.give(first).unwrap();
+}
+
+#[test]
+fn a_place_can_be_chosen_if_it_is_free_and_does() {
+    let mut slots = slots(4);
+    let five = slots.take_at(want(3, 0), 5).unwrap();
+    assert_eq!((five.start(), five.count(), slots.in_use()), (5, 3, 3));
+    for (wanted, start) in [
+        (want(1, 0), 7),
+        (want(2, 0), 4),
+        (want(2, 1), 9),
+        (bounded(2, 2, 0, 1), 9),
+        (want(1, 0), 32),
+        (want(2, 0), 31),
+        (want(33, 0), 0),
+        (want(1, 0), usize::MAX),
+    ] {
+        assert_eq!(slots.take_at(wanted, start), None, "{wanted:?} at {start}");
+    }
+    assert_eq!(slots.take_at(bounded(2, 1, 0, 1), 9).unwrap().start(), 9);
+    assert_eq!(slots.take_at(want(1, 0), 31).unwrap().start(), 31);
+    assert_eq!(slots.in_use(), 6);
+    slots.give(five).unwrap();
+    assert_eq!(slots.take_at(want(1, 0), 6).unwrap().start(), 6, "a run put aside is free");
     assert_sound(&slots);
 }
 
 #[test]
 fn alignment_holds_for_runs_smaller_than_it() {
     let mut slots = slots(6);
-    let _first = slots.take(1, 0).unwrap();
-    let aligned = slots.take(3, 5).unwrap();
+    let _first = slots.take(want(1, 0)).unwrap();
+    let aligned = slots.take(want(3, 5)).unwrap();
     assert_eq!(aligned.start() % 32, 0);
-    assert!(slots.take(1, 8).is_none(), "no block of 256 slots in 128");
+    assert!(slots.take(want(1, 8)).is_none(), "no block of 256 slots in 128");
     assert_sound(&slots);
 }
 
 #[test]
 fn a_run_that_was_not_taken_is_refused_and_changes_nothing() {
     let mut slots = slots(3);
-    let run = slots.take(4, 0).unwrap();
-    let next = slots.take(4, 0).unwrap();
+    let run = slots.take(want(4, 0)).unwrap();
+    let next = slots.take(want(4, 0)).unwrap();
     for (start, count) in [(0, 3), (0, 5), (0, 8), (1, 3), (1, 1), (8, 1), (0, 0), (0, 17), (15, 4)]
     {
         let wrong = Run { start, count };
@@ -148,40 +209,63 @@ fn a_run_that_was_not_taken_is_refused_and_changes_nothing() {
 #[test]
 fn requests_no_segment_can_hold_are_refused() {
     let mut slots = slots(0);
-    assert!(slots.take(0, 0).is_none());
-    assert!(slots.take(3, 0).is_none());
-    assert!(slots.take(1, 200).is_none());
+    assert_eq!((Want::slots(0), Want::slots(MAX_SLOTS + 1)), (None, None));
+    assert!(slots.take(want(3, 0)).is_none());
+    assert!(slots.take(want(1, 200)).is_none());
     assert!(Slots::NONE.largest().is_none());
     slots.clear();
-    assert!(slots.take(1, 0).is_none());
+    assert!(slots.take(want(1, 0)).is_none());
 }
 
-/// Whether a run that starts there is aligned and lies in one block.
-fn is_place(start: usize, count: usize, align: usize) -> bool {
-    let block = 1 << block_order(count, align);
-    start.is_multiple_of(1 << align) && (start % block) + count <= block
+/// What a run must be, in numbers of slots that need no look at [`Want`].
+#[derive(Clone, Copy, Debug)]
+struct Demand {
+    count: usize,
+    span: usize,
+    align: usize,
+    block: usize,
 }
 
-/// Whether there is a place for a run, going by nothing but which slots are taken.
-fn has_place(taken: &[bool], count: usize, align: usize) -> bool {
-    let mut free = 0;
-    let mut places = taken.iter().rev().zip((0..taken.len()).rev()).filter(|(taken, start)| {
-        free = if **taken { 0 } else { free + 1 };
-        free >= count && is_place(*start, count, align)
-    });
-    1 << block_order(count, align) <= taken.len() && places.next().is_some()
+impl Demand {
+    fn is_place(&self, start: usize) -> bool {
+        let last = start + self.span.max(1) - 1;
+        start.is_multiple_of(1 << self.align) && start >> self.block == last >> self.block
+    }
+
+    /// Whether there is a place, going by nothing but which slots are taken.
+    fn has_place(&self, taken: &[bool]) -> bool {
+        let mut free = 0;
+        let mut places = taken.iter().rev().zip((0..taken.len()).rev()).filter(|(taken, start)| {
+            free = if **taken { 0 } else { free + 1 };
+            free >= self.count && self.is_place(*start)
+        });
+        1 << self.align <= taken.len() && places.next().is_some()
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Op {
-    Take(usize, usize),
+    Take(Demand),
+    TakeAt(Demand, usize),
     Give(usize),
+}
+
+fn demand(
+    counts: core::ops::Range<usize>,
+    aligns: core::ops::Range<usize>,
+) -> impl Strategy<Value = Demand> {
+    (counts, aligns, 0..=1usize, 0..14usize).prop_map(|(count, align, tail, block)| {
+        let span = count - tail;
+        let block = block.max(span.next_power_of_two().ilog2() as usize);
+        Demand { count, span, align, block }
+    })
 }
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        3 => (1..40usize, 0..4usize).prop_map(|(count, align)| Op::Take(count, align)),
-        1 => (1..600usize, 0..9usize).prop_map(|(count, align)| Op::Take(count, align)),
+        3 => demand(1..40, 0..4).prop_map(Op::Take),
+        1 => demand(1..600, 0..9).prop_map(Op::Take),
+        1 => (demand(1..6, 0..2), any::<usize>()).prop_map(|(demand, at)| Op::TakeAt(demand, at)),
         4 => any::<usize>().prop_map(Op::Give),
     ]
 }
@@ -196,12 +280,23 @@ proptest! {
         let mut runs: Vec<Run> = Vec::new();
         for op in ops {
             match op {
-                Op::Take(count, align) => {
-                    let run = slots.take(count, align);
-                    prop_assert_eq!(run.is_some(), has_place(&owner, count, align));
+                Op::Take(demand) | Op::TakeAt(demand, _) => {
+                    let Demand { count, span, align, block } = demand;
+                    let wanted = bounded(count, span, align, block);
+                    let (run, expected) = match op {
+                        Op::TakeAt(_, at) => {
+                            let at = at % owner.len();
+                            let free = at + count <= owner.len()
+                                && owner[at..at + count].iter().all(|taken| !taken);
+                            (slots.take_at(wanted, at), free && demand.is_place(at))
+                        }
+                        _ => (slots.take(wanted), demand.has_place(&owner)),
+                    };
+                    prop_assert_eq!(run.is_some(), expected);
                     let Some(run) = run else { continue };
-                    prop_assert!(is_place(run.start(), count, align));
+                    prop_assert!(demand.is_place(run.start()));
                     let range = run.start()..run.start() + run.count();
+                    prop_assert_eq!(range.len(), count);
                     prop_assert!(owner[range.clone()].iter().all(|taken| !taken));
                     owner[range].fill(true);
                     runs.push(run);

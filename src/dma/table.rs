@@ -10,9 +10,10 @@
 //! could use serves a wider device only when nothing else does.
 
 use super::{
-    segment::{Lease, Origin, Segment, Want},
-    slots::{ORDERS, SLOT_SIZE, block_order},
+    segment::{Lease, Origin, Segment},
+    slots::{ORDERS, SLOT_SIZE},
     stats::Stats,
+    want::Want,
 };
 use crate::{
     addr::{BusAddr, DmaMask},
@@ -40,6 +41,19 @@ pub struct SegmentInfo {
     pub origin: Origin,
     /// Slots taken.
     pub in_use: usize,
+}
+
+impl SegmentInfo {
+    /// The first bytes of its slots, as a device sees them.
+    pub fn slots(&self) -> impl Iterator<Item = BusAddr> + use<> {
+        let start = self.bus.0;
+        (0..self.len).step_by(SLOT_SIZE).map(move |offset| BusAddr(start + offset as u64))
+    }
+
+    /// Whether a byte is in it.
+    pub const fn holds(&self, bus: BusAddr) -> bool {
+        self.bus.0 <= bus.0 && bus.0 - self.bus.0 < self.len as u64
+    }
 }
 
 /// The storage of a pool: all zero when new, so a static one lies in `.bss` (some 300 KiB).
@@ -81,6 +95,8 @@ pub(super) struct Books {
     /// Runs given back whole, one for each remainder of the length: the next request is most often for the
     /// same. To the slots they are in use, to the counters not.
     hot: [Option<Lease>; HOT],
+    /// Where the next run is to begin.
+    aim: Option<BusAddr>,
     /// Slots in use above which a water mark moves.
     peak: usize,
     /// How many of `fits` have the segment's bit.
@@ -96,6 +112,7 @@ impl Books {
         filled: 0,
         fits: [0; ORDERS],
         hot: [const { None }; HOT],
+        aim: None,
         peak: 0,
         fits_up_to: [0; MAX_SEGMENTS],
         reach: [0; 65],
@@ -170,7 +187,7 @@ impl Books {
         let count = want.count();
         let hot = &mut self.hot[count % HOT];
         let lease = match hot {
-            Some(lease) if lease.want() == want => hot.take()?,
+            Some(lease) if lease.want() == want && self.aim.is_none() => hot.take()?,
             _ => self.take_cold(want)?,
         };
         self.stats.in_use += count;
@@ -182,6 +199,45 @@ impl Books {
 
     #[cold]
     fn take_cold(&mut self, want: Want) -> Option<Lease> {
+        let aimed = self.aim.take().and_then(|bus| self.take_at(want, bus));
+        let lease = aimed.or_else(|| self.take_anywhere(want))?;
+        self.refit(lease.segment());
+        // The choice was by slot and segment, so this holds; an address that a device must not be given would be
+        // worse than none.
+        if want.admits_bus(lease.bus()) {
+            return Some(lease);
+        }
+        self.give_cold(lease);
+        None
+    }
+
+    /// The next run is to begin at `bus`, wherever it would otherwise; says whether that slot is free.
+    pub(super) fn aim(&mut self, bus: BusAddr) -> bool {
+        self.cool();
+        self.aim = Some(bus);
+        let slots = self.segment_of(bus).map(|index| {
+            self.segments[index].settle();
+            self.refit(index);
+            self.segments[index].is_free_at(bus)
+        });
+        slots.unwrap_or(false)
+    }
+
+    /// The segment with that slot in it.
+    fn segment_of(&self, bus: BusAddr) -> Option<usize> {
+        (0..MAX_SEGMENTS).find(|&index| self.info(index).is_some_and(|info| info.holds(bus)))
+    }
+
+    /// Takes the run that begins at `bus`, if it does and its slots are free.
+    fn take_at(&mut self, want: Want, bus: BusAddr) -> Option<Lease> {
+        self.cool();
+        let index = self.segment_of(bus)?;
+        let lease = self.segments[index].take_at(index, want, bus);
+        self.refit(index);
+        lease
+    }
+
+    fn take_anywhere(&mut self, want: Want) -> Option<Lease> {
         let mut candidates = self.candidates(want);
         if candidates == 0 {
             self.settle(want.bits());
@@ -191,15 +247,7 @@ impl Books {
             // Blocks that are not all free are in no index.
             candidates = self.reach[want.bits() as usize];
         }
-        let lease = self.take_from(candidates, want)?;
-        let index = lease.segment();
-        self.refit(index);
-        // The choice was by mask, so this holds; a bounce address out of reach would be worse than none.
-        if want.mask().covers(lease.bus(), lease.bytes.len()) {
-            return Some(lease);
-        }
-        self.give_cold(lease);
-        None
+        self.take_from(candidates, want)
     }
 
     /// Takes a run from the first of the candidates that has one, the lowest memory last.
@@ -215,7 +263,7 @@ impl Books {
     }
 
     fn candidates(&self, want: Want) -> u64 {
-        let fits = self.fits.get(block_order(want.count(), want.align())).copied().unwrap_or(0);
+        let fits = self.fits.get(want.order()).copied().unwrap_or(0);
         fits & self.reach[want.bits() as usize]
     }
 

@@ -18,7 +18,7 @@ use crate::{
         time::{self, Clock},
     },
     dma::{
-        Buffer, Device, Direction, FromDevice, Limits, Mapping, Policy, ToDevice,
+        Buffer, Device, Direction, FromDevice, Limits, Mapping, Policy, ToDevice, Want,
         slots::{Run, SLOT_SIZE, Slots},
     },
     mm::{contiguous::Order, pages::Pages},
@@ -265,7 +265,7 @@ fn fill(slots: &mut Slots, order: Order, full: usize) -> Vec<Run> {
     slots.reset(order);
     let wanted = slots.total() * full / 100;
     let lengths = MIXED.into_iter().cycle();
-    let mut runs: Vec<Run> = lengths.map_while(|length| slots.take(length, 0)).collect();
+    let mut runs: Vec<Run> = lengths.map_while(|length| slots.take(Want::slots(length)?)).collect();
     let mut state = 1_usize;
     while slots.in_use() > wanted {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -273,6 +273,10 @@ fn fill(slots: &mut Slots, order: Order, full: usize) -> Vec<Run> {
         let _ = slots.give(run);
     }
     runs
+}
+
+fn take(slots: &mut Slots, count: usize) -> Option<Run> {
+    slots.take(Want::slots(count)?)
 }
 
 fn give_all(slots: &mut Slots, runs: impl IntoIterator<Item = Run>) {
@@ -291,14 +295,14 @@ fn one_fill(guest: &Guest, slots: &mut Slots) -> [Cost; 2] {
             &mut |count, _| {
                 let mut slots = slots.borrow_mut();
                 for _ in 0..count {
-                    let run = black_box(slots.take(1, 0));
+                    let run = black_box(take(&mut slots, 1));
                     give_all(&mut slots, run);
                 }
             },
             &mut |count, _| {
                 let mut slots = slots.borrow_mut();
                 for _ in 0..count {
-                    let runs = MIXED.map(|length| slots.take(length, 0));
+                    let runs = MIXED.map(|length| take(&mut slots, length));
                     give_all(&mut slots, black_box(runs).into_iter().flatten());
                 }
             },

@@ -4,6 +4,7 @@
 
 mod coherent;
 mod decision;
+mod demands;
 mod mapping;
 mod pool;
 mod random;

@@ -1,7 +1,13 @@
 //! Figures, not verdicts: `cargo test --release --test dma timing -- --ignored --nocapture`.
 
 use super::*;
-use pvbounce::{arch::copy, dma::slots::Slots};
+use pvbounce::{
+    arch::copy,
+    dma::{
+        Want,
+        slots::{Run, Slots},
+    },
+};
 use std::{hint::black_box, time::Instant};
 
 /// Nanoseconds for one `work`, best of nine rounds.
@@ -49,6 +55,10 @@ fn map_and_finish_against_one_copy() {
     });
 }
 
+fn take(slots: &mut Slots, count: usize) -> Option<Run> {
+    slots.take(Want::slots(count)?)
+}
+
 #[test]
 #[ignore = "prints figures"]
 fn one_allocation_at_every_fill_level() {
@@ -58,7 +68,7 @@ fn one_allocation_at_every_fill_level() {
             let mut slots = Box::new(Slots::NONE);
             slots.reset(order(size));
             let wanted = slots.total() * full / 100;
-            let mut runs: Vec<_> = (0..slots.total()).map_while(|_| slots.take(1, 0)).collect();
+            let mut runs: Vec<_> = (0..slots.total()).map_while(|_| take(&mut slots, 1)).collect();
             // Free every n-th, so that what is free is scattered.
             let mut state = 1_u64;
             while slots.in_use() > wanted {
@@ -67,11 +77,11 @@ fn one_allocation_at_every_fill_level() {
                 slots.give(runs.swap_remove(index)).unwrap();
             }
             let one = nanos(|| {
-                let run = slots.take(1, 0).unwrap();
+                let run = take(&mut slots, 1).unwrap();
                 slots.give(black_box(run)).unwrap();
             });
             let three = nanos(|| {
-                let run = slots.take(3, 0);
+                let run = take(&mut slots, 3);
                 black_box(run).into_iter().for_each(|run| slots.give(run).unwrap());
             });
             println!("{mib:>6} {full:>6} {one:>8.1} {three:>8.1}");

@@ -1,7 +1,10 @@
 //! Segments of which a part is taken, and what is done to them.
 
 use pvbounce::{
-    dma::slots::{Run, Slots},
+    dma::{
+        Want,
+        slots::{Run, Slots},
+    },
     mm::contiguous::Order,
 };
 use std::{hint::black_box, iter::from_fn};
@@ -23,10 +26,14 @@ impl Pool {
     /// Takes and gives each of the lengths in every segment in turn.
     pub(crate) fn round<const N: usize>(&mut self, lengths: [usize; N]) {
         for Segment { slots, .. } in &mut self.segments {
-            let runs = lengths.map(|length| slots.take(length, 0));
+            let runs = lengths.map(|length| take(slots, length));
             black_box(runs).into_iter().flatten().for_each(|run| slots.give(run).unwrap());
         }
     }
+}
+
+fn take(slots: &mut Slots, count: usize) -> Option<Run> {
+    slots.take(Want::slots(count)?)
 }
 
 pub(crate) struct Segment {
@@ -41,7 +48,7 @@ impl Segment {
         let mut slots = Slots::NONE;
         slots.reset(order);
         let mut lengths = MIXED.into_iter().cycle();
-        let taken = from_fn(|| slots.take(lengths.next()?, 0)).collect();
+        let taken = from_fn(|| take(&mut slots, lengths.next()?)).collect();
         let wanted = slots.total() * full / 100;
         let mut new = Self { slots, taken, wanted, random: 1 };
         new.give_some();
@@ -64,7 +71,7 @@ impl Segment {
     /// Takes a run of one of the lengths, and gives back as much.
     pub(crate) fn churn(&mut self) {
         let length = MIXED[self.random() % MIXED.len()];
-        self.taken.extend(self.slots.take(length, 0));
+        self.taken.extend(take(&mut self.slots, length));
         self.give_some();
     }
 }
