@@ -42,7 +42,7 @@ fn report(outcome: &Outcome) -> fmt::Result {
     let mut suite = writer.suite("options", 1)?;
     suite.check("command_line", outcome)?;
     suite.finish()?;
-    writer.finish(None)?;
+    writer.finish()?;
     Ok(())
 }
 

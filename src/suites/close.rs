@@ -2,7 +2,7 @@
 
 use super::{
     guest::Guest,
-    ktap::Taken,
+    ktap::{CLOSE, Taken},
     runner::{Finding, Suite, failure, nothing},
     verdict::Outcome,
 };
@@ -10,7 +10,7 @@ use crate::{mm::pages::Pages, options::SelfTest};
 use alloc::{format, string::ToString};
 
 pub(super) const SUITE: Suite = Suite {
-    name: "close",
+    name: CLOSE,
     missing: nothing,
     tidies: true,
     checks: &[

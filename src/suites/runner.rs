@@ -84,7 +84,7 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     if let Some(store) = guest.store {
         publish(store, writer.verdict(), checks);
     }
-    writer.finish(None)
+    writer.finish()
 }
 
 /// Checks that held, and all that ran.

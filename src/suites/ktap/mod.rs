@@ -32,14 +32,20 @@
 //! with `code: value`, or the note of a pass. The last line is what other harnesses for Xen look for. A panic prints
 //! `PANIC: …`, the registers and one line `#N 0xADDRESS` for each frame of its backtrace; the rig adds the names.
 //!
-//! The two halves: [`Writer`] formats into any [`core::fmt::Write`]; [`Parser`] takes lines, and never fails: what it
-//! can't read is not part of the report.
+//! In notes, values and remedies `#` and the backslash stand behind a backslash, and so does a first word that is a
+//! verdict's: nothing that a device or a backend says can pass for another line, or for another verdict.
+//!
+//! The two halves: [`Writer`] formats into any [`core::fmt::Write`]; [`Parser`] takes lines, and never fails: what can't
+//! be, or what lacks, is a [`Defect`] of the [`Report`].
 
+mod defect;
 mod figures;
 mod parse;
+mod text;
 mod totals;
 mod write;
 
+pub use defect::{Defect, Flaw};
 pub use figures::{FigureLine, Figures};
 pub use parse::{Check, NotShown, Parser, Report, Suite};
 pub use totals::{BadTotals, DmaLimits, PoolWalk, Taken, Transfers};
@@ -52,6 +58,9 @@ use core::str::FromStr;
 pub const RESULT: &str = "Test result: ";
 /// Starts the line that a panic prints first.
 pub const PANIC: &str = "PANIC: ";
+/// The suite that runs last and only tidies up: its success proves nothing.
+pub const CLOSE: &str = "close";
+const INDENT: &str = "  ";
 const VERSION: &str = "KTAP version 1";
 const SUBTEST: &str = "# Subtest: ";
 const REMEDY: &str = "# remedy: ";
@@ -101,6 +110,11 @@ pub struct DmaRange {
 }
 
 impl DmaRange {
+    /// How many bytes it has: one more than fits, for all that there are.
+    pub fn bytes(&self) -> u128 {
+        u128::from(self.last) - u128::from(self.first) + 1
+    }
+
     /// Whether the address lies in the range.
     pub const fn contains(&self, address: u64) -> bool {
         self.first <= address && address <= self.last

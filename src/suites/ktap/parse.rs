@@ -1,16 +1,17 @@
 //! The reading half: takes a console's lines, keeps what belongs to the report, ignores the rest.
 //!
 //! A console is not a file: other things print into it, it stops mid-line when the guest dies, and a broken guest may
-//! print anything. So no line is ever an error, and a report says itself whether it is complete.
+//! print anything. So no line ends the reading; what is wrong with the report stands beside it as its defects.
 
 use alloc::borrow::ToOwned;
-use alloc::string::{String, ToString};
+use alloc::string::String;
 use alloc::vec::Vec;
 
+use super::defect::{self, Defect, Flaw};
 use super::figures::{self, Figures};
 use super::{
-    DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, NOT_SHOWN, PANIC, POOL_WALK, PoolWalk, REMEDY,
-    RESULT, SUBTEST, TAKEN, TRANSFERS, Taken, Transfers, VERSION,
+    DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, INDENT, NOT_SHOWN, PANIC, POOL_WALK, PoolWalk,
+    REMEDY, RESULT, SUBTEST, TAKEN, TRANSFERS, Taken, Transfers, VERSION, text,
 };
 use crate::suites::verdict::{Tally, Verdict};
 
@@ -48,12 +49,6 @@ impl Suite {
     /// Its checks, counted.
     pub fn tally(&self) -> Tally {
         self.checks.iter().map(|check| check.verdict).collect()
-    }
-
-    /// Whether it ended, after all the checks it announced.
-    pub fn is_complete(&self) -> bool {
-        let all = self.planned.is_none_or(|planned| planned == self.checks.len());
-        self.verdict.is_some_and(|verdict| all || verdict == Verdict::Skip)
     }
 }
 
@@ -93,6 +88,8 @@ pub struct Report {
     pub panic: Option<String>,
     /// The last line's verdict; `None` if it never came.
     pub result: Option<Verdict>,
+    /// What is wrong with the report: with any of these its verdict is worth nothing.
+    pub defects: Vec<Defect>,
 }
 
 impl Report {
@@ -106,10 +103,9 @@ impl Report {
         self.suites.iter().flat_map(|suite| suite.checks.iter().map(move |check| (suite, check)))
     }
 
-    /// Whether every announced suite ended and the verdict came.
-    pub fn is_complete(&self) -> bool {
-        let all = self.planned.is_none_or(|planned| planned == self.suites.len());
-        all && self.result.is_some() && self.suites.iter().all(Suite::is_complete)
+    /// The suite that is being reported, or was last.
+    fn last(&mut self) -> Result<&mut Suite, Flaw> {
+        self.suites.last_mut().ok_or(Flaw::OutOfPlace)
     }
 }
 
@@ -117,9 +113,13 @@ impl Report {
 #[derive(Debug, Default)]
 pub struct Parser {
     report: Report,
+    // The console's line, from 1.
+    number: usize,
     started: bool,
     // A suite is open from its version line to its result line.
     open: bool,
+    // The line before gave a reason, so that a remedy may follow.
+    reasoned: bool,
 }
 
 impl Parser {
@@ -137,11 +137,10 @@ impl Parser {
 
     /// Takes the next line, without its end.
     pub fn line(&mut self, line: &str) {
+        self.number += 1;
         let line = line.trim_end();
-        if let Some(inner) = line.strip_prefix("  ") {
-            self.inner(inner);
-        } else {
-            self.outer(line);
+        if let Err(flaw) = self.take(line) {
+            self.report.defects.push(Defect { flaw, line: self.number, text: line.to_owned() });
         }
     }
 
@@ -150,111 +149,276 @@ impl Parser {
         &self.report
     }
 
-    /// What was said at all.
+    /// What was said at all, with what is wrong with it.
     pub fn finish(self) -> Report {
-        self.report
+        let mut report = self.report;
+        report.defects.extend(defect::of_the_whole(&report));
+        report
     }
 
-    fn outer(&mut self, line: &str) {
-        if line == VERSION {
-            self.started = true;
-        } else if let Some(text) = line.strip_prefix(PANIC) {
-            self.report.panic.get_or_insert_with(|| text.to_owned());
-        } else if let Some(word) = line.strip_prefix(RESULT) {
-            self.report.result = word.parse().ok().or(self.report.result);
-        } else if let Some(range) = line.strip_prefix(DMA_RANGE) {
-            self.report.ranges.extend(range.parse::<DmaRange>());
-        } else if let Some(taken) = line.strip_prefix(TAKEN) {
-            self.report.taken = taken.parse().ok();
-        } else if let Some(transfers) = line.strip_prefix(TRANSFERS) {
-            self.report.transfers = transfers.parse().ok();
-        } else if let Some(walk) = line.strip_prefix(POOL_WALK) {
-            self.report.pool_walk = walk.parse().ok();
-        } else if let Some(limits) = line.strip_prefix(DMA_LIMITS) {
-            self.report.dma_limits = limits.parse().ok();
-        } else if let Some(reason) = line.strip_prefix(NOT_SHOWN) {
-            let (code, detail) = reason.split_once(": ").unwrap_or((reason, ""));
-            let (code, detail) = (code.to_owned(), detail.to_owned());
-            self.report.not_shown = Some(NotShown { code, detail, remedy: String::new() });
-        } else if let Some(text) = line.strip_prefix(REMEDY) {
-            let reason = self.report.not_shown.as_mut();
-            reason.into_iter().for_each(|reason| text.clone_into(&mut reason.remedy));
-        } else if let Some(plan) = plan(line).filter(|_| self.started) {
-            self.report.planned.get_or_insert(plan);
-        } else if let Some(check) = check(line).filter(|_| self.open) {
-            self.close(check);
+    fn take(&mut self, line: &str) -> Result<(), Flaw> {
+        let body = line.trim_start();
+        let indent = &line[..line.len() - body.len()];
+        if self.open && indent == INDENT && figures::read(&mut self.report.figures, body) {
+            return Ok(());
+        }
+        let Some((kind, rest)) = Kind::of(body) else {
+            return Ok(());
+        };
+        let reasoned = core::mem::take(&mut self.reasoned);
+        match indent {
+            _ if kind == Kind::Panic => self.panic(indent, rest),
+            _ if self.report.result.is_some() => Err(match kind {
+                Kind::Version => Flaw::SecondReport,
+                Kind::Result => Flaw::Twice,
+                _ => Flaw::AfterTheEnd,
+            }),
+            "" => self.outer(kind, rest, reasoned),
+            INDENT => self.inner(kind, rest, reasoned),
+            _ => Err(Flaw::OutOfPlace),
         }
     }
 
-    fn inner(&mut self, line: &str) {
-        if self.open && figures::read(&mut self.report.figures, line) {
-            return;
+    fn panic(&mut self, indent: &str, text: &str) -> Result<(), Flaw> {
+        if !indent.is_empty() {
+            return Err(Flaw::OutOfPlace);
         }
-        if line == VERSION && self.started {
+        self.report.panic.get_or_insert_with(|| text.to_owned());
+        if self.report.result.is_some() { Err(Flaw::PanicAndResult) } else { Ok(()) }
+    }
+
+    fn outer(&mut self, kind: Kind, rest: &str, reasoned: bool) -> Result<(), Flaw> {
+        match kind {
+            Kind::Version if self.started => return Err(Flaw::SecondReport),
+            Kind::Version => {
+                self.started = true;
+                return version(rest);
+            }
+            Kind::Result => return self.result(rest),
+            _ if !self.started => return Err(Flaw::OutOfPlace),
+            Kind::Check if self.open => return self.close(rest),
+            // All else belongs before the suites or after them.
+            _ if self.open => return Err(Flaw::OutOfPlace),
+            _ => {}
+        }
+        let report = &mut self.report;
+        match kind {
+            Kind::Plan if !report.suites.is_empty() => Err(Flaw::OutOfPlace),
+            Kind::Plan => once(&mut report.planned, number(rest)),
+            Kind::Range => {
+                report.ranges.push(rest.parse().map_err(|_| Flaw::Unreadable)?);
+                Ok(())
+            }
+            Kind::Taken => once(&mut report.taken, rest.parse().ok()),
+            Kind::Transfers => once(&mut report.transfers, rest.parse().ok()),
+            Kind::PoolWalk => once(&mut report.pool_walk, rest.parse().ok()),
+            Kind::DmaLimits => once(&mut report.dma_limits, rest.parse().ok()),
+            Kind::NotShown => {
+                self.reasoned = true;
+                once(&mut report.not_shown, not_shown(rest))
+            }
+            Kind::Remedy => match report.not_shown.as_mut().filter(|_| reasoned) {
+                Some(reason) => {
+                    reason.remedy = text::read(rest);
+                    Ok(())
+                }
+                None => Err(Flaw::OutOfPlace),
+            },
+            _ => Err(Flaw::OutOfPlace),
+        }
+    }
+
+    fn result(&mut self, word: &str) -> Result<(), Flaw> {
+        once(&mut self.report.result, word.parse().ok())?;
+        match (self.started, self.open, &self.report.panic) {
+            (_, _, Some(_)) => Err(Flaw::PanicAndResult),
+            (true, false, None) => Ok(()),
+            _ => Err(Flaw::OutOfPlace),
+        }
+    }
+
+    fn inner(&mut self, kind: Kind, rest: &str, reasoned: bool) -> Result<(), Flaw> {
+        if kind == Kind::Version && self.started && !self.open {
             self.report.suites.push(Suite::default());
             self.open = true;
-            return;
+            return version(rest);
         }
-        let Some(suite) = self.report.suites.last_mut().filter(|_| self.open) else {
-            return;
-        };
-        if let Some(name) = line.strip_prefix(SUBTEST) {
-            name.clone_into(&mut suite.name);
-        } else if let Some(text) = line.strip_prefix(REMEDY) {
-            let failed = suite.checks.last_mut().filter(|check| !check.verdict.is_ok());
-            failed.into_iter().for_each(|check| text.clone_into(&mut check.remedy));
-        } else if let Some(plan) = plan(line) {
-            suite.planned.get_or_insert(plan);
-        } else if let Some(check) = check(line) {
-            suite.checks.push(check);
+        if !self.open {
+            return Err(Flaw::OutOfPlace);
+        }
+        match kind {
+            Kind::Name => self.name(rest),
+            Kind::Plan => once(&mut self.report.last()?.planned, number(rest)),
+            Kind::Check => self.check(rest),
+            Kind::Remedy if reasoned => {
+                let check = self.report.last()?.checks.last_mut().ok_or(Flaw::OutOfPlace)?;
+                check.remedy = text::read(rest);
+                Ok(())
+            }
+            _ => Err(Flaw::OutOfPlace),
         }
     }
 
-    fn close(&mut self, result: Check) {
-        self.open = false;
-        let Some(suite) = self.report.suites.last_mut() else {
-            return;
-        };
-        if suite.name.is_empty() {
-            suite.name = result.name;
+    fn name(&mut self, name: &str) -> Result<(), Flaw> {
+        let known = self.report.suites.iter().any(|suite| suite.name == name);
+        let suite = self.report.last()?;
+        if known || !suite.name.is_empty() {
+            return Err(Flaw::Twice);
         }
-        suite.verdict = Some(result.verdict);
-        suite.reason = match (result.code.as_str(), result.detail.as_str()) {
-            (code, "") => code.to_string(),
-            ("", detail) => detail.to_string(),
+        name.clone_into(&mut suite.name);
+        let first = suite.planned.is_none() && suite.checks.is_empty();
+        if first { Ok(()) } else { Err(Flaw::OutOfPlace) }
+    }
+
+    fn check(&mut self, line: &str) -> Result<(), Flaw> {
+        let Numbered { number, check, agrees } = numbered(line).ok_or(Flaw::Unreadable)?;
+        let suite = self.report.last()?;
+        let known = suite.checks.iter().any(|other| other.name == check.name);
+        let reasoned = check.verdict != Verdict::Success;
+        suite.checks.push(check);
+        let wanted = suite.checks.len();
+        self.reasoned = reasoned;
+        match () {
+            () if number != wanted => Err(Flaw::WrongNumber),
+            () if known => Err(Flaw::Twice),
+            () if !agrees => Err(Flaw::NotItsWord),
+            () => Ok(()),
+        }
+    }
+
+    fn close(&mut self, line: &str) -> Result<(), Flaw> {
+        let Numbered { number, check, agrees } = numbered(line).ok_or(Flaw::Unreadable)?;
+        self.open = false;
+        let wanted = self.report.suites.len();
+        let suite = self.report.last()?;
+        suite.verdict = Some(check.verdict);
+        suite.reason = match (check.code.as_str(), check.detail.as_str()) {
+            (code, "") => code.to_owned(),
+            ("", detail) => detail.to_owned(),
             (code, detail) => [code, ": ", detail].concat(),
         };
+        match () {
+            () if number != wanted => Err(Flaw::WrongNumber),
+            () if check.name != suite.name => Err(Flaw::Contradiction),
+            () if !agrees => Err(Flaw::NotItsWord),
+            () => Ok(()),
+        }
     }
 }
 
-fn plan(line: &str) -> Option<usize> {
-    line.strip_prefix("1..")?.parse().ok()
+/// The kinds of lines that only a report has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Version,
+    Plan,
+    Name,
+    Check,
+    Remedy,
+    Range,
+    Taken,
+    Transfers,
+    PoolWalk,
+    DmaLimits,
+    NotShown,
+    Panic,
+    Result,
+}
+
+impl Kind {
+    const PREFIXES: [(&str, Self); 11] = [
+        (VERSION, Self::Version),
+        (SUBTEST, Self::Name),
+        (REMEDY, Self::Remedy),
+        (DMA_RANGE, Self::Range),
+        (TAKEN, Self::Taken),
+        (TRANSFERS, Self::Transfers),
+        (POOL_WALK, Self::PoolWalk),
+        (DMA_LIMITS, Self::DmaLimits),
+        (NOT_SHOWN, Self::NotShown),
+        (PANIC, Self::Panic),
+        (RESULT, Self::Result),
+    ];
+
+    /// The kind of a line and what follows the words that tell it; all of it for a check.
+    fn of(line: &str) -> Option<(Self, &str)> {
+        let known = |(prefix, kind): (&str, Self)| Some((kind, line.strip_prefix(prefix)?));
+        if let Some(found) = Self::PREFIXES.into_iter().find_map(known) {
+            return Some(found);
+        }
+        let counted = |rest: &str| rest.starts_with(|c: char| c.is_ascii_digit());
+        if let Some(rest) = line.strip_prefix("1..").filter(|rest| counted(rest)) {
+            return Some((Self::Plan, rest));
+        }
+        let rest = line.strip_prefix("not ok ").or_else(|| line.strip_prefix("ok "))?;
+        counted(rest).then_some((Self::Check, line))
+    }
+}
+
+/// Takes what can be said once.
+fn once<T>(place: &mut Option<T>, read: Option<T>) -> Result<(), Flaw> {
+    let value = read.ok_or(Flaw::Unreadable)?;
+    match place {
+        Some(_) => Err(Flaw::Twice),
+        None => {
+            *place = Some(value);
+            Ok(())
+        }
+    }
+}
+
+/// What follows the words of a version line: nothing.
+fn version(rest: &str) -> Result<(), Flaw> {
+    if rest.is_empty() { Ok(()) } else { Err(Flaw::Unreadable) }
+}
+
+/// Digits only: `parse` alone takes a sign, too.
+fn number(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
+}
+
+fn not_shown(text: &str) -> Option<NotShown> {
+    let (code, detail) = why(text);
+    (!code.is_empty()).then_some(NotShown { code, detail, remedy: String::new() })
+}
+
+/// `code: detail`, or the code alone.
+fn why(text: &str) -> (String, String) {
+    let (code, detail) = text.split_once(": ").unwrap_or((text, ""));
+    (code.to_owned(), text::read(detail))
+}
+
+/// A line of a check or of a suite's result.
+struct Numbered {
+    number: usize,
+    check: Check,
+    // Whether `ok` and the word say the same.
+    agrees: bool,
 }
 
 /// `ok 3 name`, `ok 3 name # note`, `[not ]ok 3 name # WORD code: value`.
-fn check(line: &str) -> Option<Check> {
+fn numbered(line: &str) -> Option<Numbered> {
     let (ok, rest) = match line.strip_prefix("not ok ") {
         Some(rest) => (false, rest),
         None => (true, line.strip_prefix("ok ")?),
     };
-    let (number, rest) = rest.split_once(' ')?;
-    number.parse::<usize>().ok()?;
+    let (digits, rest) = rest.split_once(' ')?;
+    let number = number(digits)?;
     // An empty note leaves its mark at the line's end.
     let bare = rest.strip_suffix(" #").unwrap_or(rest);
     let (name, note) = rest.split_once(" # ").unwrap_or((bare, ""));
     let (word, reason) = note.split_once(' ').unwrap_or((note, ""));
-    let said = word.parse::<Verdict>().ok().filter(|said| said.is_ok() == ok);
-    let (code, detail) = match said {
-        Some(_) => reason.split_once(": ").unwrap_or((reason, "")),
-        None => ("", note),
-    };
+    let said = word.parse::<Verdict>().ok();
+    let agrees = said.map_or(ok, |said| said != Verdict::Success && said.is_ok() == ok);
     // `not ok` without one of our words is still no pass.
-    let verdict = said.unwrap_or(if ok { Verdict::Success } else { Verdict::Failure });
-    Some(Check {
-        name: name.to_owned(),
-        verdict,
-        code: code.to_owned(),
-        detail: detail.to_owned(),
-        remedy: String::new(),
-    })
+    let verdict = match said {
+        Some(said) if said.is_ok() == ok => said,
+        _ if ok => Verdict::Success,
+        _ => Verdict::Failure,
+    };
+    let (code, detail) = match said {
+        Some(_) => why(reason),
+        None => (String::new(), text::read(note)),
+    };
+    let check = Check { name: name.to_owned(), verdict, code, detail, remedy: String::new() };
+    Some(Numbered { number, check, agrees })
 }

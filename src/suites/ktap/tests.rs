@@ -6,23 +6,35 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::Flaw::{
+    AfterTheEnd, BeyondMask, Contradiction, Missing, NotAsPlanned, NotItsWord, OutOfPlace, Overlap,
+    PanicAndResult, SecondReport, TooMuch, Twice, Unreadable, WrongNumber,
+};
 use super::*;
 use crate::suites::verdict::{Outcome, Reason, Verdict};
 
+/// A report of a run with a device, in which a copy failed.
 fn sample() -> String {
     let mut text = String::new();
-    let mut report = Writer::start(&mut text, 2).unwrap();
+    let mut report = Writer::start(&mut text, 3).unwrap();
     let mut boot = report.suite("boot", 3).unwrap();
     boot.check("start_info", &Outcome::pass("131072 pages")).unwrap();
     boot.check("com1", &Outcome::Skip(Reason::new("no-ports", "none of 8"))).unwrap();
     let reason = Reason::new("byte-mismatch", "offset 17: wrote 0x5a, read 0x00").remedy("look");
     boot.check("copy", &Outcome::Failure(reason)).unwrap();
     boot.finish().unwrap();
-    report.suite("irq", 4).unwrap().skip(&Reason::new("no-device", "")).unwrap();
+    report.suite("irq", 0).unwrap().skip(&Reason::new("no-device", "")).unwrap();
+    report.transfers(&Transfers { sent: 3, received: 2, compared: 1, bytes: 60 }).unwrap();
+    let walk = PoolWalk { slots: 1, all_slots: 1024, segments: 1, all_segments: 1 };
+    report.pool_walk(&walk).unwrap();
+    report.dma_limits(&DmaLimits { mask: 0xffff_ffff, memory: 16 << 20 }).unwrap();
     let range = DmaRange { first: 0x1240_0000, last: 0x125f_ffff, kind: RangeKind::Pool };
     report.dma_range(&range).unwrap();
+    let mut close = report.suite("close", 1).unwrap();
+    close.check("nothing_is_kept", &Outcome::pass("")).unwrap();
+    close.finish_tidying().unwrap();
     report.taken(&Taken::default()).unwrap();
-    report.finish(None).unwrap();
+    report.finish().unwrap();
     text
 }
 
@@ -30,7 +42,7 @@ fn sample() -> String {
 fn writes_what_the_contract_shows() {
     let wanted = "\
 KTAP version 1
-1..2
+1..3
   KTAP version 1
   # Subtest: boot
   1..3
@@ -41,9 +53,17 @@ KTAP version 1
 not ok 1 boot # FAILURE
   KTAP version 1
   # Subtest: irq
-  1..4
+  1..0
 ok 2 irq # SKIP no-device
+# transfers out=3 in=2 compared=1 bytes=60
+# pool-walk slots=1/1024 segments=1/1
+# dma-limits mask=0xffffffff memory=16777216
 # dma-range 0x0000000012400000 0x00000000125fffff pool
+  KTAP version 1
+  # Subtest: close
+  1..1
+  ok 1 nothing_is_kept
+ok 3 close
 # taken frames=0 grants=0 ports=0 pirqs=0 slots=0
 Test result: FAILURE
 ";
@@ -53,17 +73,160 @@ Test result: FAILURE
 #[test]
 fn reads_what_it_wrote() {
     let report = Parser::read(&sample());
-    assert!(report.is_complete());
+    assert_eq!(report.defects, []);
     assert_eq!(report.result, Some(Verdict::Failure));
-    assert_eq!(report.suites.len(), 2);
+    assert_eq!(report.suites.len(), 3);
     let (suite, check) = report.checks().find(|(_, c)| !c.verdict.is_ok()).unwrap();
     assert_eq!((suite.name.as_str(), check.name.as_str()), ("boot", "copy"));
     assert_eq!(check.code, "byte-mismatch");
     assert_eq!(check.detail, "offset 17: wrote 0x5a, read 0x00");
     assert_eq!(check.remedy, "look");
     assert_eq!(report.suites[1].reason, "no-device");
+    assert_eq!(report.tally().total(), 4);
     assert!(report.ranges[0].contains(0x125f_ffff));
     assert!(!report.ranges[0].contains(0x1260_0000));
+    assert_eq!(report.ranges[0].bytes(), 2 << 20);
+    assert_eq!(report.transfers.unwrap().received, 2);
+    assert_eq!(report.pool_walk.unwrap().all_slots, 1024);
+    assert!(report.taken.unwrap().is_nothing());
+}
+
+/// What is wrong with the sample once the first `old` in it is `new`.
+fn flaws(old: &str, new: &str) -> Vec<Flaw> {
+    let text = sample();
+    assert!(text.contains(old), "{old}");
+    let mut flaws: Vec<_> =
+        Parser::read(&text.replacen(old, new, 1)).defects.iter().map(|d| d.flaw).collect();
+    flaws.sort_unstable();
+    flaws.dedup();
+    flaws
+}
+
+/// What is replaced in the sample, by what, and what is wrong with it then.
+const CASES: &[(&str, &str, &[Flaw])] = &[
+    // Plans.
+    ("1..3\n", "", &[Missing]),
+    ("1..3\n", "1..4\n", &[NotAsPlanned]),
+    ("1..3\n", "1..3x\n", &[Unreadable, Missing]),
+    ("1..3\n", "1..3\n1..3\n", &[Twice]),
+    ("  1..3\n", "", &[Missing]),
+    ("  1..3\n", "  1..2\n", &[NotAsPlanned]),
+    ("  1..3\n", "  1..3\n  1..3\n", &[Twice]),
+    ("ok 2 irq # SKIP no-device", "ok 2 irq # SKIP", &[Missing]),
+    ("ok 2 irq # SKIP no-device", "ok 2 irq", &[Contradiction]),
+    ("# transfers", "1..3\n# transfers", &[OutOfPlace]),
+    // Numbers and names.
+    ("  ok 2 com1", "  ok 3 com1", &[WrongNumber]),
+    ("  ok 2 com1", "  ok +2 com1", &[WrongNumber, NotAsPlanned]),
+    ("  ok 2 com1", "  ok 2x com1", &[Unreadable, WrongNumber, NotAsPlanned]),
+    ("  ok 2 com1", "  ok 2 start_info", &[Twice]),
+    ("ok 2 irq", "ok 3 irq", &[WrongNumber]),
+    ("ok 2 irq", "ok 2 dma", &[Contradiction]),
+    ("Subtest: irq", "Subtest: boot", &[Twice, Contradiction, Missing]),
+    ("  # Subtest: irq\n", "", &[Contradiction, Missing]),
+    // Verdicts.
+    ("ok 1 start_info # 1", "ok 1 start_info # FAILURE 1", &[NotItsWord]),
+    ("ok 1 start_info # 1", "ok 1 start_info # SUCCESS 1", &[NotItsWord]),
+    ("# FAILURE byte", "# SKIP byte", &[NotItsWord]),
+    ("# FAILURE byte", "# byte", &[NotItsWord]),
+    ("not ok 1 boot # FAILURE", "ok 1 boot", &[Contradiction]),
+    ("not ok 1 boot # FAILURE", "not ok 1 boot # ERROR", &[Contradiction]),
+    ("result: FAILURE", "result: SUCCESS", &[Contradiction]),
+    ("result: FAILURE", "result: GOOD", &[Unreadable, Missing]),
+    ("Test result: FAILURE\n", "", &[Missing]),
+    ("Test result", "# not-shown x: y\nTest result", &[Contradiction]),
+    // The end.
+    ("Test result: FAILURE\n", "Test result: FAILURE\nTest result: FAILURE\n", &[Twice]),
+    ("Test result: FAILURE\n", "Test result: FAILURE\nok 4 x\n", &[AfterTheEnd]),
+    ("Test result: FAILURE\n", "Test result: FAILURE\nKTAP version 1\n", &[SecondReport]),
+    ("Test result: FAILURE\n", "Test result: FAILURE\nPANIC: x\n", &[PanicAndResult]),
+    ("Test result", "PANIC: x\nTest result", &[PanicAndResult]),
+    // Places.
+    ("KTAP version 1\n", "", &[OutOfPlace, Contradiction, Missing]),
+    ("KTAP version 1\n", "KTAP version 2\n", &[OutOfPlace, Contradiction, Missing]),
+    ("KTAP version 1\n", "KTAP version 11\n", &[Unreadable]),
+    ("1..3\n", "1..3\nKTAP version 1\n", &[SecondReport]),
+    (
+        "not ok 1 boot # FAILURE\n",
+        "",
+        &[OutOfPlace, Twice, WrongNumber, Contradiction, NotAsPlanned],
+    ),
+    ("# transfers", "  ok 1 x\n# transfers", &[OutOfPlace]),
+    ("# transfers", "ok 3 x\n# transfers", &[OutOfPlace]),
+    ("# transfers", "    ok 3 x\n# transfers", &[OutOfPlace]),
+    ("# transfers", "  # remedy: x\n# transfers", &[OutOfPlace]),
+    ("# transfers", "# remedy: x\n# transfers", &[OutOfPlace]),
+    ("  1..3\n", "  1..3\n  # remedy: x\n", &[OutOfPlace]),
+    ("  # remedy: look", "  # remedy: look\n  # remedy: look", &[OutOfPlace]),
+    ("  1..3\n", "  1..3\n  Test result: FAILURE\n", &[OutOfPlace]),
+    ("  1..3\n", "  1..3\n  PANIC: x\n", &[OutOfPlace]),
+    ("  1..3\n", "  1..3\n# taken frames=0\n", &[OutOfPlace]),
+    // Totals.
+    ("# taken frames=0 grants=0 ports=0 pirqs=0 slots=0\n", "", &[Missing]),
+    ("# dma-limits mask=0xffffffff memory=16777216\n", "", &[Missing]),
+    ("out=3", "out=x", &[Unreadable]),
+    ("compared=1", "compared=3", &[Contradiction]),
+    ("compared=1", "compared=0", &[Contradiction]),
+    ("bytes=60", "bytes=0", &[Contradiction]),
+    ("slots=1/1024", "slots=1025/1024", &[Unreadable]),
+    ("# taken", "# taken frames=0 grants=0 ports=0 pirqs=0 slots=0\n# taken", &[Twice]),
+    // Ranges.
+    ("0x0000000012400000 0x", "0x0000000012400000 0", &[Unreadable]),
+    (" pool\n", " heap\n", &[Unreadable]),
+    ("mask=0xffffffff", "mask=0x125ffffe", &[BeyondMask]),
+    ("mask=0xffffffff", "mask=0x125fffff", &[]),
+    ("slots=1/1024", "slots=1/1023", &[TooMuch]),
+    ("memory=16777216", "memory=2097151", &[TooMuch]),
+    ("memory=16777216", "memory=2097152", &[]),
+    ("0x0000000012400000 0x00000000125fffff", "0x0 0xffffffff", &[TooMuch]),
+    ("0x0000000012400000 0x00000000125fffff", "0x0 0xffffffffffffffff", &[BeyondMask, TooMuch]),
+    ("# dma-range", "# dma-range 0x125fffff 0x12600fff direct\n# dma-range", &[Overlap]),
+    ("# dma-range", "# dma-range 0x12600000 0x12600fff direct\n# dma-range", &[]),
+    ("# dma-range", "# dma-range 0x20000000 0x20ffffff direct\n# dma-range", &[TooMuch]),
+];
+
+#[test]
+fn each_way_to_be_wrong_is_seen() {
+    let wrong: Vec<_> = CASES
+        .iter()
+        .map(|(old, new, wanted)| (old, new, flaws(old, new), wanted.to_vec()))
+        .filter(|(_, _, found, wanted)| found != wanted)
+        .collect();
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn a_result_within_a_suite_is_none() {
+    let report = Parser::read(&sample().replacen("  1..3\n", "  1..3\nTest result: FAILURE\n", 1));
+    assert_eq!((report.defects[0].flaw, report.defects[0].line), (OutOfPlace, 6));
+}
+
+#[test]
+fn a_defect_names_its_line() {
+    let report = Parser::read(&sample().replace("ok 2 com1", "ok 7 com1"));
+    let wanted = "line 7, `  ok 7 com1 # SKIP no-ports: none of 8`: is not the next number";
+    assert_eq!(report.defects[0].to_string(), wanted);
+    let report = Parser::read(&sample().replace("Test result: FAILURE", ""));
+    assert_eq!(report.defects[0].to_string(), "the result: is missing");
+}
+
+#[test]
+fn a_result_alone_is_no_report() {
+    for text in ["Test result: SUCCESS", "ok 1 x\nTest result: SUCCESS", "1..0\nTest result: SKIP"]
+    {
+        let report = Parser::read(text);
+        assert!(report.defects.iter().any(|defect| defect.flaw == OutOfPlace), "{text}");
+    }
+}
+
+#[test]
+fn a_run_without_its_tidying_needs_no_totals() {
+    let text = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: s\n  1..1\n  ok 1 c\nok 1 s\n\
+                Test result: SUCCESS\n";
+    assert_eq!(Parser::read(text).defects, []);
+    // A plan may come last.
+    let text = text.replace("  1..1\n", "").replace("  ok 1 c\n", "  ok 1 c\n  1..1\n");
+    assert_eq!(Parser::read(&text).defects, []);
 }
 
 #[test]
@@ -73,12 +236,16 @@ fn tidying_up_proves_nothing_but_can_fail() {
         (Outcome::Failure(Reason::new("leak", "frames=1")), Verdict::Failure),
     ];
     for (outcome, expected) in outcomes {
-        let mut report = Writer::start(String::new(), 2).unwrap();
+        let mut text = String::new();
+        let mut report = Writer::start(&mut text, 2).unwrap();
         report.suite("dma", 0).unwrap().skip(&Reason::new("no-device", "")).unwrap();
         let mut close = report.suite("close", 1).unwrap();
         close.check("nothing_is_kept", &outcome).unwrap();
         close.finish_tidying().unwrap();
-        assert_eq!(report.finish(None).unwrap(), expected);
+        assert_eq!(report.finish().unwrap(), expected);
+        let read = Parser::read(&text);
+        assert_eq!(read.result, Some(expected));
+        assert!(read.defects.iter().all(|defect| defect.flaw == Missing), "{:?}", read.defects);
     }
 }
 
@@ -97,7 +264,7 @@ fn what_was_not_shown_caps_a_success_and_nothing_else() {
         report.not_shown(Reason::new("no-transfer", "the link\nis down").remedy("plug it in"));
         report.not_shown(Reason::new("another", ""));
         assert_eq!(report.verdict(), expected);
-        assert_eq!(report.finish(None).unwrap(), expected);
+        assert_eq!(report.finish().unwrap(), expected);
         let read = Parser::read(&text);
         assert_eq!(read.result, Some(expected));
         let wanted = NotShown {
@@ -121,7 +288,8 @@ fn totals_are_read_as_written() {
     report.dma_limits(&limits).unwrap();
     let taken = Taken { frames: 1, ..Taken::default() };
     report.taken(&taken).unwrap();
-    report.finish(None).unwrap();
+    report.finish().unwrap();
+    assert_eq!(Parser::read(&text.replace("dma-limits", "dma-")).dma_limits, None);
     let read = Parser::read(&text);
     assert_eq!((read.transfers, read.pool_walk), (Some(transfers), Some(walk)));
     assert_eq!((read.dma_limits, read.taken), (Some(limits), Some(taken)));
@@ -142,6 +310,7 @@ fn text_around_the_report_is_ignored() {
     let noisy: String =
         sample().lines().flat_map(|l| ["(d1) noise", l, "\n", "ok", "1.."]).map(line).collect();
     assert_eq!(Parser::read(&noisy), Parser::read(&sample()));
+    assert_eq!(Parser::read(&noisy).defects, []);
 }
 
 fn line(text: &str) -> String {
@@ -152,7 +321,7 @@ fn line(text: &str) -> String {
 fn not_ok_without_our_words_is_a_failure() {
     let report = Parser::read("KTAP version 1\n1..1\n  KTAP version 1\n  not ok 1 x\n");
     assert_eq!(report.suites[0].checks[0].verdict, Verdict::Failure);
-    assert!(!report.is_complete());
+    assert_eq!(report.defects[0].flaw, NotItsWord);
 }
 
 #[test]
@@ -175,34 +344,121 @@ proptest! {
     }
 
     #[test]
-    fn a_cut_log_is_never_complete(at in 0usize..600) {
+    fn a_cut_log_is_never_sound(at in 0usize..900) {
         let text = sample();
         // The last line counts once its word is whole, with or without the line end.
         let at = at.min(text.len() - 2);
-        let report = Parser::read(&text[..at]);
-        prop_assert!(!report.is_complete());
+        prop_assert_ne!(Parser::read(&text[..at]).defects, []);
     }
 
+    /// Any line lost, told twice or moved is seen: a sound report is one that was written so.
     #[test]
-    fn shuffled_lines_are_survived(order in Just((0..17usize).collect::<Vec<_>>()).prop_shuffle()) {
+    fn lines_lost_doubled_or_moved_are_seen(line in 0usize..25, to in 0usize..25, how in 0..3) {
         let text = sample();
-        let lines: Vec<&str> = text.lines().collect();
-        let mixed: Vec<&str> = order.iter().filter_map(|&i| lines.get(i).copied()).collect();
-        let report = Parser::read(&mixed.join("\n"));
-        prop_assert!(report.suites.len() <= 2);
+        let mut lines: Vec<&str> = text.lines().collect();
+        let taken = lines[line];
+        match how {
+            0 => {
+                lines.remove(line);
+            }
+            1 => lines.insert(to, taken),
+            _ => {
+                lines.remove(line);
+                lines.insert(to.min(lines.len()), taken);
+            }
+        }
+        let moved = lines.join("\n");
+        let report = Parser::read(&moved);
+        // Totals and ranges may stand in any order, a plan anywhere in its suite; a remedy is no claim.
+        let free = ["# transfers", "# pool-walk", "# dma-", "# taken", "  1..", "  # remedy", "1..3"];
+        let harmless = |how| match how {
+            0 => taken.starts_with("  # remedy") || taken.starts_with("# "),
+            1 => taken.starts_with("  # remedy"),
+            _ => to == line || free.iter().any(|free| taken.starts_with(free)),
+        };
+        prop_assert!(!report.defects.is_empty() || harmless(how), "{}", moved);
     }
 
     #[test]
-    fn any_check_round_trips(note in "[ a-z0-9=.#:]{0,40}", name in "[a-z_]{1,20}") {
-        let mut text = String::new();
-        let mut report = Writer::start(&mut text, 1).unwrap();
-        let mut suite = report.suite("s", 1).unwrap();
-        suite.check(&name, &Outcome::pass(note.clone())).unwrap();
-        suite.finish().unwrap();
-        report.finish(None).unwrap();
-        let read = Parser::read(&text);
-        prop_assert_eq!(&read.suites[0].checks[0].name, &name);
-        prop_assert_eq!(read.suites[0].checks[0].verdict, Verdict::Success);
-        prop_assert_eq!(read.result.unwrap().to_string(), "SUCCESS");
+    fn any_text_round_trips(note: String, detail: String, remedy: String, code in "[a-z][a-z0-9-]{0,20}") {
+        let code: &'static str = code.leak();
+        for verdict in Verdict::ALL {
+            let reason = Reason::new(code, detail.clone()).remedy(remedy.clone());
+            let read = through(&match verdict {
+                Verdict::Success => Outcome::pass(note.clone()),
+                Verdict::Skip => Outcome::Skip(reason),
+                Verdict::Inconclusive => Outcome::Inconclusive(reason),
+                Verdict::Failure => Outcome::Failure(reason),
+                Verdict::Error => Outcome::Error(reason),
+            });
+            prop_assert_eq!(read.verdict, verdict);
+            if verdict == Verdict::Success {
+                prop_assert_eq!(read.detail, flat(&note));
+            } else {
+                prop_assert_eq!(read.code, code);
+                prop_assert_eq!(read.detail, flat(&detail));
+                prop_assert_eq!(read.remedy, flat(&remedy));
+            }
+        }
     }
+
+    #[test]
+    fn any_note_made_of_our_own_words_round_trips(
+        words in prop::collection::vec(prop::sample::select(WORDS.to_vec()), 0..8)
+    ) {
+        let note = words.concat();
+        let read = through(&Outcome::pass(note.clone()));
+        prop_assert_eq!((read.verdict, read.detail), (Verdict::Success, flat(&note)));
+        let read = through(&Outcome::Failure(Reason::new("x", note.clone()).remedy(note.clone())));
+        prop_assert_eq!((read.verdict, read.code.as_str()), (Verdict::Failure, "x"));
+        prop_assert_eq!((read.detail, read.remedy), (flat(&note), flat(&note)));
+    }
+}
+
+/// What a report's lines are made of.
+const WORDS: [&str; 24] = [
+    "SKIP",
+    "SUCCESS",
+    "FAILURE",
+    "ERROR",
+    "INCONCLUSIVE",
+    "skip",
+    " ",
+    "  ",
+    "#",
+    " # ",
+    "\\",
+    ":",
+    ": ",
+    "\n",
+    "\r\n",
+    "ok 1 x",
+    "not ok 1 x",
+    "Test result: SUCCESS",
+    "PANIC: x",
+    "# taken frames=0",
+    "KTAP version 1",
+    "1..1",
+    "\u{2028}",
+    "\u{85}",
+];
+
+/// An outcome, written and read back, in a report that has to be sound.
+fn through(outcome: &Outcome) -> Check {
+    let mut text = String::new();
+    let mut report = Writer::start(&mut text, 1).unwrap();
+    let mut suite = report.suite("s", 1).unwrap();
+    suite.check("c", outcome).unwrap();
+    suite.finish().unwrap();
+    report.finish().unwrap();
+    let mut read = Parser::read(&text);
+    assert_eq!(read.defects, [], "{text}");
+    assert_eq!(read.result, Some(outcome.verdict()));
+    read.suites.remove(0).checks.remove(0)
+}
+
+/// A text as one line shows it.
+fn flat(text: &str) -> String {
+    let blank = |c: char| c.is_control() || c.is_whitespace();
+    text.trim_matches(blank).chars().map(|c| if blank(c) { ' ' } else { c }).collect()
 }

@@ -2,6 +2,7 @@
 
 use core::fmt::{self, Write};
 
+use super::text::{self, Note, OneLine, Why};
 use super::{
     DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, NOT_SHOWN, POOL_WALK, PoolWalk, REMEDY, RESULT,
     SUBTEST, TAKEN, TRANSFERS, Taken, Transfers, VERSION,
@@ -73,12 +74,11 @@ impl<W: Write> Writer<W> {
         }
     }
 
-    /// Writes the last line and gives its verdict. `also` is for what went wrong outside every suite.
-    pub fn finish(mut self, also: Option<Verdict>) -> Result<Verdict, fmt::Error> {
-        also.into_iter().for_each(|verdict| self.suites.add(verdict));
+    /// Writes the last line and gives its verdict.
+    pub fn finish(mut self) -> Result<Verdict, fmt::Error> {
         let verdict = self.verdict();
         if let Some(reason) = self.not_shown.filter(|_| verdict != self.suites.verdict()) {
-            writeln!(self.out, "{NOT_SHOWN}{}", OneLine(&reason))?;
+            writeln!(self.out, "{NOT_SHOWN}{}", Why(&reason))?;
             remedy_line(&mut self.out, "", &reason)?;
         }
         writeln!(self.out, "{RESULT}{verdict}")?;
@@ -102,10 +102,10 @@ impl<W: Write> SuiteWriter<'_, W> {
         let number = self.checks.total();
         let out = &mut self.report.out;
         match outcome {
-            Outcome::Pass { note } if note.trim().is_empty() => {
+            Outcome::Pass { note } if text::is_empty(note) => {
                 writeln!(out, "  ok {number} {name}")
             }
-            Outcome::Pass { note } => writeln!(out, "  ok {number} {name} # {}", OneLine(note)),
+            Outcome::Pass { note } => writeln!(out, "  ok {number} {name} # {}", Note(note)),
             Outcome::Skip(r)
             | Outcome::Inconclusive(r)
             | Outcome::Failure(r)
@@ -135,7 +135,7 @@ impl<W: Write> SuiteWriter<'_, W> {
 
     /// Ends a suite that can't run at all, for this reason.
     pub fn skip(self, reason: &Reason) -> Result<Verdict, fmt::Error> {
-        self.end(Verdict::Skip, format_args!(" {}", OneLine(reason)))
+        self.end(Verdict::Skip, format_args!(" {}", Why(reason)))
     }
 
     fn end(self, verdict: Verdict, why: fmt::Arguments<'_>) -> Result<Verdict, fmt::Error> {
@@ -161,12 +161,12 @@ fn reason_line(
     verdict: Verdict,
     reason: &Reason,
 ) -> fmt::Result {
-    writeln!(out, "  {} {number} {name} # {verdict} {}", ok(verdict), OneLine(reason))?;
+    writeln!(out, "  {} {number} {name} # {verdict} {}", ok(verdict), Why(reason))?;
     remedy_line(out, "  ", reason)
 }
 
 fn remedy_line(out: &mut impl Write, indent: &str, reason: &Reason) -> fmt::Result {
-    if reason.remedy.is_empty() {
+    if text::is_empty(&reason.remedy) {
         return Ok(());
     }
     writeln!(out, "{indent}{REMEDY}{}", OneLine(&reason.remedy))
@@ -174,22 +174,4 @@ fn remedy_line(out: &mut impl Write, indent: &str, reason: &Reason) -> fmt::Resu
 
 const fn ok(verdict: Verdict) -> &'static str {
     if verdict.is_ok() { "ok" } else { "not ok" }
-}
-
-/// Shows a value with each control character as a space: one line of the report stays one line, whatever a backend
-/// or a device put into it.
-struct OneLine<T>(T);
-
-impl<T: fmt::Display> fmt::Display for OneLine<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(Flat(f), "{}", self.0)
-    }
-}
-
-struct Flat<'a, 'f>(&'a mut fmt::Formatter<'f>);
-
-impl Write for Flat<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|c| self.0.write_char(if c.is_control() { ' ' } else { c }))
-    }
 }

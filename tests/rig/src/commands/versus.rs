@@ -206,11 +206,13 @@ mod tests {
 
     /// A job's record, from what stood in its report and when.
     fn seen(name: &str, checks: &[(f64, &str)], result: &str) -> JobRecord {
+        let plan = &format!("  1..{}", checks.len());
         let mut lines = vec![
             (0.5, "KTAP version 1"),
             (0.5, "1..1"),
             (0.5, "  KTAP version 1"),
             (0.5, "  # Subtest: net"),
+            (0.5, plan),
         ];
         lines.extend(checks);
         let suite = if result == "SUCCESS" { "ok 1 net" } else { "not ok 1 net # FAILURE" };

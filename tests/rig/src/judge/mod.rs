@@ -168,12 +168,14 @@ fn ending(facts: &Facts<'_>) -> Option<(Verdict, Problem)> {
 fn said(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
     let report = facts.report;
     let result = report.result.map_or(Verdict::Crash, Verdict::from);
-    let contradicts =
-        report.checks().any(|(_, check)| Verdict::from(check.verdict) > result.max(Verdict::Skip));
-    if !report.is_complete() || contradicts {
-        let detail =
-            format!("the report says {result}, but its lines are incomplete or say otherwise");
-        let remedy = "the guest's report is wrong: a bug of pvbounce";
+    if let Some(defect) = report.defects.first() {
+        let more = match report.defects.len() {
+            1 => String::new(),
+            all => format!(" (and {} more)", all - 1),
+        };
+        let detail = format!("the report says {result}, but {defect}{more}");
+        let remedy =
+            "the guest's report is wrong: a bug of pvbounce; or its console lost or added lines";
         return (Verdict::Error, Some(Problem::rig("report-broken", detail, remedy)));
     }
     if let Some(problem) = outside(facts).or_else(|| kept(facts)) {

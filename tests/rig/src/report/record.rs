@@ -321,7 +321,7 @@ mod tests {
     #[test]
     fn a_run_that_has_to_fail_has_to_show_it_too() {
         let text = BOUNCED.replace("ok 1 frames # bouncing", "not ok 1 frames # FAILURE x: b");
-        let text = text.replace("ok 1 dma", "not ok 1 dma").replace("SUCCESS", "FAILURE");
+        let text = text.replace("ok 1 dma", "not ok 1 dma # FAILURE").replace("SUCCESS", "FAILURE");
         let job = Job::new("x", "no-device.cfg", None).expect(Verdict::Failure, "x");
         assert!(ended(&job, &text).is_as_expected());
         let record = ended(&job.shows("dma", "frames", "direct"), &text);
