@@ -41,13 +41,15 @@
 mod defect;
 mod figures;
 mod parse;
+mod report;
 mod text;
 mod totals;
 mod write;
 
 pub use defect::{Defect, Flaw};
 pub use figures::{FigureLine, Figures};
-pub use parse::{Check, NotShown, Parser, Report, Suite};
+pub use parse::Parser;
+pub use report::{Check, NotShown, Report, Suite};
 pub use totals::{BadTotals, DmaLimits, PoolWalk, Taken, Transfers};
 pub use write::{SuiteWriter, Writer};
 

@@ -369,14 +369,9 @@ proptest! {
         }
         let moved = lines.join("\n");
         let report = Parser::read(&moved);
-        // Totals and ranges may stand in any order, a plan anywhere in its suite; a remedy is no claim.
-        let free = ["# transfers", "# pool-walk", "# dma-", "# taken", "  1..", "  # remedy", "1..3"];
-        let harmless = |how| match how {
-            0 => taken.starts_with("  # remedy") || taken.starts_with("# "),
-            1 => taken.starts_with("  # remedy"),
-            _ => to == line || free.iter().any(|free| taken.starts_with(free)),
-        };
-        prop_assert!(!report.defects.is_empty() || harmless(how), "{}", moved);
+        // A remedy is no claim, and a range less allows less.
+        let no_claim = taken.starts_with("  # remedy") || taken.starts_with("# ");
+        prop_assert!(!report.defects.is_empty() || report == Parser::read(&text) || no_claim, "{}", moved);
     }
 
     #[test]
