@@ -32,7 +32,8 @@ use crate::{
     options::Options,
     println,
     suites::{
-        guest::{Guest, Stopwatch},
+        guest::{Compared, Guest, Stopwatch},
+        ktap::PoolWalk,
         pool::PoolState,
         verdict::{Outcome, Reason},
     },
@@ -118,6 +119,8 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         handed_back: false,
         exchanges: None,
         card,
+        compared: Compared::default(),
+        walked: PoolWalk::default(),
         lease: None,
     })
 }

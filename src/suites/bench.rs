@@ -8,7 +8,7 @@ use super::{
     cost::Cost,
     guest::Guest,
     ktap::FigureLine,
-    runner::{Finding, Suite, failure, nothing, skip},
+    runner::{Finding, Suite, failure, nothing, proof, skip},
     verdict::Outcome,
 };
 use crate::{
@@ -38,11 +38,11 @@ pub(super) const SUITE: Suite = Suite {
     missing: nothing,
     tidies: false,
     checks: &[
-        ("copies", copies),
-        ("mappings", mappings),
-        ("slots", slots),
-        ("pool_comes_and_goes", pool_comes_and_goes),
-        ("pages_come_and_go", pages_come_and_go),
+        proof("copies", copies),
+        proof("mappings", mappings),
+        proof("slots", slots),
+        proof("pool_comes_and_goes", pool_comes_and_goes),
+        proof("pages_come_and_go", pages_come_and_go),
     ],
 };
 

@@ -1,7 +1,7 @@
 //! Suite `boot`: the guest stands on what it thinks it stands on.
 
 use super::guest::Guest;
-use super::runner::{Finding, Suite, failure, nothing, skip};
+use super::runner::{Finding, Suite, attends, failure, nothing, proof, skip};
 use crate::{
     arch::{
         image::{self, Access},
@@ -23,16 +23,16 @@ pub(super) const SUITE: Suite = Suite {
     missing: nothing,
     tidies: false,
     checks: &[
-        ("start_info", start_info),
-        ("features", features),
-        ("clock_advances", clock_advances),
-        ("page_0_is_not_mapped", page_0_is_not_mapped),
-        ("text_is_not_writable", text_is_not_writable),
-        ("constants_are_not_writable", constants_are_not_writable),
-        ("data_is_not_executable", data_is_not_executable),
-        ("stack_has_a_guard_page", stack_has_a_guard_page),
-        ("free_pages_are_not_mapped", free_pages_are_not_mapped),
-        ("com_port", com_port),
+        proof("start_info", start_info),
+        proof("features", features),
+        proof("clock_advances", clock_advances),
+        proof("page_0_is_not_mapped", page_0_is_not_mapped),
+        proof("text_is_not_writable", text_is_not_writable),
+        proof("constants_are_not_writable", constants_are_not_writable),
+        proof("data_is_not_executable", data_is_not_executable),
+        proof("stack_has_a_guard_page", stack_has_a_guard_page),
+        proof("free_pages_are_not_mapped", free_pages_are_not_mapped),
+        attends("com_port", com_port),
     ],
 };
 

@@ -3,7 +3,7 @@
 use super::{
     guest::Guest,
     ktap::{CLOSE, Taken},
-    runner::{Finding, Suite, failure, nothing},
+    runner::{Finding, Suite, attends, failure, nothing},
     verdict::Outcome,
 };
 use crate::{mm::pages::Pages, options::SelfTest};
@@ -14,11 +14,11 @@ pub(super) const SUITE: Suite = Suite {
     missing: nothing,
     tidies: true,
     checks: &[
-        ("device_lets_go", device_lets_go),
-        ("pool_goes_back", pool_goes_back),
-        ("exchange_without_the_device", super::memory::exchange_without_the_device),
-        ("p2m_and_m2p_agree_at_the_end", super::memory::p2m_and_m2p_agree),
-        ("nothing_is_kept", nothing_is_kept),
+        attends("device_lets_go", device_lets_go),
+        attends("pool_goes_back", pool_goes_back),
+        attends("exchange_without_the_device", super::memory::exchange_without_the_device),
+        attends("p2m_and_m2p_agree_at_the_end", super::memory::p2m_and_m2p_agree),
+        attends("nothing_is_kept", nothing_is_kept),
     ],
 };
 

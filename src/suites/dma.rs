@@ -7,13 +7,14 @@ use super::{
     device::Card,
     guest::Guest,
     pattern::{differs, fill},
-    runner::{Finding, Suite, failure, skip},
+    runner::{Finding, Suite, attends, failure, proof, skip},
     verdict::{Outcome, Reason},
+    walk::Walk,
 };
 use crate::{
-    addr::{GIB_4, PAGE_SIZE},
+    addr::{GIB_4, PAGE_SIZE, to_usize},
     arch::time::{Clock, Instant},
-    dma::{Policy, Why},
+    dma::{Policy, SegmentInfo, Why},
     mm::{
         contiguous::Order,
         pages::{LowPages, Pages},
@@ -34,15 +35,19 @@ pub(super) const SUITE: Suite = Suite {
     },
     tidies: false,
     checks: &[
-        ("every_length_comes_back", every_length_comes_back),
-        ("awkward_offsets_come_back", awkward_offsets_come_back),
-        ("straddling_frames_come_back", straddling_frames_come_back),
-        ("low_frames_go_direct", low_frames_go_direct),
-        ("source_is_high_and_dma_address_low", source_is_high_and_dma_address_low),
-        ("guard_bytes_hold", guard_bytes_hold),
-        ("nothing_was_dropped", nothing_was_dropped),
+        proof("every_length_comes_back", every_length_comes_back),
+        proof("awkward_offsets_come_back", awkward_offsets_come_back),
+        proof("straddling_frames_come_back", straddling_frames_come_back),
+        proof("low_frames_go_direct", low_frames_go_direct),
+        proof("source_is_high_and_dma_address_low", source_is_high_and_dma_address_low),
+        proof("pool_serves_everywhere", pool_serves_everywhere),
+        attends("guard_bytes_hold", guard_bytes_hold),
+        attends("nothing_was_dropped", nothing_was_dropped),
     ],
 };
+
+/// Slots that a walk through the pool goes to, about: each one of a pool of 16 MiB.
+const MOST_SLOTS: usize = 8192;
 
 fn nic_failure(code: &'static str, detail: String, remedy: &'static str) -> Outcome {
     Outcome::Failure(Reason::new(code, detail).remedy(remedy))
@@ -105,7 +110,11 @@ fn round_trip(guest: &mut Guest, frame: &[u8]) -> Result<TxRecord, Outcome> {
     let deadline = now.after(card.patience());
     let (record, back) = send_and_receive(card, frame, deadline)?;
     match differs(&back, frame) {
-        None => Ok(record),
+        None => {
+            guest.compared.frames += 1;
+            guest.compared.bytes += frame.len() as u64;
+            Ok(record)
+        }
         Some(at) => {
             let (sent, got) = (frame.get(at), back.get(at));
             let detail = format!(
@@ -207,6 +216,36 @@ fn source_is_high_and_dma_address_low(guest: &mut Guest) -> Finding {
     if high && low && as_told { Ok(note) } else { Err(failure("dma-wrong-side", note)) }
 }
 
+/// The card sends from all over the pool: from each slot, or from every n-th where there are many.
+fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
+    loopback(guest)?;
+    let pool = guest.pool.pool;
+    if !pool.is_started() {
+        return Err(skip("swiotlb-not-started", "there is no pool to walk through"));
+    }
+    let mut page = bouncing_page(guest)?;
+    let mut segments = Vec::new();
+    pool.for_each_segment(&mut |segment| segments.push(segment));
+    let mut walk = Walk::new(&segments, MOST_SLOTS);
+    for slot in segments.iter().flat_map(SegmentInfo::slots) {
+        if !walk.wants(slot) {
+            continue;
+        }
+        pool.aim(slot);
+        fill(&mut page[..FRAME_MAX], to_usize(guest.compared.frames));
+        let record = round_trip(guest, &page[..FRAME_MAX])?;
+        walk.went(slot, record.dma);
+    }
+    guest.walked = walk.seen();
+    // The receive ring is one mapping for as long as the driver runs: its slots are taken.
+    let ring = guest.pool.held;
+    if walk.missed() > ring {
+        let detail = format!("{} slots missed, {ring} are taken", walk.missed());
+        return Err(failure("dma-wrong-slot", detail));
+    }
+    Ok(format!("{}; the receive ring, of {ring} more, stays where it is", guest.walked))
+}
+
 fn guard_bytes_hold(guest: &mut Guest) -> Finding {
     let card = guest.card.as_ref().map_err(|outcome| outcome.as_skip())?;
     card.nic.check_guards().map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
@@ -227,6 +266,16 @@ fn nothing_was_dropped(guest: &mut Guest) -> Finding {
 
 fn loopback(guest: &mut Guest) -> Result<(), Outcome> {
     guest.card.as_mut().map_err(|outcome| outcome.as_skip())?.loopback(true)
+}
+
+/// A page from which frames have to bounce: for want of reach, unless everything bounces.
+fn bouncing_page(guest: &Guest) -> Result<Pages<'static>, Outcome> {
+    match guest.options.bouncing {
+        Policy::Force => {
+            Pages::new(guest.memory, 1).map_err(|e| failure("no-memory", e.to_string()))
+        }
+        _ => high_pages(guest, 1),
+    }
 }
 
 /// Pages beyond 4 GiB, where a 32-bit device can't reach: the allocator is asked until one comes.

@@ -2,6 +2,7 @@
 
 use super::{
     device::{Card, Connection, Identity, Setup, reach_of},
+    ktap::PoolWalk,
     memory,
     pool::PoolState,
     verdict::{Outcome, Reason},
@@ -63,8 +64,21 @@ pub struct Guest {
     pub exchanges: Option<memory::Table>,
     /// The network card, started, or why it isn't.
     pub card: Result<Card, Outcome>,
+    /// Frames that came back through the device and were compared byte by byte.
+    pub compared: Compared,
+    /// How much of the pool the device was made to use.
+    pub walked: PoolWalk,
     /// The card's address on its network, once DHCP gave one.
     pub lease: Option<Lease>,
+}
+
+/// What was compared byte by byte after it went through the device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compared {
+    /// Frames.
+    pub frames: u64,
+    /// The bytes in them.
+    pub bytes: u64,
 }
 
 /// A clock that remembers when the guest started, for stage lines.

@@ -4,7 +4,7 @@
 
 use super::{
     guest::Guest,
-    runner::{Finding, Suite, failure},
+    runner::{Finding, Suite, failure, proof},
     verdict::{Outcome, Reason},
 };
 use crate::{
@@ -23,7 +23,7 @@ pub(super) const SUITE: Suite = Suite {
         None => Some(Reason::new("no-store", "there is nobody to tell")),
     },
     tidies: false,
-    checks: &[("low_memory_is_taken_held_and_given_back", take_hold_give)],
+    checks: &[proof("low_memory_is_taken_held_and_given_back", take_hold_give)],
 };
 
 /// Where the hog says that it has what it wants.

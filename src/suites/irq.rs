@@ -5,7 +5,7 @@ use super::{
     dma::send_and_receive,
     guest::Guest,
     pattern::fill,
-    runner::{Finding, Suite, failure, nothing},
+    runner::{Finding, Suite, failure, nothing, proof},
     verdict::{Outcome, Reason},
 };
 use crate::{
@@ -28,12 +28,12 @@ pub(super) const SUITE: Suite = Suite {
     missing: nothing,
     tidies: false,
     checks: &[
-        ("event_channel_rings", event_channel_rings),
-        ("poll_ends_at_its_deadline", poll_ends_at_its_deadline),
-        ("upcall_reaches_the_handler", upcall_reaches_the_handler),
-        ("device_interrupts", device_interrupts),
-        ("every_frame_interrupts", every_frame_interrupts),
-        ("masked_device_is_silent", masked_device_is_silent),
+        proof("event_channel_rings", event_channel_rings),
+        proof("poll_ends_at_its_deadline", poll_ends_at_its_deadline),
+        proof("upcall_reaches_the_handler", upcall_reaches_the_handler),
+        proof("device_interrupts", device_interrupts),
+        proof("every_frame_interrupts", every_frame_interrupts),
+        proof("masked_device_is_silent", masked_device_is_silent),
     ],
 };
 

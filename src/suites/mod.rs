@@ -4,11 +4,14 @@
 //! two files, so the guest can't say a thing that the rig reads differently.
 //!
 //! A suite is one file with one table of checks. A check is a function from the guest to a note when the
-//! claim holds, else to the outcome that says what was measured.
+//! claim holds, else to the outcome that says what was measured. [`suite`] runs one and knows what it proved.
 
 pub mod cost;
 pub mod ktap;
+pub mod pattern;
+pub mod suite;
 pub mod verdict;
+pub mod walk;
 
 #[cfg(target_os = "none")]
 mod bench;
@@ -30,8 +33,6 @@ mod irq;
 mod memory;
 #[cfg(target_os = "none")]
 mod net;
-#[cfg(target_os = "none")]
-mod pattern;
 #[cfg(target_os = "none")]
 mod pci;
 #[cfg(target_os = "none")]

@@ -1,14 +1,43 @@
 //! Bytes to send and to look for: a pattern in which a shifted, repeated or lost byte shows.
 
 /// Fills `bytes` with the pattern of `seed`.
-pub(super) fn fill(bytes: &mut [u8], seed: usize) {
+pub fn fill(bytes: &mut [u8], seed: usize) {
     for (i, byte) in bytes.iter_mut().enumerate() {
         *byte = (i.wrapping_mul(167) ^ (i >> 8).wrapping_mul(59) ^ seed).to_le_bytes()[0];
     }
 }
 
 /// The first place where two runs of bytes differ, in bytes or in length.
-pub(super) fn differs(a: &[u8], b: &[u8]) -> Option<usize> {
+pub fn differs(a: &[u8], b: &[u8]) -> Option<usize> {
     let place = a.iter().zip(b).position(|(a, b)| a != b);
     place.or_else(|| (a.len() != b.len()).then(|| a.len().min(b.len())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pattern(seed: usize) -> [u8; 600] {
+        let mut bytes = [0; 600];
+        fill(&mut bytes, seed);
+        bytes
+    }
+
+    #[test]
+    fn what_is_shifted_repeated_or_of_another_seed_shows() {
+        let bytes = pattern(7);
+        assert_eq!(differs(&bytes, &pattern(7)), None);
+        assert_eq!(differs(&bytes, &pattern(8)), Some(0));
+        assert!((1..599).all(|by| differs(&bytes[by..], &bytes[..600 - by]).is_some()));
+        assert!((0..599).all(|at| bytes[at] != bytes[at + 1]));
+    }
+
+    #[test]
+    fn a_difference_is_named_by_its_place_and_so_is_a_missing_end() {
+        let (mut other, bytes) = (pattern(7), pattern(7));
+        other[123] ^= 1;
+        assert_eq!(differs(&bytes, &other), Some(123));
+        assert_eq!(differs(&bytes, &bytes[..599]), Some(599));
+        assert_eq!(differs(&bytes[..10], &bytes), Some(10));
+    }
 }

@@ -3,7 +3,7 @@
 use super::{
     device::Identity,
     guest::Guest,
-    runner::{Finding, Suite, failure},
+    runner::{Finding, Suite, failure, proof},
     verdict::{Outcome, Reason},
 };
 use crate::pci::{
@@ -23,14 +23,14 @@ pub(super) const SUITE: Suite = Suite {
     },
     tidies: false,
     checks: &[
-        ("frontend_connects", frontend_connects),
-        ("device_is_recognised", device_is_recognised),
-        ("widths_agree", widths_agree),
-        ("byte_write_sticks", byte_write_sticks),
-        ("bars_have_addresses", bars_have_addresses),
-        ("capabilities_end", capabilities_end),
-        ("bus_master_turns_off_and_on", bus_master_turns_off_and_on),
-        ("driver_starts", driver_starts),
+        proof("frontend_connects", frontend_connects),
+        proof("device_is_recognised", device_is_recognised),
+        proof("widths_agree", widths_agree),
+        proof("byte_write_sticks", byte_write_sticks),
+        proof("bars_have_addresses", bars_have_addresses),
+        proof("capabilities_end", capabilities_end),
+        proof("bus_master_turns_off_and_on", bus_master_turns_off_and_on),
+        proof("driver_starts", driver_starts),
     ],
 };
 

@@ -4,8 +4,8 @@ use super::{
     bench, boot, close, dma,
     guest::Guest,
     hog, irq,
-    ktap::{DmaLimits, DmaRange, RangeKind, Writer},
-    memory, net, pci, swiotlb,
+    ktap::{DmaLimits, DmaRange, PoolWalk, RangeKind, Transfers, Writer},
+    memory, net, pci, suite, swiotlb,
     verdict::{Outcome, Reason, Verdict},
 };
 use crate::{
@@ -20,21 +20,10 @@ use crate::{
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
-/// What a check found: a note for the report, or why the claim does not hold.
-pub(super) type Finding = Result<String, Outcome>;
+pub(super) use super::suite::{Finding, attends, proof};
 
-/// A claim and the function that tries it.
-pub(super) type Check = (&'static str, fn(&mut Guest) -> Finding);
-
-/// A suite: checks that share a subject, and what they need to run at all.
-pub(super) struct Suite {
-    pub(super) name: &'static str,
-    /// Why the suite can't run on this guest, if it can't.
-    pub(super) missing: fn(&Guest) -> Option<Reason>,
-    /// Whether it only tidies up, so that its success proves nothing.
-    pub(super) tidies: bool,
-    pub(super) checks: &'static [Check],
-}
+/// A suite of this guest.
+pub(super) type Suite = suite::Suite<Guest>;
 
 const SUITES: [&Suite; 9] = [
     &boot::SUITE,
@@ -73,66 +62,59 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     let chosen: Vec<_> =
         SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name)).collect();
     let mut writer = Writer::start(Console, chosen.len() + 1)?;
-    let mut checks = Checks::default();
+    let (mut passed, mut total) = (0, 0);
+    let mut dma = None;
     for suite in chosen {
-        run_suite(guest, suite, &mut writer, &mut checks)?;
+        let ran = suite.run(guest, &mut writer)?;
+        passed += ran.tally.passed;
+        total += ran.tally.total();
+        if suite.name == dma::SUITE.name {
+            dma = Some(ran);
+        }
         misbehave(guest);
     }
+    let transfers = totals(guest, &mut writer)?;
+    let shown = suite::not_shown(guest.connection.is_ok(), dma.as_ref(), transfers.compared);
+    shown.into_iter().for_each(|reason| writer.not_shown(reason));
     report_ranges(guest, &mut writer)?;
-    run_suite(guest, &close::SUITE, &mut writer, &mut checks)?;
+    let closed = close::SUITE.run(guest, &mut writer)?.tally;
     writer.taken(&close::taken(guest))?;
     if let Some(store) = guest.store {
-        publish(store, writer.verdict(), checks);
+        let checks = format!("{}/{}", passed + closed.passed, total + closed.total());
+        publish(store, writer.verdict(), &checks);
     }
     writer.finish()
 }
 
-/// Checks that held, and all that ran.
-#[derive(Clone, Copy, Debug, Default)]
-struct Checks {
-    passed: usize,
-    total: usize,
+/// What went through the device, and through how much of the pool.
+fn totals(guest: &Guest, writer: &mut Writer<Console>) -> Result<Transfers, fmt::Error> {
+    let counters = guest.card.as_ref().map(|card| card.nic.counters()).unwrap_or_default();
+    let transfers = Transfers {
+        sent: counters.tx_frames,
+        received: counters.rx_frames,
+        compared: guest.compared.frames,
+        bytes: guest.compared.bytes,
+    };
+    writer.transfers(&transfers)?;
+    // A pool that grew since the walk is as large as it is.
+    let (stats, walked) = (guest.pool.pool.stats(), guest.walked);
+    writer.pool_walk(&PoolWalk {
+        all_slots: walked.all_slots.max(stats.slots as u64),
+        all_segments: walked.all_segments.max(stats.segments as u64),
+        ..walked
+    })?;
+    Ok(transfers)
 }
 
 /// Writes the verdict where dom0 can read it without the console. A store that refuses is no failure: the
 /// console has it all.
-fn publish(store: &dyn Store, verdict: Verdict, checks: Checks) {
-    let text = format!("{}/{}", checks.passed, checks.total);
-    let _ = store.write(TxId::NONE, "data/pvbounce/checks", &text);
+fn publish(store: &dyn Store, verdict: Verdict, checks: &str) {
+    let _ = store.write(TxId::NONE, "data/pvbounce/checks", checks);
     let _ = store.write(TxId::NONE, RESULT_PATH, verdict.word());
 }
 
 /// Where the verdict is in xenstore, relative to the domain.
 pub const RESULT_PATH: &str = "data/pvbounce/result";
-
-fn run_suite(
-    guest: &mut Guest,
-    suite: &Suite,
-    writer: &mut Writer<Console>,
-    checks: &mut Checks,
-) -> fmt::Result {
-    if let Some(reason) = (suite.missing)(guest) {
-        writer.suite(suite.name, 0)?.skip(&reason)?;
-        return Ok(());
-    }
-    let mut section = writer.suite(suite.name, suite.checks.len())?;
-    for (name, check) in suite.checks {
-        let outcome = match check(guest) {
-            Ok(note) => Outcome::pass(note),
-            Err(outcome) => outcome,
-        };
-        section.check(name, &outcome)?;
-    }
-    let tally = section.tally();
-    checks.passed += tally.passed;
-    checks.total += tally.total();
-    if suite.tidies {
-        section.finish_tidying()?;
-    } else {
-        section.finish()?;
-    }
-    Ok(())
-}
 
 /// Does what a self-test of the harness asks for, after the first suite.
 fn misbehave(guest: &Guest) {

@@ -7,7 +7,7 @@ pub(super) use table::Table;
 pub(super) use table::exchange_without_the_device;
 
 use super::guest::Guest;
-use super::runner::{Finding, Suite, failure, nothing, skip};
+use super::runner::{Finding, Suite, failure, nothing, proof, skip};
 use super::verdict::Outcome;
 use crate::{
     addr::{DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn},
@@ -27,23 +27,23 @@ pub(super) const SUITE: Suite = Suite {
     missing: nothing,
     tidies: false,
     checks: &[
-        ("memory_map", memory_map),
-        ("free_pages_are_ram_by_the_map", map::free_pages_are_ram),
-        ("hole_below_4_gib", map::hole_below_4_gib),
-        ("bars_are_apart_from_ram_and_each_other", map::bars_are_apart),
-        ("p2m_and_m2p_agree", p2m_and_m2p_agree),
-        ("pages_come_zeroed", pages_come_zeroed),
-        ("heap_gives_and_takes", heap_gives_and_takes),
-        ("guest_lies_above_4_gib", guest_lies_above_4_gib),
-        ("scattered_pages_have_no_neighbours", scattered_pages_have_no_neighbours),
-        ("exchange_64_kib_below_4_gib", exchange_64_kib),
-        ("exchange_2_mib_below_4_gib", exchange_2_mib),
-        ("exchange_16_mib_below_4_gib", exchange_16_mib),
-        ("exchange_below_16_mib", exchange_below_16_mib),
-        ("exchange_by_order_and_width", table::exchange_by_order_and_width),
-        ("exchanged_frames_come_zeroed", exchanged_frames_come_zeroed),
-        ("moved_pages_serve", map::moved_pages_serve),
-        ("p2m_and_m2p_still_agree", p2m_and_m2p_agree),
+        proof("memory_map", memory_map),
+        proof("free_pages_are_ram_by_the_map", map::free_pages_are_ram),
+        proof("hole_below_4_gib", map::hole_below_4_gib),
+        proof("bars_are_apart_from_ram_and_each_other", map::bars_are_apart),
+        proof("p2m_and_m2p_agree", p2m_and_m2p_agree),
+        proof("pages_come_zeroed", pages_come_zeroed),
+        proof("heap_gives_and_takes", heap_gives_and_takes),
+        proof("guest_lies_above_4_gib", guest_lies_above_4_gib),
+        proof("scattered_pages_have_no_neighbours", scattered_pages_have_no_neighbours),
+        proof("exchange_64_kib_below_4_gib", exchange_64_kib),
+        proof("exchange_2_mib_below_4_gib", exchange_2_mib),
+        proof("exchange_16_mib_below_4_gib", exchange_16_mib),
+        proof("exchange_below_16_mib", exchange_below_16_mib),
+        proof("exchange_by_order_and_width", table::exchange_by_order_and_width),
+        proof("exchanged_frames_come_zeroed", exchanged_frames_come_zeroed),
+        proof("moved_pages_serve", map::moved_pages_serve),
+        proof("p2m_and_m2p_still_agree", p2m_and_m2p_agree),
     ],
 };
 

@@ -1,0 +1,141 @@
+//! Which slots of the pool a walk goes to, and how much of the pool it has seen.
+//!
+//! A pool in which one mapping follows the other hands out the same slot each time, so a wrong frame or a missing
+//! IOMMU entry anywhere else stays unseen. The walk goes to the first and the last slot of each segment, and to
+//! every one in between as long as there are not too many; else to every n-th.
+
+use super::ktap::PoolWalk;
+use crate::{
+    addr::BusAddr,
+    dma::{SegmentInfo, slots::SLOT_SIZE},
+};
+use alloc::vec::Vec;
+
+/// A walk through the slots of a pool.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    stride: usize,
+    missed: usize,
+    legs: Vec<Leg>,
+}
+
+/// A segment on the way.
+#[derive(Clone, Copy, Debug)]
+struct Leg {
+    start: BusAddr,
+    slots: usize,
+    seen: usize,
+}
+
+impl Leg {
+    /// The number of the slot that starts at `bus`.
+    fn slot_at(&self, bus: BusAddr) -> Option<usize> {
+        let offset = usize::try_from(bus.0.checked_sub(self.start.0)?).ok()?;
+        let slot = offset / SLOT_SIZE;
+        (slot < self.slots && offset.is_multiple_of(SLOT_SIZE)).then_some(slot)
+    }
+}
+
+impl Walk {
+    /// A walk through these segments that goes to about `most` slots.
+    pub fn new(segments: &[SegmentInfo], most: usize) -> Self {
+        let legs: Vec<_> = segments
+            .iter()
+            .map(|info| Leg { start: info.bus, slots: info.len / SLOT_SIZE, seen: 0 })
+            .collect();
+        let all: usize = legs.iter().map(|leg| leg.slots).sum();
+        // Odd, so that both slots of a page get their turn.
+        let stride = all.div_ceil(most.max(1)).max(1) | 1;
+        Self { stride, missed: 0, legs }
+    }
+
+    /// Whether the slot that starts at `bus` is one to go to.
+    pub fn wants(&self, bus: BusAddr) -> bool {
+        self.legs.iter().any(|leg| {
+            leg.slot_at(bus)
+                .is_some_and(|slot| slot.is_multiple_of(self.stride) || slot + 1 == leg.slots)
+        })
+    }
+
+    /// A frame that was to go through the slot at `wanted` went through `bus`. Each is wanted once.
+    pub fn went(&mut self, wanted: BusAddr, bus: BusAddr) {
+        let leg = self.legs.iter_mut().find(|leg| leg.slot_at(bus).is_some());
+        match leg.filter(|_| wanted == bus) {
+            Some(leg) => leg.seen += 1,
+            None => self.missed += 1,
+        }
+    }
+
+    /// Slots that frames did not go through although they were to: those that somebody else has.
+    pub const fn missed(&self) -> usize {
+        self.missed
+    }
+
+    /// How far it has come.
+    pub fn seen(&self) -> PoolWalk {
+        let sum = |count: fn(&Leg) -> usize| self.legs.iter().map(count).sum::<usize>() as u64;
+        PoolWalk {
+            slots: sum(|leg| leg.seen),
+            all_slots: sum(|leg| leg.slots),
+            segments: sum(|leg| usize::from(leg.seen > 0)),
+            all_segments: self.legs.len() as u64,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dma::Origin;
+
+    fn segment(bus: u64, slots: usize) -> SegmentInfo {
+        let len = slots * SLOT_SIZE;
+        SegmentInfo { bus: BusAddr(bus), len, origin: Origin::Started, in_use: 0 }
+    }
+
+    fn slots(bus: u64, count: usize) -> impl Iterator<Item = BusAddr> {
+        (0..count).map(move |slot| BusAddr(bus + (slot * SLOT_SIZE) as u64))
+    }
+
+    #[test]
+    fn a_small_pool_is_walked_slot_by_slot() {
+        let mut walk = Walk::new(&[segment(0x10_0000, 512)], 512);
+        assert!(slots(0x10_0000, 512).all(|bus| walk.wants(bus)));
+        slots(0x10_0000, 512).for_each(|bus| walk.went(bus, bus));
+        let seen = PoolWalk { slots: 512, all_slots: 512, segments: 1, all_segments: 1 };
+        assert_eq!(walk.seen(), seen);
+    }
+
+    #[test]
+    fn of_a_large_one_first_last_and_every_nth_of_each_segment() {
+        let parts = [segment(0x100_0000, 8192), segment(0x800_0000, 512)];
+        let walk = Walk::new(&parts, 1024);
+        for (bus, count) in [(0x100_0000, 8192), (0x800_0000, 512)] {
+            let wanted: Vec<_> = slots(bus, count).filter(|bus| walk.wants(*bus)).collect();
+            assert_eq!(wanted.first().copied(), slots(bus, count).next());
+            assert_eq!(wanted.last().copied(), slots(bus, count).last());
+            let halves = wanted.iter().filter(|bus| bus.page_offset() == 0).count();
+            assert!((count / 20..count / 16).contains(&halves), "{halves} of {count}");
+            assert!((count / 10..count / 8).contains(&wanted.len()), "{}", wanted.len());
+        }
+    }
+
+    #[test]
+    fn what_nobody_went_to_does_not_count() {
+        let mut walk = Walk::new(&[segment(0x10_0000, 16), segment(0x20_0000, 16)], 64);
+        walk.went(BusAddr(0x20_0800), BusAddr(0x20_0800));
+        walk.went(BusAddr(0x10_0000), BusAddr(0x20_0000));
+        walk.went(BusAddr(0x30_0000), BusAddr(0x30_0000));
+        assert_eq!(walk.missed(), 2);
+        let seen = PoolWalk { slots: 1, all_slots: 32, segments: 1, all_segments: 2 };
+        assert_eq!(walk.seen(), seen);
+    }
+
+    #[test]
+    fn what_starts_no_slot_is_not_wanted() {
+        let walk = Walk::new(&[segment(0x10_0000, 16)], 64);
+        for bus in [0x10_0001, 0x0f_f800, 0x10_8000] {
+            assert!(!walk.wants(BusAddr(bus)), "{bus:#x}");
+        }
+    }
+}
