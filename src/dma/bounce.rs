@@ -1,9 +1,8 @@
-//! A bounced mapping without its buffer: the run, its guards, and its way back into the pool.
+//! A bounced mapping without its buffer: the run and its guards.
 
 use super::{
     error::FinishError,
     layout::{self, GUARD},
-    pool::Pool,
     raw,
     segment::Lease,
 };
@@ -13,7 +12,6 @@ use crate::{
         memory::{Memory, MemoryError},
         pages::DeviceMemory,
     },
-    xen::errno::XenError,
 };
 use core::ops::Range;
 
@@ -21,47 +19,52 @@ use core::ops::Range;
 const WORDS: usize = GUARD / 8;
 const _: () = assert!(GUARD == raw::PAIR);
 
-/// Slots in use by a device; dropping it gives them back without looking at them.
+/// Slots in use by a device.
 #[derive(Debug)]
-pub(super) struct Bounce<'m> {
-    pool: &'m Pool<'m>,
-    /// `None` only while being dropped.
-    lease: Option<Lease>,
+pub(super) struct Bounce {
+    lease: Lease,
     /// Bytes in the run before the mapping.
     head: usize,
     /// Bytes of the mapping.
     len: usize,
 }
 
-impl<'m> Bounce<'m> {
+impl Bounce {
     #[inline(always)]
-    pub(super) const fn new(pool: &'m Pool<'m>, lease: Lease, head: usize, len: usize) -> Self {
-        Self { pool, lease: Some(lease), head, len }
+    pub(super) const fn new(lease: Lease, head: usize, len: usize) -> Self {
+        Self { lease, head, len }
+    }
+
+    /// Bytes mapped.
+    #[inline(always)]
+    pub(super) const fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The slots, for the pool.
+    #[inline(always)]
+    pub(super) fn into_lease(self) -> Lease {
+        self.lease
     }
 
     /// The mapping's first byte as the device sees it.
     #[inline(always)]
     pub(super) fn bus(&self) -> BusAddr {
-        let start = self.lease.as_ref().map_or(BusAddr(0), Lease::bus);
-        BusAddr(start.0 + self.head as u64)
+        BusAddr(self.lease.bus().0 + self.head as u64)
     }
 
     /// Copies to byte `offset` of the mapping.
     #[inline(always)]
     pub(super) fn write(&mut self, offset: usize, from: &[u8]) {
         raw::check("mapping", self.len, offset, from.len());
-        if let Some(lease) = &mut self.lease {
-            lease.bytes.write(self.head + offset, from);
-        }
+        self.lease.bytes.write(self.head + offset, from);
     }
 
     /// Copies from byte `offset` of the mapping.
     #[inline(always)]
     pub(super) fn read(&self, offset: usize, to: &mut [u8]) {
         raw::check("mapping", self.len, offset, to.len());
-        if let Some(lease) = &self.lease {
-            lease.bytes.read(self.head + offset, to);
-        }
+        self.lease.bytes.read(self.head + offset, to);
     }
 
     /// The run's bytes as the device has them, from byte `offset` of the mapping on, which may be before it.
@@ -70,25 +73,8 @@ impl<'m> Bounce<'m> {
         memory: &'a Memory<'a>,
         offset: isize,
     ) -> Result<DeviceMemory<'a>, MemoryError> {
-        let gone = MemoryError::Mapping { virt: 0, error: XenError::BadAddress };
-        let lease = self.lease.as_ref().ok_or(gone)?;
-        lease.bytes.as_device(memory, lease.bus(), self.head.wrapping_add_signed(offset))
-    }
-
-    /// Gives the slots back, as dropping does, after `copied_back` bytes came out of them.
-    #[inline(always)]
-    pub(super) fn end(mut self, copied_back: usize) {
-        self.give_back(copied_back);
-        core::mem::forget(self);
-    }
-
-    #[inline(always)]
-    fn give_back(&mut self, copied_back: usize) {
-        if let Some(lease) = self.lease.take() {
-            let mut books = self.pool.books();
-            books.give(lease);
-            books.stats.bytes_from_device += copied_back as u64;
-        }
+        let first = self.head.wrapping_add_signed(offset);
+        self.lease.bytes.as_device(memory, self.lease.bus(), first)
     }
 
     /// Writes the guard bytes.
@@ -98,9 +84,7 @@ impl<'m> Bounce<'m> {
     #[inline(always)]
     pub(super) fn armed(mut self) -> Self {
         let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
-        let armed =
-            self.lease.as_mut().is_some_and(|lease| lease.bytes.write_around(head, end, word));
-        if armed { self } else { self.armed_partly() }
+        if self.lease.bytes.write_around(head, end, word) { self } else { self.armed_partly() }
     }
 
     /// Writes what guard bytes there is room for.
@@ -109,10 +93,8 @@ impl<'m> Bounce<'m> {
     fn armed_partly(mut self) -> Self {
         let (word, guards) = (layout::pattern(self.bus()), self.guards());
         let bytes = [word.to_ne_bytes(); WORDS];
-        if let Some(lease) = &mut self.lease {
-            for guard in guards {
-                lease.bytes.write(guard.start, &bytes.as_flattened()[..guard.len()]);
-            }
+        for guard in guards {
+            self.lease.bytes.write(guard.start, &bytes.as_flattened()[..guard.len()]);
         }
         self
     }
@@ -121,19 +103,22 @@ impl<'m> Bounce<'m> {
     #[inline(always)]
     fn is_guarded(&self) -> bool {
         let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
-        self.lease.as_ref().is_some_and(|lease| lease.bytes.holds_around(head, end, word))
+        self.lease.bytes.holds_around(head, end, word)
     }
 
-    /// The same after a look at the guard bytes; an overrun ends the mapping.
+    /// Looks at the guard bytes.
     #[inline(always)]
-    pub(super) fn checked(self) -> Result<Self, FinishError> {
+    pub(super) fn checked(self) -> Result<Self, (FinishError, Self)> {
         if self.is_guarded() { Ok(self) } else { self.checked_partly() }
     }
 
     #[cold]
     #[inline(never)]
-    fn checked_partly(self) -> Result<Self, FinishError> {
-        self.check_guards().map(|()| self)
+    fn checked_partly(self) -> Result<Self, (FinishError, Self)> {
+        match self.check_guards() {
+            Ok(()) => Ok(self),
+            Err(error) => Err((error, self)),
+        }
     }
 
     /// Looks at the guard bytes one by one.
@@ -148,7 +133,7 @@ impl<'m> Bounce<'m> {
     /// The guard bytes before and after, as offsets in the run.
     fn guards(&self) -> [Range<usize>; 2] {
         let (head, end) = (self.head, self.head + self.len);
-        let run = self.lease.as_ref().map_or(end, |lease| lease.bytes.len());
+        let run = self.lease.bytes.len();
         [head - head.min(GUARD)..head, end..run.min(end + GUARD)]
     }
 
@@ -156,7 +141,7 @@ impl<'m> Bounce<'m> {
     fn first_changed(&self, guard: &Range<usize>) -> Option<(usize, u8)> {
         let mut found = [0; GUARD];
         let found = &mut found[..guard.len()];
-        self.lease.as_ref()?.bytes.read(guard.start, found);
+        self.lease.bytes.read(guard.start, found);
         let pattern = layout::pattern(self.bus()).to_ne_bytes();
         let mut bytes = guard.clone().zip(found.iter().zip(pattern.iter().cycle()));
         bytes.find_map(|(at, (byte, expected))| (byte != expected).then_some((at, *byte)))
@@ -164,18 +149,11 @@ impl<'m> Bounce<'m> {
 
     #[cold]
     fn overrun(&self, guards: [Range<usize>; 2]) -> FinishError {
-        self.pool.books().stats.overruns += 1;
         let first = guards.iter().find_map(|guard| self.first_changed(guard));
         // The device may have put the pattern back since; then byte 0 stands for it.
         let (at, found) = first.unwrap_or((self.head, 0));
         // Both are below 16 MiB plus a page, so they fit.
         let offset = at.cast_signed() - self.head.cast_signed();
         FinishError::Overrun { offset, found, len: self.len, bus: self.bus() }
-    }
-}
-
-impl Drop for Bounce<'_> {
-    fn drop(&mut self) {
-        self.give_back(0);
     }
 }

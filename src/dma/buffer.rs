@@ -1,17 +1,23 @@
-//! What can be mapped: byte buffers whose address does not change when their owner moves.
+//! What can be mapped, and what of it a device may use where it lies.
 //!
-//! `&[u8]` only ever goes to a device; everything a device writes needs exclusive access.
+//! A mapping can be forgotten, and then a borrow ends while the device goes on. So a device writes only into
+//! memory that the mapping owns, which is lost with it, or into slots; bytes behind `&mut` always go through
+//! slots. Bytes behind `&` are only ever read by a device, hence may lie where they are.
 
 use super::direction::{Bidirectional, Direction, FromDevice, ToDevice};
-use alloc::{boxed::Box, vec::Vec};
+use crate::mm::pages::{LowPages, Pages};
+use alloc::vec::Vec;
 
 mod sealed {
     /// The bytes behind a buffer, for this crate only.
     pub trait Bytes {
-        fn bytes(&self) -> &[u8];
+        /// Whether a device may use the bytes where they lie.
+        ///
+        /// Whoever says so vouches that the bytes stay where they are when the buffer moves, that no reference to
+        /// them moves with it, and that they outlive a mapping that is forgotten, unless they are only read.
+        const DIRECT: bool;
 
-        /// Address and length, without a reference to the bytes.
-        fn extent(&self) -> (usize, usize);
+        fn bytes(&self) -> &[u8];
 
         /// `None` for buffers that may only be read; those are no [`super::Buffer`] for a device that writes.
         fn bytes_mut(&mut self) -> Option<&mut [u8]>;
@@ -24,12 +30,10 @@ pub(crate) use sealed::Bytes;
 pub trait Buffer<D: Direction>: Bytes {}
 
 impl Bytes for &[u8] {
+    const DIRECT: bool = true;
+
     fn bytes(&self) -> &[u8] {
         self
-    }
-
-    fn extent(&self) -> (usize, usize) {
-        (self.as_ptr().addr(), self.len())
     }
 
     fn bytes_mut(&mut self) -> Option<&mut [u8]> {
@@ -39,15 +43,13 @@ impl Bytes for &[u8] {
 
 impl Buffer<ToDevice> for &[u8] {}
 
-macro_rules! owned_buffer {
-    ($($ty:ty),*) => {$(
+macro_rules! writable_buffer {
+    ($($ty:ty, direct: $direct:literal;)*) => {$(
         impl Bytes for $ty {
+            const DIRECT: bool = $direct;
+
             fn bytes(&self) -> &[u8] {
                 self
-            }
-
-            fn extent(&self) -> (usize, usize) {
-                (self.as_ptr().addr(), self.len())
             }
 
             fn bytes_mut(&mut self) -> Option<&mut [u8]> {
@@ -61,4 +63,14 @@ macro_rules! owned_buffer {
     )*};
 }
 
-owned_buffer!(&mut [u8], Vec<u8>, Box<[u8]>);
+writable_buffer! {
+    &mut [u8], direct: false;
+    Vec<u8>, direct: true;
+    Pages<'_>, direct: true;
+    LowPages<'_>, direct: true;
+}
+
+#[cfg(not(target_os = "none"))]
+writable_buffer! {
+    super::fake::FakePages, direct: true;
+}

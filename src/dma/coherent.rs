@@ -1,7 +1,7 @@
 //! Memory that CPU and device use at the same time: descriptor rings, status blocks.
 //!
 //! Taken from the pool when it has a run, since its memory is low and contiguous already; else traded
-//! for one by itself and traded back on drop. Access is by volatile reads and writes of up to 8 bytes,
+//! for one by itself and traded back at the end. Access is by volatile reads and writes of up to 8 bytes,
 //! each of which happens once and whole, or by copies of many.
 
 use super::{
@@ -68,12 +68,14 @@ enum Source {
 }
 
 /// Zeroed, page-aligned, machine-contiguous memory within a device's reach.
+///
+/// [`Coherent::close`] gives it back once the device was stopped. Dropped, it is kept for good and counted
+/// ([`super::Stats::in_flight`]), since the device may still write to it.
 #[derive(Debug)]
-#[must_use = "dropping it takes the memory from under the device"]
+#[must_use = "the memory is lost unless it is closed"]
 pub struct Coherent<'m> {
     pool: &'m Pool<'m>,
-    /// `None` only while being dropped.
-    source: Option<Source>,
+    source: Source,
     bus: BusAddr,
     len: usize,
 }
@@ -112,12 +114,12 @@ impl<'m> Device<'m> {
         if let Some(mut lease) = self.pool.lease_run(layout.want) {
             lease.bytes.zero();
             let bus = lease.bus();
-            return Ok(Coherent { pool: self.pool, source: Some(Source::Pool(lease)), bus, len });
+            return Ok(Coherent { pool: self.pool, source: Source::Pool(lease), bus, len });
         }
         let order = Order::holding(len.max(limits.alignment.bytes())).ok_or(too_large)?;
-        let region = self.pool.acquire(order, limits.mask)?;
+        let region = self.pool.acquire_shared(order, limits.mask)?;
         let (bus, bytes) = (region.bus(), SharedBytes::of_region(&region, 0, region.len()));
-        let source = Some(Source::Region(Held(region), bytes));
+        let source = Source::Region(Held(region), bytes);
         Ok(Coherent { pool: self.pool, source, bus, len })
     }
 }
@@ -126,9 +128,8 @@ impl Coherent<'_> {
     #[inline]
     const fn window(&self) -> Window<'_> {
         match &self.source {
-            Some(Source::Pool(lease)) => lease.bytes.window(),
-            Some(Source::Region(_, bytes)) => bytes.window(),
-            None => Window::EMPTY,
+            Source::Pool(lease) => lease.bytes.window(),
+            Source::Region(_, bytes) => bytes.window(),
         }
     }
 
@@ -149,7 +150,7 @@ impl Coherent<'_> {
 
     /// Whether the bytes are slots of the pool, not a region of their own.
     pub const fn from_pool(&self) -> bool {
-        matches!(self.source, Some(Source::Pool(_)))
+        matches!(self.source, Source::Pool(_))
     }
 
     access! {
@@ -162,39 +163,25 @@ impl Coherent<'_> {
     /// Copies `to.len()` bytes out from byte `offset`; panics outside.
     pub fn read(&self, offset: usize, to: &mut [u8]) {
         match &self.source {
-            Some(Source::Pool(lease)) => lease.bytes.read(offset, to),
-            Some(Source::Region(_, bytes)) => bytes.read(offset, to),
-            None => {}
+            Source::Pool(lease) => lease.bytes.read(offset, to),
+            Source::Region(_, bytes) => bytes.read(offset, to),
         }
     }
 
     /// Copies `from` in at byte `offset`; panics outside.
     pub fn write(&mut self, offset: usize, from: &[u8]) {
         match &mut self.source {
-            Some(Source::Pool(lease)) => lease.bytes.write(offset, from),
-            Some(Source::Region(_, bytes)) => bytes.write(offset, from),
-            None => {}
+            Source::Pool(lease) => lease.bytes.write(offset, from),
+            Source::Region(_, bytes) => bytes.write(offset, from),
         }
     }
 
-    /// Gives the memory back and says whether that worked; dropping only counts the failure.
-    pub fn close(mut self) -> Result<(), ReleaseError> {
-        self.give_back()
-    }
-
-    fn give_back(&mut self) -> Result<(), ReleaseError> {
-        match self.source.take() {
-            Some(Source::Pool(lease)) => self.pool.books().give(lease),
-            Some(Source::Region(held, _)) => return self.pool.release(held.0),
-            None => {}
+    /// Gives the memory back: the device has let go of it.
+    pub fn close(self) -> Result<(), ReleaseError> {
+        match self.source {
+            Source::Pool(lease) => self.pool.end(lease, 0),
+            Source::Region(held, _) => return self.pool.release_shared(held.0),
         }
         Ok(())
-    }
-}
-
-impl Drop for Coherent<'_> {
-    fn drop(&mut self) {
-        // A failure is in the pool's counters as stuck bytes.
-        let _ = self.give_back();
     }
 }

@@ -19,7 +19,7 @@ use core::fmt;
 #[derive(Clone, Copy)]
 pub struct Device<'m> {
     pub(super) pool: &'m Pool<'m>,
-    translate: &'m dyn Translate,
+    pub(super) translate: &'m dyn Translate,
     limits: Limits,
     shape: Shape,
     policy: Policy,
@@ -87,13 +87,13 @@ impl<'m> Device<'m> {
         let bytes = buffer.bytes();
         let way = match self.policy {
             Policy::Force if !bytes.is_empty() => Ok(Way::Bounce(Why::Forced)),
-            _ => self.way_for(bytes),
+            _ => self.way_for(bytes, B::DIRECT),
         };
         match way {
             Ok(Way::Bounce(why)) => self.through(buffer, why),
             Ok(Way::Direct(bus)) => {
-                self.pool.count_direct();
-                Ok(Mapping::direct(buffer, bus, self.translate))
+                self.pool.begin_direct();
+                Ok(Mapping::direct(self, buffer, bus))
             }
             Err(error) => Err((self.failed(error), buffer)),
         }
@@ -106,7 +106,7 @@ impl<'m> Device<'m> {
         why: Why,
     ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
         match self.bounce::<D>(buffer.bytes(), &why) {
-            Ok(bounce) => Ok(Mapping::through(bounce, why, buffer, self.translate)),
+            Ok(bounce) => Ok(Mapping::through(self, bounce, why, buffer)),
             Err(error) => Err((self.failed(error), buffer)),
         }
     }
@@ -118,7 +118,7 @@ impl<'m> Device<'m> {
     }
 
     #[inline(never)]
-    fn way_for(&self, bytes: &[u8]) -> Result<Way, MapError> {
+    fn way_for(&self, bytes: &[u8], may_be_direct: bool) -> Result<Way, MapError> {
         if bytes.is_empty() {
             return Err(MapError::Empty);
         }
@@ -127,7 +127,9 @@ impl<'m> Device<'m> {
             Policy::Force => return Ok(Way::Bounce(Why::Forced)),
             Policy::Auto | Policy::Direct => {}
         }
-        match dma_capable(self.translate, bytes, &self.limits) {
+        let capable = dma_capable(self.translate, bytes, &self.limits)
+            .and_then(|place| if may_be_direct { Ok(place) } else { Err(Why::Borrowed) });
+        match capable {
             Ok(_) if bytes.len() > self.limits.max_len => Err(self.too_large(bytes.len())),
             Ok(place) => Ok(Way::Direct(place.bus)),
             Err(why) if self.policy == Policy::Direct => Err(MapError::DirectOnly(why)),
@@ -136,7 +138,7 @@ impl<'m> Device<'m> {
     }
 
     #[inline(always)]
-    fn bounce<D: Direction>(&self, bytes: &[u8], why: &Why) -> Result<Bounce<'m>, MapError> {
+    fn bounce<D: Direction>(&self, bytes: &[u8], why: &Why) -> Result<Bounce, MapError> {
         let (address, len, shape) = (bytes.as_ptr().addr(), bytes.len(), &self.shape);
         let to_device = if D::TO_DEVICE { len } else { 0 };
         let guarded = D::FROM_DEVICE;
@@ -148,7 +150,7 @@ impl<'m> Device<'m> {
             Some(leased) => leased,
             None => self.lease_hard(bytes, layout, to_device, why)?,
         };
-        Ok(Bounce::new(self.pool, lease, layout.head, len))
+        Ok(Bounce::new(lease, layout.head, len))
     }
 
     /// What there is when the pool has no run of this layout.

@@ -13,6 +13,10 @@ pub enum Why {
     /// The device's policy is to bounce everything.
     #[error("bouncing is forced")]
     Forced,
+    /// The device could use the buffer where it lies, but it is lent for changing: if the mapping were forgotten,
+    /// the borrow would end and the device would go on writing.
+    #[error("the buffer is borrowed, and the device might outlast that")]
+    Borrowed,
     /// A page of the buffer is not this guest's RAM, or P2M and M2P disagree about it.
     #[error("byte {offset:#x} of the buffer is no RAM of this guest")]
     NotRam {
@@ -70,6 +74,7 @@ impl Why {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Forced => "dma-forced",
+            Self::Borrowed => "dma-borrowed",
             Self::NotRam { .. } => "dma-not-ram",
             Self::OutOfMask { .. } => "dma-out-of-mask",
             Self::OutOfPhysMask { .. } => "dma-out-of-phys-mask",
@@ -144,7 +149,7 @@ impl MapError {
             Self::Empty => "map at least one byte",
             Self::Refused => "this device was refused DMA on purpose; choose another policy for it",
             Self::DirectOnly(_) => {
-                "drop `noforce`, or place the buffer where the device can use it"
+                "drop `noforce`, or map a buffer of its own that lies where the device can use it"
             }
             Self::NoPool(_) => "start a pool: `swiotlb=early` or `swiotlb=late`",
             Self::OutOfMask { .. } => {

@@ -21,7 +21,7 @@ pub struct Span {
 
 /// Several mappings that one transfer uses in order.
 #[derive(Debug)]
-#[must_use = "dropping a list takes the memory from under the device"]
+#[must_use = "what the device has is lost unless the list is finished or abandoned"]
 pub struct List<'m, D: Direction, B: Buffer<D>> {
     parts: Vec<Mapping<'m, D, B>>,
 }
@@ -32,9 +32,17 @@ impl<'m> Device<'m> {
         &self,
         buffers: impl IntoIterator<Item = B>,
     ) -> Result<List<'m, D, B>, MapError> {
-        let parts: Vec<_> =
-            buffers.into_iter().map(|buffer| self.map(buffer)).collect::<Result<_, _>>()?;
-        if parts.is_empty() { Err(MapError::Empty) } else { Ok(List { parts }) }
+        let mut list = List { parts: Vec::new() };
+        for buffer in buffers {
+            match self.map(buffer) {
+                Ok(part) => list.parts.push(part),
+                Err(error) => {
+                    list.abandon();
+                    return Err(error);
+                }
+            }
+        }
+        if list.is_empty() { Err(MapError::Empty) } else { Ok(list) }
     }
 }
 
@@ -73,14 +81,27 @@ impl<'m, D: Direction, B: Buffer<D>> List<'m, D, B> {
     pub fn finish(self, written: usize) -> Result<Vec<B>, FinishError> {
         let (bus, len) = (self.parts[0].bus(), self.len());
         if written > len {
+            self.abandon();
             return Err(FinishError::Overlong { written, len, bus });
         }
-        let mut left = written;
-        let finish = |part: Mapping<'m, D, B>| {
+        let (mut left, mut buffers, mut failure) = (written, Vec::new(), None);
+        for part in self.parts {
             let here = left.min(part.len());
             left -= here;
-            part.finish(here)
-        };
-        self.parts.into_iter().map(finish).collect()
+            if failure.is_some() {
+                part.abandon();
+                continue;
+            }
+            match part.finish(here) {
+                Ok(buffer) => buffers.push(buffer),
+                Err(error) => failure = Some(error),
+            }
+        }
+        failure.map_or(Ok(buffers), Err)
+    }
+
+    /// Ends all of them without looking at what the device did, as [`Mapping::abandon`].
+    pub fn abandon(self) -> Vec<B> {
+        self.parts.into_iter().map(Mapping::abandon).collect()
     }
 }

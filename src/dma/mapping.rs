@@ -32,20 +32,29 @@
 //!     let _ = mapping.bus(); // moved
 //! }
 //! ```
+//! ```compile_fail,E0382
+//! # use pvbounce::dma::{Device, FromDevice};
+//! fn changes_what_a_forgotten_mapping_left_to_the_device(device: &Device<'_>, mut buffer: Vec<u8>) {
+//!     std::mem::forget(device.map::<FromDevice, _>(buffer));
+//!     buffer[0] = 1; // the mapping has it for good
+//! }
+//! ```
 //! ```compile_fail,E0502
 //! # use pvbounce::dma::{Device, FromDevice};
 //! fn looks_into_the_buffer_in_flight(device: &Device<'_>, buffer: &mut [u8]) {
 //!     let mapping = device.map::<FromDevice, _>(&mut *buffer).unwrap();
 //!     assert_eq!(buffer[0], 0); // borrowed by the mapping
-//!     drop(mapping);
+//!     mapping.abandon();
 //! }
 //! ```
 
 use super::{
     bounce::Bounce,
     buffer::Buffer,
+    device::Device,
     direction::{Direction, FromDevice, Readable, Writable},
     error::{FinishError, Why},
+    pool::Pool,
     raw::{self, SharedBytes},
 };
 use crate::{
@@ -57,28 +66,29 @@ use crate::{
         translate::{Place, Translate},
     },
 };
-use core::{fmt, marker::PhantomData, ops::Range, ptr};
+use core::{fmt, marker::PhantomData, mem::ManuallyDrop, ops::Range, ptr};
 
 /// How the device gets at the buffer.
 #[derive(Debug)]
-pub(super) enum Path<'m> {
+enum Path {
     /// Where it lies.
     Direct(SharedBytes, BusAddr),
     /// Through slots, and why.
-    Bounced(Bounce<'m>, Why),
+    Bounced(Bounce, Why),
 }
 
 /// A buffer in a device's hands, direction `D`.
 ///
-/// [`Mapping::finish`] ends it the orderly way. Dropping it gives the slots back without copying. Both are
-/// for after the device was told to let go: no type can see to that. A mapping that is forgotten keeps its
-/// slots, and with them its segment, for good; a direct one must not be forgotten, since its borrow ends
-/// and the device's use of the buffer does not.
-#[must_use = "dropping a mapping takes the memory from under the device"]
+/// It has two ends, both for after the device let go of it: [`Mapping::finish`] after a transfer, and
+/// [`Mapping::abandon`] where there was none, or the device was stopped. One that is dropped or forgotten may
+/// still be in the device's hands: its slots, with them its segment, and a buffer of its own are kept for good,
+/// and [`super::Stats::in_flight`] counts it.
+#[must_use = "what the device has is lost unless the mapping is finished or abandoned"]
 pub struct Mapping<'m, D: Direction, B: Buffer<D>> {
-    path: Path<'m>,
-    /// Left alone while the path is direct: then the device has it.
-    buffer: B,
+    pool: &'m Pool<'m>,
+    path: Path,
+    /// Left alone while the path is direct: then the device has it. Never dropped here.
+    buffer: ManuallyDrop<B>,
     translate: &'m dyn Translate,
     direction: PhantomData<D>,
 }
@@ -94,35 +104,30 @@ impl<D: Direction, B: Buffer<D>> fmt::Debug for Mapping<'_, D, B> {
 }
 
 impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
-    /// The device uses `buffer` where it lies, at `bus`.
-    #[inline(always)]
-    pub(super) fn direct(mut buffer: B, bus: BusAddr, translate: &'m dyn Translate) -> Self {
+    /// `device` uses `buffer` where it lies, at `bus`.
+    pub(super) fn direct(device: &Device<'m>, mut buffer: B, bus: BusAddr) -> Self {
         let shared = SharedBytes::of_buffer(&mut buffer);
-        Self::new(Path::Direct(shared, bus), buffer, translate)
+        Self::new(device, Path::Direct(shared, bus), buffer)
     }
 
-    /// The device uses slots instead of `buffer`.
+    /// `device` uses slots instead of `buffer`.
     #[inline(always)]
-    pub(super) fn through(
-        mut bounce: Bounce<'m>,
-        why: Why,
-        buffer: B,
-        translate: &'m dyn Translate,
-    ) -> Self {
+    pub(super) fn through(device: &Device<'m>, mut bounce: Bounce, why: Why, buffer: B) -> Self {
         if D::TO_DEVICE {
             bounce.write(0, buffer.bytes());
         }
         if D::FROM_DEVICE {
             bounce = bounce.armed();
         }
-        Self::new(Path::Bounced(bounce, why), buffer, translate)
+        Self::new(device, Path::Bounced(bounce, why), buffer)
     }
 
     #[inline(always)]
-    fn new(path: Path<'m>, buffer: B, translate: &'m dyn Translate) -> Self {
+    fn new(device: &Device<'m>, path: Path, buffer: B) -> Self {
         // The doorbell that follows must not overtake the bytes.
         volatile::write_barrier();
-        Self { path, buffer, translate, direction: PhantomData }
+        let (pool, translate, buffer) = (device.pool, device.translate, ManuallyDrop::new(buffer));
+        Self { pool, path, buffer, translate, direction: PhantomData }
     }
 
     /// The first byte's address, for the device.
@@ -137,7 +142,10 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     /// Bytes mapped.
     #[inline(always)]
     pub fn len(&self) -> usize {
-        self.buffer.extent().1
+        match &self.path {
+            Path::Direct(shared, _) => shared.len(),
+            Path::Bounced(bounce, _) => bounce.len(),
+        }
     }
 
     /// Whether there are no bytes: never.
@@ -160,7 +168,11 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
 
     /// Where the buffer itself lies, in both numberings; `None` if its first byte is no RAM.
     pub fn place(&self) -> Option<Place> {
-        self.translate.place_of(ptr::without_provenance(self.buffer.extent().0))
+        let address = match &self.path {
+            Path::Direct(shared, _) => shared.address(),
+            Path::Bounced(..) => self.buffer.bytes().as_ptr().addr(),
+        };
+        self.translate.place_of(ptr::without_provenance(address))
     }
 
     /// What the device has from byte `offset` of the mapping on, mapped by its address: for code that plays the
@@ -183,22 +195,27 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
 
     /// Ends the mapping after the device wrote `written` bytes, and returns the buffer.
     ///
-    /// Exactly those bytes are copied back, once; the rest of a bounced buffer is what it was, so nothing
-    /// that was in the slots before ever reaches the caller. `written` is 0 where a device only reads.
+    /// Exactly those bytes are copied back, once; the rest of a bounced buffer is what it was. `written` is 0 where
+    /// a device only reads. Whatever comes of it, the slots are back in the pool.
     #[inline(always)]
     pub fn finish(self, written: usize) -> Result<B, FinishError> {
         volatile::read_barrier();
         if written > self.len() {
             return Err(self.overlong(written));
         }
-        let Self { path, mut buffer, .. } = self;
-        if let Path::Bounced(mut bounce, _) = path {
-            if D::FROM_DEVICE {
-                bounce = bounce.checked()?;
-                let bytes = buffer.bytes_mut();
-                bytes.into_iter().for_each(|bytes| bounce.read(0, &mut bytes[..written]));
+        let Self { pool, path, buffer, .. } = self;
+        let mut buffer = ManuallyDrop::into_inner(buffer);
+        match path {
+            Path::Direct(..) => pool.end_direct(),
+            Path::Bounced(mut bounce, _) => {
+                if D::FROM_DEVICE {
+                    bounce =
+                        bounce.checked().map_err(|(error, bounce)| pool.fail(bounce, error))?;
+                    let bytes = buffer.bytes_mut();
+                    bytes.into_iter().for_each(|bytes| bounce.read(0, &mut bytes[..written]));
+                }
+                pool.end(bounce.into_lease(), if D::FROM_DEVICE { written } else { 0 });
             }
-            bounce.end(if D::FROM_DEVICE { written } else { 0 });
         }
         Ok(buffer)
     }
@@ -206,12 +223,20 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     #[cold]
     #[inline(never)]
     fn overlong(self, written: usize) -> FinishError {
-        FinishError::Overlong { written, len: self.len(), bus: self.bus() }
+        let error = FinishError::Overlong { written, len: self.len(), bus: self.bus() };
+        self.abandon();
+        error
     }
 
     /// Ends the mapping without looking at what the device did; a bounced buffer is as it was.
+    ///
+    /// For a mapping that the device never heard of, and for a device that was stopped.
     pub fn abandon(self) -> B {
-        self.buffer
+        match self.path {
+            Path::Direct(..) => self.pool.end_direct(),
+            Path::Bounced(bounce, _) => self.pool.end(bounce.into_lease(), 0),
+        }
+        ManuallyDrop::into_inner(self.buffer)
     }
 
     /// The buffer while the device works on slots instead; `None` when the device has the buffer itself.

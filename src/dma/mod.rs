@@ -1,7 +1,7 @@
 //! DMA: the bounce pool, and mappings that know their direction.
 //!
 //! ```text
-//!   &[u8] &mut [u8] Vec Box        Device::map::<D, _>         Mapping: bus address, owns the buffer
+//!   &[u8] &mut [u8] Vec Pages      Device::map::<D, _>         Mapping: bus address, owns the buffer
 //!   ----------------------->  dma_capable?  -- yes: direct ------------------------------->  device
 //!                                   | no: why
 //!                                   v
@@ -43,7 +43,8 @@
 //! | [`device`], [`mapping`], [`list`], [`coherent`] | what a driver uses |
 //!
 //! Invariants: a slot is in at most one mapping; a segment with a slot in use never leaves the pool; of
-//! what a device wrote only the reported bytes reach the caller; all memory comes back, or is counted.
+//! what a device wrote only the reported bytes reach the caller; a device writes into slots or into memory that
+//! its mapping owns, and no other; all memory comes back, or is counted.
 
 mod aside;
 mod bits;

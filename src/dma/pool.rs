@@ -5,6 +5,8 @@
 //! happens outside the lock, which is held only for the books.
 
 use super::{
+    bounce::Bounce,
+    error::FinishError,
     layout::Layout,
     segment::{Lease, Origin},
     slots::SLOT_SHIFT,
@@ -66,7 +68,7 @@ pub enum GrowError {
 
 /// What stopping a pool gave back, and what it could not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[must_use = "slots in use and stuck bytes are a leak to report"]
+#[must_use = "what is in use, in flight or stuck is a leak to report"]
 pub struct Stopped {
     /// Bytes released to where they came from.
     pub released: usize,
@@ -74,6 +76,8 @@ pub struct Stopped {
     pub handed_back: usize,
     /// Slots still in use: their segments stay.
     pub slots_in_use: usize,
+    /// Mappings and shared memory that nobody ended: what the device has of them stays, slots or not.
+    pub in_flight: u64,
     /// Bytes whose release failed during this stop.
     pub stuck_bytes: usize,
 }
@@ -202,7 +206,8 @@ impl<'m> Pool<'m> {
                 },
             }
         }
-        stopped.slots_in_use = self.stats().in_use;
+        let Stats { in_use, in_flight, .. } = self.stats();
+        (stopped.slots_in_use, stopped.in_flight) = (in_use, in_flight);
         stopped
     }
 
@@ -249,8 +254,32 @@ impl<'m> Pool<'m> {
     }
 
     /// Counts a mapping that needs no slots.
-    pub(super) fn count_direct(&self) {
-        self.books().stats.direct += 1;
+    pub(super) fn begin_direct(&self) {
+        let stats = &mut self.books().stats;
+        stats.direct += 1;
+        stats.in_flight += 1;
+    }
+
+    /// Counts its end.
+    pub(super) fn end_direct(&self) {
+        self.books().stats.in_flight -= 1;
+    }
+
+    /// Ends a bounced mapping that went wrong.
+    #[cold]
+    pub(super) fn fail(&self, bounce: Bounce, error: FinishError) -> FinishError {
+        self.end(bounce.into_lease(), 0);
+        self.books().stats.overruns += 1;
+        error
+    }
+
+    /// Ends a bounced mapping of which `copied_back` bytes came back.
+    #[inline(always)]
+    pub(super) fn end(&self, lease: Lease, copied_back: usize) {
+        let mut books = self.books();
+        books.give(lease);
+        books.stats.in_flight -= 1;
+        books.stats.bytes_from_device += copied_back as u64;
     }
 
     /// A run for a mapping, counted as one of which `to_device` bytes are copied in.
@@ -259,6 +288,7 @@ impl<'m> Pool<'m> {
         let mut books = self.books();
         let lease = books.take(want)?;
         books.stats.bounces += 1;
+        books.stats.in_flight += 1;
         books.stats.bytes_to_device += to_device as u64;
         Some(lease)
     }
@@ -281,7 +311,27 @@ impl<'m> Pool<'m> {
 
     /// A run of whole slots for memory that CPU and device share.
     pub(super) fn lease_run(&self, want: Want) -> Option<Lease> {
-        self.books().take(want)
+        let mut books = self.books();
+        let lease = books.take(want)?;
+        books.stats.in_flight += 1;
+        Some(lease)
+    }
+
+    /// A region for memory that CPU and device share, where the pool has no run.
+    pub(super) fn acquire_shared(
+        &self,
+        order: Order,
+        mask: DmaMask,
+    ) -> Result<Region, AcquireError> {
+        let region = self.acquire(order, mask)?;
+        self.books().stats.in_flight += 1;
+        Ok(region)
+    }
+
+    /// Gives it back.
+    pub(super) fn release_shared(&self, region: Region) -> Result<(), ReleaseError> {
+        self.end_direct();
+        self.release(region)
     }
 
     /// Adds a segment large enough for `layout`, if the pool may grow and there is memory.

@@ -50,14 +50,19 @@ impl SharedBytes {
 
     /// A buffer that a device is going to use where it lies.
     ///
-    /// The invariant is kept by the mapping, which owns the buffer next to this value and leaves it
-    /// alone until this value is gone.
+    /// The invariant is kept by the mapping, which owns the buffer next to this value, leaves it alone until this
+    /// value is gone and never drops it before; and by [`Bytes::DIRECT`], which lets the buffer move meanwhile.
     pub(super) fn of_buffer(buffer: &mut impl Bytes) -> Self {
         let bytes = match buffer.bytes_mut() {
             Some(bytes) => NonNull::from(bytes),
             None => NonNull::from(buffer.bytes()),
         };
         Self { base: bytes.cast(), len: bytes.len() }
+    }
+
+    /// Where they are.
+    pub(super) fn address(&self) -> usize {
+        self.base.addr().get()
     }
 
     /// How many.

@@ -21,6 +21,9 @@ pub struct Stats {
     pub bounces: u64,
     /// Mappings that used the buffer itself.
     pub direct: u64,
+    /// Mappings and shared memory in devices' hands now; after the last driver stopped, those that were dropped or
+    /// forgotten, whose memory is kept for good.
+    pub in_flight: u64,
     /// Mappings refused.
     pub failures: u64,
     /// Bytes copied towards devices.
@@ -55,6 +58,7 @@ impl Stats {
         maps: 0,
         bounces: 0,
         direct: 0,
+        in_flight: 0,
         failures: 0,
         bytes_to_device: 0,
         bytes_from_device: 0,
@@ -67,8 +71,8 @@ impl Stats {
         bad_frees: 0,
     };
 
-    /// Whether everything taken came back: no slot in use, no region stuck, no bad free.
+    /// Whether everything taken came back: nothing in flight, no slot in use, no region stuck, no bad free.
     pub const fn is_balanced(&self) -> bool {
-        self.in_use == 0 && self.stuck_bytes == 0 && self.bad_frees == 0
+        self.in_flight == 0 && self.in_use == 0 && self.stuck_bytes == 0 && self.bad_frees == 0
     }
 }

@@ -193,7 +193,7 @@ fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Co
     let (size, kind) = (buffers.size, copy::kind_for(buffers.size));
     // What fails once fails each time: the loops below need not look.
     let mapping = device.map::<FromDevice, _>(alloc::vec![0; size]);
-    drop(mapping.map_err(|error| failure(error.code(), error.to_string()))?);
+    mapping.map_err(|error| failure(error.code(), error.to_string()))?.abandon();
     // As the buffers, the slots are others in each round: those of the round before are held.
     let (mut held_to, mut held_from) = (Vec::new(), Vec::new());
     let works: [Work<'_>; 4] = [
@@ -216,7 +216,10 @@ fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Co
             buffers.each(count, round, |from, to| copy_slice(CopyKind::Bytes, to, from));
         },
     ];
-    Ok(race(guest.shared, works))
+    let costs = race(guest.shared, works);
+    held_to.into_iter().for_each(|mapping| drop(mapping.abandon()));
+    held_from.into_iter().for_each(|mapping| drop(mapping.abandon()));
+    Ok(costs)
 }
 
 /// Maps one more buffer that is not given back for now. Not inlined into what is measured.

@@ -30,7 +30,8 @@ fn device_lets_go(guest: &mut Guest) -> Finding {
 fn pool_goes_back(guest: &mut Guest) -> Finding {
     let (stopped, aside) = guest.pool.stop();
     let kept = guest.pool.pages();
-    if stopped.slots_in_use != 0 || stopped.stuck_bytes != 0 || kept != 0 {
+    let lost = stopped.slots_in_use != 0 || stopped.in_flight != 0 || stopped.stuck_bytes != 0;
+    if lost || kept != 0 {
         return Err(failure("pool-leak", format!("{kept} pages kept: {stopped:?}")));
     }
     let aside = aside.bytes >> 10;

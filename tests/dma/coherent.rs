@@ -33,7 +33,7 @@ fn without_room_in_the_pool_it_is_traded_for_and_back() {
         let ring = device.coherent(5 * PAGE_SIZE).unwrap();
         assert!(!ring.from_pool() && bits(28).covers(ring.bus(), 8 * PAGE_SIZE));
         assert_eq!(machine.balance().out, 2);
-        drop(ring);
+        ring.close().unwrap();
         assert_eq!(machine.balance().out, 1);
     });
 }
@@ -46,7 +46,7 @@ fn impossible_sizes_are_refused() {
         assert_eq!(device.coherent(0).unwrap_err(), CoherentError::Empty);
         let error = device.coherent(65537).unwrap_err();
         assert_eq!(error, CoherentError::TooLarge { len: 65537, limit: 65536 });
-        assert!(device.coherent(65536).is_ok());
+        device.coherent(65536).unwrap().close().unwrap();
         let error = forced(machine, pool).coherent(17 * MIB).unwrap_err();
         assert!(matches!(error, CoherentError::TooLarge { .. }));
         let narrow = Device::new(pool, machine, Limits::new(bits(20)), Policy::Auto);

@@ -8,28 +8,84 @@ fn pages(machine: &FakeMachine, mfns: &[u64]) -> &'static mut [u8] {
     machine.buffer(&frames)
 }
 
+/// The same as pages of the guest's own.
+fn own_pages(machine: &FakeMachine, mfns: &[u64]) -> FakePages {
+    let frames: Vec<_> = mfns.iter().zip(0x200..).map(|(&mfn, pfn)| (Pfn(pfn), Mfn(mfn))).collect();
+    machine.pages(&frames)
+}
+
 fn why(device: &Device<'_>, buffer: &[u8]) -> Option<Why> {
-    device.map::<ToDevice, _>(buffer).unwrap().why()
+    let mapping = device.map::<ToDevice, _>(buffer).unwrap();
+    let why = mapping.why();
+    mapping.abandon();
+    why
 }
 
 #[test]
 fn what_the_device_can_use_goes_direct() {
     with_pool(Plan::new(MIB), |machine, pool| {
         let device = auto(machine, pool);
-        let buffer = pages(machine, &[0x4000, 0x4001, 0x4002]);
-        let mapping = device.map::<FromDevice, _>(&mut buffer[100..9000]).unwrap();
+        let buffer = own_pages(machine, &[0x4000, 0x4001, 0x4002]);
+        let mapping = device.map::<FromDevice, _>(buffer).unwrap();
         assert!(!mapping.bounced());
-        assert_eq!(mapping.bus(), BusAddr(0x400_0000 + 100));
+        assert_eq!((mapping.bus(), mapping.len()), (BusAddr(0x400_0000), 3 * PAGE_SIZE));
+        assert_eq!(mapping.place().unwrap().bus, mapping.bus());
         let mut nic = FakeDevice::new(machine, DmaMask::BITS_32);
         nic.allow(&mapping);
         nic.write(mapping.bus(), &[5; 8900]).unwrap();
-        let mut two = [0; 2];
+        let mut two = [0; 3];
         mapping.read(8898, &mut two);
-        assert_eq!(two, [5; 2]);
-        assert!(mapping.finish(8900).unwrap().iter().all(|&b| b == 5));
-        assert_eq!((pool.stats().direct, pool.stats().bounces), (1, 0));
-        assert!(why(&forced(machine, pool), buffer) == Some(Why::Forced));
+        assert_eq!(two, [5, 5, 0]);
+        assert_eq!((pool.stats().direct, pool.stats().bounces, pool.stats().in_flight), (1, 0, 1));
+        let buffer = mapping.finish(8900).unwrap();
+        assert!(buffer[..8900].iter().all(|&b| b == 5) && buffer[8900..].iter().all(|&b| b == 0));
+        assert!(why(&forced(machine, pool), &buffer) == Some(Why::Forced));
+        let mut mapping = device.map::<Bidirectional, _>(buffer).unwrap();
+        mapping.write(100, &[6; 2]);
+        mapping.sync_for_device(0..200);
+        mapping.sync_for_cpu(0..200);
+        assert!(mapping.buffer().is_none() && mapping.buffer_mut().is_none());
+        mapping.check_guards().unwrap();
+        let mut seen = [0; 3];
+        assert!(machine.bus_read(BusAddr(mapping.bus().0 + 99), &mut seen));
+        assert_eq!(seen, [5, 6, 6]);
+        assert_eq!(mapping.abandon()[99..102], [5, 6, 6]);
     });
+}
+
+#[test]
+fn a_device_writes_nothing_where_it_lies_that_a_forgotten_mapping_gives_back() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let buffer = pages(machine, &[0x4001]);
+        let device = auto(machine, pool);
+        for _ in 0..2 {
+            let mapping = device.map::<FromDevice, _>(&mut buffer[..]).unwrap();
+            assert_eq!(mapping.why(), Some(Why::Borrowed));
+            let mapping = mapping.abandon();
+            assert_eq!(device.map::<ToDevice, _>(mapping).unwrap().abandon()[0], 0);
+        }
+        assert_eq!(why(&device, buffer), None, "what a device only reads it reads in place");
+        let direct = Device::new(pool, machine, *device.limits(), Policy::Direct);
+        let error = direct.map::<Bidirectional, _>(&mut buffer[..]).unwrap_err();
+        assert_eq!((error, error.code()), (MapError::DirectOnly(Why::Borrowed), "dma-borrowed"));
+        let limits = device.limits().aligned_to(power(8192));
+        let picky = Device::new(pool, machine, limits, Policy::Auto);
+        let mapping = picky.map::<FromDevice, _>(&mut buffer[..]).unwrap();
+        assert!(matches!(mapping.why(), Some(Why::Misaligned { .. })), "the first reason is told");
+        mapping.abandon();
+    });
+}
+
+#[test]
+fn a_buffer_that_a_dropped_mapping_owned_is_never_freed_and_counted() {
+    let machine = FakeMachine::default();
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    let mapping = auto(&machine, &pool).map::<FromDevice, _>(own_pages(&machine, &[0x4000]));
+    drop(mapping.unwrap());
+    assert_eq!((pool.stats().in_flight, pool.stats().in_use), (1, 0));
+    assert!(!pool.stats().is_balanced());
+    assert_eq!(pool.stop(&mut drop).in_flight, 1);
 }
 
 #[test]
@@ -108,7 +164,10 @@ fn policies_refuse_with_their_own_reasons() {
     with_pool(Plan::new(MIB), |machine, pool| {
         let device = |policy| Device::new(pool, machine, Limits::new(DmaMask::BITS_32), policy);
         let code = |policy, buffer: &[u8]| {
-            device(policy).map::<ToDevice, _>(buffer).map(drop).map_err(|error| error.code())
+            let mapping =
+                device(policy).map::<ToDevice, _>(buffer).map_err(|error| error.code())?;
+            mapping.abandon();
+            Ok(())
         };
         let high = [0; 10];
         assert_eq!(code(Policy::Auto, &high), Ok(()));
@@ -137,6 +196,7 @@ fn alignment_boundary_and_offset_are_kept() {
             let buffer = &data[start..start + 5000];
             let mapping = device.map::<ToDevice, _>(buffer).unwrap();
             assert_eq!(mapping.bus().page_offset(), buffer.as_ptr().addr() % PAGE_SIZE);
+            mapping.finish(0).unwrap();
         }
     });
 }
@@ -154,11 +214,12 @@ fn meets(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits, boundary: usize
 fn stays_inside(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits, data: &[u8]) {
     let device = Device::new(pool, machine, limits, Policy::Force);
     // One slot taken shifts what comes after it.
-    let _shift = device.map::<ToDevice, _>(&data[..1]).unwrap();
+    let shift = device.map::<ToDevice, _>(&data[..1]).unwrap();
     let mapping = device.map::<FromDevice, _>(data.to_vec()).unwrap();
     let (bus, last) = (mapping.bus().0, mapping.bus().0 + data.len() as u64 - 1);
     assert_eq!(bus % limits.alignment.bytes() as u64, 0);
     let boundary = limits.boundary.unwrap().bytes() as u64;
     assert_eq!(bus / boundary, last / boundary, "{limits:?}, {} bytes", data.len());
     mapping.finish(data.len()).unwrap();
+    shift.finish(0).unwrap();
 }

@@ -13,9 +13,9 @@ mod timing;
 use pvbounce::{
     addr::{BusAddr, DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn},
     dma::{
-        Bidirectional, CoherentError, Device, FinishError, FromDevice, Limits, MapError, Origin,
-        Plan, Policy, Pool, PowerOfTwo, StartError, Step, Table, ToDevice, Why,
-        fake::{BusFault, FakeDevice, FakeMachine, Faulty, Frames},
+        Bidirectional, CoherentError, Device, FinishError, FromDevice, Limits, MapError, Mapping,
+        Origin, Plan, Policy, Pool, PowerOfTwo, StartError, Step, Table, ToDevice, Why,
+        fake::{BusFault, FakeDevice, FakeMachine, FakePages, Faulty, Frames},
         slots::SLOT_SIZE,
     },
     mm::{

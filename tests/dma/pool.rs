@@ -125,7 +125,7 @@ fn use_everything(memory: &dyn ContiguousMemory, translate: &dyn Translate) {
     for mapping in mappings.into_iter().flatten() {
         mapping.finish(10).unwrap();
     }
-    drop(rings);
+    rings.into_iter().flatten().for_each(|ring| ring.close().unwrap());
     pool.shrink();
     assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
 }
@@ -153,17 +153,17 @@ fn a_segment_in_use_stays_when_the_pool_stops() {
     let mapping = forced(&machine, &pool).map::<ToDevice, _>(&[0; 10][..]).unwrap();
     let stopped = pool.stop(&mut drop);
     assert_eq!((stopped.released, stopped.slots_in_use), (MIB, 1));
-    drop(mapping);
+    mapping.abandon();
     assert_eq!(pool.stop(&mut drop).released, MIB);
 }
 
 #[test]
-fn a_forgotten_mapping_is_a_leak_that_shows() {
+fn a_dropped_mapping_is_a_leak_that_shows() {
     let machine = FakeMachine::default();
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, &machine);
     pool.start(&Plan::new(MIB), &mut |_| {}).unwrap();
-    std::mem::forget(forced(&machine, &pool).map::<ToDevice, _>(&[0; 3000][..]).unwrap());
+    drop(forced(&machine, &pool).map::<ToDevice, _>(&[0; 3000][..]).unwrap());
     assert_eq!(pool.stop(&mut drop).slots_in_use, 2);
     drop(pool);
     assert_eq!(machine.balance().out, 1, "the device may still write there");
@@ -196,11 +196,11 @@ fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
         let full = device.map::<ToDevice, _>(vec![0; MIB]).unwrap();
         let error = device.map::<ToDevice, _>(vec![0; 10]).unwrap_err();
         assert_eq!(error, MapError::Exhausted { wanted: 1, free: 0, largest: 0 });
-        drop(full);
+        full.abandon();
         let half = device.map::<ToDevice, _>(vec![0; MIB / 2]).unwrap();
         let error = device.map::<ToDevice, _>(vec![0; MIB]).unwrap_err();
         assert_eq!(error, MapError::Exhausted { wanted: 512, free: 256, largest: 256 });
-        drop(half);
+        half.abandon();
     });
     with_pool(plan.growing_by(order(9)), |machine, pool| {
         let device = forced(machine, pool);
@@ -208,10 +208,10 @@ fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
         let more = device.map::<FromDevice, _>(vec![0; 3 * MIB]).unwrap();
         assert_eq!((pool.stats().bytes, pool.stats().grown), (5 * MIB, 1));
         assert_eq!(pool.shrink(), 0, "in use");
-        drop(more);
+        more.abandon();
         assert_eq!(pool.shrink(), 4 * MIB);
         assert_eq!(pool.stats().bytes, MIB);
-        drop(full);
+        full.abandon();
     });
 }
 
@@ -221,14 +221,14 @@ fn what_a_full_pool_gave_out_once_it_can_give_out_again() {
         let device = forced(machine, pool);
         let nine = || device.map::<ToDevice, _>(vec![0; 9 * SLOT_SIZE]);
         // Cut from blocks of sixteen of which the rest is in use when they come back.
-        let (nines, _rest): (Vec<_>, Vec<_>) = (
-            [nine(), nine(), nine(), nine()].map(Result::unwrap).into(),
-            std::iter::from_fn(|| device.map::<ToDevice, _>(vec![0; 1]).ok()).collect(),
-        );
+        let nines = [nine(), nine(), nine(), nine()].map(Result::unwrap);
+        let rest: Vec<_> =
+            std::iter::from_fn(|| device.map::<ToDevice, _>(vec![0; 1]).ok()).collect();
         assert_eq!(pool.stats().in_use, 512);
-        drop(nines);
-        let _again = [nine(), nine(), nine(), nine()].map(Result::unwrap);
+        nines.into_iter().for_each(|mapping| drop(mapping.abandon()));
+        let again = [nine(), nine(), nine(), nine()].map(Result::unwrap);
         assert!(matches!(nine().unwrap_err(), MapError::Exhausted { free: 0, .. }));
+        again.into_iter().chain(rest).for_each(|mapping| drop(mapping.abandon()));
     });
 }
 
@@ -242,6 +242,7 @@ fn narrow_devices_get_segments_of_their_own_width() {
         assert_eq!(narrow.max_mapping(), 0);
     });
     with_pool(Plan::new(4 * MIB).growing_by(order(8)), |machine, pool| {
+        let mut held = Vec::new();
         for width in [32, 28, 24] {
             let device = Device::new(pool, machine, limits(width), Policy::Auto);
             let mapping = device.map::<ToDevice, _>(&[0; 5000][..]).unwrap();
@@ -249,12 +250,17 @@ fn narrow_devices_get_segments_of_their_own_width() {
             let spared = [24, 28, 30].into_iter().filter(|&spared| spared < width);
             let used = spared.filter(|&spared| bits(spared).covers(mapping.bus(), 5000));
             assert_eq!(used.count(), 0, "a {width}-bit device took lower memory");
+            held.push(mapping);
         }
         assert_eq!(pool.stats().segments, 3);
         let wide = Device::new(pool, machine, limits(64), Policy::Force);
         let all: Vec<_> =
             (0..).map_while(|_| wide.map::<ToDevice, _>(vec![0; MIB]).ok()).take(4).collect();
         assert!(all.iter().all(|mapping| !bits(30).covers(mapping.bus(), MIB)));
+        all.into_iter().for_each(|mapping| drop(mapping.abandon()));
+        for mapping in held {
+            mapping.abandon();
+        }
     });
 }
 
@@ -265,7 +271,9 @@ fn without_a_pool_only_what_goes_direct_works() {
     let pool = Pool::new(&mut table, &machine);
     let device = auto(&machine, &pool);
     let low = machine.buffer(&[(Pfn(5), Mfn(0x5000))]);
-    assert!(!device.map::<ToDevice, _>(&low[..]).unwrap().bounced());
+    let mapping = device.map::<ToDevice, _>(&low[..]).unwrap();
+    assert!(!mapping.bounced());
+    mapping.abandon();
     let error = device.map::<ToDevice, _>(&[0; 10][..]).unwrap_err();
     assert!(matches!(error, MapError::NoPool(Why::OutOfMask { .. })));
     assert_eq!((device.max_mapping(), error.code()), (0, "dma-no-pool"));
@@ -278,7 +286,7 @@ fn the_counters_tell_what_happened() {
         let device = forced(machine, pool);
         let three = device.map::<ToDevice, _>(vec![0; 5000]).unwrap();
         device.map::<FromDevice, _>(vec![0; 100]).unwrap().finish(7).unwrap();
-        drop(three);
+        three.abandon();
         device.map::<Bidirectional, _>(vec![0; 10]).unwrap().finish(10).unwrap();
         let stats = pool.stats();
         assert_eq!((stats.segments, stats.bytes, stats.slots), (1, MIB, 512));

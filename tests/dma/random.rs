@@ -95,6 +95,15 @@ impl<'m> Live<'m> {
         }
     }
 
+    fn abandon(self) {
+        match self {
+            Self::To(mapping, _) => drop(mapping.abandon()),
+            Self::From(mapping, _) => drop(mapping.abandon()),
+            Self::Both(mapping, _) => drop(mapping.abandon()),
+            Self::Shared(memory, _) => memory.close().unwrap(),
+        }
+    }
+
     /// The device checks what it may read, writes `share`/256 of what it may write, and lets go.
     fn end(self, machine: &FakeMachine, share: usize, byte: u8) {
         let (bus, len) = self.extent();
@@ -164,7 +173,7 @@ fn run(ops: &[Op], growing: bool) {
                 live.swap_remove(which % live.len()).end(&machine, share, fill);
             }
             Op::Abandon { which } if !live.is_empty() => {
-                drop(live.swap_remove(which % live.len()));
+                live.swap_remove(which % live.len()).abandon();
             }
             Op::Finish { .. } | Op::Abandon { .. } => {}
             Op::Shrink => drop(pool.shrink()),

@@ -48,6 +48,18 @@ impl HostPages {
         unsafe { copy::zero_device(self.base.as_ptr(), self.pages * PAGE_SIZE) }
     }
 
+    /// The bytes; they move no more.
+    pub(super) const fn bytes(&self) -> &[u8] {
+        // SAFETY: the memory lives for ever, and whoever has this value uses it as one buffer.
+        unsafe { core::slice::from_raw_parts(self.base.as_ptr(), self.pages * PAGE_SIZE) }
+    }
+
+    /// The same, to change.
+    pub(super) const fn bytes_mut(&mut self) -> &mut [u8] {
+        // SAFETY: as for `bytes`.
+        unsafe { core::slice::from_raw_parts_mut(self.base.as_ptr(), self.pages * PAGE_SIZE) }
+    }
+
     /// The pages as a test's own buffer.
     pub(super) fn leak(self) -> &'static mut [u8] {
         // SAFETY: the memory is zeroed, lives for ever, and this value, the only way to make another

@@ -16,7 +16,10 @@ use crate::{
     },
 };
 use alloc::vec::Vec;
-use core::ptr::NonNull;
+use core::{
+    ops::{Deref, DerefMut},
+    ptr::NonNull,
+};
 use spin::Mutex;
 
 /// Where the test process's own heap pretends to lie: scattered, from 6 GiB up.
@@ -61,6 +64,24 @@ pub struct Balance {
     pub bad_releases: usize,
 }
 
+/// Pages of the guest, as bytes; they are never given back.
+#[derive(Debug)]
+pub struct FakePages(HostPages);
+
+impl Deref for FakePages {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.bytes()
+    }
+}
+
+impl DerefMut for FakePages {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.0.bytes_mut()
+    }
+}
+
 /// A machine with one guest.
 #[derive(Debug)]
 pub struct FakeMachine {
@@ -99,6 +120,14 @@ impl FakeMachine {
     /// # Panics
     /// If `frames` is empty or a frame is in use already.
     pub fn buffer(&self, frames: &[(Pfn, Mfn)]) -> &'static mut [u8] {
+        self.pages(frames).0.leak()
+    }
+
+    /// The same as pages of the guest's own, which a mapping can take.
+    ///
+    /// # Panics
+    /// As [`FakeMachine::buffer`].
+    pub fn pages(&self, frames: &[(Pfn, Mfn)]) -> FakePages {
         let pages = HostPages::new(frames.len());
         let start = pages.base().as_ptr().expose_provenance();
         let mut state = self.state.lock();
@@ -107,8 +136,7 @@ impl FakeMachine {
             assert!(state.extent_of(mfn).is_none(), "{mfn} is in use");
             state.map(Extent { mfn, pfn, m2p: pfn, pages: 1, base });
         }
-        drop(state);
-        pages.leak()
+        FakePages(pages)
     }
 
     /// Makes M2P name another frame for the page at `address`, as for a frame of another domain.

@@ -15,4 +15,4 @@ mod machine;
 
 pub use device::{BusFault, FakeDevice};
 pub use faulty::Faulty;
-pub use machine::{Balance, FakeMachine, Frames};
+pub use machine::{Balance, FakeMachine, FakePages, Frames};

@@ -41,7 +41,7 @@ use crate::{
 };
 use alloc::{vec, vec::Vec};
 use chip::Chip;
-use core::{fmt, mem};
+use core::fmt;
 use ring::{BUFFER, RxRing, SLOTS, TxSlots};
 
 /// The chip's name.
@@ -229,9 +229,8 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
         let buffer = self.buffer.take();
         if let Err(error) = self.chip.reset() {
-            // It may still write: the memory is lost rather than given to someone else.
-            mem::forget(buffer);
-            self.in_flight.iter_mut().for_each(|slot| mem::forget(slot.take()));
+            // It may still write: what is dropped unfinished is lost rather than given to someone else.
+            self.in_flight = [const { None }; SLOTS];
             return Err(error.into());
         }
         self.drop_in_flight();

@@ -77,9 +77,11 @@ pub(super) fn boundary(guest: &mut Guest) -> Finding {
             }
             held.push(mapping);
         }
-        match device.map::<ToDevice, _>(&buffer[..]) {
+        let (count, beyond) = (held.len(), device.map::<ToDevice, _>(&buffer[..]));
+        held.into_iter().try_for_each(|mapping| finish(mapping, 0))?;
+        match beyond {
             Err(error @ MapError::TooLarge { limit: BOUNDARY, .. }) => {
-                Ok(format!("{} mappings; {}: {error}", held.len(), error.code()))
+                Ok(format!("{count} mappings; {}: {error}", error.code()))
             }
             other => Err(failure("swiotlb-boundary", format!("64 KiB + 1: {other:?}"))),
         }
@@ -166,7 +168,11 @@ fn narrow_device(guest: &Guest, width: u32) -> Finding {
         let device = device(guest, own, bits(width), Policy::Force);
         let buffer = [0; 1514];
         match device.map::<ToDevice, _>(&buffer[..]) {
-            Ok(mapping) => placed(own, before.grown, mapping.bus().0, device.limits()),
+            Ok(mapping) => {
+                let bus = mapping.bus().0;
+                finish(mapping, 0)?;
+                placed(own, before.grown, bus, device.limits())
+            }
             Err(error @ MapError::OutOfMask { .. }) => Err(skip(error.code(), error.to_string())),
             Err(error) => Err(not_mapped(error)),
         }

@@ -33,7 +33,9 @@ pub(super) fn a_full_pool_says_so(guest: &mut Guest) -> Finding {
         if !matches!(error, MapError::Exhausted { .. }) || held.len() != MIB / buffer.len() {
             return Err(failure("swiotlb-full", format!("after {}: {error}", held.len())));
         }
-        Ok(format!("after {} x 64 KiB: {error}", held.len()))
+        let note = format!("after {} x 64 KiB: {error}", held.len());
+        held.into_iter().try_for_each(|mapping| finish(mapping, 0))?;
+        Ok(note)
     })
 }
 
@@ -66,7 +68,7 @@ pub(super) fn grows_and_shrinks(guest: &mut Guest) -> Finding {
     })
 }
 
-/// 10,000 random steps of mapping, device access, finishing and dropping; each byte is compared.
+/// 10,000 random steps of mapping, device access, finishing and abandoning; each byte is compared.
 pub(super) fn random_mappings(guest: &mut Guest) -> Finding {
     let start = guest.shared.now();
     let plan = Plan::new(MIB).growing_by(Order::ZERO);
@@ -119,8 +121,12 @@ impl Life<'_> {
         }
         let which = self.random.below(self.live.len());
         let live = self.live.swap_remove(which);
-        // One in sixteen is dropped, as by a driver that gives up.
-        if choice == 15 { Ok(()) } else { self.finish(live) }
+        // One in sixteen is abandoned, as by a driver that stopped its device.
+        if choice == 15 {
+            live.mapping.abandon();
+            return Ok(());
+        }
+        self.finish(live)
     }
 
     fn map(&mut self) -> Result<(), Outcome> {
