@@ -135,6 +135,19 @@ impl State {
         Ok(region)
     }
 
+    /// Every region comes back, zeroed; test buffers are forgotten.
+    pub(super) fn destroy(&mut self) {
+        for (first, (order, mut host)) in core::mem::take(&mut self.live) {
+            host.zero();
+            self.spare.push(host);
+            self.put_block(first, order.pages() as u64);
+            self.guest_pages += order.pages();
+        }
+        (self.next_pfn, self.balance) = (REGION_PFN, Balance::default());
+        self.extents.clear();
+        self.by_host.clear();
+    }
+
     pub(super) fn give_back(&mut self, region: &Region) -> Result<(), XenError> {
         let (order, host) = self.live.get(&region.mfn().0).ok_or(XenError::Invalid)?;
         if *order != region.order() || host.base() != region.cpu() {

@@ -100,6 +100,11 @@ impl FakeMachine {
         Self { state: Mutex::new(State::new(&frames)) }
     }
 
+    /// Takes everything back and counts anew, as when the domain is destroyed. What was forgotten is over then.
+    pub fn reset(&mut self) {
+        self.state.get_mut().destroy();
+    }
+
     /// What was counted so far.
     pub fn balance(&self) -> Balance {
         self.state.lock().balance

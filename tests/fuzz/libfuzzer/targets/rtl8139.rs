@@ -1,0 +1,4 @@
+//! Target `rtl8139`, as libFuzzer runs it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::run("rtl8139", bytes));

@@ -1,0 +1,101 @@
+//! The report: what the guest writes is what the rig reads; and any text is read.
+//!
+//! [`round_trip`] asserts: verdict, code, detail, note and remedy of each check, each suite's verdict and the run's
+//! come back as they were said, whatever a device or backend put into them, but for control characters and blanks at
+//! a line's end. [`any_text`] asserts: any text is read without an end; a report that says SUCCESS is not complete
+//! without its plan and its suites.
+
+use crate::Input;
+use pvbounce::suites::{
+    ktap::{Parser, Writer},
+    verdict::{Outcome, Reason, Tally, Verdict},
+};
+
+const NAMES: [&str; 4] = ["boot", "a_check", "x", "dma_2"];
+const CODES: [&str; 4] = ["no-ports", "dma-no-pool", "leak", "x"];
+/// Beginnings and pieces that mean something to the reader.
+const WORDS: [&str; 14] = [
+    "SKIP ", "FAILURE a: b", "SUCCESS", "ERROR ", " # ", "# ", "ok 1 x", "not ok 2 y", "1..3", "KTAP version 1",
+    "Test result: SUCCESS", "\n", ": ", "INCONCLUSIVE ",
+];
+
+fn text(input: &Input) -> String {
+    (0..input.below(4)).fold(String::new(), |text, _| match input.below(2) {
+        0 => text + input.one_of(&WORDS),
+        _ => text + &input.text(12),
+    })
+}
+
+/// What one line of the report can hold of a text.
+fn line(text: &str) -> String {
+    let flat: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    flat.trim_end().to_owned()
+}
+
+fn outcome(input: &Input) -> Outcome {
+    let reason = || Reason::new(input.one_of(&CODES), text(input)).remedy(text(input));
+    match input.below(4) {
+        0 => Outcome::Pass { note: text(input) },
+        1 => Outcome::Skip(reason()),
+        2 => Outcome::Failure(reason()),
+        _ => Outcome::Error(reason()),
+    }
+}
+
+type Told = Vec<(&'static str, Vec<(&'static str, Outcome)>)>;
+
+fn write(told: &Told) -> Option<(String, Verdict)> {
+    let mut text = String::new();
+    let mut report = Writer::start(&mut text, told.len()).ok()?;
+    for (name, checks) in told {
+        let mut suite = report.suite(name, checks.len()).ok()?;
+        checks.iter().try_for_each(|(name, outcome)| suite.check(name, outcome)).ok()?;
+        suite.finish().ok()?;
+    }
+    let verdict = report.finish(None).ok()?;
+    Some((text, verdict))
+}
+
+/// See the head of this file.
+///
+/// # Panics
+/// If what it asserts does not hold.
+pub fn round_trip(bytes: &[u8]) {
+    let input = Input::new(bytes);
+    let told: Told = (0..1 + input.below(2))
+        .map(|_| {
+            let checks = (0..1 + input.below(3)).map(|_| (input.one_of(&NAMES), outcome(&input)));
+            (input.one_of(&NAMES), checks.collect())
+        })
+        .collect();
+    let Some((text, verdict)) = write(&told) else { return };
+    let read = Parser::read(&text);
+    assert!(read.is_complete() && read.result == Some(verdict), "{text}");
+    assert_eq!(read.suites.len(), told.len(), "{text}");
+    for (suite, (name, checks)) in read.suites.iter().zip(&told) {
+        let tally: Tally = checks.iter().map(|(_, outcome)| outcome.verdict()).collect();
+        assert_eq!((suite.name.as_str(), suite.verdict), (*name, Some(tally.verdict())), "{text}");
+        assert_eq!(suite.checks.len(), checks.len(), "{text}");
+        for (check, (name, outcome)) in suite.checks.iter().zip(checks) {
+            let Reason { code, detail, remedy } = outcome.reason();
+            assert_eq!((check.name.as_str(), check.verdict), (*name, outcome.verdict()), "{text}");
+            assert_eq!((check.code.as_str(), &check.detail), (code, &line(&detail)), "{text}");
+            if !outcome.verdict().is_ok() {
+                assert_eq!(check.remedy, line(&remedy), "{text}");
+            }
+        }
+    }
+}
+
+/// See the head of this file.
+///
+/// # Panics
+/// If what it asserts does not hold.
+pub fn any_text(bytes: &[u8]) {
+    let text = String::from_utf8_lossy(bytes);
+    let read = Parser::read(&text);
+    if read.is_complete() {
+        assert!(read.result.is_some() && read.suites.iter().all(|suite| suite.verdict.is_some()));
+    }
+    assert!(read.tally().total() <= text.lines().count());
+}

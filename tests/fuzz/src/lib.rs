@@ -1,0 +1,59 @@
+//! What bytes from outside must not do: a function a target, for `cargo test` (tests/short.rs) and for libFuzzer
+//! (libfuzzer/, `./run.sh fuzz`).
+//!
+//! ```text
+//! xenstored   store                  a reply ring that says anything, at any moment
+//! pciback     pcifront               states, nodes and the shared page, at any moment
+//! devices     config, rtl8139        config space; registers and receive ring
+//! network     net, http              frames, answers to our own, heads of answers
+//! Xen         exchange, e820         refusals at any call; memory maps
+//! callers     dma, options           operations against a model; the command line
+//! consoles    ktap, report           what is written is what is read; any text
+//! ```
+//!
+//! A target panics when something is wrong. All of its choices come from one [`Input`].
+#![cfg(not(target_os = "none"))]
+
+mod input;
+
+pub mod config;
+pub mod dma;
+pub mod e820;
+pub mod exchange;
+pub mod ktap;
+pub mod net;
+pub mod options;
+pub mod pcifront;
+pub mod rtl8139;
+pub mod store;
+
+pub use input::Input;
+
+/// A target: takes any bytes, panics when what it asserts does not hold.
+pub type Target = fn(&[u8]);
+
+/// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
+pub const TARGETS: [(&str, Target); 12] = [
+    ("config", config::run),
+    ("dma", dma::run),
+    ("e820", e820::run),
+    ("exchange", exchange::run),
+    ("http", net::http),
+    ("ktap", ktap::round_trip),
+    ("net", net::run),
+    ("options", options::run),
+    ("pcifront", pcifront::run),
+    ("report", ktap::any_text),
+    ("rtl8139", rtl8139::run),
+    ("store", store::run),
+];
+
+/// Runs the target of that name.
+///
+/// # Panics
+/// If there is none, or if what it asserts does not hold.
+pub fn run(name: &str, bytes: &[u8]) {
+    let found = TARGETS.iter().find(|(known, _)| *known == name);
+    let (_, target) = found.unwrap_or_else(|| panic!("no target {name}"));
+    target(bytes);
+}
