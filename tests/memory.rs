@@ -133,6 +133,28 @@ fn with_failing_calls(act: impl Fn(&Memory<'_>)) {
     }
 }
 
+/// Makes the first free pages neighbours in the machine: those of a region that Xen did not take back.
+fn free_neighbours(xen: &FakeXen, memory: &Memory<'_>) {
+    let region = memory.acquire(order(4), low()).unwrap();
+    xen.fail_after_chunks(0);
+    memory.release(region).unwrap_err();
+    assert_tables_agree(xen, memory);
+}
+
+#[test]
+fn names_that_were_swapped_in_half_are_swapped_back() {
+    for updates in 0..4 {
+        with_guest(|xen, memory| {
+            free_neighbours(xen, memory);
+            xen.fail_after_updates(updates);
+            let error = memory.take_scattered(6).unwrap_err();
+            assert!(matches!(error, MemoryError::Naming { .. }), "{updates}: {error}");
+            assert_tables_agree(xen, memory);
+            assert_eq!(memory.free_pages() + memory.table_pages(), GUEST);
+        });
+    }
+}
+
 #[test]
 fn whichever_calls_fail_no_region_is_lost() {
     with_failing_calls(|memory| {
@@ -189,6 +211,7 @@ fn a_region_costs_a_call_to_trade_it_and_one_for_256_pages_to_map_them() {
 #[test]
 fn scattered_pages_have_no_machine_neighbours() {
     with_guest(|xen, memory| {
+        free_neighbours(xen, memory);
         let run = memory.take_scattered(9).unwrap();
         let frames: Vec<_> = run.iter().map(|pfn| memory.p2m().get(pfn).unwrap()).collect();
         assert!(frames.windows(2).all(|pair| pair[0].checked_add(1) != Some(pair[1])));

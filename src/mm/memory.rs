@@ -192,9 +192,12 @@ impl<'x> Memory<'x> {
                 && before.checked_add(1) == Some(here)
             {
                 let updates: [MmuUpdate; 2] = [machphys_update(next, b), machphys_update(here, c)];
-                self.xen
-                    .mmu_update(&updates)
-                    .map_err(|error| MemoryError::Naming { pfn: b, error })?;
+                if let Err(error) = self.xen.mmu_update(&updates) {
+                    // Xen may have done the first: the names of before are the ones that the P2M still has.
+                    let before = [machphys_update(here, b), machphys_update(next, c)];
+                    let _ = self.xen.mmu_update(&before);
+                    return Err(MemoryError::Naming { pfn: b, error });
+                }
                 self.p2m.set(b, next);
                 self.p2m.set(c, here);
             }

@@ -42,6 +42,8 @@ impl Front<'_> {
         const GLANCE: Duration = Duration::from_millis(1);
         let deadline = self.services.clock.now().after(self.timeouts.close);
         loop {
+            // Taken before looking: an event left over would end each poll below at once.
+            self.services.events.take(port);
             let error = match page.revoke() {
                 Ok(_) => return Ok(()),
                 Err((still, error)) => {

@@ -44,7 +44,11 @@ impl FakeGrants {
 
     /// The guest takes `frame`, until it frees the page.
     pub fn own(self: &Rc<Self>, frame: Mfn) -> SharedPage<'static> {
-        let bytes = shared_page();
+        self.own_at(frame, shared_page())
+    }
+
+    /// The same with bytes of the caller's: such pages are never freed, so whoever takes many uses one again.
+    pub fn own_at(self: &Rc<Self>, frame: Mfn, bytes: Window<'static>) -> SharedPage<'static> {
         self.frames.borrow_mut().insert(frame, bytes);
         SharedPage::host(Box::new(Owner { table: Rc::clone(self), frame }), bytes, frame)
     }

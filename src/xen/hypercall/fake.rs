@@ -244,25 +244,51 @@ impl State {
         }
     }
 
-    /// New frames first, old ones freed after: Xen needs both at once.
+    /// As much of the trade as is one for the larger of both orders at a time: all of that, or nothing.
     fn exchange(&mut self, trade: &Trade<'_>) -> Result<(), TradeError> {
-        let fail = |error, done| Err(TradeError { error, done });
         if let Err(error) = self.check_given(trade) {
-            return fail(error, 0);
+            return Err(TradeError { error, done: 0 });
         }
-        let stop = self.fail_after_chunks.take();
-        let per_give = trade.want.len() / trade.give.len().max(1);
-        for (i, entry) in (0u64..).zip(trade.want) {
-            if stop == Some(i) {
-                return fail(XenError::NoMemory, i / per_give.max(1) as u64);
-            }
-            let Some(base) = self.find(trade.want_order, trade.bits) else {
-                return fail(XenError::NoMemory, i / per_give.max(1) as u64);
+        let given: Vec<u64> = trade.give.iter().map(|g| g.load(Ordering::Relaxed)).collect();
+        let order = trade.give_order.max(trade.want_order);
+        let (give, want) = (1 << (order - trade.give_order), 1 << (order - trade.want_order));
+        let mut stop = self.fail_after_chunks.take();
+        for (n, (given, want)) in given.chunks(give).zip(trade.want.chunks(want)).enumerate() {
+            let Some(bases) = self.take_blocks(trade, want.len(), &mut stop) else {
+                return Err(TradeError { error: XenError::NoMemory, done: (n * give) as u64 });
             };
-            self.assign(base, trade.want_order, entry.load(Ordering::Relaxed));
-            entry.store(base, Ordering::Relaxed);
+            for (base, entry) in bases.into_iter().zip(want) {
+                self.assign(base, trade.want_order, entry.load(Ordering::Relaxed));
+                entry.store(base, Ordering::Relaxed);
+            }
+            given.iter().for_each(|&base| self.free(base, trade.give_order));
         }
         Ok(())
+    }
+
+    /// The guest's from now on, as Xen needs both at once; `None` if there are not so many, or `stop` is before.
+    fn take_blocks(
+        &mut self,
+        trade: &Trade<'_>,
+        n: usize,
+        stop: &mut Option<u64>,
+    ) -> Option<Vec<u64>> {
+        let mut bases = Vec::new();
+        while bases.len() < n {
+            let found = match stop {
+                Some(0) => None,
+                _ => self.find(trade.want_order, trade.bits),
+            };
+            let Some(base) = found else {
+                bases.iter().for_each(|&base| self.free(base, trade.want_order));
+                return None;
+            };
+            stop.iter_mut().for_each(|left| *left -= 1);
+            let pages = index(Mfn(base))..index(Mfn(base + (1 << trade.want_order)));
+            self.frames[pages].iter_mut().for_each(|frame| frame.ours = true);
+            bases.push(base);
+        }
+        Some(bases)
     }
 }
 
@@ -319,11 +345,7 @@ impl MemoryCalls for FakeXen {
         if trade.give.len() << trade.give_order != trade.want.len() << trade.want_order {
             return Err(refused(XenError::Invalid));
         }
-        let given: Vec<u64> = trade.give.iter().map(|g| g.load(Ordering::Relaxed)).collect();
         state.exchange(trade)?;
-        for base in given {
-            state.free(base, trade.give_order);
-        }
         if core::mem::take(&mut state.lie_about_success) {
             return Err(refused(XenError::NoMemory));
         }

@@ -207,7 +207,7 @@ impl<'m> World<'m> {
     /// The device writes a byte beside a fresh mapping alone in the pool, where its guard is.
     fn stray(&mut self) {
         let device = &self.devices[self.input.below(DEVICES)];
-        if !self.live.is_empty() || device.policy() != Policy::Force {
+        if !self.live.is_empty() {
             return;
         }
         let len = 1 + self.input.below(3000);
@@ -216,12 +216,17 @@ impl<'m> World<'m> {
         let at = if behind { mapping.bus().0 + len as u64 } else { mapping.bus().0 - 1 };
         let mut old = [0];
         // Where boundary or alignment leave no room for a guard, there is none: the slot's own edge.
-        if at % 2048 == if behind { 0 } else { 2047 } || !self.machine.bus_read(BusAddr(at), &mut old) {
+        if at % 2048 == if behind { 0 } else { 2047 }
+            || !self.machine.bus_read(BusAddr(at), &mut old)
+        {
             return;
         }
         assert!(self.machine.bus_write(BusAddr(at), &[!old[0]]));
         let told = mapping.finish(0);
-        assert!(matches!(told, Err(FinishError::Overrun { .. })), "a stray byte at {at:#x}: {told:?}");
+        assert!(
+            matches!(told, Err(FinishError::Overrun { .. })),
+            "a stray byte at {at:#x}: {told:?}"
+        );
     }
 }
 
@@ -254,8 +259,8 @@ fn play(machine: &FakeMachine, input: &Input) {
         return;
     }
     {
-        let policy = if input.once_in(8) { Policy::Auto } else { Policy::Force };
-        let devices = std::array::from_fn(|_| Device::new(&pool, machine, limits(input), policy));
+        let device = |_| Device::new(&pool, machine, limits(input), Policy::Force);
+        let devices = std::array::from_fn(device);
         let mut world = World { machine, input, devices, live: Vec::new(), next: 1 };
         while !input.is_over() && world.next < 200 {
             match input.below(16) {

@@ -27,13 +27,14 @@ enum Held {
     Pages(PfnRange),
 }
 
-fn spoil(xen: &FakeXen, input: &Input) {
+/// A half-done update is undone by another call, so only one of them can fail.
+fn spoil(xen: &FakeXen, input: &Input, updates: bool) {
     match input.below(6) {
+        _ if updates => xen.fail_after_updates(input.below(20)),
         0 => xen.fail_calls(1 + input.below(12) as u64, 1),
         1 => xen.fail_calls(1 + input.below(12) as u64, 1 + input.below(4) as u64),
         2 => xen.fail_after_chunks(input.below(20) as u64),
-        3 => xen.fail_after_updates(input.below(20)),
-        4 => xen.lie_about_success(),
+        3 => xen.lie_about_success(),
         _ => xen.limit_order(input.below(6).try_into().unwrap_or(0)),
     }
 }
@@ -95,14 +96,14 @@ pub fn run(bytes: &[u8]) {
     assert!(memory.add_free(all).is_ok());
     let (owned, free_low) = (xen.owned(), xen.free_below(Mfn(256)));
     let mut held = Vec::new();
-    let mut spoilt = false;
+    let (mut spoilt, updates) = (false, input.once_in(4));
     for _ in 0..24 {
         if input.is_over() {
             break;
         }
         match input.below(8) {
             0 | 1 => {
-                spoil(&xen, &input);
+                spoil(&xen, &input, updates);
                 spoilt = true;
             }
             2..5 => held.extend(take(&memory, &input)),

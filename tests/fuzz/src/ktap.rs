@@ -15,8 +15,20 @@ const NAMES: [&str; 4] = ["boot", "a_check", "x", "dma_2"];
 const CODES: [&str; 4] = ["no-ports", "dma-no-pool", "leak", "x"];
 /// Beginnings and pieces that mean something to the reader.
 const WORDS: [&str; 14] = [
-    "SKIP ", "FAILURE a: b", "SUCCESS", "ERROR ", " # ", "# ", "ok 1 x", "not ok 2 y", "1..3", "KTAP version 1",
-    "Test result: SUCCESS", "\n", ": ", "INCONCLUSIVE ",
+    "SKIP ",
+    "FAILURE a: b",
+    "SUCCESS",
+    "ERROR ",
+    " # ",
+    "# ",
+    "ok 1 x",
+    "not ok 2 y",
+    "1..3",
+    "KTAP version 1",
+    "Test result: SUCCESS",
+    "\n",
+    ": ",
+    "INCONCLUSIVE ",
 ];
 
 fn text(input: &Input) -> String {

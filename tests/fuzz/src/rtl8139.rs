@@ -57,7 +57,11 @@ impl Chip<'_> {
             return self.dma(at, &self.input.bytes(64));
         }
         let at = self.position.get();
-        let length = if self.input.once_in(8) { self.input.u16() } else { 64 + u16::from(self.input.u8()) * 6 };
+        let length = if self.input.once_in(8) {
+            self.input.u16()
+        } else {
+            64 + u16::from(self.input.u8()) * 6
+        };
         let status = if self.input.once_in(8) { self.input.u16() } else { 1 };
         let [a, b] = status.to_le_bytes();
         let [c, d] = length.to_le_bytes();

@@ -24,16 +24,17 @@ use std::{
 const TIMEOUT: Duration = Duration::from_millis(20);
 /// What a wait may be late: a step of the fake clock.
 const STEP: Duration = Duration::from_millis(1);
+const MOMENT: Duration = Duration::from_micros(100);
 const HEADER: usize = 16;
 
 thread_local! {
     // Pages of the fakes are never freed: one for all inputs.
-    static PAGE: Window = shared_page();
+    static PAGE: Window<'static> = shared_page();
 }
 
 #[derive(Debug)]
 struct Daemon {
-    page: Window,
+    page: Window<'static>,
     port: Port,
     events: Weak<FakeEvents>,
     input: Input,
@@ -84,6 +85,8 @@ impl Peer for Daemon {
             }
         }
         if let Some(events) = self.events.upgrade() {
+            // Whatever it does takes time, so that doing it for ever is seen.
+            events.clock().advance(MOMENT);
             events.raise(self.port);
         }
     }
@@ -136,7 +139,7 @@ pub fn run(bytes: &[u8]) {
         }
         dead |= matches!(
             result,
-            Err(StoreError::Unusable | StoreError::NoAnswer { .. } | StoreError::Wire(_))
+            Err(StoreError::Unusable | StoreError::NoAnswer { .. } | StoreError::Ring(_))
         );
     }
 }

@@ -33,7 +33,8 @@ impl Random {
 
 fn corpus(name: &str) -> Vec<Vec<u8>> {
     let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/corpus")).join(name);
-    let mut files: Vec<_> = fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<_> =
+        fs::read_dir(&folder).unwrap().map(|file| file.unwrap().path()).collect();
     files.sort();
     files.iter().map(|file| fs::read(file).unwrap()).collect()
 }
@@ -90,7 +91,10 @@ fn every_target_holds_on_its_corpus_and_around_it() {
 fn every_target_has_a_program_and_seeds() {
     for (name, _) in TARGETS {
         let program = format!("{}/libfuzzer/targets/{name}.rs", env!("CARGO_MANIFEST_DIR"));
-        assert!(fs::read_to_string(&program).unwrap().contains(&format!("\"{name}\"")), "{program}");
+        assert!(
+            fs::read_to_string(&program).unwrap().contains(&format!("\"{name}\"")),
+            "{program}"
+        );
         assert!(!corpus(name).is_empty(), "{name} has no seeds");
     }
 }

@@ -68,7 +68,13 @@ impl<'c> Wire<'c> {
 
     fn address(&self, likely: Ipv4Address) -> Ipv4Address {
         const STRANGE: [[u8; 4]; 8] = [
-            [0; 4], [255; 4], [224, 0, 0, 1], [127, 0, 0, 1], [10, 0, 2, 255], [10, 0, 2, 15], [10, 0, 2, 0],
+            [0; 4],
+            [255; 4],
+            [224, 0, 0, 1],
+            [127, 0, 0, 1],
+            [10, 0, 2, 255],
+            [10, 0, 2, 15],
+            [10, 0, 2, 0],
             [192, 168, 7, 7],
         ];
         match self.input.below(8) {
@@ -164,7 +170,8 @@ impl<'c> Wire<'c> {
             (_, DhcpMessageType::Discover) => DhcpMessageType::Offer,
             _ => DhcpMessageType::Ack,
         };
-        let netmask = [[255, 255, 255, 0], [0; 4], [255; 4], [255, 0, 255, 0], [255, 255, 255, 254]];
+        let netmask =
+            [[255, 255, 255, 0], [0; 4], [255; 4], [255, 0, 255, 0], [255, 255, 255, 254]];
         let router = self.address(PEER);
         let answer = DhcpRepr {
             message_type,
@@ -205,7 +212,8 @@ impl<'c> Wire<'c> {
         }
         let opens = asked.control == TcpControl::Syn;
         let payload = if opens { Vec::new() } else { self.input.bytes(200) };
-        let ends = !opens && (self.input.is_over() || payload.is_empty() && asked.payload.is_empty());
+        let ends =
+            !opens && (self.input.is_over() || payload.is_empty() && asked.payload.is_empty());
         self.closed.set(ends);
         let control = match (opens, ends) {
             (true, _) => TcpControl::Syn,
