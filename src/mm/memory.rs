@@ -191,17 +191,23 @@ impl<'x> Memory<'x> {
                 (self.p2m.get(a), self.p2m.get(b), self.p2m.get(c))
                 && before.checked_add(1) == Some(here)
             {
-                let updates: [MmuUpdate; 2] = [machphys_update(next, b), machphys_update(here, c)];
-                if let Err(error) = self.xen.mmu_update(&updates) {
-                    // Xen may have done the first: the names of before are the ones that the P2M still has.
-                    let before = [machphys_update(here, b), machphys_update(next, c)];
-                    let _ = self.xen.mmu_update(&before);
-                    return Err(MemoryError::Naming { pfn: b, error });
-                }
-                self.p2m.set(b, next);
-                self.p2m.set(c, here);
+                self.swap((b, here), (c, next))?;
             }
         }
+        Ok(())
+    }
+
+    /// Swaps two pages' frames, in both tables or in none.
+    fn swap(&self, (a, at_a): (Pfn, Mfn), (b, at_b): (Pfn, Mfn)) -> Result<(), MemoryError> {
+        let name =
+            |to_a, to_b| self.xen.mmu_update(&[machphys_update(to_a, a), machphys_update(to_b, b)]);
+        name(at_b, at_a).map_err(|error| {
+            // Xen may have done the first of the two.
+            let _ = name(at_a, at_b);
+            MemoryError::Naming { pfn: a, error }
+        })?;
+        self.p2m.set(a, at_b);
+        self.p2m.set(b, at_a);
         Ok(())
     }
 
