@@ -3,6 +3,7 @@
 pub mod copy;
 pub mod time;
 pub mod volatile;
+pub mod wait;
 
 #[cfg(target_os = "none")]
 mod entry;

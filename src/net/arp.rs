@@ -2,8 +2,10 @@
 
 use super::{
     error::{NetError, Waited},
+    run::BATCH,
     stack::Stack,
 };
+use crate::arch::wait::Deadline;
 use core::time::Duration;
 use smoltcp::wire::{
     ArpOperation, ArpPacket, ArpRepr, EthernetAddress, EthernetFrame, EthernetProtocol,
@@ -27,35 +29,42 @@ impl Stack<'_> {
     pub fn arp(&mut self, target: Ipv4Address, limit: Duration) -> Result<ArpReply, NetError> {
         let source = self.address().ok_or(NetError::NoAddress)?;
         let own = EthernetAddress(self.phy.nic().mac());
-        let start = self.clock.now();
-        let (deadline, mut asked) = (start.after(limit), None);
         self.check_link(Waited::Arp)?;
-        loop {
-            let now = self.clock.now();
-            if now >= deadline {
-                return Err(self.explain(Waited::Arp, now.since(start)));
-            }
+        let clock = self.clock;
+        let deadline = Deadline::new(clock, limit);
+        let mut asked = None;
+        let answer = deadline.turns(|until| -> Result<_, NetError> {
+            let now = clock.now();
             if asked.is_none_or(|asked| now.since(asked) >= AGAIN) {
                 self.phy.send_raw(&question(own, source, target));
                 asked = Some(now);
             }
-            if let Some(mac) = self.first_answer(target) {
-                let took = self.clock.now().since(asked.unwrap_or(now));
-                return accept(mac, target).map(|mac| ArpReply { mac, took });
+            let (mac, received) = self.look_for_answer(target);
+            if let Some(mac) = mac {
+                let took = clock.now().since(asked.unwrap_or(now));
+                return accept(mac, target).map(|mac| Some(ArpReply { mac, took }));
             }
             self.phy.check()?;
-            self.sleep(now, deadline.min(now.after(AGAIN)))?;
-        }
+            if !received {
+                self.sleep(until.min(now.after(AGAIN)))?;
+            }
+            Ok(None)
+        });
+        answer?.ok_or_else(|| self.explain(Waited::Arp, deadline))
     }
 
-    fn first_answer(&mut self, target: Ipv4Address) -> Option<EthernetAddress> {
-        while let Some(frame) = self.phy.receive_raw() {
+    /// Looks through a batch of frames; says, too, whether there were any.
+    fn look_for_answer(&mut self, target: Ipv4Address) -> (Option<EthernetAddress>, bool) {
+        for taken in 0..BATCH {
+            let Some(frame) = self.phy.receive_raw() else {
+                return (None, taken > 0);
+            };
             let mac = answer(frame, target);
             if mac.is_some() {
-                return mac;
+                return (mac, true);
             }
         }
-        None
+        (None, true)
     }
 }
 

@@ -16,7 +16,7 @@ use super::{
     stack::{Stack, instant, time},
 };
 use crate::{
-    arch::time::{Instant, TimedOut},
+    arch::{time::Instant, wait::Deadline},
     nic::Cause,
 };
 use core::time::Duration;
@@ -24,7 +24,7 @@ use smoltcp::iface::{PollIngressSingleResult, PollResult};
 
 /// Frames received before the job looks and an acknowledgement goes out: some two thirds of the
 /// RTL8139's ring, so that the other end sends on while the rest is worked at.
-const BATCH: usize = 16;
+pub(super) const BATCH: usize = 16;
 
 /// How long one sleep lasts at most: the link is looked at that often.
 const NAP: Duration = Duration::from_millis(250);
@@ -38,25 +38,19 @@ impl Stack<'_> {
         mut job: impl FnMut(&mut Self) -> Result<Option<T>, NetError>,
     ) -> Result<T, NetError> {
         self.check_link(waited)?;
-        let start = self.clock.now();
-        let deadline = start.after(limit);
-        loop {
+        let deadline = Deadline::new(self.clock, limit);
+        let done = deadline.turns(|until| -> Result<_, NetError> {
             let received = self.receive_batch();
             self.phy.check()?;
             let done = job(self)?;
             self.send_all();
             self.phy.check()?;
-            if let Some(result) = done {
-                return Ok(result);
+            if done.is_none() && !received {
+                self.sleep(until)?;
             }
-            let now = self.clock.now();
-            if now >= deadline {
-                return Err(self.explain(waited, now.since(start)));
-            }
-            if !received {
-                self.sleep(now, deadline)?;
-            }
-        }
+            Ok(done)
+        });
+        done?.ok_or_else(|| self.explain(waited, deadline))
     }
 
     pub(super) fn check_link(&mut self, waited: Waited) -> Result<(), NetError> {
@@ -79,7 +73,8 @@ impl Stack<'_> {
     }
 
     /// Sleeps until there may be something to do.
-    pub(super) fn sleep(&mut self, now: Instant, deadline: Instant) -> Result<(), NetError> {
+    pub(super) fn sleep(&mut self, deadline: Instant) -> Result<(), NetError> {
+        let now = self.clock.now();
         let timer = self.interface.poll_at(time(now), &self.sockets).map(instant);
         let until = deadline.min(now.after(NAP)).min(timer.unwrap_or(deadline));
         if until > now {
@@ -98,11 +93,11 @@ impl Stack<'_> {
 
     /// Why nothing came: the most particular reason there is.
     #[cold]
-    pub(super) fn explain(&mut self, waited: Waited, after: Duration) -> NetError {
+    pub(super) fn explain(&mut self, waited: Waited, deadline: Deadline<'_>) -> NetError {
         let reason = self.check_link(waited).and_then(|()| self.phy.check_stuck());
         if let Err(reason) = reason {
             return reason;
         }
-        NetError::TimedOut { waited, timeout: TimedOut { what: waited.what(), after } }
+        NetError::TimedOut { waited, timeout: deadline.timed_out(waited.what()) }
     }
 }

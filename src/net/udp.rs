@@ -54,17 +54,15 @@ impl Stack<'_> {
         payload: &[u8],
         report: &mut UdpReport,
     ) -> Result<(), NetError> {
-        let mut tries = TRIES;
-        loop {
+        for left in (0..TRIES).rev() {
             let socket = self.sockets.get_mut::<Socket<'_>>(handle);
             let sent = socket.send_slice(payload, server);
             sent.map_err(|_| NetError::Socket("a datagram"))?;
-            tries -= 1;
             let came =
                 self.run(Waited::Udp, PATIENCE, |stack| stack.echoed(handle, server, payload));
             match came {
                 Ok(()) => break,
-                Err(NetError::TimedOut { .. }) if tries > 0 => report.resent += 1,
+                Err(NetError::TimedOut { .. }) if left > 0 => report.resent += 1,
                 Err(error) => return Err(error),
             }
         }

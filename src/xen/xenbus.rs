@@ -4,7 +4,10 @@
 //! event got lost, and always with a deadline. Source of truth: `public/io/xenbus.h`.
 
 use crate::{
-    arch::time::{Clock, Instant, TimedOut},
+    arch::{
+        time::{Clock, TimedOut},
+        wait::Deadline,
+    },
     xen::{
         errno::XenError,
         events::DomainId,
@@ -195,24 +198,21 @@ impl Wait<'_> {
         clock: &dyn Clock,
         token: &str,
     ) -> Result<XenbusState, XenbusError> {
-        let began = clock.now();
-        let deadline = began.after(self.timeout);
-        loop {
-            let last = read_state(store, self.dir)?;
+        let deadline = Deadline::new(clock, self.timeout);
+        let mut last = XenbusState::Unknown;
+        let reached = deadline.turns(|until| -> Result<_, StoreError> {
+            last = read_state(store, self.dir)?;
             if self.until.contains(last) {
-                return Ok(last);
+                return Ok(Some(last));
             }
-            let now = clock.now();
-            if now >= deadline {
-                return Err(XenbusError::Stuck {
-                    dir: self.dir.into(),
-                    last,
-                    timed_out: TimedOut { what: self.what, after: now.since(began) },
-                });
-            }
-            let look: Instant = now.after(LOOK_AGAIN).min(deadline);
-            store.wait_event(token, look)?;
-        }
+            store.wait_event(token, until.min(clock.now().after(LOOK_AGAIN)))?;
+            Ok(None)
+        });
+        reached?.ok_or_else(|| XenbusError::Stuck {
+            dir: self.dir.into(),
+            last,
+            timed_out: deadline.timed_out(self.what),
+        })
     }
 }
 
@@ -254,6 +254,7 @@ impl Device {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arch::time::Instant;
     use crate::xen::{
         fake::{FakeEvents, Peer},
         store::fake::{FakeStore, Tree},

@@ -1,8 +1,11 @@
 //! The jobs over the real driver, a fake chip and another IP stack at the other end.
 
+mod feed;
+mod hostile;
 mod peer;
 
 use super::*;
+use crate::arch::time::{Clock, Instant};
 use crate::{
     dma::{
         Device, Plan, Policy, Pool, Table,
@@ -14,8 +17,11 @@ use crate::{
         rtl8139::Rtl8139,
     },
 };
-use alloc::{boxed::Box, string::ToString};
-use core::{net::SocketAddrV4, time::Duration};
+use alloc::{boxed::Box, string::ToString, vec, vec::Vec};
+use core::{
+    net::{Ipv4Addr, SocketAddrV4},
+    time::Duration,
+};
 use peer::{GUEST, Manner, Peer, SERVER, SERVER_MAC};
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];

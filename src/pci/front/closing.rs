@@ -1,8 +1,8 @@
 //! Leaving the backend, and taking everything back, whatever state both sides are in.
 
-use super::{CloseReport, Front, FrontError, LEFT};
+use super::{CloseReport, Front, FrontError, LEFT, Services};
 use crate::{
-    arch::time::Instant,
+    arch::wait::Deadline,
     xen::{
         events::Port,
         grants::{GrantError, GrantedPage},
@@ -38,26 +38,24 @@ impl Front<'_> {
 
     /// Takes the page back once the backend has let go of it. It says so by nothing but unmapping, and where the
     /// toolstack removed it, it may still be at it.
-    fn take_back(&self, mut page: GrantedPage<'_>, port: Port) -> Result<(), GrantError> {
+    fn take_back(&self, page: GrantedPage<'_>, port: Port) -> Result<(), GrantError> {
         const GLANCE: Duration = Duration::from_millis(1);
-        let deadline = self.services.clock.now().after(self.timeouts.close);
-        loop {
+        let Services { clock, events, .. } = self.services;
+        let gref = page.gref();
+        let mut held = Some(page);
+        let taken = Deadline::new(clock, self.timeouts.close).turns(|until| {
             // Taken before looking: an event left over would end each poll below at once.
-            self.services.events.take(port);
-            let error = match page.revoke() {
-                Ok(_) => return Ok(()),
-                Err((still, error)) => {
-                    page = still;
-                    error
-                }
-            };
-            let now = self.services.clock.now();
-            if !matches!(error, GrantError::StillMapped(_)) || now >= deadline {
-                return Err(error);
+            events.take(port);
+            match held.take().map(GrantedPage::revoke) {
+                None | Some(Ok(_)) => return Ok(Some(())),
+                Some(Err((page, GrantError::StillMapped(_)))) => held = Some(page),
+                Some(Err((_, error))) => return Err(error),
             }
             // An error is as good as an early return: the clock ends the wait.
-            let _ = self.services.events.poll(&[port], now.after(GLANCE));
-        }
+            let _ = events.poll(&[port], until.min(clock.now().after(GLANCE)));
+            Ok(None)
+        });
+        taken?.ok_or(GrantError::StillMapped(gref))
     }
 
     /// Both steps down, unless the toolstack removed the backend and there is nobody to tell; also when the first gets no answer: the backend may still act on the second.
@@ -65,7 +63,7 @@ impl Front<'_> {
         if read_state(self.services.store, &self.device.backend) == Ok(XenbusState::Unknown) {
             return;
         }
-        let deadline = self.services.clock.now().after(self.timeouts.close);
+        let deadline = Deadline::new(self.services.clock, self.timeouts.close);
         let steps = [
             (XenbusState::Closing, LEFT.as_slice(), "the PCI backend to close"),
             (XenbusState::Closed, &LEFT[1..], "the PCI backend to be closed"),
@@ -73,7 +71,7 @@ impl Front<'_> {
         for (ours, theirs, what) in steps {
             let left = self
                 .set_state(ours)
-                .and_then(|()| self.wait_until(theirs, what, deadline).map_err(Into::into));
+                .and_then(|()| self.wait_until(theirs, what, &deadline).map_err(Into::into));
             if let Err(error) = left {
                 report.note(error);
             }
@@ -84,13 +82,13 @@ impl Front<'_> {
         &self,
         states: &[XenbusState],
         what: &'static str,
-        deadline: Instant,
+        deadline: &Deadline<'_>,
     ) -> Result<XenbusState, XenbusError> {
         let wait = Wait {
             dir: &self.device.backend,
             until: StateSet::of(states),
             what,
-            timeout: deadline.since(self.services.clock.now()),
+            timeout: deadline.left(),
         };
         wait.run(self.services.store, self.services.clock)
     }

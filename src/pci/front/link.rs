@@ -14,8 +14,9 @@
 
 use crate::{
     arch::{
-        time::{Clock, TimedOut},
+        time::Clock,
         volatile::{Window, read_barrier, write_barrier},
+        wait::Deadline,
     },
     pci::{Bdf, ConfigError, access::Refusal},
     xen::{
@@ -185,26 +186,25 @@ impl<'a> Link<'a> {
     }
 
     fn wait(&self, request: &Request<'_>) -> Result<(), ConfigError> {
-        let deadline = self.clock.now().after(self.timeout);
-        loop {
+        let deadline = Deadline::new(self.clock, self.timeout);
+        let answered = deadline.turns(|until| -> Result<_, ConfigError> {
             // Taken before looking, so that whatever comes after the look ends the poll below.
             self.events.take(self.port);
             // The backend may wait for this answer before it gives ours.
             self.answer_report()?;
             if self.page().read_u32(page::FLAGS) & flags::REQUEST == 0 {
                 read_barrier();
-                return Ok(());
+                return Ok(Some(()));
             }
-            if self.clock.now() >= deadline {
-                return Err(ConfigError::NoAnswer {
-                    bdf: request.bdf,
-                    offset: request.offset,
-                    timed_out: TimedOut { what: "pciback to answer", after: self.timeout },
-                });
-            }
-            let polled = self.events.poll(&[self.port], deadline);
+            let polled = self.events.poll(&[self.port], until);
             polled.map_err(ConfigError::Events)?;
-        }
+            Ok(None)
+        });
+        answered?.ok_or_else(|| ConfigError::NoAnswer {
+            bdf: request.bdf,
+            offset: request.offset,
+            timed_out: deadline.timed_out("pciback to answer"),
+        })
     }
 
     fn answer(&self, request: &Request<'_>) -> Result<Answer, ConfigError> {

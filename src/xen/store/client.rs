@@ -14,8 +14,9 @@ use super::{
 };
 use crate::{
     arch::{
-        time::{Clock, Instant, TimedOut},
+        time::{Clock, Instant},
         volatile::Window,
+        wait::Deadline,
     },
     xen::{
         abi::xs_wire::PAYLOAD_MAX,
@@ -114,10 +115,10 @@ impl<'a> XenStore<'a> {
         header: Header,
         payload: &[u8],
     ) -> Result<Message, StoreError> {
-        let deadline = self.clock.now().after(self.timeout);
         let bytes = [&header.encode(), payload].concat();
         let mut rest = bytes.as_slice();
-        loop {
+        let deadline = Deadline::new(self.clock, self.timeout);
+        let reply = deadline.turns(|until| -> Result<_, StoreError> {
             // Taken before looking, so that whatever comes after the look ends the poll below.
             self.events.take(self.port);
             let sent = link.ring.send(rest)?;
@@ -125,31 +126,22 @@ impl<'a> XenStore<'a> {
             if sent > 0 {
                 self.notify()?;
             }
-            match (self.reply(link, header)?, rest) {
-                (Some(reply), []) => return Ok(reply),
-                // What was not sent yet would be in the way of the next request.
-                (Some(_), _) => return Err(WireError::EarlyReply(request.op).into()),
-                (None, _) => {}
+            let Some(message) = self.receive(link)? else {
+                self.poll(until)?;
+                return Ok(None);
+            };
+            let reply = link.sort(message, header)?;
+            // What was not sent yet would be in the way of the next request.
+            if reply.is_some() && !rest.is_empty() {
+                return Err(WireError::EarlyReply(request.op).into());
             }
-            if self.clock.now() >= deadline {
-                return Err(StoreError::NoAnswer {
-                    op: request.op,
-                    path: request.path.into(),
-                    timed_out: TimedOut { what: "xenstored to answer", after: self.timeout },
-                });
-            }
-            self.poll(deadline)?;
-        }
-    }
-
-    /// The reply to `sent` if it is there; events before it are queued.
-    fn reply(&self, link: &mut Link<'_>, sent: Header) -> Result<Option<Message>, StoreError> {
-        while let Some(message) = self.receive(link)? {
-            if let Some(reply) = link.sort(message, sent)? {
-                return Ok(Some(reply));
-            }
-        }
-        Ok(None)
+            Ok(reply)
+        });
+        reply?.ok_or_else(|| StoreError::NoAnswer {
+            op: request.op,
+            path: request.path.into(),
+            timed_out: deadline.timed_out("xenstored to answer"),
+        })
     }
 
     /// The next complete message, `None` when the ring has no more for now.
@@ -195,25 +187,26 @@ impl<'a> XenStore<'a> {
         self.request(&Request { op, tx, path }, &parts)
     }
 
-    fn pump(&self, token: &str) -> Result<Option<WatchEvent>, StoreError> {
-        let mut link = self.link.borrow_mut();
-        if !link.usable {
-            return Err(StoreError::Unusable);
+    /// One turn of waiting for an event: the event, or one message fewer in the ring, or a sleep.
+    fn event_turn(
+        &self,
+        link: &mut Link<'_>,
+        token: &str,
+        until: Instant,
+    ) -> Result<Option<WatchEvent>, StoreError> {
+        self.events.take(self.port);
+        if let Some(at) = link.queue.iter().position(|e| e.token == token) {
+            return Ok(link.queue.remove(at));
         }
-        let link = &mut *link;
-        self.drain(link).inspect_err(|_| link.usable = false)?;
-        let at = link.queue.iter().position(|e| e.token == token);
-        Ok(at.and_then(|at| link.queue.remove(at)))
-    }
-
-    fn drain(&self, link: &mut Link<'_>) -> Result<(), StoreError> {
-        while let Some(message) = self.receive(link)? {
+        match self.receive(link)? {
             // With no request out every reply is a stale one; only events matter.
-            if message.header.kind == MessageType::WATCH_EVENT {
+            Some(message) if message.header.kind == MessageType::WATCH_EVENT => {
                 link.keep(WatchEvent::decode(&message.payload)?);
             }
+            Some(_) => {}
+            None => self.poll(until)?,
         }
-        Ok(())
+        Ok(None)
     }
 }
 
@@ -304,16 +297,13 @@ impl Store for XenStore<'_> {
     }
 
     fn wait_event(&self, token: &str, deadline: Instant) -> Result<Option<WatchEvent>, StoreError> {
-        loop {
-            self.events.take(self.port);
-            if let Some(event) = self.pump(token)? {
-                return Ok(Some(event));
-            }
-            if self.clock.now() >= deadline {
-                return Ok(None);
-            }
-            self.poll(deadline)?;
+        let link = &mut *self.link.borrow_mut();
+        if !link.usable {
+            return Err(StoreError::Unusable);
         }
+        let event =
+            Deadline::at(self.clock, deadline).turns(|until| self.event_turn(link, token, until));
+        event.inspect_err(|_| link.usable = false)
     }
 }
 

@@ -1,0 +1,55 @@
+//! No wait is written as a loop in the layers that deal with somebody else: who is waited for could keep such a
+//! loop busy for ever. `arch::wait::Deadline::turns` goes round instead, and reads the clock each time. What is
+//! still a loop there is listed, with what ends it.
+
+use std::{collections::BTreeMap, fs, path::Path};
+
+/// Where somebody else decides how much there is to do.
+const LAYERS: [&str; 4] = ["src/net", "src/pci", "src/xen/store", "src/xen/xenbus.rs"];
+
+/// File, what makes the loop, and why it ends.
+const LOOPS: [(&str, &str, &str); 8] = [
+    ("src/net/download.rs", "while socket.can_recv() {", "the receive buffer's 64 KiB"),
+    ("src/net/ping.rs", "while let Ok((bytes, from)) = socket.recv() {", "a buffer of 4 packets"),
+    ("src/net/run.rs", "while interface.poll_egress(", "the sockets' send buffers"),
+    ("src/net/udp.rs", "while let Ok((bytes, from)) = socket.recv() {", "a buffer of 4 packets"),
+    ("src/pci/bar.rs", "while index < count {", "six BARs"),
+    ("src/pci/cap.rs", "while next != 0 {", "48 capabilities"),
+    ("src/xen/store/client.rs", "while message.is_none() {", "a message's 4112 bytes"),
+    ("src/xen/xenbus.rs", "while i < states.len() {", "the caller's list"),
+];
+
+fn loops(path: &Path, found: &mut BTreeMap<String, Vec<String>>) {
+    let name = path.file_stem().unwrap_or_default().to_string_lossy();
+    if path.is_dir() {
+        let entries = fs::read_dir(path).into_iter().flatten().flatten();
+        entries.filter(|_| name != "fake" && name != "tests").for_each(|e| loops(&e.path(), found));
+        return;
+    }
+    let text = fs::read_to_string(path).expect("tests run in the repository's top folder");
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    let starts = |line: &&str| line.contains("loop {") || line.contains("while ");
+    let lines = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+    for line in lines.filter(starts) {
+        found.entry(path.display().to_string()).or_default().push(line.into());
+    }
+}
+
+#[test]
+fn every_loop_that_somebody_else_could_hold_has_an_end() {
+    let mut found = BTreeMap::new();
+    LAYERS.iter().for_each(|layer| loops(Path::new(layer), &mut found));
+    let mut listed = LOOPS.to_vec();
+    for (file, lines) in found {
+        for line in lines {
+            let place = listed.iter().position(|(f, start, _)| *f == file && line.contains(start));
+            let place = place.unwrap_or_else(|| {
+                panic!(
+                    "{file}: `{line}`: use Deadline::turns, or list in tests/waits.rs what ends it"
+                )
+            });
+            listed.remove(place);
+        }
+    }
+    assert!(listed.is_empty(), "listed, and not there: {listed:?}");
+}
