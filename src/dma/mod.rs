@@ -41,6 +41,7 @@
 //! | `raw` | the only code that touches shared bytes |
 //! | [`limits`], [`capable`], `layout` | what a device demands, and whether and how a buffer meets it |
 //! | [`device`], [`mapping`], [`list`], [`coherent`] | what a driver uses |
+//! | [`lent`], [`owned`] | what keeps memory from everybody else while a device may use it |
 //!
 //! Invariants: a slot is in at most one mapping; a segment with a slot in use never leaves the pool; of
 //! what a device wrote only the reported bytes reach the caller; a device writes into slots or into memory that
@@ -58,9 +59,11 @@ pub mod error;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
 mod layout;
+pub mod lent;
 pub mod limits;
 pub mod list;
 pub mod mapping;
+pub mod owned;
 mod places;
 pub mod pool;
 mod raw;
@@ -77,9 +80,11 @@ pub use coherent::{Coherent, CoherentError};
 pub use device::Device;
 pub use direction::{Bidirectional, Direction, FromDevice, Readable, ToDevice, Writable};
 pub use error::{FinishError, MapError, Why};
+pub use lent::{DeviceStopped, Lent};
 pub use limits::{Limits, Policy, PowerOfTwo};
 pub use list::{List, Span};
 pub use mapping::Mapping;
+pub use owned::OwnedSlice;
 pub use pool::{AdoptError, GrowError, Pool, Stopped};
 pub use segment::Origin;
 pub use start::{Plan, StartError, Started, Step};

@@ -52,7 +52,9 @@ pub struct Counters {
     /// Times a frame found no room, as the device counts. On a wire each is a frame lost; QEMU also counts
     /// those it holds back and delivers later, thousands of them in a fast download.
     pub rx_missed: u64,
-    /// Times the device was reset after it broke its contract.
+    /// Frames the device aborted and was told to send once more.
+    pub tx_retries: u64,
+    /// Times the device was reset in order to go on after an error.
     pub resets: u64,
     /// Interrupts acknowledged that had a cause.
     pub interrupts: u64,

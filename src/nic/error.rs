@@ -6,8 +6,40 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-pub(super) const RESET_REMEDY: &str = "the device does not react to its registers: check that the BAR is the \
+const RESET_REMEDY: &str = "the device does not react to its registers: check that the BAR is the \
      one the device decodes and that memory decoding is on; reset the slot or the host";
+
+/// Why a card was not seen to stop. It may still use what memory it was given, which stays lent to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ResetError {
+    /// It did not come out of its reset.
+    #[error(transparent)]
+    Stuck(#[from] TimedOut),
+    /// It does not answer: every register reads as all ones.
+    #[error("the card does not answer any more")]
+    Gone,
+}
+
+impl ResetError {
+    /// A stable name for reports.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Stuck(_) => "nic-reset-timeout",
+            Self::Gone => "nic-gone",
+        }
+    }
+
+    /// What to change.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Stuck(_) => RESET_REMEDY,
+            Self::Gone => {
+                "nothing answers at the BAR: the device was removed or lost power, or its memory decoding is off; \
+                 check slot and host"
+            }
+        }
+    }
+}
 
 /// Why a card could not be started, or started anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -23,9 +55,9 @@ pub enum StartError {
     /// No card has this address: most likely nothing answers at the BAR.
     #[error("the card's address reads as {}", Mac(.0))]
     BadAddress([u8; 6]),
-    /// It did not come out of its reset.
+    /// It was not seen to stop.
     #[error(transparent)]
-    Reset(#[from] TimedOut),
+    Reset(#[from] ResetError),
     /// Its receive buffer could not be mapped.
     #[error("the receive buffer: {0}")]
     Map(#[from] MapError),
@@ -43,7 +75,7 @@ impl StartError {
         match self {
             Self::BarTooSmall { .. } => "nic-bar-too-small",
             Self::BadAddress(_) => "nic-bad-address",
-            Self::Reset(_) => "nic-reset-timeout",
+            Self::Reset(error) => error.code(),
             Self::Map(error) => error.code(),
             Self::BeyondRegisters(_) => "nic-beyond-registers",
             Self::Stopped => "nic-stopped",
@@ -56,7 +88,8 @@ impl StartError {
             Self::BarTooSmall { .. } => {
                 "map the whole memory BAR: another BAR of the device was used"
             }
-            Self::BadAddress(_) | Self::Reset(_) => RESET_REMEDY,
+            Self::BadAddress(_) => RESET_REMEDY,
+            Self::Reset(error) => error.remedy(),
             Self::Map(error) => error.remedy(),
             Self::BeyondRegisters(_) => "give the device a 32-bit mask",
             Self::Stopped => "start the driver anew",
@@ -122,7 +155,10 @@ pub enum TransmitError {
     },
     /// The device never reported the frame as sent, and was reset.
     #[error(transparent)]
-    Stuck(#[from] TimedOut),
+    Stuck(TimedOut),
+    /// The device failed to send, and was then not seen to stop: it keeps its memory.
+    #[error("{0}; its memory stays with it")]
+    Lost(ResetError),
     /// The card was quiesced.
     #[error("the card was stopped")]
     Stopped,
@@ -139,6 +175,7 @@ impl TransmitError {
             Self::BeyondRegisters(_) => "nic-beyond-registers",
             Self::Failed { .. } => "nic-tx-failed",
             Self::Stuck(_) => "nic-tx-timeout",
+            Self::Lost(error) => error.code(),
             Self::Stopped => "nic-stopped",
         }
     }
@@ -156,6 +193,7 @@ impl TransmitError {
                 "the device does not read memory: check that bus mastering is on and that the IOMMU \
                  lets it (`xl dmesg` names refused addresses)"
             }
+            Self::Lost(error) => error.remedy(),
             Self::Stopped => "start the driver anew",
         }
     }
@@ -212,14 +250,9 @@ pub enum ReceiveError {
     /// The ring holds something impossible.
     #[error(transparent)]
     Ring(#[from] RingError),
-    /// The ring held something impossible, and the reset after it failed too.
-    #[error("{ring}; then {reset}")]
-    Lost {
-        /// What it held.
-        ring: RingError,
-        /// What went wrong with the reset.
-        reset: StartError,
-    },
+    /// The device was not seen to stop after an error: it keeps its memory.
+    #[error("{0}; its memory stays with it")]
+    Lost(ResetError),
     /// The card was quiesced.
     #[error("the card was stopped")]
     Stopped,
@@ -229,7 +262,8 @@ impl ReceiveError {
     /// A stable name for reports.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Ring(error) | Self::Lost { ring: error, .. } => match error {
+            Self::Lost(error) => error.code(),
+            Self::Ring(error) => match error {
                 RingError::BadPosition { .. } => "nic-rx-position",
                 RingError::BadLength { .. } => "nic-rx-length",
                 RingError::BadStatus { .. } => "nic-rx-status",
@@ -242,7 +276,8 @@ impl ReceiveError {
     /// What to change.
     pub const fn remedy(&self) -> &'static str {
         match self {
-            Self::Ring(_) | Self::Lost { .. } => {
+            Self::Lost(error) => error.remedy(),
+            Self::Ring(_) => {
                 "the receive ring's content is not what a device writes: either its writes land \
                  elsewhere (compare the addresses it used with those it was given) or it is broken"
             }

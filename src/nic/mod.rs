@@ -8,9 +8,13 @@
 //! evidence             every address a device was given
 //! ```
 //!
-//! A driver maps every frame through [`crate::dma`] and keeps the mapping for as long as the device may
-//! look at it; that is what makes a frame's way through the bounce pool real. Nothing a device writes is
-//! believed: lengths and positions are checked before use, and what is wrong is an error with the value.
+//! A driver maps every frame through [`crate::dma`] and lends the mapping to its device
+//! ([`crate::dma::Lent`]): it comes back when the device reports to be through with it, or once the whole device
+//! was seen to stop. Nothing a device writes is believed: lengths and positions are checked before use, and what is
+//! wrong is an error with the value.
+//!
+//! A device's life: [`DriverKind::reset`] stops it, whatever it was left doing; then its bus mastering can be turned
+//! on; [`Idle::start`] gives it memory; [`Nic::quiesce`] stops it and takes the memory back.
 
 pub mod cause;
 pub mod error;
@@ -22,11 +26,13 @@ pub mod rtl8139;
 pub mod table;
 
 pub use cause::{Cause, Counters};
-pub use error::{ReceiveError, RingError, StartError, TransmitError, TxFailure, Unsent};
+pub use error::{
+    ReceiveError, ResetError, RingError, StartError, TransmitError, TxFailure, Unsent,
+};
 pub use evidence::{DmaRange, TxRecord, Via};
-pub use table::{DriverKind, driver_for};
+pub use table::{DriverKind, Idle, driver_for};
 
-use crate::{arch::time::TimedOut, dma::FinishError};
+use crate::dma::{DeviceStopped, FinishError, OwnedSlice};
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -37,7 +43,7 @@ pub const FRAME_MAX: usize = 1514;
 /// Destination, source and type.
 pub const HEADER: usize = 14;
 
-/// One network card, started. Dropping it stops the device before its memory goes.
+/// One network card, started. Dropping it stops the device; memory of a device that does not stop is kept for good.
 pub trait Nic: fmt::Debug {
     /// The chip.
     fn name(&self) -> &'static str;
@@ -56,17 +62,23 @@ pub trait Nic: fmt::Debug {
 
     /// Gives `frame` to the device; [`Nic::reclaim`] returns it once it is sent.
     ///
-    /// Fails with [`TransmitError::Full`] while the device has all the frames it can hold.
+    /// Fails with [`TransmitError::Full`] while the device has all the frames it can hold, and with what became of
+    /// an earlier frame if that is why there is no room.
     fn transmit(&mut self, frame: Vec<u8>) -> Result<(), Unsent>;
 
-    /// Sends a frame from right where it lies, and returns once the device has let go of it.
+    /// Sends a frame from right where it lies, and returns it once the device has let go of it.
     ///
-    /// For buffers at places that matter. At least [`FRAME_MIN`] bytes, since there is no room to pad.
-    fn transmit_in_place(&mut self, frame: &[u8]) -> Result<TxRecord, TransmitError>;
+    /// For buffers at places that matter. At least [`FRAME_MIN`] bytes, since there is no room to pad. After an
+    /// error the memory is free again, or stays with a device that was not seen to stop.
+    fn transmit_in_place(
+        &mut self,
+        frame: OwnedSlice,
+    ) -> Result<(TxRecord, OwnedSlice), TransmitError>;
 
     /// The oldest frame the device is done with; `None` if it is still at it, or has none.
     ///
-    /// A frame that was not sent is an error, and its buffer is gone.
+    /// A frame that was not sent is an error, and its buffer is gone; so is one that the device has held for too
+    /// long, for which it is reset.
     fn reclaim(&mut self) -> Result<Option<Vec<u8>>, TransmitError>;
 
     /// Whether [`Nic::transmit`] would take a frame now.
@@ -103,16 +115,20 @@ pub trait Nic: fmt::Debug {
     /// Stops the device for good and takes all memory back: the pool's slots in use are what they were
     /// before the driver started.
     ///
-    /// Everything after this but the counters and evidence finds a card without memory.
+    /// Everything after this but the counters and evidence finds a card without memory. A device that is not seen to
+    /// stop keeps its memory until [`Nic::take_back`].
     fn quiesce(&mut self) -> Result<(), QuiesceError>;
+
+    /// Takes all memory back from a device that was stopped by other means, such as its bus mastering.
+    fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError>;
 }
 
 /// What was wrong when a card was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum QuiesceError {
-    /// It did not come out of its reset. Its memory was not taken back, since it may still write there.
+    /// It was not seen to stop. Its memory was not taken back, since it may still write there.
     #[error(transparent)]
-    Reset(#[from] TimedOut),
+    Reset(#[from] ResetError),
     /// It wrote where it should not have. Its memory was taken back.
     #[error(transparent)]
     Finish(#[from] FinishError),
@@ -122,7 +138,7 @@ impl QuiesceError {
     /// A stable name for reports.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Reset(_) => "nic-reset-timeout",
+            Self::Reset(error) => error.code(),
             Self::Finish(error) => error.code(),
         }
     }
@@ -130,7 +146,7 @@ impl QuiesceError {
     /// What to change.
     pub const fn remedy(&self) -> &'static str {
         match self {
-            Self::Reset(_) => error::RESET_REMEDY,
+            Self::Reset(error) => error.remedy(),
             Self::Finish(error) => error.remedy(),
         }
     }

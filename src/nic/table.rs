@@ -1,13 +1,9 @@
 //! Which driver runs which device.
 
-use super::{
-    Nic,
-    error::StartError,
-    rtl8139::{self, Rtl8139},
-};
+use super::{Nic, error::StartError, rtl8139};
 use crate::{
     arch::time::Clock,
-    dma::{self, Limits},
+    dma::{self, DeviceStopped, Limits},
     mm::pages::DeviceMemory,
 };
 use alloc::boxed::Box;
@@ -55,15 +51,39 @@ impl DriverKind {
         }
     }
 
-    /// Resets and starts the device behind `bar`, which the driver keeps. Memory decoding and bus mastering must be on.
-    pub fn start<'m>(
+    /// Stops the device behind `bar`, which the driver keeps, whatever it was left doing. Memory decoding must be on; bus mastering is better
+    /// off until this has returned.
+    pub fn reset<'m>(
         self,
         bar: DeviceMemory<'m>,
-        dma: dma::Device<'m>,
         clock: &'m dyn Clock,
-    ) -> Result<Box<dyn Nic + 'm>, StartError> {
+    ) -> Result<Idle<'m>, StartError> {
         match self {
-            Self::Rtl8139 => Ok(Box::new(Rtl8139::start(bar, dma, clock)?)),
+            Self::Rtl8139 => Ok(Idle::Rtl8139(rtl8139::Idle::reset(bar, clock)?)),
+        }
+    }
+}
+
+/// A device that was seen to stop and was given no memory yet.
+#[derive(Debug)]
+#[must_use = "it does nothing before it is started"]
+pub enum Idle<'m> {
+    /// See [`DriverKind::Rtl8139`].
+    Rtl8139(rtl8139::Idle<'m, DeviceMemory<'m>>),
+}
+
+impl<'m> Idle<'m> {
+    /// The proof that the device was seen to stop.
+    pub const fn stopped(&self) -> &DeviceStopped {
+        match self {
+            Self::Rtl8139(idle) => idle.stopped(),
+        }
+    }
+
+    /// Gives the device memory and starts it. Bus mastering must be on ([`crate::pci::Decoding::allow_dma`]).
+    pub fn start(self, dma: dma::Device<'m>) -> Result<Box<dyn Nic + 'm>, StartError> {
+        match self {
+            Self::Rtl8139(idle) => Ok(Box::new(idle.start(dma)?)),
         }
     }
 }

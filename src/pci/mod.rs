@@ -5,6 +5,7 @@
 //!   bar        base address registers: sizing without moving them
 //!   cap, msi   the capability list and the two interrupt capabilities
 //!   ids        class codes
+//!   mastering  when a function may do DMA
 //! access     the trait all of that goes through, with its errors
 //!   front      pcifront: a shared page, pciback answers (domU)
 //!   direct     ports 0xcf8 and 0xcfc (dom0)
@@ -21,6 +22,7 @@ pub mod fake;
 pub mod front;
 pub mod function;
 pub mod ids;
+pub mod mastering;
 pub mod msi;
 
 pub use access::{ConfigAccess, ConfigError, Width};
@@ -28,3 +30,4 @@ pub use address::{Bdf, Bus, ParseError};
 pub use bar::{Bar, BarKind};
 pub use cap::{Capability, CapabilityId};
 pub use function::{Command, Function, PciError, Status};
+pub use mastering::{Decoding, MasteringError};

@@ -4,7 +4,7 @@ use super::{
     guest::Guest,
     ktap::{CLOSE, Taken},
     runner::{Finding, Suite, attends, failure, nothing},
-    verdict::Outcome,
+    verdict::{Outcome, Reason},
 };
 use crate::{mm::pages::Pages, options::SelfTest};
 use alloc::{format, string::ToString};
@@ -30,8 +30,12 @@ fn device_lets_go(guest: &mut Guest) -> Finding {
 fn pool_goes_back(guest: &mut Guest) -> Finding {
     let (stopped, aside) = guest.pool.stop();
     let kept = guest.pool.pages();
-    let lost = stopped.slots_in_use != 0 || stopped.in_flight != 0 || stopped.stuck_bytes != 0;
-    if lost || kept != 0 {
+    if stopped.in_flight != 0 {
+        let detail = format!("{} buffers were not taken back from a device", stopped.in_flight);
+        let remedy = "destroy the domain before the device is used again; see why it did not stop";
+        return Err(Outcome::Failure(Reason::new("dma-memory-kept", detail).remedy(remedy)));
+    }
+    if stopped.slots_in_use != 0 || stopped.stuck_bytes != 0 || kept != 0 {
         return Err(failure("pool-leak", format!("{kept} pages kept: {stopped:?}")));
     }
     let aside = aside.bytes >> 10;

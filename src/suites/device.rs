@@ -1,8 +1,8 @@
 //! The device under test: connected, recognised, started, and let go of again.
 //!
 //! ```text
-//! pcifront connected -> function found -> decode on -> BARs sized -> registers mapped -> bus master on
-//!       -> driver started, interrupt bound            and all of it backwards in `close`
+//! pcifront connected -> function found -> BARs sized -> bus master off, decode on -> registers mapped
+//!       -> device reset -> bus master on -> driver started, interrupt bound      and all of it backwards in `close`
 //! ```
 
 use super::verdict::{Outcome, Reason};
@@ -14,11 +14,12 @@ use crate::{
         memory::Memory,
         pages::{self, DeviceMemory},
     },
-    nic::{self, Cause, DriverKind, Nic},
+    nic::{self, Cause, DriverKind, Nic, QuiesceError},
     pci::{
-        self, Bar, BarKind, Bdf, Command, Function,
+        self, Bar, BarKind, Bdf, Decoding, Function,
         front::{Front, FrontError, Services, Timeouts},
         ids::{Class, DeviceId},
+        mastering,
     },
     xen::{
         errno::XenError,
@@ -231,41 +232,32 @@ impl Card {
         let kind = driver(identity)?;
         let (address, len) = memory_bar(identity, kind)?;
         let config = |e: pci::ConfigError| failure(e.code(), e.to_string(), e.remedy());
+        let nic = |e: nic::StartError| failure(e.code(), e.to_string(), e.remedy());
         let function = Function::probe(front, identity.bdf)
             .map_err(config)?
             .ok_or_else(|| Outcome::Failure(Reason::new("pci-gone", "the device went away")))?;
-        function.enable(Command::MEMORY | Command::MASTER).map_err(config)?;
-        let registers = DeviceMemory::map(setup.memory, address, len).map_err(|e| {
-            failure("pci-bar-map", e.to_string(), "see Xen's log: the domain may lack iomem rights")
-        })?;
         let pirq = identity.pirq.ok_or_else(|| {
             failure("pci-no-interrupt", "no interrupt pin".into(), "use a device with INTx")
         })?;
-        let interrupt = Interrupt::bind(setup.events, setup.clock, pirq).map_err(|e| {
-            failure(
-                "irq-bind",
-                format!("{pirq}: {e}"),
-                "the line may be shared with dom0: see xl dmesg",
-            )
+        // Whatever is made here is undone in reverse order if a later step fails.
+        let decoding = Decoding::on(function).map_err(config)?;
+        let registers = DeviceMemory::map(setup.memory, address, len).map_err(|e| {
+            failure("pci-bar-map", e.to_string(), "see Xen's log: the domain may lack iomem rights")
         })?;
+        let idle = kind.reset(registers, setup.clock).map_err(nic)?;
+        decoding.allow_dma(idle.stopped()).map_err(config)?;
         let own = kind.limits();
         let mask = setup.reach.map_or(own.mask, |reach| reach.min(own.mask));
         let limits = Limits { mask, ..own };
         let device = dma::Device::new(setup.pool, setup.memory, limits, setup.policy);
-        let started = kind.start(registers, device, setup.clock);
-        match started {
-            Ok(mut nic) => {
-                nic.enable_interrupts(Cause::RECEIVER);
-                Ok(Self { nic, interrupt, bdf: identity.bdf, looped: false })
-            }
-            Err(error) => {
-                let reason = Reason::new(error.code(), error.to_string()).remedy(error.remedy());
-                // Already failing: what the port's closing says is not worth more.
-                let _ = interrupt.unbind();
-                let _ = function.disable(Command::MASTER);
-                Err(Outcome::Failure(reason))
-            }
-        }
+        let mut nic = idle.start(device).map_err(nic)?;
+        let interrupt = Interrupt::bind(setup.events, setup.clock, pirq).map_err(|e| {
+            let remedy = "the line may be shared with dom0: see xl dmesg";
+            failure("irq-bind", format!("{pirq}: {e}"), remedy)
+        })?;
+        nic.enable_interrupts(Cause::RECEIVER);
+        decoding.leave_on();
+        Ok(Self { nic, interrupt, bdf: identity.bdf, looped: false })
     }
 
     /// The chip, its address and its interrupt.
@@ -304,19 +296,21 @@ impl Card {
     }
 
     /// Stops the device: driver and registers, bus mastering, interrupt.
+    ///
+    /// Memory of a device that does not come out of its reset is taken back once its bus mastering reads as off.
     pub fn stop(self, front: &Front<'_>) -> Result<(), Reason> {
         let Self { mut nic, interrupt, bdf, .. } = self;
         let quiesced = nic.quiesce();
-        drop(nic);
-        let config = |e: pci::ConfigError| Reason::new(e.code(), e.to_string()).remedy(e.remedy());
-        let off = match Function::probe(front, bdf) {
-            Ok(Some(function)) => function.disable(Command::MASTER | Command::MEMORY).map(drop),
-            Ok(None) => Ok(()),
-            Err(error) => Err(error),
+        let off = mastering::stop_dma(front, bdf);
+        let taken_back = match (&quiesced, &off) {
+            (Err(QuiesceError::Reset(_)), Ok(stopped)) => nic.take_back(stopped),
+            _ => Ok(()),
         };
+        drop(nic);
         let unbound = interrupt.unbind();
         quiesced.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
-        off.map_err(config)?;
+        off.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
+        taken_back.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
         unbound.map_err(|e| Reason::new("irq-unbind", e.to_string()))
     }
 }

@@ -4,22 +4,22 @@
 //! the device twice, and nothing on the wire can help or harm.
 
 use super::{
-    device::Card,
     guest::Guest,
     pattern::{differs, fill},
     runner::{Finding, Suite, attends, failure, proof, skip},
-    verdict::{Outcome, Reason},
+    transfer::{MISMATCH_REMEDY, Trip, nic_failure, send_and_receive},
+    verdict::Outcome,
     walk::Walk,
 };
 use crate::{
     addr::{GIB_4, PAGE_SIZE, to_usize},
-    arch::time::{Clock, Instant},
-    dma::{Policy, SegmentInfo, Why},
+    arch::time::Clock,
+    dma::{OwnedSlice, Policy, SegmentInfo, Why},
     mm::{
         contiguous::Order,
         pages::{LowPages, Pages},
     },
-    nic::{FRAME_MAX, FRAME_MIN, HEADER, TxRecord},
+    nic::{FRAME_MAX, FRAME_MIN, TxRecord},
 };
 use alloc::{
     format,
@@ -49,71 +49,17 @@ pub(super) const SUITE: Suite = Suite {
 /// Slots that a walk through the pool goes to, about: each one of a pool of 16 MiB.
 const MOST_SLOTS: usize = 8192;
 
-fn nic_failure(code: &'static str, detail: String, remedy: &'static str) -> Outcome {
-    Outcome::Failure(Reason::new(code, detail).remedy(remedy))
-}
-
-/// Sends `frame` from where it lies and waits for it to come back. Frames from the wire may turn up among
-/// those looped back; they are passed over.
-pub(super) fn send_and_receive(
-    card: &mut Card,
-    frame: &[u8],
-    deadline: Instant,
-) -> Result<(TxRecord, Vec<u8>), Outcome> {
-    let record = card
-        .nic
-        .transmit_in_place(frame)
-        .map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
-    let (mut back, mut strays) = (Vec::new(), 0);
-    loop {
-        let received = card
-            .nic
-            .receive(&mut back)
-            .map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
-        match received {
-            Some(len) if is_ours(&back[..len], frame) => {
-                back.truncate(len);
-                return Ok((record, back));
-            }
-            Some(_) => strays += 1,
-            None if card.interrupt.wait(deadline) => {
-                card.acknowledge();
-            }
-            None if !card.nic.link_up() => {
-                let text = "the link is down, and this chip loops nothing back without one";
-                return Err(skip("link-down", text));
-            }
-            None => {
-                let (len, dma) = (frame.len(), record.dma);
-                let detail =
-                    format!("{len} bytes sent from {dma} did not come back; {strays} others did");
-                return Err(nic_failure(
-                    "dma-no-frame",
-                    detail,
-                    "see `xl dmesg` for IOMMU faults; without any, the device may not do loopback",
-                ));
-            }
-        }
-    }
-}
-
-/// Whether a received frame can be the one sent: as long, and with the same addresses and type. A frame from
-/// the wire has others.
-fn is_ours(received: &[u8], sent: &[u8]) -> bool {
-    received.len() == sent.len() && received[..HEADER] == sent[..HEADER]
-}
-
-/// Sends and compares one frame; returns how it went out.
-fn round_trip(guest: &mut Guest, frame: &[u8]) -> Result<TxRecord, Outcome> {
+/// Sends and compares one frame; returns how it went out, and its memory.
+fn round_trip(guest: &mut Guest, frame: OwnedSlice) -> Result<(TxRecord, OwnedSlice), Outcome> {
     let now = guest.shared.now();
     let card = guest.card.as_mut().map_err(|outcome| outcome.as_skip())?;
     let deadline = now.after(card.patience());
-    let (record, back) = send_and_receive(card, frame, deadline)?;
-    match differs(&back, frame) {
+    let Trip { record, sent: frame, back } = send_and_receive(card, frame, deadline)?;
+    match differs(&back, &frame) {
         None => {
             guest.compared.frames += 1;
             guest.compared.bytes += frame.len() as u64;
-            Ok(record)
+            Ok((record, frame))
         }
         Some(at) => {
             let (sent, got) = (frame.get(at), back.get(at));
@@ -123,22 +69,20 @@ fn round_trip(guest: &mut Guest, frame: &[u8]) -> Result<TxRecord, Outcome> {
                 record.source,
                 record.dma
             );
-            Err(nic_failure(
-                "dma-byte-mismatch",
-                detail,
-                "a wrong frame in P2M or IOMMU, or memory that is not coherent: try swiotlb=force",
-            ))
+            Err(nic_failure("dma-byte-mismatch", detail, MISMATCH_REMEDY))
         }
     }
 }
 
 fn every_length_comes_back(guest: &mut Guest) -> Finding {
     loopback(guest)?;
-    let mut page = high_pages(guest, 1)?;
+    let mut page = OwnedSlice::from(high_pages(guest, 1)?);
     let mut bounced = 0;
     for len in FRAME_MIN..=FRAME_MAX {
-        fill(&mut page[..len], len);
-        bounced += usize::from(round_trip(guest, &page[..len])?.bounced.is_some());
+        fill(page.select(0..len), len);
+        let (record, back) = round_trip(guest, page)?;
+        bounced += usize::from(record.bounced.is_some());
+        page = back;
     }
     let frames = FRAME_MAX - FRAME_MIN + 1;
     Ok(format!("{frames} frames, {bounced} bounced, lengths {FRAME_MIN} to {FRAME_MAX}"))
@@ -146,12 +90,11 @@ fn every_length_comes_back(guest: &mut Guest) -> Finding {
 
 fn awkward_offsets_come_back(guest: &mut Guest) -> Finding {
     loopback(guest)?;
-    let mut page = high_pages(guest, 1)?;
+    let mut page = OwnedSlice::from(high_pages(guest, 1)?);
     let mut frames = 0;
     for offset in (1..64).chain([2047, 2048, 2049, PAGE_SIZE - 777]) {
-        let range = offset..offset + 777;
-        fill(&mut page[range.clone()], offset);
-        round_trip(guest, &page[range])?;
+        fill(page.select(offset..offset + 777), offset);
+        (_, page) = round_trip(guest, page)?;
         frames += 1;
     }
     Ok(format!("{frames} frames"))
@@ -159,13 +102,13 @@ fn awkward_offsets_come_back(guest: &mut Guest) -> Finding {
 
 fn straddling_frames_come_back(guest: &mut Guest) -> Finding {
     loopback(guest)?;
-    let mut pages =
+    let pages =
         Pages::scattered(guest.memory, 2).map_err(|e| failure("no-memory", e.to_string()))?;
-    let mut frames = 0;
+    let (mut pages, mut frames) = (OwnedSlice::from(pages), 0);
     for before in (1..FRAME_MAX).step_by(97) {
-        let range = PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX;
-        fill(&mut pages[range.clone()], before);
-        let record = round_trip(guest, &pages[range])?;
+        fill(pages.select(PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX), before);
+        let record;
+        (record, pages) = round_trip(guest, pages)?;
         if record.bounced.is_none() {
             let detail =
                 format!("{before} bytes before the page's end went direct to {}", record.dma);
@@ -183,14 +126,14 @@ fn low_frames_go_direct(guest: &mut Guest) -> Finding {
         return Err(skip("dma-force-asked-for", "the command line says force: everything bounces"));
     }
     let order = Order::holding(2 * PAGE_SIZE).unwrap_or(Order::ZERO);
-    let mut pages =
+    let pages =
         LowPages::new(guest.memory, order, guest.pool.plan.mask).map_err(super::memory::refused)?;
-    let mut frames = 0;
+    let (mut pages, mut frames) = (OwnedSlice::from(pages), 0);
     // The RTL8139 reads from multiples of four only; anything else would have to bounce.
     for before in (4..FRAME_MAX).step_by(96) {
-        let range = PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX;
-        fill(&mut pages[range.clone()], before);
-        let record = round_trip(guest, &pages[range])?;
+        fill(pages.select(PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX), before);
+        let record;
+        (record, pages) = round_trip(guest, pages)?;
         if record.bounced.is_some() || record.source.map(|place| place.bus) != Some(record.dma) {
             let detail = format!("{:?} -> {}: {:?}", record.source, record.dma, record.bounced);
             return Err(failure("dma-bounced", detail));
@@ -202,8 +145,9 @@ fn low_frames_go_direct(guest: &mut Guest) -> Finding {
 
 fn source_is_high_and_dma_address_low(guest: &mut Guest) -> Finding {
     loopback(guest)?;
-    let page = high_pages(guest, 1)?;
-    let record = round_trip(guest, &page[..FRAME_MAX])?;
+    let mut page = OwnedSlice::from(high_pages(guest, 1)?);
+    page.select(0..FRAME_MAX);
+    let (record, _) = round_trip(guest, page)?;
     let mask = guest.pool.plan.mask;
     let high = record.source.is_some_and(|place| place.bus.0 >= GIB_4);
     let low = mask.covers(record.dma, record.len);
@@ -223,7 +167,7 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
     if !pool.is_started() {
         return Err(skip("swiotlb-not-started", "there is no pool to walk through"));
     }
-    let mut page = bouncing_page(guest)?;
+    let mut page = OwnedSlice::from(bouncing_page(guest)?);
     let mut segments = Vec::new();
     pool.for_each_segment(&mut |segment| segments.push(segment));
     let mut walk = Walk::new(&segments, MOST_SLOTS);
@@ -232,8 +176,9 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
             continue;
         }
         pool.aim(slot);
-        fill(&mut page[..FRAME_MAX], to_usize(guest.compared.frames));
-        let record = round_trip(guest, &page[..FRAME_MAX])?;
+        fill(page.select(0..FRAME_MAX), to_usize(guest.compared.frames));
+        let record;
+        (record, page) = round_trip(guest, page)?;
         walk.went(slot, record.dma);
     }
     guest.walked = walk.seen();

@@ -2,14 +2,15 @@
 
 use super::{
     device::Card,
-    dma::send_and_receive,
     guest::Guest,
     pattern::fill,
     runner::{Finding, Suite, failure, nothing, proof},
-    verdict::{Outcome, Reason},
+    transfer::{IRQ_REMEDY, nic_failure, send_and_receive},
+    verdict::Outcome,
 };
 use crate::{
     arch::{time::Clock, traps},
+    dma::OwnedSlice,
     nic::{Cause, FRAME_MIN},
     xen::{
         errno::XenError,
@@ -20,6 +21,7 @@ use crate::{
 use alloc::{
     format,
     string::{String, ToString},
+    vec,
 };
 use core::time::Duration;
 
@@ -119,14 +121,14 @@ fn card(guest: &mut Guest) -> Result<&mut Card, Outcome> {
 /// Sends one frame to ourselves; true if the interrupt came.
 fn interrupts_once(guest: &mut Guest, seed: usize) -> Result<bool, Outcome> {
     let now = guest.shared.now();
-    let mut frame = [0; FRAME_MIN];
+    let mut frame = OwnedSlice::from(vec![0; FRAME_MIN]);
     fill(&mut frame, seed);
     let card = card(guest)?;
     let deadline = now.after(card.patience());
     card.acknowledge();
     card.interrupt.take();
     let before = card.interrupt.count;
-    send_and_receive(card, &frame, deadline)?;
+    send_and_receive(card, frame, deadline)?;
     let came = card.interrupt.count > before || card.interrupt.wait(deadline);
     card.acknowledge();
     Ok(came)
@@ -138,9 +140,8 @@ fn device_interrupts(guest: &mut Guest) -> Finding {
     let interrupt = &card(guest)?.interrupt;
     let (pirq, port) = (interrupt.pirq, interrupt.port);
     if !came {
-        let reason = Reason::new("irq-never-came", format!("no event on {port} for {pirq}"));
-        let remedy = "see `xl debug-keys i` and dom0's log: the line may be shared or unrouted";
-        return Err(Outcome::Failure(reason.remedy(remedy)));
+        let detail = format!("no event on {port} for {pirq}");
+        return Err(nic_failure("irq-lost", detail, IRQ_REMEDY));
     }
     Ok(format!("{pirq} on {port}"))
 }
@@ -149,7 +150,8 @@ fn every_frame_interrupts(guest: &mut Guest) -> Finding {
     let before = card(guest)?.interrupt.count;
     for i in 0..FRAMES {
         if !interrupts_once(guest, i.to_le_bytes()[0].into())? {
-            return Err(failure("irq-lost", format!("frame {i} of {FRAMES} brought no interrupt")));
+            let detail = format!("frame {i} of {FRAMES} brought no interrupt");
+            return Err(nic_failure("irq-lost", detail, IRQ_REMEDY));
         }
     }
     let count = card(guest)?.interrupt.count - before;
@@ -163,7 +165,7 @@ fn masked_device_is_silent(guest: &mut Guest) -> Finding {
     card.acknowledge();
     card.interrupt.take();
     card.nic.enable_interrupts(Cause::empty());
-    let sent = send_and_receive(card, &[0x77; FRAME_MIN], deadline);
+    let sent = send_and_receive(card, vec![0x77; FRAME_MIN].into(), deadline);
     let came = card.interrupt.wait(silence);
     card.nic.enable_interrupts(Cause::RECEIVER);
     card.acknowledge();

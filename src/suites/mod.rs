@@ -41,6 +41,8 @@ pub mod pool;
 mod runner;
 #[cfg(target_os = "none")]
 mod swiotlb;
+#[cfg(target_os = "none")]
+mod transfer;
 
 #[cfg(target_os = "none")]
 pub use runner::{RESULT_PATH, run};

@@ -14,7 +14,7 @@ use crate::{
     nic::{
         DriverKind, Nic,
         fake::{FakeRtl8139, Fault, TickingClock},
-        rtl8139::Rtl8139,
+        rtl8139::Idle,
     },
 };
 use alloc::{boxed::Box, string::ToString, vec, vec::Vec};
@@ -36,7 +36,7 @@ fn with_stack(manner: Manner, test: impl FnOnce(&FakeRtl8139<'_>, &mut Stack<'_>
     pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
     let limits = DriverKind::Rtl8139.limits();
     let device = Device::new(&pool, &machine, limits, Policy::Auto);
-    let mut card = Rtl8139::start(&chip, device, &clock).unwrap();
+    let mut card = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
     let mut peer = Peer::new(&chip, &clock, manner);
     let mut stack = Stack::new(&mut card, &clock, &mut peer, 0x1234);
     test(&chip, &mut stack);
@@ -211,7 +211,7 @@ fn a_card_s_faults_end_the_job_with_the_card_s_own_code() {
     for (fault, code) in [
         (Fault::Length(7), "nic-rx-length"),
         (Fault::Status(0x20), "nic-rx-status"),
-        (Fault::NeverSend, "nic-tx-full"),
+        (Fault::NeverSend, "nic-tx-timeout"),
         (Fault::SendStatus(1 << 30), "nic-tx-failed"),
     ] {
         with_address(Manner::Good, |chip, stack| {

@@ -1,13 +1,20 @@
 //! The chip: what is written to which register, and in which order (RTL8139C(L)+ datasheet, section 5).
+//!
+//! Writes are posted: a bridge may hold them until something is read through it (PCI Local Bus Specification 3.0,
+//! section 3.2.5). Where the next step stands on a write having arrived (the line no longer asserted, the device
+//! running), the register is read back.
 
 use super::{
-    super::{cause::Cause, mmio::Registers},
+    super::{cause::Cause, error::ResetError, mmio::Registers},
     regs::{
         CAPR, CAPR_LAG, CBR, CR, Command, ERTXTH_WHOLE_FRAME, IDR0, IMR, ISR, Interrupt, MPC, MSR,
         Media, RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
     },
 };
-use crate::arch::time::{Clock, Instant, TimedOut};
+use crate::{
+    arch::time::{Clock, Instant, TimedOut},
+    dma::DeviceStopped,
+};
 use core::{fmt, time::Duration};
 
 /// How long a reset may take; the chip needs microseconds.
@@ -38,13 +45,24 @@ impl<'m, R: Registers> Chip<'m, R> {
         !Media::from_bits_retain(self.regs.read_u8(MSR)).contains(Media::LINKB)
     }
 
-    /// Stops both directions and forgets all positions. After this the device touches no memory.
-    pub(super) fn reset(&self) -> Result<(), TimedOut> {
+    /// Stops both directions and forgets all positions.
+    pub(super) fn reset(&self) -> Result<DeviceStopped, ResetError> {
+        const BUSY: Command = Command::RST.union(Command::TE).union(Command::RE);
         self.regs.write_u16(IMR, 0);
         self.regs.write_u8(CR, Command::RST.bits());
+        let mut gone = false;
         self.wait("the chip to come out of its reset", RESET_LIMIT, || {
-            !Command::from_bits_retain(self.regs.read_u8(CR)).contains(Command::RST)
-        })
+            let command = self.command();
+            gone = command.is_none();
+            command.is_none_or(|command| !command.intersects(BUSY))
+        })?;
+        if gone { Err(ResetError::Gone) } else { Ok(DeviceStopped::seen()) }
+    }
+
+    /// The command register; `None` if nobody answers.
+    fn command(&self) -> Option<Command> {
+        let bits = self.regs.read_u8(CR);
+        (bits != u8::MAX).then(|| Command::from_bits_retain(bits))
     }
 
     /// Starts both directions after a reset.
@@ -53,7 +71,12 @@ impl<'m, R: Registers> Chip<'m, R> {
     /// before the second of them says what. Writing RCR makes QEMU's model start its ring anew, so it
     /// is only ever written here. CAPR gets the value it has after a reset: the write is what tells
     /// QEMU that frames it held back before the reset can go on.
-    pub(super) fn start(&self, buffer: u32, loopback: bool) {
+    pub(super) fn start(
+        &self,
+        _: DeviceStopped,
+        buffer: u32,
+        loopback: bool,
+    ) -> Result<(), ResetError> {
         self.regs.write_u32(RBSTART, buffer);
         self.regs.write_u8(CR, (Command::TE | Command::RE).bits());
         self.regs.write_u32(TCR, tx_config(loopback).bits());
@@ -61,12 +84,23 @@ impl<'m, R: Registers> Chip<'m, R> {
         self.regs.write_u32(MPC, 0);
         self.regs.write_u16(ISR, u16::MAX);
         self.report_read(CAPR_LAG.wrapping_neg());
+        self.check_there()
+    }
+
+    /// Whether anybody answers; every write before this has arrived.
+    pub(super) fn check_there(&self) -> Result<(), ResetError> {
+        self.command().map(drop).ok_or(ResetError::Gone)
     }
 
     /// Hands a frame to the device.
     pub(super) fn send(&self, slot: usize, bus: u32, len: u32) {
         self.regs.write_u32(TSAD0 + 4 * slot, bus);
         self.regs.write_u32(TSD0 + 4 * slot, ERTXTH_WHOLE_FRAME | len);
+    }
+
+    /// Has an aborted frame sent once more; the transmitter halts until then.
+    pub(super) fn clear_abort(&self, loopback: bool) {
+        self.regs.write_u32(TCR, (tx_config(loopback) | TxConfig::CLRABT).bits());
     }
 
     pub(super) fn slot_status(&self, slot: usize) -> u32 {
@@ -84,11 +118,13 @@ impl<'m, R: Registers> Chip<'m, R> {
 
     /// Frames lost since last asked.
     pub(super) fn take_missed(&self) -> u64 {
-        let missed = self.regs.read_u32(MPC) & 0xff_ffff;
-        if missed != 0 {
-            self.regs.write_u32(MPC, 0);
+        match self.regs.read_u32(MPC) {
+            0 | u32::MAX => 0,
+            missed => {
+                self.regs.write_u32(MPC, 0);
+                u64::from(missed & 0xff_ffff)
+            }
         }
-        u64::from(missed)
     }
 
     pub(super) fn acknowledge(&self) -> Cause {
@@ -98,12 +134,16 @@ impl<'m, R: Registers> Chip<'m, R> {
         }
         if status != 0 {
             self.regs.write_u16(ISR, status);
+            // The line is let go of before Xen is told that it is: else it would ring once more for nothing.
+            self.regs.read_u16(ISR);
         }
         cause(Interrupt::from_bits_retain(status))
     }
 
     pub(super) fn enable_interrupts(&self, causes: Cause) {
         self.regs.write_u16(IMR, interrupts(causes).bits());
+        // Whoever masks a cause counts on its silence from here on.
+        self.regs.read_u16(IMR);
     }
 
     pub(super) fn now(&self) -> Instant {

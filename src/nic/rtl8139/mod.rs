@@ -11,6 +11,10 @@
 //! straight to where they are wanted; each transmitted frame is a mapping of its own. Only memory BAR
 //! registers are used.
 //!
+//! A frame is back once its slot reads as read and sent; an aborted one is sent once more (the transmitter halts
+//! until then), and whatever else goes wrong, or takes too long, ends in a reset. A reset that is not seen to end
+//! leaves all memory lent.
+//!
 //! Known of QEMU's model (hw/net/rtl8139.c, up to 10.0): a frame is sent within the write to TSD, and what
 //! the network answers at once is in the ring when that write returns; the ring starts anew when RCR is
 //! written; with the overflow interrupt disabled, frames are held back while less than 1514 bytes of ring
@@ -26,22 +30,27 @@ mod transmit;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vanishing;
 
 use super::{
     Nic, QuiesceError,
     cause::{Cause, Counters},
-    error::{ReceiveError, StartError, TransmitError, Unsent},
+    error::{ReceiveError, ResetError, StartError, TransmitError, Unsent},
     evidence::{DmaRange, Ranges, TxRecord},
     mmio::Registers,
 };
 use crate::{
     addr::DmaMask,
-    arch::time::Clock,
-    dma::{self, FinishError, FromDevice, Limits, Mapping, PowerOfTwo, ToDevice},
+    arch::time::{Clock, Instant},
+    dma::{
+        self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
+        PowerOfTwo, ToDevice,
+    },
 };
 use alloc::{vec, vec::Vec};
 use chip::Chip;
-use core::fmt;
+use core::{fmt, mem};
 use ring::{BUFFER, RxRing, SLOTS, TxSlots};
 
 /// The chip's name.
@@ -56,6 +65,15 @@ pub(super) const fn limits() -> Limits {
     }
 }
 
+/// An RTL8139 that was seen to stop and was given no memory yet.
+#[derive(Debug)]
+#[must_use = "it does nothing before it is started"]
+pub struct Idle<'m, R: Registers> {
+    chip: Chip<'m, R>,
+    mac: [u8; 6],
+    stopped: DeviceStopped,
+}
+
 /// A started RTL8139.
 pub struct Rtl8139<'m, R: Registers> {
     chip: Chip<'m, R>,
@@ -63,11 +81,14 @@ pub struct Rtl8139<'m, R: Registers> {
     mac: [u8; 6],
     loopback: bool,
     enabled: Cause,
+    life: Life,
     ring: RxRing,
-    /// `None` once quiesced.
-    buffer: Option<Mapping<'m, FromDevice, Vec<u8>>>,
+    /// `None` once taken back.
+    buffer: Option<Lent<Mapping<'m, FromDevice, Vec<u8>>>>,
+    /// Where the buffer is, for the chip.
+    buffer_at: u32,
     slots: TxSlots,
-    in_flight: [Option<Mapping<'m, ToDevice, Vec<u8>>>; SLOTS],
+    in_flight: [Option<InFlight<'m>>; SLOTS],
     /// Buffers of frames that were sent while waiting for another.
     sent: Vec<Vec<u8>>,
     counters: Counters,
@@ -75,9 +96,28 @@ pub struct Rtl8139<'m, R: Registers> {
     last_tx: Option<TxRecord>,
 }
 
+/// How far a driver has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Running,
+    /// The device was not seen to stop when it should have. Only a further reset leads back.
+    Lost(ResetError),
+    /// Quiesced.
+    Ended,
+}
+
+/// A frame in a transmit slot.
+struct InFlight<'m> {
+    frame: Lent<Mapping<'m, ToDevice, OwnedSlice>>,
+    /// When the device was told of it, or told to try it again.
+    since: Instant,
+    retried: bool,
+}
+
 impl<R: Registers> fmt::Debug for Rtl8139<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Rtl8139")
+            .field("life", &self.life)
             .field("ring", &self.ring)
             .field("slots", &self.slots)
             .field("counters", &self.counters)
@@ -85,69 +125,98 @@ impl<R: Registers> fmt::Debug for Rtl8139<'_, R> {
     }
 }
 
-impl<'m, R: Registers> Rtl8139<'m, R> {
-    /// Resets the chip behind `regs` and starts receiving. No interrupt is enabled yet.
-    ///
-    /// Memory decoding and bus mastering must be on, and `dma` made with the chip's limits
-    /// ([`super::DriverKind::limits`]).
-    pub fn start(regs: R, dma: dma::Device<'m>, clock: &'m dyn Clock) -> Result<Self, StartError> {
+impl<'m, R: Registers> Idle<'m, R> {
+    /// Resets the chip behind `regs`, whatever it was left doing. Memory decoding must be on.
+    pub fn reset(regs: R, clock: &'m dyn Clock) -> Result<Self, StartError> {
         if regs.len() < regs::LEN {
             return Err(StartError::BarTooSmall { len: regs.len(), needed: regs::LEN });
         }
         let chip = Chip::new(regs, clock);
-        chip.reset()?;
+        let stopped = chip.reset()?;
         let mac = chip.mac();
+        chip.check_there()?;
         if mac[0] & 1 != 0 || mac == [0; 6] {
             return Err(StartError::BadAddress(mac));
         }
+        Ok(Self { chip, mac, stopped })
+    }
+
+    /// The proof that the chip was seen to stop.
+    pub const fn stopped(&self) -> &DeviceStopped {
+        &self.stopped
+    }
+
+    /// Starts receiving. No interrupt is enabled yet.
+    ///
+    /// Bus mastering must be on, and `dma` made with the chip's limits ([`super::DriverKind::limits`]).
+    pub fn start(self, dma: dma::Device<'m>) -> Result<Rtl8139<'m, R>, StartError> {
+        let Self { chip, mac, stopped } = self;
         let buffer = dma.map::<FromDevice, _>(vec![0; BUFFER])?;
-        let mut card = Self {
+        let bus = buffer.bus();
+        let buffer_at = u32::try_from(bus.0).map_err(|_| StartError::BeyondRegisters(bus.0))?;
+        let mut ranges = Ranges::default();
+        ranges.add(&buffer);
+        let mut card = Rtl8139 {
             chip,
             dma,
             mac,
             loopback: false,
             enabled: Cause::empty(),
+            life: Life::Running,
             ring: RxRing::EMPTY,
-            buffer: None,
+            buffer: Some(Lent::new(buffer)),
+            buffer_at,
             slots: TxSlots::EMPTY,
             in_flight: [const { None }; SLOTS],
             sent: Vec::new(),
             counters: Counters::default(),
-            ranges: Ranges::default(),
+            ranges,
             last_tx: None,
         };
-        card.ranges.add(&buffer);
-        card.buffer = Some(buffer);
-        card.begin()?;
+        card.begin(stopped)?;
         Ok(card)
     }
+}
 
+impl<R: Registers> Rtl8139<'_, R> {
     /// Starts both directions of a chip that was just reset.
-    fn begin(&mut self) -> Result<(), StartError> {
-        let buffer = self.buffer.as_ref().ok_or(StartError::Stopped)?;
-        let bus = buffer.bus();
-        let address = u32::try_from(bus.0).map_err(|_| StartError::BeyondRegisters(bus.0))?;
+    fn begin(&mut self, stopped: DeviceStopped) -> Result<(), ResetError> {
         self.ring = RxRing::EMPTY;
-        self.chip.start(address, self.loopback);
+        self.chip.start(stopped, self.buffer_at, self.loopback).map_err(|e| self.lose(e))?;
         self.chip.enable_interrupts(self.enabled);
+        self.life = Life::Running;
         Ok(())
     }
 
     /// Resets and starts again; frames in flight are dropped.
-    fn restart(&mut self) -> Result<(), StartError> {
+    fn restart(&mut self) -> Result<(), ResetError> {
         self.counters.rx_missed += self.chip.take_missed();
-        self.chip.reset()?;
-        self.drop_in_flight();
-        self.begin()
+        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        self.drop_in_flight(&stopped);
+        self.begin(stopped)
     }
 
-    /// Takes the frames in flight back. Only after a reset.
-    fn drop_in_flight(&mut self) {
-        for mapping in self.in_flight.iter_mut().filter_map(Option::take) {
-            self.sent.push(mapping.abandon());
+    /// Nothing is asked of the device any more that would only wait for it in vain.
+    #[cold]
+    fn lose(&mut self, error: ResetError) -> ResetError {
+        self.life = Life::Lost(error);
+        error
+    }
+
+    /// Takes the frames in flight back.
+    fn drop_in_flight(&mut self, stopped: &DeviceStopped) {
+        for in_flight in mem::take(&mut self.in_flight).into_iter().flatten() {
             self.counters.tx_dropped += 1;
+            let frame = in_flight.frame.reclaim(stopped).abandon();
+            self.keep_for_reclaim(Some(frame));
         }
         self.slots = TxSlots::EMPTY;
+    }
+
+    /// Keeps a buffer for [`Nic::reclaim`]; of those nobody asks for not more than the device could hold.
+    fn keep_for_reclaim(&mut self, frame: Option<OwnedSlice>) {
+        let room = SLOTS - self.sent.len().min(SLOTS);
+        self.sent.extend(frame.and_then(OwnedSlice::into_vec).into_iter().take(room));
     }
 }
 
@@ -165,22 +234,28 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
     }
 
     fn set_loopback(&mut self, on: bool) -> Result<(), StartError> {
+        if self.life == Life::Ended {
+            return Err(StartError::Stopped);
+        }
         self.loopback = on;
-        self.restart()
+        Ok(self.restart()?)
     }
 
     fn transmit(&mut self, frame: Vec<u8>) -> Result<(), Unsent> {
         self.queue(frame)
     }
 
-    fn transmit_in_place(&mut self, frame: &[u8]) -> Result<TxRecord, TransmitError> {
+    fn transmit_in_place(
+        &mut self,
+        frame: OwnedSlice,
+    ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
         self.send_in_place(frame)
     }
 
     fn reclaim(&mut self) -> Result<Option<Vec<u8>>, TransmitError> {
         match self.sent.pop() {
             Some(frame) => Ok(Some(frame)),
-            None => self.finish_oldest(),
+            None => Ok(self.finish_oldest()?.and_then(OwnedSlice::into_vec)),
         }
     }
 
@@ -223,27 +298,27 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
     }
 
     fn check_guards(&self) -> Result<(), FinishError> {
-        self.buffer.as_ref().map_or(Ok(()), Mapping::check_guards)
+        self.buffer.as_ref().map_or(Ok(()), |buffer| buffer.check_guards())
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        let buffer = self.buffer.take();
-        if let Err(error) = self.chip.reset() {
-            // It may still write: what is dropped unfinished is lost rather than given to someone else.
-            self.in_flight = [const { None }; SLOTS];
-            return Err(error.into());
-        }
-        self.drop_in_flight();
+        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        Ok(self.take_back(&stopped)?)
+    }
+
+    fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
+        self.life = Life::Ended;
+        self.drop_in_flight(stopped);
         self.sent.clear();
-        buffer.map(|buffer| buffer.finish(0)).transpose()?;
-        Ok(())
+        let buffer = self.buffer.take();
+        buffer.map(|buffer| buffer.reclaim(stopped).finish(0)).transpose().map(drop)
     }
 }
 
 impl<R: Registers> Drop for Rtl8139<'_, R> {
     fn drop(&mut self) {
-        if self.buffer.is_some() {
-            // What is wrong now was not asked for; `quiesce` tells.
+        if self.life != Life::Ended {
+            // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.
             let _ = self.quiesce();
         }
     }

@@ -5,7 +5,7 @@ use super::{
         error::{ReceiveError, RingError},
         mmio::Registers,
     },
-    Rtl8139,
+    Life, Rtl8139,
     ring::{HEADER, Next, RxRing},
 };
 use alloc::vec::Vec;
@@ -19,8 +19,10 @@ impl<R: Registers> Rtl8139<'_, R> {
         &mut self,
         frame: &mut Vec<u8>,
     ) -> Result<Option<usize>, ReceiveError> {
-        if self.buffer.is_none() {
-            return Err(ReceiveError::Stopped);
+        match self.life {
+            Life::Running => {}
+            Life::Lost(error) => return Err(ReceiveError::Lost(error)),
+            Life::Ended => return Err(ReceiveError::Stopped),
         }
         match self.look() {
             Ok(Some((offset, len))) => {
@@ -89,11 +91,8 @@ impl<R: Registers> Rtl8139<'_, R> {
     /// Starts the ring anew: after something impossible no position in it means anything.
     #[cold]
     fn recover(&mut self, ring: RingError) -> ReceiveError {
-        self.counters.resets += 1;
         self.ring = RxRing::EMPTY;
-        match self.restart() {
-            Ok(()) => ReceiveError::Ring(ring),
-            Err(reset) => ReceiveError::Lost { ring, reset },
-        }
+        self.counters.resets += 1;
+        self.restart().map_or_else(ReceiveError::Lost, |()| ReceiveError::Ring(ring))
     }
 }

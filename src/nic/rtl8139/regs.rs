@@ -75,6 +75,8 @@ bitflags! {
     /// [`TCR`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub(super) struct TxConfig: u32 {
+        /// Clear abort: the transmitter, which halted at an abort, sends that frame again and goes on.
+        const CLRABT = 1;
         /// Bursts of up to 1024 bytes.
         const MXDMA_1024 = 0b110 << 8;
         /// Both loopback bits: what is sent is received.

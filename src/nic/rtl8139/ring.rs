@@ -172,19 +172,30 @@ impl TxSlots {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Outcome {
     Pending,
+    /// Read from memory and sent.
     Sent,
+    /// The device may still look at it.
     Failed(TxFailure),
+    /// The register reads as all ones.
+    Gone,
 }
 
 /// Reads a slot's status register.
+///
+/// Only a frame that was both read (OWN) and sent (TOK) is one the device is through with: an aborted one it reads
+/// again once told to go on, and one whose FIFO ran dry it tries again by itself.
 pub(super) const fn outcome(status: u32) -> Outcome {
+    const SENT: TxStatus = TxStatus::OWN.union(TxStatus::TOK);
+    if status == u32::MAX {
+        return Outcome::Gone;
+    }
     let status = TxStatus::from_bits_retain(status);
-    if status.contains(TxStatus::TABT) {
-        Outcome::Failed(TxFailure::Aborted)
-    } else if status.contains(TxStatus::OWC) {
+    if status.contains(TxStatus::OWC) {
         Outcome::Failed(TxFailure::LateCollision)
-    } else if status.contains(TxStatus::TOK) {
+    } else if status.contains(SENT) {
         Outcome::Sent
+    } else if status.contains(TxStatus::TABT) {
+        Outcome::Failed(TxFailure::Aborted)
     } else if status.contains(TxStatus::TUN) {
         Outcome::Failed(TxFailure::Underrun)
     } else {

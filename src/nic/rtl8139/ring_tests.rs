@@ -96,7 +96,11 @@ fn slots_are_taken_and_given_in_turn() {
 fn a_slot_s_status_is_pending_until_it_says_otherwise() {
     assert_eq!(outcome(0), Outcome::Pending);
     assert_eq!(outcome(TxStatus::OWN.bits()), Outcome::Pending);
+    assert_eq!(outcome(TxStatus::TOK.bits()), Outcome::Pending, "sent, but not yet read");
     assert_eq!(outcome((TxStatus::OWN | TxStatus::TOK).bits() | 60), Outcome::Sent);
+    let again = TxStatus::OWN | TxStatus::TOK | TxStatus::TABT;
+    assert_eq!(outcome(again.bits()), Outcome::Sent, "aborted, then sent");
+    assert_eq!(outcome(u32::MAX), Outcome::Gone);
     assert_eq!(outcome(TxStatus::TABT.bits()), Outcome::Failed(TxFailure::Aborted));
     assert_eq!(outcome(TxStatus::OWC.bits()), Outcome::Failed(TxFailure::LateCollision));
     assert_eq!(outcome(TxStatus::TUN.bits()), Outcome::Failed(TxFailure::Underrun));

@@ -7,7 +7,7 @@ use crate::{
         fake::{FakeMachine, Frames},
     },
     nic::{
-        FRAME_MAX, FRAME_MIN, RingError, TxFailure, Via,
+        FRAME_MAX, FRAME_MIN, TxFailure, Via,
         fake::{FakeRtl8139, Fault, TickingClock},
     },
 };
@@ -25,7 +25,7 @@ fn with_card(policy: Policy, test: impl FnOnce(&FakeRtl8139<'_>, &mut Card<'_>))
     let pool = Pool::new(&mut table, &machine);
     pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
     let device = dma::Device::new(&pool, &machine, limits(), policy);
-    let mut card = Rtl8139::start(&chip, device, &clock).unwrap();
+    let mut card = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
     test(&chip, &mut card);
     for (bus, len) in chip.touched() {
         let given = card.dma_ranges().iter().any(|range| range.covers(bus, len));
@@ -73,13 +73,15 @@ fn a_lent_frame_is_sent_from_where_it_lies() {
         let bytes = frame(2000, 1);
         card.transmit(frame(100, 2)).unwrap();
         for at in [0, 1, 3, 64, 401] {
-            let record = card.transmit_in_place(&bytes[at..at + 1514]).unwrap();
-            assert_eq!(record.len, 1514);
+            let mut lent = OwnedSlice::from(bytes.clone());
+            lent.select(at..at + 1514);
+            let (record, back) = card.transmit_in_place(lent).unwrap();
+            assert_eq!((record.len, back.into_vec().unwrap()), (1514, bytes.clone()));
             assert_eq!(chip.take_sent().last().unwrap(), &bytes[at..at + 1514]);
         }
         assert_eq!(card.reclaim().unwrap(), Some(frame(100, 2)));
         assert_eq!(card.in_flight(), 0);
-        let short = card.transmit_in_place(&bytes[..59]);
+        let short = card.transmit_in_place(frame(59, 0).into());
         assert_eq!(short.unwrap_err().code(), "nic-frame-length");
     });
 }
@@ -204,8 +206,9 @@ fn a_device_that_is_gone_says_so_everywhere() {
         chip.set_fault(Fault::Gone);
         assert_eq!(card.acknowledge(), Cause::GONE);
         let error = card.receive(&mut Vec::new()).unwrap_err();
-        let ring = RingError::BadPosition { position: 0xffff, size: 32 << 10 };
-        assert!(matches!(error, ReceiveError::Lost { ring: lost, .. } if lost == ring), "{error}");
+        assert_eq!(error, ReceiveError::Lost(ResetError::Gone));
+        let unsent = card.transmit(frame(60, 0)).unwrap_err();
+        assert_eq!((unsent.error.code(), unsent.frame.len()), ("nic-gone", 60));
         assert!(!card.link_up());
         chip.set_fault(Fault::None);
     });
@@ -221,11 +224,11 @@ fn a_frame_never_sent_ends_in_a_reset_that_frees_its_slot() {
         let full = card.transmit(frame(60, 4)).unwrap_err();
         assert_eq!(full.error, TransmitError::Full { in_flight: 4 });
         assert_eq!(card.reclaim(), Ok(None));
-        let stuck = card.transmit_in_place(&frame(60, 5)).unwrap_err();
+        let stuck = card.transmit_in_place(frame(60, 5).into()).unwrap_err();
         assert_eq!(stuck.code(), "nic-tx-timeout");
         assert_eq!(card.counters().tx_dropped, 4);
         chip.set_fault(Fault::None);
-        card.transmit_in_place(&frame(60, 6)).unwrap();
+        card.transmit_in_place(frame(60, 6).into()).unwrap();
         assert_eq!(chip.take_sent(), [frame(60, 6)]);
     });
 }
@@ -233,12 +236,89 @@ fn a_frame_never_sent_ends_in_a_reset_that_frees_its_slot() {
 #[test]
 fn a_frame_given_up_is_an_error_with_its_status() {
     with_card(Policy::Auto, |chip, card| {
-        let status = 1 << 13 | 1 << 30;
-        chip.set_fault(Fault::SendStatus(status));
+        chip.set_fault(Fault::SendStatus(LATE));
         card.transmit(frame(60, 0)).unwrap();
-        let failed = TransmitError::Failed { failure: TxFailure::Aborted, status };
+        let status = LATE | 60;
+        let failed = TransmitError::Failed { failure: TxFailure::LateCollision, status };
         assert_eq!(card.reclaim(), Err(failed));
-        assert_eq!(card.transmit_in_place(&frame(60, 1)), Err(failed));
+        assert_eq!(card.transmit_in_place(frame(60, 1).into()).unwrap_err(), failed);
+        assert_eq!((card.counters().resets, card.counters().tx_dropped), (2, 2));
+    });
+}
+
+const ABORTED: u32 = 1 << 13 | 1 << 30;
+const LATE: u32 = 1 << 13 | 1 << 29;
+
+#[test]
+fn an_aborted_frame_and_those_behind_it_leave_once_the_transmitter_may_go_on() {
+    with_card(Policy::Auto, |chip, card| {
+        chip.set_fault(Fault::SendStatus(ABORTED));
+        for i in 0..4 {
+            card.transmit(frame(60, i)).unwrap();
+        }
+        chip.set_fault(Fault::None);
+        assert_eq!(chip.take_sent().len(), 0, "the transmitter halts");
+        assert_eq!(card.reclaim(), Ok(None));
+        for i in 0..4 {
+            assert_eq!(card.reclaim(), Ok(Some(frame(60, i))));
+        }
+        assert_eq!(chip.take_sent(), [0, 1, 2, 3].map(|i| frame(60, i)));
+        let Counters { tx_retries, tx_dropped, resets, .. } = card.counters();
+        assert_eq!((tx_retries, tx_dropped, resets), (1, 0, 0));
+    });
+}
+
+#[test]
+fn a_frame_aborted_again_and_again_ends_in_a_reset() {
+    with_card(Policy::Auto, |chip, card| {
+        chip.set_fault(Fault::SendStatus(ABORTED));
+        card.transmit(frame(60, 0)).unwrap();
+        let error = loop {
+            match card.reclaim() {
+                Ok(sent) => assert_eq!(sent, None),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.code(), "nic-tx-failed");
+        assert_eq!((card.counters().tx_retries, card.counters().resets), (1, 1));
+        chip.set_fault(Fault::None);
+        card.transmit_in_place(frame(60, 1).into()).unwrap();
+        assert_eq!(chip.take_sent(), [frame(60, 1)]);
+    });
+}
+
+#[test]
+fn queueing_and_reclaiming_alone_tell_of_a_frame_that_never_leaves() {
+    fn first_error(mut attempt: impl FnMut() -> Result<(), TransmitError>) -> &'static str {
+        loop {
+            match attempt() {
+                Ok(()) | Err(TransmitError::Full { .. }) => {}
+                Err(error) => return error.code(),
+            }
+        }
+    }
+    with_card(Policy::Auto, |chip, card| {
+        chip.set_fault(Fault::NeverSend);
+        card.transmit(frame(60, 0)).unwrap();
+        assert_eq!(first_error(|| card.reclaim().map(drop)), "nic-tx-timeout");
+        let full = first_error(|| card.transmit(frame(60, 0)).map_err(|unsent| unsent.error));
+        assert_eq!(full, "nic-tx-timeout");
+        assert_eq!((card.counters().resets, card.counters().tx_dropped), (2, 5));
+    });
+}
+
+#[test]
+fn an_acknowledged_or_masked_device_lets_go_of_its_line_at_once() {
+    with_card(Policy::Auto, |chip, card| {
+        card.enable_interrupts(Cause::RECEIVER);
+        chip.deliver(&[0xff; 60]);
+        assert!(chip.interrupts());
+        card.enable_interrupts(Cause::empty());
+        assert!(!chip.interrupts(), "masked");
+        card.enable_interrupts(Cause::RECEIVER);
+        assert!(chip.interrupts());
+        assert_eq!(card.acknowledge(), Cause::RECEIVED);
+        assert!(!chip.interrupts(), "acknowledged");
     });
 }
 
@@ -286,7 +366,8 @@ fn a_chip_that_does_not_react_is_not_started() {
     let start = |mac, fault| {
         let chip = FakeRtl8139::new(&machine, mac);
         chip.set_fault(fault);
-        Rtl8139::start(&chip, device, &clock).map(|_| ()).unwrap_err().code()
+        let started = Idle::reset(&chip, &clock).and_then(|idle| idle.start(device));
+        started.map(drop).unwrap_err().code()
     };
     assert_eq!(start(MAC, Fault::NeverReset), "nic-reset-timeout");
     assert_eq!(start([0xff; 6], Fault::None), "nic-bad-address");

@@ -3,19 +3,25 @@
 use super::{
     super::{
         FRAME_MAX, FRAME_MIN, HEADER,
-        error::{TransmitError, Unsent},
+        error::{TransmitError, TxFailure, Unsent},
         evidence::TxRecord,
         mmio::Registers,
     },
-    Rtl8139,
+    InFlight, Life, Rtl8139,
     ring::{Outcome, outcome},
 };
-use crate::dma::{Buffer, Mapping, ToDevice};
+use crate::{
+    arch::time::TimedOut,
+    dma::{Lent, OwnedSlice, ToDevice},
+};
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// How long a frame may take to leave; also after 16 collisions it takes less.
+/// How long a frame may take to leave, with three before it; also after 16 collisions each it takes less.
 const SEND_LIMIT: Duration = Duration::from_millis(500);
+
+/// Why a frame was not given to the device, and the frame unless its mapping kept it.
+type Refused = (TransmitError, OwnedSlice);
 
 impl<R: Registers> Rtl8139<'_, R> {
     pub(super) fn queue(&mut self, mut frame: Vec<u8>) -> Result<(), Unsent> {
@@ -26,125 +32,124 @@ impl<R: Registers> Rtl8139<'_, R> {
         if frame.len() < FRAME_MIN {
             frame.resize(FRAME_MIN, 0);
         }
-        match self.dma.try_map::<ToDevice, _>(frame) {
-            Ok(mapping) => match self.hand_over(slot, &mapping) {
-                Ok(()) => {
-                    self.in_flight[slot] = Some(mapping);
-                    Ok(())
-                }
-                Err(error) => Err(Unsent { frame: mapping.abandon(), error }),
-            },
-            Err((error, frame)) => Err(Unsent { frame, error: error.into() }),
-        }
+        self.give(slot, frame.into())
+            .map(drop)
+            .map_err(|(error, frame)| Unsent { frame: frame.into_vec().unwrap_or_default(), error })
     }
 
-    pub(super) fn send_in_place(&mut self, frame: &[u8]) -> Result<TxRecord, TransmitError> {
-        self.drain()?;
+    pub(super) fn send_in_place(
+        &mut self,
+        frame: OwnedSlice,
+    ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
+        while self.slots.used() > 0 {
+            let sent = self.finish_oldest()?;
+            self.keep_for_reclaim(sent);
+        }
         let slot = self.slot_for(frame.len(), FRAME_MIN)?;
-        let mapping = self.dma.map::<ToDevice, _>(frame)?;
-        let record = TxRecord::of(&mapping);
-        self.hand_over(slot, &mapping)?;
-        if let Err(error) = self.wait_for(slot) {
-            // The frame is only lent: the device must have let go of it before this returns.
-            self.forget_all();
-            return Err(error);
+        let record = self.give(slot, frame).map_err(|(error, _)| error)?;
+        loop {
+            if let Some(frame) = self.finish_oldest()? {
+                return Ok((record, frame));
+            }
+            core::hint::spin_loop();
         }
-        self.slots.give();
-        mapping.finish(0)?;
-        self.settle(self.chip.slot_status(slot))?;
-        Ok(record)
     }
 
-    /// The free slot for a frame of `len` bytes.
-    fn slot_for(&self, len: usize, min: usize) -> Result<usize, TransmitError> {
-        if self.buffer.is_none() {
-            return Err(TransmitError::Stopped);
-        }
+    /// The free slot for a frame of `len` bytes. Looks at the oldest frame only if there is none.
+    fn slot_for(&mut self, len: usize, min: usize) -> Result<usize, TransmitError> {
+        self.check_running()?;
         if len < min || len > FRAME_MAX {
             return Err(TransmitError::BadLength { len, min, max: FRAME_MAX });
+        }
+        if self.slots.free().is_none() {
+            let sent = self.finish_oldest()?;
+            self.keep_for_reclaim(sent);
         }
         let in_flight = self.slots.used();
         self.slots.free().ok_or(TransmitError::Full { in_flight })
     }
 
-    /// The doorbell: from here on the device reads the mapping.
-    fn hand_over<B: Buffer<ToDevice>>(
-        &mut self,
-        slot: usize,
-        mapping: &Mapping<'_, ToDevice, B>,
-    ) -> Result<(), TransmitError> {
-        let record = TxRecord::of(mapping);
-        let beyond = |_| TransmitError::BeyondRegisters(record.dma.0);
-        let address = u32::try_from(record.dma.0).map_err(beyond)?;
-        let len = u32::try_from(record.len).map_err(beyond)?;
-        self.ranges.add(mapping);
+    const fn check_running(&self) -> Result<(), TransmitError> {
+        match self.life {
+            Life::Running => Ok(()),
+            Life::Lost(error) => Err(TransmitError::Lost(error)),
+            Life::Ended => Err(TransmitError::Stopped),
+        }
+    }
+
+    /// The doorbell: from here on the device reads the frame.
+    fn give(&mut self, slot: usize, frame: OwnedSlice) -> Result<TxRecord, Refused> {
+        let mapping = self.dma.try_map::<ToDevice, _>(frame);
+        let mapping = mapping.map_err(|(error, frame)| (error.into(), frame))?;
+        let record = TxRecord::of(&mapping);
+        let (Ok(address), Ok(len)) = (u32::try_from(record.dma.0), u32::try_from(record.len))
+        else {
+            return Err((TransmitError::BeyondRegisters(record.dma.0), mapping.abandon()));
+        };
+        self.ranges.add(&mapping);
         let bounced = u64::from(record.bounced.is_some());
         self.counters.tx_bounced += bounced;
         self.counters.tx_direct += 1 - bounced;
         self.counters.tx_bytes += u64::from(len);
         self.last_tx = Some(record);
+        let frame = Lent::new(mapping);
+        self.in_flight[slot] = Some(InFlight { frame, since: self.chip.now(), retried: false });
         self.slots.take();
         self.chip.send(slot, address, len);
-        Ok(())
+        Ok(record)
     }
 
-    /// Ends the oldest frame in flight if the device is done with it.
-    pub(super) fn finish_oldest(&mut self) -> Result<Option<Vec<u8>>, TransmitError> {
+    /// Ends the oldest frame in flight if the device is done with it; an error if it never will be.
+    pub(super) fn finish_oldest(&mut self) -> Result<Option<OwnedSlice>, TransmitError> {
         let Some(slot) = self.slots.oldest() else {
             return Ok(None);
         };
+        self.check_running()?;
         let status = self.chip.slot_status(slot);
-        if outcome(status) == Outcome::Pending {
-            return Ok(None);
+        let outcome = outcome(status);
+        match outcome {
+            Outcome::Sent => {}
+            Outcome::Pending | Outcome::Failed(TxFailure::Aborted)
+                if self.may_wait(slot, outcome) =>
+            {
+                return Ok(None);
+            }
+            outcome => return Err(self.give_up(slot, outcome, status)),
         }
         self.slots.give();
-        let Some(mapping) = self.in_flight[slot].take() else {
-            return Ok(None);
+        self.counters.tx_frames += 1;
+        let in_flight = self.in_flight[slot].take();
+        Ok(in_flight.map(|in_flight| in_flight.frame.reported_done().finish(0)).transpose()?)
+    }
+
+    /// Whether a frame may still leave. An aborted one is tried once more; its status does not tell whether it was
+    /// aborted again or is being sent.
+    fn may_wait(&mut self, slot: usize, outcome: Outcome) -> bool {
+        let now = self.chip.now();
+        let Some(in_flight) = &mut self.in_flight[slot] else {
+            return false;
         };
-        let frame = mapping.finish(0)?;
-        self.settle(status)?;
-        Ok(Some(frame))
-    }
-
-    /// Books what became of a frame the device is done with.
-    fn settle(&mut self, status: u32) -> Result<(), TransmitError> {
-        match outcome(status) {
-            Outcome::Failed(failure) => {
-                self.counters.tx_dropped += 1;
-                Err(TransmitError::Failed { failure, status })
-            }
-            Outcome::Sent | Outcome::Pending => {
-                self.counters.tx_frames += 1;
-                Ok(())
-            }
+        if outcome == Outcome::Pending || in_flight.retried {
+            return now.since(in_flight.since) < SEND_LIMIT;
         }
+        (in_flight.retried, in_flight.since) = (true, now);
+        self.counters.tx_retries += 1;
+        self.chip.clear_abort(self.loopback);
+        true
     }
 
-    /// Waits for every frame in flight; their buffers are there to reclaim.
-    fn drain(&mut self) -> Result<(), TransmitError> {
-        while let Some(slot) = self.slots.oldest() {
-            if let Err(error) = self.wait_for(slot) {
-                self.forget_all();
-                return Err(error);
-            }
-            if let Some(frame) = self.finish_oldest()? {
-                self.sent.push(frame);
-            }
-        }
-        Ok(())
-    }
-
-    fn wait_for(&self, slot: usize) -> Result<(), TransmitError> {
-        Ok(self.chip.wait("the device to send a frame", SEND_LIMIT, || {
-            outcome(self.chip.slot_status(slot)) != Outcome::Pending
-        })?)
-    }
-
-    /// Resets a device that holds on to frames.
+    /// Resets a device that holds on to a frame.
     #[cold]
-    fn forget_all(&mut self) {
+    fn give_up(&mut self, slot: usize, outcome: Outcome, status: u32) -> TransmitError {
+        let since = self.in_flight[slot].as_ref().map(|in_flight| in_flight.since);
+        let after = since.map_or(Duration::ZERO, |since| self.chip.now().since(since));
         self.counters.resets += 1;
-        // If even the reset fails, every later frame fails the same way and says so.
-        let _ = self.restart();
+        match (self.restart(), outcome) {
+            (Err(error), _) => TransmitError::Lost(error),
+            (Ok(()), Outcome::Failed(failure)) => TransmitError::Failed { failure, status },
+            (Ok(()), _) => {
+                TransmitError::Stuck(TimedOut { what: "the device to send a frame", after })
+            }
+        }
     }
 }

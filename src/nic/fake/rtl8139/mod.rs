@@ -3,10 +3,15 @@
 //! It reaches memory by bus address only, and remembers each. Register offsets are spelled out here anew,
 //! from the datasheet, so that a slip in the driver's own list is not repeated. Frames that find no room are
 //! held back as QEMU does, or lost as on the wire while the overflow interrupt is enabled.
+//!
+//! As on hardware, and unlike QEMU, a register write arrives only with the next read, and the transmitter halts
+//! after an abort until it is told to go on.
 
-use crate::{addr::BusAddr, dma::fake::FakeMachine, nic::mmio::Registers};
+mod registers;
+
+use crate::{addr::BusAddr, dma::fake::FakeMachine};
 use alloc::{collections::VecDeque, vec::Vec};
-use core::cell::RefCell;
+use core::cell::{RefCell, RefMut};
 
 const RING: usize = 32 << 10;
 const ROK: u16 = 1;
@@ -14,6 +19,8 @@ const TOK: u16 = 4;
 const TER: u16 = 8;
 const RXOVW: u16 = 16;
 const LINK: u16 = 32;
+const OWN: u32 = 1 << 13;
+const TABT: u32 = 1 << 30;
 
 /// What the chip does wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,7 +38,7 @@ pub enum Fault {
     Position(u16),
     /// Frames are never sent.
     NeverSend,
-    /// Frames are given up with this status.
+    /// Frames are given up with this status; an abort halts the transmitter.
     SendStatus(u32),
     /// A reset never ends.
     NeverReset,
@@ -57,7 +64,16 @@ struct State {
     missed: u32,
     status: [u32; 4],
     address: [u32; 4],
+    /// The slot to be written next.
     next: usize,
+    /// The slot to be sent next.
+    sending: usize,
+    /// A frame was aborted, and CLRABT was not written since.
+    halted: bool,
+    /// Writes under way: offset, bytes, value.
+    posted: VecDeque<(usize, usize, u32)>,
+    /// The access from which on nothing answers.
+    vanishes_at: Option<usize>,
     sent: Vec<Vec<u8>>,
     held_back: VecDeque<Vec<u8>>,
     /// A frame found no room, and CAPR was not written since.
@@ -90,9 +106,13 @@ impl<'a> FakeRtl8139<'a> {
             read: 0,
             write: 0,
             missed: 0,
-            status: [1 << 13; 4],
+            status: [OWN; 4],
             address: [0; 4],
             next: 0,
+            sending: 0,
+            halted: false,
+            posted: VecDeque::new(),
+            vanishes_at: None,
             sent: Vec::new(),
             held_back: VecDeque::new(),
             stalled: false,
@@ -105,17 +125,28 @@ impl<'a> FakeRtl8139<'a> {
 
     /// What goes wrong from now on.
     pub fn set_fault(&self, fault: Fault) {
-        self.state.borrow_mut().fault = fault;
+        self.settled().fault = fault;
+    }
+
+    /// Lets the chip answer `accesses` more times, then never again.
+    pub fn vanish_after(&self, accesses: usize) {
+        let mut state = self.settled();
+        state.vanishes_at = Some(state.accesses + accesses);
+    }
+
+    /// Whether it has vanished.
+    pub fn is_gone(&self) -> bool {
+        self.state.borrow().fault == Fault::Gone
     }
 
     /// Plugs the cable in or out.
     pub fn set_link(&self, up: bool) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.settled();
         state.link = up;
         state.isr |= LINK;
     }
 
-    /// Whether the interrupt line is asserted.
+    /// Whether the interrupt line is asserted, with no regard to writes that are still under way.
     pub fn interrupts(&self) -> bool {
         let state = self.state.borrow();
         state.isr & state.imr != 0
@@ -123,12 +154,12 @@ impl<'a> FakeRtl8139<'a> {
 
     /// The frames sent to the wire since last asked.
     pub fn take_sent(&self) -> Vec<Vec<u8>> {
-        core::mem::take(&mut self.state.borrow_mut().sent)
+        core::mem::take(&mut self.settled().sent)
     }
 
     /// A frame arrives from the wire.
     pub fn deliver(&self, frame: &[u8]) {
-        let mut state = self.state.borrow_mut();
+        let mut state = self.settled();
         if !state.link {
             return;
         }
@@ -141,12 +172,25 @@ impl<'a> FakeRtl8139<'a> {
 
     /// Every address used and how many bytes of it.
     pub fn touched(&self) -> Vec<(BusAddr, usize)> {
-        self.state.borrow().touched.clone()
+        self.settled().touched.clone()
     }
 
     /// How often the chip was reset.
     pub fn resets(&self) -> usize {
-        self.state.borrow().resets
+        self.settled().resets
+    }
+
+    /// The memory that it was told of and may still use: its ring, and frames it did not report as done.
+    pub fn owned(&self) -> Vec<(BusAddr, usize)> {
+        let state = self.state.borrow();
+        let receives = state.command & 8 != 0;
+        let ring = receives.then(|| (BusAddr(u64::from(state.buffer)), RING + 16 + 2048));
+        let undone = (0..4).filter(|&slot| state.status[slot] & OWN == 0);
+        let frames = undone.map(|slot| {
+            let len = state.status[slot] as usize & 0x1fff;
+            (BusAddr(u64::from(state.address[slot])), len)
+        });
+        ring.into_iter().chain(frames).collect()
     }
 
     /// Register accesses so far: each one is an exit to an emulator.
@@ -156,7 +200,7 @@ impl<'a> FakeRtl8139<'a> {
 
     /// Whether any direction is enabled.
     pub fn is_running(&self) -> bool {
-        self.state.borrow().command & 0x0c != 0
+        self.settled().command & 0x0c != 0
     }
 
     /// Puts a frame into the ring if it is one to receive; `false` if there is no room.
@@ -189,25 +233,45 @@ impl<'a> FakeRtl8139<'a> {
         assert!(self.machine.bus_write(bus, bytes), "no memory at {bus}");
     }
 
-    /// A write to TSD: sends at once, as QEMU does.
-    fn send(&self, state: &mut State, slot: usize, value: u32) {
+    /// A write to TSD: sends at once, as QEMU does, unless the transmitter is halted.
+    fn ring_doorbell(&self, state: &mut State, slot: usize, value: u32) {
         assert_eq!(slot, state.next, "slots are used in turn");
-        assert_ne!(state.status[slot] & 1 << 13, 0, "the device still has slot {slot}");
+        assert_ne!(state.status[slot] & OWN, 0, "the device still has slot {slot}");
         assert_ne!(state.command & 4, 0, "sent with the transmitter off");
         let len = value as usize & 0x1fff;
         assert!((60..=1514).contains(&len), "a frame of {len} bytes");
-        state.status[slot] = value & !(1 << 13);
+        state.status[slot] = value & !OWN;
         state.next = (slot + 1) % 4;
-        if state.fault == Fault::NeverSend {
-            return;
+        self.send_all(state);
+    }
+
+    /// A write of CLRABT: the aborted frame is sent again, and whatever waits behind it.
+    fn go_on(&self, state: &mut State) {
+        assert!(state.halted, "CLRABT without an abort");
+        state.halted = false;
+        self.send(state, state.sending);
+        self.send_all(state);
+    }
+
+    fn send_all(&self, state: &mut State) {
+        while !state.halted && state.status[state.sending] & OWN == 0 {
+            if state.fault == Fault::NeverSend {
+                return;
+            }
+            self.send(state, state.sending);
         }
-        let mut frame = alloc::vec![0; len];
+    }
+
+    fn send(&self, state: &mut State, slot: usize) {
+        let mut frame = alloc::vec![0; state.status[slot] as usize & 0x1fff];
         let bus = BusAddr(u64::from(state.address[slot]));
-        state.touched.push((bus, len));
+        state.touched.push((bus, frame.len()));
         assert!(self.machine.bus_read(bus, &mut frame), "no memory at {bus}");
         if let Fault::SendStatus(status) = state.fault {
-            state.status[slot] = status;
+            state.status[slot] = status | state.status[slot] & 0x1fff;
             state.isr |= TER;
+            state.halted = status & TABT != 0;
+            state.sending = (slot + usize::from(!state.halted)) % 4;
             return;
         }
         if state.tcr & 3 << 17 == 3 << 17 {
@@ -215,8 +279,9 @@ impl<'a> FakeRtl8139<'a> {
         } else if state.link {
             state.sent.push(frame);
         }
-        state.status[slot] |= 1 << 13 | 1 << 15;
+        state.status[slot] |= OWN | 1 << 15;
         state.isr |= TOK;
+        state.sending = (slot + 1) % 4;
     }
 
     /// A write to CAPR: room for frames held back.
@@ -237,16 +302,20 @@ impl<'a> FakeRtl8139<'a> {
         if value & 0x10 != 0 {
             state.resets += 1;
             (state.isr, state.imr, state.rcr, state.tcr) = (0, 0, 0, 0);
-            (state.read, state.write, state.next) = (0, 0, 0);
-            state.status = [1 << 13; 4];
+            (state.read, state.write, state.next, state.sending) = (0, 0, 0, 0);
+            state.halted = false;
+            state.status = [OWN; 4];
         }
         let stuck = state.fault == Fault::NeverReset;
         state.command = if stuck { value } else { value & !0x10 };
     }
 
-    fn access(&self) -> core::cell::RefMut<'_, State> {
+    /// The chip once all writes have arrived.
+    fn settled(&self) -> RefMut<'_, State> {
         let mut state = self.state.borrow_mut();
-        state.accesses += 1;
+        while let Some((offset, bytes, value)) = state.posted.pop_front() {
+            self.arrive(&mut state, offset, bytes, value);
+        }
         state
     }
 }
@@ -281,86 +350,5 @@ impl State {
         all != 0
             || own != 0 && frame.starts_with(&self.mac)
             || broadcast != 0 && frame.starts_with(&[0xff; 6])
-    }
-}
-
-impl Registers for &FakeRtl8139<'_> {
-    fn len(&self) -> usize {
-        0x100
-    }
-
-    fn read_u8(&self, offset: usize) -> u8 {
-        let state = self.access();
-        match offset {
-            _ if state.fault == Fault::Gone => u8::MAX,
-            0..6 => state.mac[offset],
-            0x37 => state.command | u8::from(state.read == state.write),
-            0x58 => 0xd0 | u8::from(!state.link) << 2,
-            _ => panic!("8-bit read of {offset:#x}"),
-        }
-    }
-
-    fn read_u16(&self, offset: usize) -> u16 {
-        let state = self.access();
-        match (offset, state.fault) {
-            (_, Fault::Gone) => u16::MAX,
-            (0x3a, Fault::Position(position)) => position,
-            (0x3a, _) => u16::try_from(state.write).expect("inside the ring"),
-            (0x3c, _) => state.imr,
-            (0x3e, _) => state.isr,
-            _ => panic!("16-bit read of {offset:#x}"),
-        }
-    }
-
-    fn read_u32(&self, offset: usize) -> u32 {
-        let state = self.access();
-        match offset {
-            _ if state.fault == Fault::Gone => u32::MAX,
-            0x10 | 0x14 | 0x18 | 0x1c => state.status[(offset - 0x10) / 4],
-            0x4c => state.missed,
-            _ => panic!("32-bit read of {offset:#x}"),
-        }
-    }
-
-    fn write_u8(&self, offset: usize, value: u8) {
-        let mut state = self.access();
-        assert_eq!(offset, 0x37, "8-bit write");
-        FakeRtl8139::command(&mut state, value);
-    }
-
-    fn write_u16(&self, offset: usize, value: u16) {
-        let mut state = self.access();
-        match offset {
-            0x38 => self.make_room(&mut state, value),
-            0x3c => state.imr = value,
-            0x3e => state.isr &= !value,
-            _ => panic!("16-bit write of {offset:#x}"),
-        }
-    }
-
-    fn write_u32(&self, offset: usize, value: u32) {
-        let mut state = self.access();
-        match offset {
-            0x10 | 0x14 | 0x18 | 0x1c => self.send(&mut state, (offset - 0x10) / 4, value),
-            0x20 | 0x24 | 0x28 | 0x2c => {
-                assert_eq!(value % 4, 0, "slot address {value:#x}");
-                state.address[(offset - 0x20) / 4] = value;
-            }
-            0x30 => {
-                assert_eq!(state.command & 8, 0, "the ring moved under the receiver");
-                state.buffer = value;
-            }
-            0x40 => {
-                assert_ne!(state.command & 4, 0, "TCR takes no effect with the transmitter off");
-                state.tcr = value;
-            }
-            0x44 => {
-                assert_eq!(value >> 11 & 3, 2, "a ring of 32 KiB");
-                assert_ne!(value & 1 << 7, 0, "frames that run on behind the ring");
-                (state.rcr, state.read, state.write) = (value, 0, 0);
-            }
-            0x4c => state.missed = 0,
-            _ => panic!("32-bit write of {offset:#x}"),
-        }
     }
 }

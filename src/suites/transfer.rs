@@ -1,0 +1,144 @@
+//! One frame out and back: what the suites `irq` and `dma` are made of, and the causes to tell apart when it
+//! does not come.
+
+use super::{
+    device::Card,
+    runner::skip,
+    verdict::{Outcome, Reason},
+};
+use crate::{
+    arch::time::Instant,
+    dma::OwnedSlice,
+    nic::{HEADER, TxRecord},
+};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+
+/// A frame that came back.
+#[derive(Debug)]
+pub(super) struct Trip {
+    /// How it went out.
+    pub(super) record: TxRecord,
+    /// What was sent.
+    pub(super) sent: OwnedSlice,
+    /// What came back.
+    pub(super) back: Vec<u8>,
+}
+
+/// What to do about an interrupt that does not come; both are causes seen on Xen.
+pub(super) const IRQ_REMEDY: &str = "pin the guest (`cpus = \"0\"` in its configuration) or boot Xen with `iommu=no-intremap`: \
+     remapped INTx that moves between CPUs gets lost; see `xl debug-keys i` and `xl dmesg`";
+
+pub(super) fn nic_failure(code: &'static str, detail: String, remedy: &'static str) -> Outcome {
+    Outcome::Failure(Reason::new(code, detail).remedy(remedy))
+}
+
+/// Sends `frame` from where it lies and waits for it to come back. Frames from the wire may turn up among
+/// those looped back; they are passed over.
+pub(super) fn send_and_receive(
+    card: &mut Card,
+    frame: OwnedSlice,
+    deadline: Instant,
+) -> Result<Trip, Outcome> {
+    let (record, sent) = card
+        .nic
+        .transmit_in_place(frame)
+        .map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
+    let mut strays = Strays::default();
+    loop {
+        if let Some(back) = look(card, &sent, &mut strays)? {
+            return Ok(Trip { record, sent, back });
+        }
+        if card.interrupt.wait(deadline) {
+            card.acknowledge();
+            continue;
+        }
+        // The wait is over, yet what only lacked its interrupt may be there.
+        let late = look(card, &sent, &mut strays)?;
+        if late.is_some() && card.interrupt.take() {
+            card.acknowledge();
+        } else if late.is_some() {
+            return Err(lost_interrupt(card, &sent));
+        }
+        return match late {
+            Some(back) => Ok(Trip { record, sent, back }),
+            None => Err(no_frame(card, &record, &strays)),
+        };
+    }
+}
+
+/// Frames that came instead.
+#[derive(Debug, Default)]
+struct Strays {
+    count: usize,
+    /// One that has most of the bytes that were sent, and where it first differs.
+    damaged: Option<(usize, usize)>,
+}
+
+/// The frame sent, if it is there. What is there before it is passed over.
+fn look(card: &mut Card, sent: &[u8], strays: &mut Strays) -> Result<Option<Vec<u8>>, Outcome> {
+    let mut back = Vec::new();
+    loop {
+        let received = card.nic.receive(&mut back);
+        match received.map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))? {
+            None => return Ok(None),
+            Some(len) if is_ours(&back[..len], sent) => {
+                back.truncate(len);
+                return Ok(Some(back));
+            }
+            Some(len) => {
+                strays.count += 1;
+                strays.damaged = strays.damaged.or_else(|| damage(&back[..len], sent));
+            }
+        }
+    }
+}
+
+/// Whether a received frame can be the one sent: as long, and with the same addresses and type. A frame from
+/// the wire has others.
+fn is_ours(received: &[u8], sent: &[u8]) -> bool {
+    received.len() == sent.len() && received[..HEADER] == sent[..HEADER]
+}
+
+/// The length of a frame that can only be the one sent, with a wrong length or header, and where it first differs.
+///
+/// Three quarters of its bytes are where they were sent: no frame from the wire has that.
+fn damage(received: &[u8], sent: &[u8]) -> Option<(usize, usize)> {
+    let both = received.iter().zip(sent);
+    let same = both.clone().filter(|(a, b)| a == b).count();
+    let at = both.clone().position(|(a, b)| a != b).unwrap_or(both.len());
+    (4 * same >= 3 * received.len().min(sent.len())).then_some((received.len(), at))
+}
+
+fn lost_interrupt(card: &mut Card, sent: &[u8]) -> Outcome {
+    let cause = card.acknowledge();
+    let (pirq, port) = (card.interrupt.pirq, card.interrupt.port);
+    let detail = format!(
+        "{} bytes came back, but {pirq} never rang {port}; the card asks for attention with {cause:?}",
+        sent.len()
+    );
+    nic_failure("irq-lost", detail, IRQ_REMEDY)
+}
+
+fn no_frame(card: &Card, record: &TxRecord, strays: &Strays) -> Outcome {
+    let TxRecord { len, dma, .. } = record;
+    if let Some((length, at)) = strays.damaged {
+        let detail =
+            format!("{len} bytes sent from {dma} came back as {length}, wrong from byte {at} on");
+        return nic_failure("dma-byte-mismatch", detail, MISMATCH_REMEDY);
+    }
+    if !card.nic.link_up() {
+        return skip("link-down", "the link is down, and this chip loops nothing back without one");
+    }
+    let detail =
+        format!("{len} bytes sent from {dma} did not come back; {} others did", strays.count);
+    let remedy = "see `xl dmesg` for IOMMU faults; without any, the device may not do loopback";
+    nic_failure("dma-no-frame", detail, remedy)
+}
+
+/// What to do about bytes that are not those sent.
+pub(super) const MISMATCH_REMEDY: &str =
+    "a wrong frame in P2M or IOMMU, or memory that is not coherent: try swiotlb=force";
