@@ -2,8 +2,6 @@
 
 mod clock;
 mod rtl8139;
-mod wild;
 
 pub use clock::TickingClock;
 pub use rtl8139::{FakeRtl8139, Fault};
-pub use wild::{WildChip, drive_rtl8139};

@@ -3,7 +3,7 @@
 use crate::Input;
 use core::cell::Cell;
 use pvbounce::{
-    dma::FinishError,
+    dma::{DeviceStopped, FinishError, OwnedSlice},
     nic::{
         Cause, Counters, DmaRange, FRAME_MAX, Nic, QuiesceError, ReceiveError, StartError,
         TransmitError, TxRecord, Unsent, fake::TickingClock,
@@ -283,7 +283,10 @@ impl Nic for Wire<'_> {
         Ok(())
     }
 
-    fn transmit_in_place(&mut self, _frame: &[u8]) -> Result<TxRecord, TransmitError> {
+    fn transmit_in_place(
+        &mut self,
+        _frame: OwnedSlice,
+    ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
         Err(TransmitError::Full { in_flight: 0 })
     }
 
@@ -338,6 +341,10 @@ impl Nic for Wire<'_> {
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
+        Ok(())
+    }
+
+    fn take_back(&mut self, _stopped: &DeviceStopped) -> Result<(), FinishError> {
         Ok(())
     }
 }
