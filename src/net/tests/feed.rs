@@ -2,7 +2,7 @@
 
 use super::{Duration, Instant, MAC, TickingClock, Wait};
 use crate::{
-    dma::FinishError,
+    dma::{DeviceStopped, FinishError, OwnedSlice},
     nic::{
         Cause, Counters, DmaRange, Nic, QuiesceError, ReceiveError, StartError, TransmitError,
         TxRecord, Unsent,
@@ -50,7 +50,10 @@ impl Nic for Feed<'_> {
         Ok(())
     }
 
-    fn transmit_in_place(&mut self, _: &[u8]) -> Result<TxRecord, TransmitError> {
+    fn transmit_in_place(
+        &mut self,
+        _: OwnedSlice,
+    ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
         unimplemented!("the stack sends from buffers")
     }
 
@@ -103,6 +106,10 @@ impl Nic for Feed<'_> {
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
+        Ok(())
+    }
+
+    fn take_back(&mut self, _: &DeviceStopped) -> Result<(), FinishError> {
         Ok(())
     }
 }
