@@ -62,14 +62,49 @@ pub enum PoolStart {
 /// A deliberate fault, to see that it is seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SelfTest {
-    /// One bounced byte is flipped: the run must end as FAILURE.
+    /// A device that the CPU plays reads a byte that was not sent.
     Corrupt,
+    /// A byte that such a device wrote does not come back.
+    CopyBack,
+    /// A frame that the card loops back has a wrong byte.
+    Loopback,
+    /// Pages are not wiped.
+    Dirty,
+    /// Memory that the device uses is not reported: only the rig can see that.
+    HideRange,
+    /// The device's interrupt is masked after a few frames.
+    MaskIrq,
+    /// Turning bus mastering off has no effect.
+    BusMaster,
+    /// An event channel is kept.
+    KeepPort,
+    /// A frame is kept.
+    Leak,
     /// The guest panics: CRASH.
     Panic,
     /// The guest stops answering: TIMEOUT.
     Hang,
-    /// A frame is kept: FAILURE.
-    Leak,
+}
+
+impl SelfTest {
+    /// Each with its word.
+    const WORDS: [(&str, Self); 11] = [
+        ("corrupt", Self::Corrupt),
+        ("copyback", Self::CopyBack),
+        ("loopback", Self::Loopback),
+        ("dirty", Self::Dirty),
+        ("hide-range", Self::HideRange),
+        ("mask-irq", Self::MaskIrq),
+        ("bus-master", Self::BusMaster),
+        ("keep-port", Self::KeepPort),
+        ("leak", Self::Leak),
+        ("panic", Self::Panic),
+        ("hang", Self::Hang),
+    ];
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, fault)| *fault)
+    }
 }
 
 /// What suite `hog` takes from the other guests.
@@ -152,7 +187,10 @@ pub const KNOWN: [(&str, &str); 10] = [
     ("echo", "<IPv4>:<port> of a UDP echo server"),
     ("download", "<IPv4>:<port>/<bytes> of an HTTP server"),
     ("detach", "<seconds>, 1 to 60, to wait for `xl pci-detach` at the end"),
-    ("selftest", "corrupt|panic|hang|leak"),
+    (
+        "selftest",
+        "corrupt|copyback|loopback|dirty|hide-range|mask-irq|bus-master|keep-port|leak|panic|hang",
+    ),
     ("console", "ignored: Xen and xl add it"),
 ];
 
@@ -221,7 +259,7 @@ impl Options {
                 let seconds = value.parse().ok().filter(|s| (1..=60).contains(s))?;
                 self.detach = Some(Duration::from_secs(seconds));
             }
-            "selftest" => self.selftest = Some(parse_selftest(value)?),
+            "selftest" => self.selftest = Some(SelfTest::parse(value)?),
             "iommu" => self.soft_iommu = (value == "soft").then_some(true)?,
             "dma_bits" => {
                 let bits = value.parse().ok().filter(|bits| (24..=64).contains(bits))?;
@@ -272,16 +310,6 @@ fn parse_download(value: &str) -> Option<Download> {
     Some(Download { server: server.parse().ok()?, bytes: bytes.parse().ok()? })
 }
 
-fn parse_selftest(value: &str) -> Option<SelfTest> {
-    match value {
-        "corrupt" => Some(SelfTest::Corrupt),
-        "panic" => Some(SelfTest::Panic),
-        "hang" => Some(SelfTest::Hang),
-        "leak" => Some(SelfTest::Leak),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -329,6 +357,16 @@ mod tests {
     fn what_only_bothers_others_is_not_in_smoke() {
         assert!(!SuiteSet::SMOKE.contains("hog") && SuiteSet::SMOKE.contains("net"));
         assert!(SuiteSet::parse("hog").unwrap().contains("hog"));
+    }
+
+    #[test]
+    fn every_fault_has_its_word_and_an_unknown_one_lists_them() {
+        let error = Options::parse("selftest=corupt").unwrap_err().to_string();
+        for (word, fault) in SelfTest::WORDS {
+            let line = alloc::format!("selftest={word}");
+            assert_eq!(Options::parse(&line).unwrap().selftest, Some(fault));
+            assert!(error.split(['|', ' ']).any(|known| known == word), "{word}: {error}");
+        }
     }
 
     #[test]

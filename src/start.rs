@@ -29,7 +29,7 @@ use crate::{
         pages::{self, Pages},
         reserve::Reserve,
     },
-    options::Options,
+    options::{Options, SelfTest},
     println,
     suites::{
         guest::{Compared, Guest, Stopwatch},
@@ -85,6 +85,9 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         Pool::new(table, reserve)
     });
     let chosen = options.unwrap_or_default();
+    if chosen.selftest == Some(SelfTest::Dirty) {
+        XEN.leave_pages_dirty();
+    }
     let mut pool = PoolState::new(pool, reserve, plan(&chosen, &info), chosen.swiotlb);
     pool.at_boot(&clock);
     make_heap(memory, &info);

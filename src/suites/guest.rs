@@ -1,6 +1,7 @@
 //! The running guest: what boot made, for the suites to work with.
 
 use super::{
+    blame,
     device::{Card, Connection, Identity, Setup, reach_of},
     ktap::PoolWalk,
     memory,
@@ -158,6 +159,7 @@ impl Guest {
             clock: self.shared,
         };
         Card::start(&connection.front, identity, &setup)
+            .map_err(|why| blame::of_start(why, self.options.swiotlb, self.options.bouncing))
     }
 
     fn connect(&self) -> Result<Connection, Outcome> {

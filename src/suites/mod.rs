@@ -6,6 +6,7 @@
 //! A suite is one file with one table of checks. A check is a function from the guest to a note when the
 //! claim holds, else to the outcome that says what was measured. [`suite`] runs one and knows what it proved.
 
+pub mod blame;
 pub mod cost;
 pub mod ktap;
 pub mod pattern;
@@ -23,6 +24,8 @@ mod close;
 pub mod device;
 #[cfg(target_os = "none")]
 mod dma;
+#[cfg(target_os = "none")]
+mod faults;
 #[cfg(target_os = "none")]
 pub mod guest;
 #[cfg(target_os = "none")]

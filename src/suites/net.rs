@@ -2,6 +2,7 @@
 //! but now somebody else's frames arrive when they like.
 
 use super::{
+    blame,
     device::{Card, Interrupt},
     guest::Guest,
     runner::{Finding, Suite, attends, failure, proof, skip},
@@ -10,7 +11,7 @@ use super::{
 use crate::{
     addr::to_usize,
     arch::time::{self, Instant},
-    net::{Lease, NetError, Party, Stack, Wait},
+    net::{Lease, NetError, Stack, Wait},
 };
 use alloc::{format, string::ToString};
 use core::{net::Ipv4Addr, time::Duration};
@@ -57,7 +58,9 @@ fn link_is_up(guest: &mut Guest) -> Finding {
         return Ok("".into());
     }
     let reason = Reason::new("link-down", "the card reports no link");
-    Err(Outcome::Failure(reason.remedy("plug its cable in, or turn its port on at the switch")))
+    Err(Outcome::Inconclusive(
+        reason.remedy("plug its cable in, or turn its port on at the switch"),
+    ))
 }
 
 fn dhcp_gives_a_lease(guest: &mut Guest) -> Finding {
@@ -80,8 +83,10 @@ fn router_answers_arp(guest: &mut Guest) -> Finding {
 
 fn router_answers_10_pings(guest: &mut Guest) -> Finding {
     let neighbour = neighbour(guest)?;
-    let report = with_stack(guest, |stack| stack.ping(neighbour, PINGS))?;
-    report.check().map_err(|e| net_failure(&e))?;
+    let report = with_stack(guest, |stack| {
+        let report = stack.ping(neighbour, PINGS)?;
+        report.check().map(|()| report)
+    })?;
     let (min, max) = (report.min.as_micros(), report.max.as_micros());
     Ok(format!("{min} to {max} us, {} on average", report.average().as_micros()))
 }
@@ -147,18 +152,9 @@ fn with_stack<T>(
     let (clock, lease) = (guest.shared, guest.lease);
     let card = card(guest)?;
     card.loopback(false)?;
+    let before = card.nic.counters();
     let mut stack = Stack::new(&mut *card.nic, clock, &mut card.interrupt, time::tsc());
-    if let Some(lease) = lease {
-        stack.take_lease(&lease).map_err(|e| net_failure(&e))?;
-    }
-    job(&mut stack).map_err(|e| net_failure(&e))
-}
-
-fn net_failure(error: &NetError) -> Outcome {
-    let reason = Reason::new(error.code(), error.to_string()).remedy(error.remedy());
-    match error.party() {
-        Party::Machine => Outcome::Failure(reason),
-        Party::Network => Outcome::Inconclusive(reason),
-        Party::Guest => Outcome::Error(reason),
-    }
+    let ready = lease.map_or(Ok(()), |lease| stack.take_lease(&lease));
+    let done = ready.and_then(|()| job(&mut stack));
+    done.map_err(|error| blame::of_network(&error, &before, &card.nic.counters()))
 }

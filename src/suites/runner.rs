@@ -1,7 +1,7 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    bench, boot, close, dma,
+    bench, boot, close, dma, faults,
     guest::Guest,
     hog, irq,
     ktap::{DmaLimits, DmaRange, PoolWalk, RangeKind, Transfers, Writer},
@@ -11,7 +11,6 @@ use super::{
 use crate::{
     addr::PAGE_SIZE_U64,
     nic::Via,
-    options::SelfTest,
     xen::{
         console::Console,
         store::{Store, TxId},
@@ -63,7 +62,7 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
         SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name)).collect();
     let mut writer = Writer::start(Console, chosen.len() + 1)?;
     let (mut passed, mut total) = (0, 0);
-    let mut dma = None;
+    let (mut dma, mut struck) = (None, false);
     for suite in chosen {
         let ran = suite.run(guest, &mut writer)?;
         passed += ran.tally.passed;
@@ -71,7 +70,10 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
         if suite.name == dma::SUITE.name {
             dma = Some(ran);
         }
-        misbehave(guest);
+        if !struck {
+            faults::strike(guest);
+            struck = true;
+        }
     }
     let transfers = totals(guest, &mut writer)?;
     let shown = suite::not_shown(guest.connection.is_ok(), dma.as_ref(), transfers.compared);
@@ -116,17 +118,6 @@ fn publish(store: &dyn Store, verdict: Verdict, checks: &str) {
 /// Where the verdict is in xenstore, relative to the domain.
 pub const RESULT_PATH: &str = "data/pvbounce/result";
 
-/// Does what a self-test of the harness asks for, after the first suite.
-fn misbehave(guest: &Guest) {
-    match guest.options.selftest {
-        Some(SelfTest::Panic) => panic!("selftest=panic asked for this"),
-        Some(SelfTest::Hang) => loop {
-            core::hint::spin_loop();
-        },
-        _ => {}
-    }
-}
-
 /// What a device may have touched: the pool's segments, and what the driver was given elsewhere.
 fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
     let mask = guest.pool.plan.mask.highest().0;
@@ -144,5 +135,6 @@ fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
         last: range.end.0 - 1,
         kind: RangeKind::Direct,
     }));
+    faults::hide(guest.options.selftest, &mut ranges);
     ranges.iter().try_for_each(|range| writer.dma_range(range))
 }

@@ -8,6 +8,7 @@ use crate::{
     dma::{self, Bidirectional, FinishError, FromDevice, Mapping, Plan, Policy, Pool},
     mm::{
         contiguous::{ContiguousMemory, Order},
+        memory::{Memory, MemoryError},
         pages::{LowPages, Pages},
         translate::{Offset, Place, Translate},
     },
@@ -93,39 +94,78 @@ pub(super) fn low_buffer_goes_direct(guest: &mut Guest) -> Finding {
     Ok(format!("{bus}"))
 }
 
+/// Out: what the device has under its address is what the buffer held. Back: what it writes there is what the
+/// buffer holds then, and not a byte around it. Neither way starts with the bytes that it has to end with.
 pub(super) fn every_length_and_offset_survives(guest: &mut Guest) -> Finding {
     pool(guest)?;
-    let corrupt = guest.options.selftest == Some(SelfTest::Corrupt);
+    let player = Player { memory: guest.memory, fault: guest.options.selftest };
     let mut count = 0;
     for len in 60..=1514 {
         let offset = len % 61;
-        let mut buffer = vec![0; offset + len];
-        fill(&mut buffer[offset..], len);
-        let expected = buffer.clone();
-        let mut mapping = map(guest, &mut buffer[offset..])?;
-        if corrupt && len == 777 {
-            mapping.write(123, &[!expected[offset + 123]]);
-        }
-        let mut device_sees = vec![0; len];
-        mapping.read(0, &mut device_sees);
-        if let Some(at) = differs(&device_sees, &expected[offset..]) {
-            let detail = format!(
-                "length {len}, byte {at}: wrote {:#04x}, the device would see {:#04x}",
-                expected[offset + at],
-                device_sees[at]
-            );
+        let mut buffer = vec![0; offset + len + 1];
+        fill(&mut buffer[offset..offset + len], len);
+        let sent = buffer[offset..offset + len].to_vec();
+        let answer: Vec<u8> = sent.iter().map(|byte| !byte).collect();
+        let mapping = map(guest, &mut buffer[offset..offset + len])?;
+        let seen = player.reads(&mapping)?;
+        if let Some(at) = differs(&seen, &sent) {
+            let (wrote, sees) = (sent.get(at), seen.get(at));
+            let detail =
+                format!("length {len}, byte {at}: wrote {wrote:02x?}, the device sees {sees:02x?}");
             return Err(failure("swiotlb-byte-mismatch", detail));
         }
+        player.writes(&mapping, &answer)?;
         finish(mapping, len)?;
+        let expected = [&vec![0; offset][..], &answer, &[0]].concat();
         if let Some(at) = differs(&buffer, &expected) {
-            return Err(failure(
-                "swiotlb-byte-mismatch",
-                format!("length {len}, byte {at} changed"),
-            ));
+            let (wrote, holds) = (expected.get(at), buffer.get(at));
+            let detail = format!(
+                "length {len}, byte {at} from {offset} before: the device wrote {wrote:02x?}, the buffer holds {holds:02x?}"
+            );
+            return Err(failure("swiotlb-copy-back", detail));
         }
         count += 1;
     }
-    Ok(format!("{count} mappings, lengths 60 to 1514"))
+    Ok(format!("{count} mappings there and back, lengths 60 to 1514"))
+}
+
+/// A device, played by the CPU through the addresses that a device uses.
+struct Player {
+    memory: &'static Memory<'static>,
+    fault: Option<SelfTest>,
+}
+
+impl Player {
+    /// Which byte a fault on purpose changes.
+    const FAULTY: usize = 40;
+
+    fn reads(&self, mapping: &Mapping<'_, Bidirectional, &mut [u8]>) -> Result<Vec<u8>, Outcome> {
+        let view = mapping.as_device(self.memory, 0).map_err(no_view)?;
+        let mut seen = vec![0; mapping.len()];
+        view.window().read(0, &mut seen);
+        if self.fault == Some(SelfTest::Corrupt) {
+            seen[Self::FAULTY] ^= 1;
+        }
+        Ok(seen)
+    }
+
+    fn writes(
+        &self,
+        mapping: &Mapping<'_, Bidirectional, &mut [u8]>,
+        bytes: &[u8],
+    ) -> Result<(), Outcome> {
+        let view = mapping.as_device(self.memory, 0).map_err(no_view)?;
+        let mut bytes = bytes.to_vec();
+        if self.fault == Some(SelfTest::CopyBack) {
+            bytes[Self::FAULTY] ^= 1;
+        }
+        view.window().write(0, &bytes);
+        Ok(())
+    }
+}
+
+fn no_view(error: MemoryError) -> Outcome {
+    failure("no-memory", error.to_string())
 }
 
 pub(super) fn only_reported_bytes_come_back(guest: &mut Guest) -> Finding {
@@ -234,9 +274,7 @@ fn flip(
     mapping: &Mapping<'_, Bidirectional, &mut [u8]>,
     offset: isize,
 ) -> Result<(), Outcome> {
-    let view = mapping
-        .as_device(guest.memory, offset)
-        .map_err(|error| failure("no-memory", error.to_string()))?;
+    let view = mapping.as_device(guest.memory, offset).map_err(no_view)?;
     let window = view.window();
     window.write_u8(0, !window.read_u8(0));
     Ok(())

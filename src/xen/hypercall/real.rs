@@ -15,7 +15,7 @@ use crate::{
         events::{DomainId, Pirq, Port, Sharing},
     },
 };
-use core::sync::atomic::{AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use xen_sys::{
     __HYPERVISOR_console_io, __HYPERVISOR_event_channel_op, __HYPERVISOR_grant_table_op,
     __HYPERVISOR_memory_op, __HYPERVISOR_mmu_update, __HYPERVISOR_mmuext_op,
@@ -39,12 +39,18 @@ const M2P_END: u64 = xen_sys::__MACH2PHYS_VIRT_END.cast_unsigned();
 #[derive(Debug, Default)]
 pub struct Xen {
     calls: AtomicU64,
+    dirty: AtomicBool,
 }
 
 impl Xen {
     /// Not called yet.
     pub const fn new() -> Self {
-        Self { calls: AtomicU64::new(0) }
+        Self { calls: AtomicU64::new(0), dirty: AtomicBool::new(false) }
+    }
+
+    /// Wipes nothing from here on: a fault on purpose.
+    pub fn leave_pages_dirty(&self) {
+        self.dirty.store(true, Ordering::Relaxed);
     }
 
     fn count(&self) {
@@ -133,6 +139,9 @@ impl MemoryCalls for Xen {
     }
 
     fn wipe(&self, virt: u64, pages: u64) {
+        if self.dirty.load(Ordering::Relaxed) {
+            return;
+        }
         let start = core::ptr::with_exposed_provenance_mut(to_usize(virt));
         // SAFETY: as for `remap`: `mm::memory`, the only caller, wipes pages it mapped just now or is about
         // to unmap, so that nobody refers to them.

@@ -1,0 +1,107 @@
+//! Whose doing it is that a check did not pass: the machine's, the network's, or that of who wrote the config.
+
+use super::verdict::{Outcome, Reason};
+use crate::{
+    dma::Policy,
+    net::{NetError, Party, Waited},
+    nic::Counters,
+    options::PoolStart,
+};
+use alloc::string::ToString;
+
+/// What a failed network job comes to, by the error and by what the card counted meanwhile.
+///
+/// Silence from the network is the network's as long as the card lost nothing itself.
+pub fn of_network(error: &NetError, before: &Counters, after: &Counters) -> Outcome {
+    let reason = Reason::new(error.code(), error.to_string()).remedy(error.remedy());
+    match error.party() {
+        Party::Network if lost(error, before, after) == 0 => Outcome::Inconclusive(reason),
+        Party::Network | Party::Machine => Outcome::Failure(reason),
+        Party::Guest => Outcome::Error(reason),
+    }
+}
+
+/// Frames that the card lost, where that can be why nothing came: TCP sends again what was lost.
+const fn lost(error: &NetError, before: &Counters, after: &Counters) -> u64 {
+    let resends = matches!(
+        error,
+        NetError::Refused(_)
+            | NetError::Http(_)
+            | NetError::Short { .. }
+            | NetError::Stalled { .. }
+            | NetError::TimedOut { waited: Waited::Connect | Waited::Download, .. }
+    );
+    let missed = if resends { 0 } else { after.rx_missed - before.rx_missed };
+    missed + (after.tx_dropped - before.tx_dropped) + (after.resets - before.resets)
+}
+
+/// What it comes to that a card did not start: an ERROR where the command line forbids what the card would need.
+pub fn of_start(outcome: Outcome, when: PoolStart, bouncing: Policy) -> Outcome {
+    let remedy = match &outcome {
+        Outcome::Failure(reason) if reason.code == "dma-no-pool" && when == PoolStart::Off => {
+            "the command line says swiotlb=off, and this card can't reach its buffers: swiotlb=late"
+        }
+        Outcome::Failure(reason)
+            if bouncing == Policy::Direct
+                && matches!(reason.code, "dma-out-of-mask" | "dma-not-contiguous") =>
+        {
+            "the command line says noforce, and this card can't reach its buffers: leave it out"
+        }
+        _ => return outcome,
+    };
+    Outcome::Error(outcome.reason().remedy(remedy))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::suites::verdict::Verdict;
+    use core::net::{Ipv4Addr, SocketAddrV4};
+
+    const NOTHING: fn(&mut Counters) = |_| {};
+
+    fn verdict(error: &NetError, lose: fn(&mut Counters)) -> Verdict {
+        let before = Counters { rx_missed: 3, tx_dropped: 2, resets: 1, ..Counters::default() };
+        let mut after = before;
+        lose(&mut after);
+        of_network(error, &before, &after).verdict()
+    }
+
+    #[test]
+    fn a_silent_network_is_inconclusive_unless_the_card_lost_something() {
+        let lost = NetError::Lost { sent: 10, received: 9 };
+        assert_eq!(verdict(&lost, NOTHING), Verdict::Inconclusive);
+        assert_eq!(verdict(&lost, |card| card.rx_missed += 1), Verdict::Failure);
+        assert_eq!(verdict(&lost, |card| card.tx_dropped += 1), Verdict::Failure);
+        assert_eq!(verdict(&lost, |card| card.resets += 1), Verdict::Failure);
+    }
+
+    #[test]
+    fn a_server_that_hangs_up_does_so_whatever_the_card_missed() {
+        let refused = NetError::Refused(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 80));
+        assert_eq!(verdict(&refused, |card| card.rx_missed += 1), Verdict::Inconclusive);
+        assert_eq!(verdict(&refused, |card| card.resets += 1), Verdict::Failure);
+    }
+
+    #[test]
+    fn what_the_machine_or_the_guest_did_is_theirs() {
+        assert_eq!(verdict(&NetError::Bus, NOTHING), Verdict::Failure);
+        let corrupt = NetError::Corrupt { bytes: 1, found: 2, expected: 3 };
+        assert_eq!(verdict(&corrupt, NOTHING), Verdict::Failure);
+        assert_eq!(verdict(&NetError::NoAddress, NOTHING), Verdict::Error);
+    }
+
+    #[test]
+    fn what_the_command_line_forbids_is_its_writers_error() {
+        let start = |code, when, bouncing| {
+            let outcome = Outcome::Failure(Reason::new(code, "no way"));
+            of_start(outcome, when, bouncing).verdict()
+        };
+        let (off, late) = (PoolStart::Off, PoolStart::Late);
+        assert_eq!(start("dma-no-pool", off, Policy::Auto), Verdict::Error);
+        assert_eq!(start("dma-no-pool", late, Policy::Auto), Verdict::Failure);
+        assert_eq!(start("dma-out-of-mask", late, Policy::Direct), Verdict::Error);
+        assert_eq!(start("dma-out-of-mask", late, Policy::Auto), Verdict::Failure);
+        assert_eq!(start("nic-reset-timeout", off, Policy::Direct), Verdict::Failure);
+    }
+}

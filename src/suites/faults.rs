@@ -1,0 +1,44 @@
+//! Faults on purpose, each where a real one would be: `selftest=` picks one, and a check has to find it.
+//!
+//! | fault        | where                                             | seen by                                    |
+//! |--------------|---------------------------------------------------|--------------------------------------------|
+//! | `corrupt`    | what a device that the CPU plays reads            | `swiotlb` `every_length_and_offset_…`      |
+//! | `copyback`   | what such a device writes                         | the same                                   |
+//! | `loopback`   | between the card and its driver's caller          | `dma` `every_length_comes_back`            |
+//! | `dirty`      | the hypercall layer wipes no page                 | `memory` `pages_come_zeroed`               |
+//! | `hide-range` | the report                                        | the rig, which has QEMU's trace            |
+//! | `mask-irq`   | between the driver and its caller                 | `irq` `every_frame_interrupts`             |
+//! | `bus-master` | the way to config space                           | `close` `device_lets_go`                   |
+//! | `keep-port`  | the guest                                         | `close` `nothing_is_kept`                  |
+//! | `leak`       | the guest                                         | the same                                   |
+//! | `panic`      | the guest                                         | the rig: CRASH                             |
+//! | `hang`       | the guest                                         | the rig: TIMEOUT                           |
+
+use super::{guest::Guest, ktap::DmaRange};
+use crate::{mm::pages::Pages, options::SelfTest};
+use alloc::vec::Vec;
+
+/// What the guest itself does wrong, after the first suite.
+pub(super) fn strike(guest: &Guest) {
+    match guest.options.selftest {
+        Some(SelfTest::Panic) => panic!("selftest=panic asked for this"),
+        Some(SelfTest::Hang) => loop {
+            core::hint::spin_loop();
+        },
+        Some(SelfTest::Leak) => {
+            // Without a page there is none to keep, and the run ends otherwise than expected.
+            let _ = Pages::new(guest.memory, 1).map(Pages::leak);
+        }
+        Some(SelfTest::KeepPort) => {
+            let _ = guest.events.bind_ipi();
+        }
+        _ => {}
+    }
+}
+
+/// Leaves a range out of the report.
+pub(super) fn hide(fault: Option<SelfTest>, ranges: &mut Vec<DmaRange>) {
+    if fault == Some(SelfTest::HideRange) {
+        ranges.pop();
+    }
+}
