@@ -5,7 +5,10 @@
 //!       -> device reset -> bus master on -> driver started, interrupt bound      and all of it backwards in `close`
 //! ```
 
-use super::verdict::{Outcome, Reason};
+use super::{
+    faults,
+    verdict::{Outcome, Reason},
+};
 use crate::{
     addr::{BusAddr, DmaMask, to_usize},
     arch::time::{Clock, Instant},
@@ -15,8 +18,9 @@ use crate::{
         pages::{self, DeviceMemory},
     },
     nic::{self, Cause, DriverKind, Nic, QuiesceError},
+    options::SelfTest,
     pci::{
-        self, Bar, BarKind, Bdf, Decoding, Function,
+        self, Bar, BarKind, Bdf, ConfigAccess, Decoding, Function,
         front::{Front, FrontError, Services, Timeouts},
         ids::{Class, DeviceId},
         mastering,
@@ -224,6 +228,8 @@ pub struct Setup {
     pub events: &'static LocalEvents,
     /// The clock behind every deadline.
     pub clock: &'static SharedInfo,
+    /// A fault on purpose.
+    pub fault: Option<SelfTest>,
 }
 
 impl Card {
@@ -250,7 +256,7 @@ impl Card {
         let mask = setup.reach.map_or(own.mask, |reach| reach.min(own.mask));
         let limits = Limits { mask, ..own };
         let device = dma::Device::new(setup.pool, setup.memory, limits, setup.policy);
-        let mut nic = idle.start(device).map_err(nic)?;
+        let mut nic = faults::card(idle.start(device).map_err(nic)?, setup.fault);
         let interrupt = Interrupt::bind(setup.events, setup.clock, pirq).map_err(|e| {
             let remedy = "the line may be shared with dom0: see xl dmesg";
             failure("irq-bind", format!("{pirq}: {e}"), remedy)
@@ -298,10 +304,10 @@ impl Card {
     /// Stops the device: driver and registers, bus mastering, interrupt.
     ///
     /// Memory of a device that does not come out of its reset is taken back once its bus mastering reads as off.
-    pub fn stop(self, front: &Front<'_>) -> Result<(), Reason> {
+    pub fn stop(self, access: &dyn ConfigAccess) -> Result<(), Reason> {
         let Self { mut nic, interrupt, bdf, .. } = self;
         let quiesced = nic.quiesce();
-        let off = mastering::stop_dma(front, bdf);
+        let off = mastering::stop_dma(access, bdf);
         let taken_back = match (&quiesced, &off) {
             (Err(QuiesceError::Reset(_)), Ok(stopped)) => nic.take_back(stopped),
             _ => Ok(()),

@@ -3,6 +3,7 @@
 use super::{
     blame,
     device::{Card, Connection, Identity, Setup, reach_of},
+    faults,
     ktap::PoolWalk,
     memory,
     pool::PoolState,
@@ -18,8 +19,8 @@ use crate::{
         memory::Memory,
     },
     net::Lease,
-    options::Options,
-    pci::front::Services,
+    options::{Options, SelfTest},
+    pci::{ConfigAccess, front::Services},
     println,
     xen::{
         events::LocalEvents, grants::GrantTable, shared_info::SharedInfo, start_info::StartInfo,
@@ -157,6 +158,7 @@ impl Guest {
             reach: self.options.reach,
             events: self.events,
             clock: self.shared,
+            fault: self.options.selftest,
         };
         Card::start(&connection.front, identity, &setup)
             .map_err(|why| blame::of_start(why, self.options.swiotlb, self.options.bouncing))
@@ -179,7 +181,12 @@ impl Guest {
         let Ok(mut connection) = core::mem::replace(&mut self.connection, Err(gone())) else {
             return Ok(());
         };
-        let stopped = card.map_or(Ok(()), |card| card.stop(&connection.front));
+        let stuck = faults::StuckMaster(&connection.front);
+        let access: &dyn ConfigAccess = match self.options.selftest {
+            Some(SelfTest::BusMaster) => &stuck,
+            _ => &connection.front,
+        };
+        let stopped = card.map_or(Ok(()), |card| card.stop(access));
         let handed_back = match (self.options.detach, self.store) {
             (Some(limit), Some(store)) => {
                 let done = connection.hand_back(store, limit);

@@ -99,12 +99,16 @@ fn matrix(peers: &Peers) -> Vec<Job> {
 
 /// A fault on purpose for each comparison, with the code that has to come of it, in the suite that has to see it.
 fn faults() -> impl Iterator<Item = Job> {
-    const SEEN: [(&str, &str, &str); 5] = [
+    const SEEN: [(&str, &str, &str); 8] = [
         ("copyback", "swiotlb", "swiotlb-copy-back"),
         ("dirty", "memory", "memory-not-zeroed"),
         ("keep-port", "boot", "leak"),
         ("leak", "boot", "leak"),
+        ("mask-irq", "irq", "irq-lost"),
+        ("loopback", "dma", "dma-byte-mismatch"),
         ("hide-range", "dma", "dma-outside"),
+        // Only a run that has a device turns its bus mastering off.
+        ("bus-master", "irq", "pci-bus-master-left"),
     ];
     SEEN.into_iter().map(|(fault, suite, code)| {
         let device = matches!(suite, "irq" | "dma").then_some(Device::Nic);
