@@ -20,7 +20,7 @@ use crate::{
     nic::{self, Cause, DriverKind, Nic, QuiesceError},
     options::SelfTest,
     pci::{
-        self, Bar, BarKind, Bdf, ConfigAccess, Decoding, Function,
+        self, Bar, BarKind, Bdf, ConfigAccess, Decoding, Function, Status,
         front::{Front, FrontError, Services, Timeouts},
         ids::{Class, DeviceId},
         mastering,
@@ -180,6 +180,11 @@ impl Interrupt {
         }
     }
 
+    /// Whether it is later than `deadline`.
+    pub fn is_over(&self, deadline: Instant) -> bool {
+        self.clock.now() >= deadline
+    }
+
     /// Takes a pending interrupt, if there is one.
     pub fn take(&mut self) -> bool {
         let came = self.events.take(self.port);
@@ -319,6 +324,26 @@ impl Card {
         taken_back.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
         unbound.map_err(|e| Reason::new("irq-unbind", e.to_string()))
     }
+}
+
+/// What config space says of a function after something went wrong: what it may do, which of its accesses failed,
+/// and how many errors the backend reported.
+pub fn bus_state(front: &Front<'_>, bdf: Bdf) -> String {
+    let registers = |function: Function<'_>| Ok((function.command()?, function.status()?));
+    let read = Function::probe(front, bdf).and_then(|found| found.map(registers).transpose());
+    let (command, status) = match read {
+        Ok(Some(registers)) => registers,
+        Ok(None) => return format!("{bdf} does not answer config accesses"),
+        Err(error) => return format!("{bdf}: {error}"),
+    };
+    let errors: Vec<_> = (status & Status::ERRORS).iter_names().map(|(name, _)| name).collect();
+    format!(
+        "PCI command {:#06x}, status {:#06x} [{}], {} AER reports",
+        command.bits(),
+        status.bits(),
+        errors.join(" "),
+        front.aer_reports().0
+    )
 }
 
 /// How far the device reaches, if there is a driver for it.

@@ -7,7 +7,7 @@ use super::{
     guest::Guest,
     pattern::{differs, fill},
     runner::{Finding, Suite, attends, failure, proof, skip},
-    transfer::{MISMATCH_REMEDY, Trip, nic_failure, send_and_receive},
+    transfer::{MISMATCH_REMEDY, Trip, nic_failure, send_and_receive, with_bus_state},
     verdict::Outcome,
     walk::Walk,
 };
@@ -54,7 +54,8 @@ fn round_trip(guest: &mut Guest, frame: OwnedSlice) -> Result<(TxRecord, OwnedSl
     let now = guest.shared.now();
     let card = guest.card.as_mut().map_err(|outcome| outcome.as_skip())?;
     let deadline = now.after(card.patience());
-    let Trip { record, sent: frame, back } = send_and_receive(card, frame, deadline)?;
+    let trip = send_and_receive(card, frame, deadline).map_err(|e| with_bus_state(guest, e))?;
+    let Trip { record, sent: frame, back } = trip;
     match differs(&back, &frame) {
         None => {
             guest.compared.frames += 1;
@@ -69,7 +70,8 @@ fn round_trip(guest: &mut Guest, frame: OwnedSlice) -> Result<(TxRecord, OwnedSl
                 record.source,
                 record.dma
             );
-            Err(nic_failure("dma-byte-mismatch", detail, MISMATCH_REMEDY))
+            let mismatch = nic_failure("dma-byte-mismatch", detail, MISMATCH_REMEDY);
+            Err(with_bus_state(guest, mismatch))
         }
     }
 }

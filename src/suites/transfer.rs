@@ -2,7 +2,8 @@
 //! does not come.
 
 use super::{
-    device::Card,
+    device::{Card, bus_state},
+    guest::Guest,
     runner::skip,
     verdict::{Outcome, Reason},
 };
@@ -36,37 +37,75 @@ pub(super) fn nic_failure(code: &'static str, detail: String, remedy: &'static s
     Outcome::Failure(Reason::new(code, detail).remedy(remedy))
 }
 
-/// Sends `frame` from where it lies and waits for it to come back. Frames from the wire may turn up among
-/// those looped back; they are passed over.
+/// Sends `frame` from where it lies and waits for it to come back, and for the interrupt if it is not there at once.
+/// Frames from the wire may turn up among those looped back; they are passed over.
 pub(super) fn send_and_receive(
     card: &mut Card,
     frame: OwnedSlice,
     deadline: Instant,
 ) -> Result<Trip, Outcome> {
-    let (record, sent) = card
-        .nic
-        .transmit_in_place(frame)
-        .map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
+    let (record, sent) = send(card, frame)?;
     let mut strays = Strays::default();
     loop {
-        if let Some(back) = look(card, &sent, &mut strays)? {
+        if let Some(back) = look(card, &sent, &mut strays, deadline)? {
             return Ok(Trip { record, sent, back });
+        }
+        if card.interrupt.is_over(deadline) {
+            return Err(no_frame(card, &record, &strays));
         }
         if card.interrupt.wait(deadline) {
             card.acknowledge();
             continue;
         }
-        // The wait is over, yet what only lacked its interrupt may be there.
-        let late = look(card, &sent, &mut strays)?;
-        if late.is_some() && card.interrupt.take() {
-            card.acknowledge();
-        } else if late.is_some() {
-            return Err(lost_interrupt(card, &sent));
-        }
-        return match late {
-            Some(back) => Ok(Trip { record, sent, back }),
+        // What only lacks its interrupt is there now.
+        return match look(card, &sent, &mut strays, deadline)? {
             None => Err(no_frame(card, &record, &strays)),
+            // Both may come in the last moment.
+            Some(back) if card.interrupt.take() => {
+                card.acknowledge();
+                Ok(Trip { record, sent, back })
+            }
+            Some(_) => Err(lost_interrupt(card, &sent)),
         };
+    }
+}
+
+/// As [`send_and_receive`], with the interrupt left alone.
+pub(super) fn send_and_poll(
+    card: &mut Card,
+    frame: OwnedSlice,
+    deadline: Instant,
+) -> Result<Trip, Outcome> {
+    let (record, sent) = send(card, frame)?;
+    let mut strays = Strays::default();
+    loop {
+        if let Some(back) = look(card, &sent, &mut strays, deadline)? {
+            return Ok(Trip { record, sent, back });
+        }
+        if card.interrupt.is_over(deadline) {
+            return Err(no_frame(card, &record, &strays));
+        }
+        core::hint::spin_loop();
+    }
+}
+
+fn send(card: &mut Card, frame: OwnedSlice) -> Result<(TxRecord, OwnedSlice), Outcome> {
+    let sent = card.nic.transmit_in_place(frame);
+    sent.map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))
+}
+
+/// The same outcome with what config space says of the device: whether an address it used was refused.
+pub(super) fn with_bus_state(guest: &Guest, outcome: Outcome) -> Outcome {
+    let (Ok(connection), Ok(identity)) = (&guest.connection, &guest.identity) else {
+        return outcome;
+    };
+    match outcome {
+        Outcome::Failure(mut reason) => {
+            let state = bus_state(&connection.front, identity.bdf);
+            reason.detail = format!("{}; {state}", reason.detail);
+            Outcome::Failure(reason)
+        }
+        other => other,
     }
 }
 
@@ -79,7 +118,12 @@ struct Strays {
 }
 
 /// The frame sent, if it is there. What is there before it is passed over.
-fn look(card: &mut Card, sent: &[u8], strays: &mut Strays) -> Result<Option<Vec<u8>>, Outcome> {
+fn look(
+    card: &mut Card,
+    sent: &[u8],
+    strays: &mut Strays,
+    deadline: Instant,
+) -> Result<Option<Vec<u8>>, Outcome> {
     let mut back = Vec::new();
     loop {
         let received = card.nic.receive(&mut back);
@@ -92,6 +136,9 @@ fn look(card: &mut Card, sent: &[u8], strays: &mut Strays) -> Result<Option<Vec<
             Some(len) => {
                 strays.count += 1;
                 strays.damaged = strays.damaged.or_else(|| damage(&back[..len], sent));
+                if card.interrupt.is_over(deadline) {
+                    return Ok(None);
+                }
             }
         }
     }
