@@ -1,11 +1,10 @@
-//! A bounced mapping without its buffer: the run and its guards.
+//! A bounced mapping without its buffer: the run, its guards, and the pattern that tells what a device wrote.
+//!
+//! Each run comes with a word that no other has had ([`Lease::word`]). The guards are made of it; and what only
+//! the device is to write is filled with it first, so that nothing of an earlier mapping is left in the slots, and
+//! bytes that a device reports and never wrote are told from those it did.
 
-use super::{
-    error::FinishError,
-    layout::{self, GUARD},
-    raw,
-    segment::Lease,
-};
+use super::{error::FinishError, layout::GUARD, raw, segment::Lease};
 use crate::{
     addr::BusAddr,
     mm::{
@@ -19,6 +18,9 @@ use core::ops::Range;
 const WORDS: usize = GUARD / 8;
 const _: () = assert!(GUARD == raw::PAIR);
 
+/// Bytes of the pattern that no device writes by chance: what it writes is them once in 2^64 times.
+const TELLING: usize = size_of::<u64>();
+
 /// Slots in use by a device.
 #[derive(Debug)]
 pub(super) struct Bounce {
@@ -27,12 +29,14 @@ pub(super) struct Bounce {
     head: usize,
     /// Bytes of the mapping.
     len: usize,
+    /// Whether it was filled with the pattern.
+    filled: bool,
 }
 
 impl Bounce {
     #[inline(always)]
     pub(super) const fn new(lease: Lease, head: usize, len: usize) -> Self {
-        Self { lease, head, len }
+        Self { lease, head, len, filled: false }
     }
 
     /// Bytes mapped.
@@ -77,13 +81,73 @@ impl Bounce {
         self.lease.bytes.as_device(memory, self.lease.bus(), first)
     }
 
+    /// Fills bytes of the mapping with the pattern, which goes by the offset: the word begins at each multiple of 8.
+    #[inline(always)]
+    pub(super) fn fill(&mut self, offset: usize, len: usize) {
+        raw::check("mapping", self.len, offset, len);
+        self.filled = true;
+        self.lease.bytes.fill(self.head + offset, len, self.word_at(offset));
+    }
+
+    /// The same again, of a mapping that was filled.
+    pub(super) fn refill(&mut self, offset: usize, len: usize) {
+        if self.filled {
+            self.fill(offset, len);
+        }
+    }
+
+    /// The 8 bytes of the pattern from byte `offset` of the mapping.
+    #[inline(always)]
+    fn word_at(&self, offset: usize) -> u64 {
+        #[expect(clippy::cast_possible_truncation, reason = "below 64")]
+        let bits = (offset % size_of::<u64>() * 8) as u32;
+        // In the order of addresses the byte at the lowest bits comes first.
+        self.lease.word().rotate_right(bits)
+    }
+
+    /// Whether the device wrote the last bytes before `end`, as far as can be told: fewer than [`TELLING`] bytes
+    /// may be the pattern's by chance.
+    #[inline(always)]
+    pub(super) fn is_written_to(&self, start: usize, end: usize) -> bool {
+        if !self.filled || end.saturating_sub(start) < TELLING {
+            return true;
+        }
+        let last = end - TELLING;
+        self.lease.bytes.word(self.head + last) != self.word_at(last)
+    }
+
+    /// Looks whether the device wrote as many bytes as it reported.
+    #[inline(always)]
+    pub(super) fn told(self, written: usize) -> Result<Self, (FinishError, Self)> {
+        if self.is_written_to(0, written) { Ok(self) } else { Err(self.untold(written)) }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn untold(self, written: usize) -> (FinishError, Self) {
+        (self.overreported(0, written), self)
+    }
+
+    /// What to say of a device that did not write the last bytes of `start..end`.
+    #[cold]
+    pub(super) fn overreported(&self, start: usize, end: usize) -> FinishError {
+        let is_pattern = |at: &usize| {
+            let mut byte = [0];
+            self.read(*at, &mut byte);
+            u64::from(byte[0]) == self.word_at(*at) & 0xff
+        };
+        let unwritten = (start..end).rev().take_while(is_pattern).count();
+        let (written, first) = (end - start, end - unwritten);
+        FinishError::Overreported { written, first, len: self.len, bus: self.bus() }
+    }
+
     /// Writes the guard bytes.
     ///
     /// By value, as the functions for the rare case below: a value whose address is never taken stays in
     /// registers, which is most of what a short mapping costs.
     #[inline(always)]
     pub(super) fn armed(mut self) -> Self {
-        let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
+        let (head, end, word) = (self.head, self.head + self.len, self.lease.word());
         if self.lease.bytes.write_around(head, end, word) { self } else { self.armed_partly() }
     }
 
@@ -91,7 +155,7 @@ impl Bounce {
     #[cold]
     #[inline(never)]
     fn armed_partly(mut self) -> Self {
-        let (word, guards) = (layout::pattern(self.bus()), self.guards());
+        let (word, guards) = (self.lease.word(), self.guards());
         let bytes = [word.to_ne_bytes(); WORDS];
         for guard in guards {
             self.lease.bytes.write(guard.start, &bytes.as_flattened()[..guard.len()]);
@@ -102,7 +166,7 @@ impl Bounce {
     /// Whether all guard bytes are there and hold.
     #[inline(always)]
     fn is_guarded(&self) -> bool {
-        let (head, end, word) = (self.head, self.head + self.len, layout::pattern(self.bus()));
+        let (head, end, word) = (self.head, self.head + self.len, self.lease.word());
         self.lease.bytes.holds_around(head, end, word)
     }
 
@@ -142,7 +206,7 @@ impl Bounce {
         let mut found = [0; GUARD];
         let found = &mut found[..guard.len()];
         self.lease.bytes.read(guard.start, found);
-        let pattern = layout::pattern(self.bus()).to_ne_bytes();
+        let pattern = self.lease.word().to_ne_bytes();
         let mut bytes = guard.clone().zip(found.iter().zip(pattern.iter().cycle()));
         bytes.find_map(|(at, (byte, expected))| (byte != expected).then_some((at, *byte)))
     }

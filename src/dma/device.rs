@@ -23,6 +23,8 @@ pub struct Device<'m> {
     limits: Limits,
     shape: Shape,
     policy: Policy,
+    /// Whether slots are filled before a device writes to them.
+    pub(super) fills: bool,
 }
 
 impl fmt::Debug for Device<'_> {
@@ -42,7 +44,14 @@ impl<'m> Device<'m> {
         limits: Limits,
         policy: Policy,
     ) -> Self {
-        Self { pool, translate, limits, shape: Shape::new(&limits), policy }
+        Self { pool, translate, limits, shape: Shape::new(&limits), policy, fills: true }
+    }
+
+    /// The same, but slots are not filled before the device writes to them: for measuring what that costs.
+    ///
+    /// A device that reports more than it wrote then passes, and hands over what was in the slots before.
+    pub const fn without_fill(self) -> Self {
+        Self { fills: false, ..self }
     }
 
     /// What the device demands of addresses.

@@ -184,6 +184,20 @@ pub enum FinishError {
         /// Where the mapping was.
         bus: BusAddr,
     },
+    /// The device reported bytes that it had not written. Nothing was copied back.
+    #[error(
+        "the device reported {written} bytes, but wrote none from byte {first} on, in a mapping of {len} at {bus}"
+    )]
+    Overreported {
+        /// Bytes reported.
+        written: usize,
+        /// The first byte not written, counted from the mapping's first one.
+        first: usize,
+        /// Bytes in the mapping.
+        len: usize,
+        /// Where the mapping was.
+        bus: BusAddr,
+    },
     /// The device reported more bytes than the mapping has. Nothing was copied back.
     #[error("the device reported {written} bytes written to a mapping of {len} at {bus}")]
     Overlong {
@@ -201,6 +215,7 @@ impl FinishError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Overrun { .. } => "dma-overrun",
+            Self::Overreported { .. } => "dma-overreported",
             Self::Overlong { .. } => "dma-overlong",
         }
     }
@@ -211,6 +226,10 @@ impl FinishError {
             Self::Overrun { .. } => {
                 "the device or its driver writes outside what it was given: compare the length in \
                  the descriptor with the mapping's"
+            }
+            Self::Overreported { .. } => {
+                "the device says that it wrote what never reached memory: look for a bus master or IOMMU fault in \
+                 Xen's log, and for a driver that reads the length too early or from the wrong place"
             }
             Self::Overlong { .. } => {
                 "the length the device reports is wrong, or the driver reads it from the wrong place"

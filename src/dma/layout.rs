@@ -5,12 +5,10 @@
 //!               0           head                                               head + len       slots * 2 KiB
 //! ```
 //!
-//! Guards are [`GUARD`] bytes of a pattern made from the mapping's bus address, so that a stray copy of
-//! another mapping's guard is not mistaken for an intact one. They cost a slot where a buffer fills its
+//! Guards are [`GUARD`] bytes of the mapping's own pattern (`bounce`). They cost a slot where a buffer fills its
 //! slots exactly; a pool too full for that gives a bare run, whose guards are whatever slack there is.
 
 use super::{limits::Limits, slots::SLOT_SIZE, want::Want};
-use crate::addr::BusAddr;
 
 /// Guard bytes on each side, at most.
 pub(super) const GUARD: usize = 16;
@@ -93,10 +91,4 @@ impl Shape {
         let want = self.want.sized(slots(head + len + tail), slots(head + len))?;
         Some(Layout { head, want })
     }
-}
-
-/// The guard pattern of the mapping at `bus`, repeated.
-#[inline(always)]
-pub(super) const fn pattern(bus: BusAddr) -> u64 {
-    (bus.0 ^ 0xb0c3_9a6d_5e87_f142).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }

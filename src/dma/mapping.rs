@@ -117,6 +117,9 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
             bounce.write(0, buffer.bytes());
         }
         if D::FROM_DEVICE {
+            if !D::TO_DEVICE && device.fills {
+                bounce.fill(0, bounce.len());
+            }
             bounce = bounce.armed();
         }
         Self::new(device, Path::Bounced(bounce, why), buffer)
@@ -197,6 +200,12 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     ///
     /// Exactly those bytes are copied back, once; the rest of a bounced buffer is what it was. `written` is 0 where
     /// a device only reads. Whatever comes of it, the slots are back in the pool.
+    ///
+    /// Nothing that was in the slots before reaches the caller: they were filled with a pattern that no other
+    /// mapping had (with the buffer, if the device reads it, too). If the last 8 of the `written` bytes still are that
+    /// pattern the device reported more than it wrote: [`FinishError::Overreported`]. A frame from outside ends like
+    /// that by chance once in 2^64. Where fewer than 8 bytes are too many, or fewer than 8 reported, there is no telling
+    /// them from the device's; they are the pattern. A direct mapping has no slots to fill.
     #[inline(always)]
     pub fn finish(self, written: usize) -> Result<B, FinishError> {
         volatile::read_barrier();
@@ -209,8 +218,10 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
             Path::Direct(..) => pool.end_direct(),
             Path::Bounced(mut bounce, _) => {
                 if D::FROM_DEVICE {
-                    bounce =
-                        bounce.checked().map_err(|(error, bounce)| pool.fail(bounce, error))?;
+                    bounce = bounce
+                        .checked()
+                        .and_then(|bounce| bounce.told(written))
+                        .map_err(|(error, bounce)| pool.fail(bounce, error))?;
                     let bytes = buffer.bytes_mut();
                     bytes.into_iter().for_each(|bytes| bounce.read(0, &mut bytes[..written]));
                 }
@@ -296,6 +307,36 @@ impl<D: Writable, B: Buffer<D>> Mapping<'_, D, B> {
         if let (Path::Bounced(bounce, _), Some(bytes)) = (&self.path, self.buffer.bytes_mut()) {
             bounce.read(range.start, &mut bytes[range]);
         }
+    }
+
+    /// Whether the device wrote the end of `range`, bytes from the start of the mapping, since that was last filled.
+    ///
+    /// For a mapping that a device writes to again and again, as a receive ring: what [`Mapping::finish`] tells of the
+    /// whole, with the same limits, this tells of the part that the device reported.
+    ///
+    /// # Panics
+    /// If the range does not lie inside the mapping.
+    pub fn check_written(&self, range: Range<usize>) -> Result<(), FinishError> {
+        volatile::read_barrier();
+        raw::check("mapping", self.len(), range.start, range.len());
+        match &self.path {
+            Path::Bounced(bounce, _) if !bounce.is_written_to(range.start, range.end) => {
+                Err(bounce.overreported(range.start, range.end))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Fills `range` with the pattern again, before the device is told that it may write there once more.
+    ///
+    /// # Panics
+    /// If the range does not lie inside the mapping.
+    pub fn rearm(&mut self, range: Range<usize>) {
+        raw::check("mapping", self.len(), range.start, range.len());
+        if let Path::Bounced(bounce, _) = &mut self.path {
+            bounce.refill(range.start, range.len());
+        }
+        volatile::write_barrier();
     }
 
     /// Whether the guard bytes around the mapping still hold; nothing to look at when it is direct.

@@ -125,6 +125,21 @@ impl SharedBytes {
         Some([before.as_ptr(), after.as_ptr()])
     }
 
+    /// Writes the bytes of `word` over and over to `len` bytes from byte `offset`.
+    pub(super) fn fill(&mut self, offset: usize, len: usize, word: u64) {
+        let to = self.at(offset, len);
+        // SAFETY: `at` checked the bounds; else as for `write`.
+        unsafe { copy::fill_device(to, word, len) }
+    }
+
+    /// The 8 bytes from byte `offset`.
+    #[inline(always)]
+    pub(super) fn word(&self, offset: usize) -> u64 {
+        let from = self.at(offset, size_of::<u64>());
+        // SAFETY: `at` checked the bounds; else as for `write`.
+        unsafe { copy::load_word(from) }
+    }
+
     /// Writes zero to all of them.
     pub(super) fn zero(&mut self) {
         // SAFETY: as for `write`.

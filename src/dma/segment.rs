@@ -65,6 +65,12 @@ impl Segment {
         &self.slots
     }
 
+    /// Nothing again: what there was is left to whoever has it.
+    pub(super) fn disown(&mut self) {
+        self.held = None;
+        self.slots.clear();
+    }
+
     /// Takes the wanted slots. `index` is this segment's place.
     pub(super) fn take(&mut self, index: usize, want: Want) -> Option<Lease> {
         let run = self.slots.take(want)?;
@@ -90,7 +96,7 @@ impl Segment {
         let bytes = SharedBytes::of_region(region, run.offset(), run.len());
         #[expect(clippy::cast_possible_truncation, reason = "a table has 64 places")]
         let segment = index as u8;
-        Some(Lease { bytes, bus, want, run, segment })
+        Some(Lease { bytes, bus, want, run, segment, word: 0 })
     }
 
     /// Joins what was put aside with the free blocks.
@@ -113,6 +119,7 @@ pub(super) struct Lease {
     want: Want,
     run: Run,
     segment: u8,
+    word: u64,
 }
 
 impl Lease {
@@ -120,6 +127,18 @@ impl Lease {
     #[inline(always)]
     pub(super) const fn bus(&self) -> BusAddr {
         self.bus
+    }
+
+    /// A word that no run had before, and nobody outside can guess.
+    #[inline(always)]
+    pub(super) const fn word(&self) -> u64 {
+        self.word
+    }
+
+    /// The same run with another word.
+    #[inline(always)]
+    pub(super) const fn marked(self, word: u64) -> Self {
+        Self { word, ..self }
     }
 
     /// What was asked for.

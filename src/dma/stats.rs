@@ -32,6 +32,8 @@ pub struct Stats {
     pub bytes_from_device: u64,
     /// Mappings at whose end a guard byte was found overwritten.
     pub overruns: u64,
+    /// Mappings at whose end bytes were reported that the device had not written.
+    pub overreports: u64,
     /// Segments added because the pool was full.
     pub grown: u64,
     /// Segments given back because they were idle.
@@ -63,6 +65,7 @@ impl Stats {
         bytes_to_device: 0,
         bytes_from_device: 0,
         overruns: 0,
+        overreports: 0,
         grown: 0,
         shrunk: 0,
         acquired: 0,

@@ -97,6 +97,8 @@ pub(super) struct Books {
     hot: [Option<Lease>; HOT],
     /// Where the next run is to begin.
     aim: Option<BusAddr>,
+    /// What the words of runs are made from.
+    secret: u64,
     /// Slots in use above which a water mark moves.
     peak: usize,
     /// How many of `fits` have the segment's bit.
@@ -113,11 +115,25 @@ impl Books {
         fits: [0; ORDERS],
         hot: [const { None }; HOT],
         aim: None,
+        secret: 0,
         peak: 0,
         fits_up_to: [0; MAX_SEGMENTS],
         reach: [0; 65],
         segments: [const { Segment::EMPTY }; MAX_SEGMENTS],
     };
+
+    /// Empties the books for a new pool; segments that an earlier one left, since a device had slots of theirs, are
+    /// left to the device. `secret` is a number that nobody outside can guess.
+    pub(super) fn open(&mut self, secret: u64) {
+        let filled = self.filled;
+        for index in (0..MAX_SEGMENTS).filter(|index| filled >> index & 1 != 0) {
+            self.segments[index].disown();
+        }
+        (self.stats, self.growth, self.secret) = (Stats::NONE, None, secret);
+        (self.filled, self.fits, self.fits_up_to) = (0, [0; ORDERS], [0; MAX_SEGMENTS]);
+        (self.hot, self.aim, self.peak) = ([const { None }; HOT], None, 0);
+        self.reach = [0; 65];
+    }
 
     /// The counters.
     pub(super) const fn stats(&self) -> Stats {
@@ -194,7 +210,9 @@ impl Books {
         if self.stats.in_use > self.peak {
             self.mark();
         }
-        Some(lease)
+        // A step of a generator by multiplication: each number comes once in 2^62 steps.
+        self.secret = self.secret.wrapping_mul(0xd134_2543_de82_ef95);
+        Some(lease.marked(self.secret ^ self.secret >> 32))
     }
 
     #[cold]

@@ -120,14 +120,24 @@ fn mappings(guest: &mut Guest) -> Finding {
     let fitting = SIZES.into_iter().filter(|&size| size <= device.max_mapping());
     line(
         "map",
-        &["bytes", "to-ns", "from-ns", "memcpy-ns", "movsb-ns", "to/memcpy", "from/memcpy"],
+        &[
+            "bytes",
+            "to-ns",
+            "from-ns",
+            "fill-ns",
+            "memcpy-ns",
+            "movsb-ns",
+            "to/memcpy",
+            "from/memcpy",
+            "fill/memcpy",
+        ],
     );
     let mut note = String::new();
     for size in fitting {
         buffers.size = size;
         let figures = one_size(guest, &device, &buffers)?;
-        let [to, from, memcpy, _] = figures;
-        let ratios = [to, from].map(|cost| cost.over(memcpy).to_string());
+        let [to, from, fill, memcpy, _] = figures;
+        let ratios = [to, from, fill].map(|cost| cost.over(memcpy).to_string());
         let cells = [size.to_string()].into_iter().chain(figures.map(|cost| cost.to_string()));
         line("map", &cells.chain(ratios.clone()).collect::<Vec<_>>());
         if size == 65536 {
@@ -188,15 +198,19 @@ impl Buffers {
     }
 }
 
-/// What it costs to map and finish towards the device, from it, and to copy as much in two ways.
-fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Cost; 4], Outcome> {
+/// What it costs to map and finish towards the device, from it, to fill the slots before the latter, and to copy as
+/// much in two ways.
+///
+/// No device writes here, so the mappings from it are those that don't mind: the fill is measured by itself.
+fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Cost; 5], Outcome> {
     let (size, kind) = (buffers.size, copy::kind_for(buffers.size));
     // What fails once fails each time: the loops below need not look.
     let mapping = device.map::<FromDevice, _>(alloc::vec![0; size]);
-    mapping.map_err(|error| failure(error.code(), error.to_string()))?.abandon();
+    let mut filled = mapping.map_err(|error| failure(error.code(), error.to_string()))?;
+    let device = &device.without_fill();
     // As the buffers, the slots are others in each round: those of the round before are held.
     let (mut held_to, mut held_from) = (Vec::new(), Vec::new());
-    let works: [Work<'_>; 4] = [
+    let works: [Work<'_>; 5] = [
         &mut |count, round| {
             hold::<ToDevice>(device, size, &mut held_to);
             buffers.each(count, round, |buffer, _| {
@@ -211,12 +225,14 @@ fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Co
                 let _ = black_box(mapping.map(|mapping| mapping.finish(size)));
             });
         },
+        &mut |count, _| (0..count).for_each(|_| black_box(&mut filled).rearm(0..size)),
         &mut |count, round| buffers.each(count, round, |from, to| copy_slice(kind, to, from)),
         &mut |count, round| {
             buffers.each(count, round, |from, to| copy_slice(CopyKind::Bytes, to, from));
         },
     ];
     let costs = race(guest.shared, works);
+    filled.abandon();
     held_to.into_iter().for_each(|mapping| drop(mapping.abandon()));
     held_from.into_iter().for_each(|mapping| drop(mapping.abandon()));
     Ok(costs)

@@ -6,6 +6,7 @@ mod coherent;
 mod decision;
 mod demands;
 mod mapping;
+mod overreport;
 mod pool;
 mod random;
 mod timing;

@@ -123,7 +123,7 @@ fn use_everything(memory: &dyn ContiguousMemory, translate: &dyn Translate) {
     let mappings: Vec<_> = (0..12).map(|_| device.map::<FromDevice, _>(vec![0; MIB])).collect();
     let rings: Vec<_> = (0..4).map(|_| device.coherent(2 * MIB)).collect();
     for mapping in mappings.into_iter().flatten() {
-        mapping.finish(10).unwrap();
+        mapping.finish(0).unwrap();
     }
     rings.into_iter().flatten().for_each(|ring| ring.close().unwrap());
     pool.shrink();
@@ -167,6 +167,30 @@ fn a_dropped_mapping_is_a_leak_that_shows() {
     assert_eq!(pool.stop(&mut drop).slots_in_use, 2);
     drop(pool);
     assert_eq!(machine.balance().out, 1, "the device may still write there");
+}
+
+#[test]
+fn what_one_pool_left_with_a_device_is_none_of_the_next_ones() {
+    let (first, second) = (FakeMachine::default(), FakeMachine::default());
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &first);
+    pool.start(&Plan { max_order: order(6), ..Plan::new(MIB) }, &mut |_| {}).unwrap();
+    drop(forced(&first, &pool).map::<FromDevice, _>(vec![0; 100]).unwrap());
+    // Dropped pools stop, forgotten ones don't.
+    std::mem::forget(pool);
+    let pool = Pool::new(&mut table, &second);
+    assert_eq!(pool.stats(), pvbounce::dma::Stats::NONE);
+    assert!(!pool.is_started());
+    assert_eq!(pool.largest_segment(DmaMask::BITS_64), 0);
+    let error = forced(&second, &pool).map::<ToDevice, _>(&[0; 100][..]).unwrap_err();
+    assert_eq!(error, MapError::NoPool(Why::Forced));
+    pool.start(&Plan::new(MIB), &mut |_| {}).unwrap();
+    assert_eq!((pool.stats().segments, pool.stats().slots), (1, MIB / SLOT_SIZE));
+    let mapping = forced(&second, &pool).map::<ToDevice, _>(vec![0; MIB]).unwrap();
+    mapping.finish(0).unwrap();
+    assert!(pool.stats().is_balanced());
+    assert_eq!(pool.stop(&mut drop).released, MIB);
+    assert_eq!((first.balance().out, second.balance().out), (4, 0));
 }
 
 #[test]

@@ -35,9 +35,13 @@ fn map_and_finish_against_one_copy() {
         println!("{:>14}: 64 x 64 B {:>6} ns, 64 KiB {:>6} ns", cost.kind, cost.short, cost.long);
     }
     println!("chosen: {:?}", copy::selected());
-    println!("{:>8} {:>10} {:>10} {:>10}", "bytes", "to ns", "from ns", "copy ns");
+    println!(
+        "{:>8} {:>10} {:>10} {:>10} {:>10}",
+        "bytes", "to ns", "from ns", "fill ns", "copy ns"
+    );
     with_pool(Plan::new(16 * MIB), |machine, pool| {
         let device = forced(machine, pool);
+        let bare = device.without_fill();
         for size in [64, 1514, 4096, 16384, 65536, 262_144, MIB] {
             let mut buffer = vec![0x5a; size];
             let mut other = vec![0; size];
@@ -47,10 +51,13 @@ fn map_and_finish_against_one_copy() {
                 black_box(mapping.finish(0).unwrap());
             });
             let from = nanos(|| {
-                let mapping = device.map::<FromDevice, _>(black_box(&mut buffer[..])).unwrap();
+                let mapping = bare.map::<FromDevice, _>(black_box(&mut buffer[..])).unwrap();
                 black_box(mapping.finish(size).unwrap());
             });
-            println!("{size:>8} {to:>10.1} {from:>10.1} {copy:>10.1}");
+            let mut filled = device.map::<FromDevice, _>(vec![0; size]).unwrap();
+            let fill = nanos(|| black_box(&mut filled).rearm(0..size));
+            filled.abandon();
+            println!("{size:>8} {to:>10.1} {from:>10.1} {fill:>10.1} {copy:>10.1}");
         }
     });
 }
@@ -94,7 +101,7 @@ fn one_allocation_at_every_fill_level() {
 #[ignore = "a loop to count instructions in"]
 fn a_hundred_thousand_short_mappings_each_way() {
     with_pool(Plan::new(16 * MIB), |machine, pool| {
-        let device = forced(machine, pool);
+        let device = forced(machine, pool).without_fill();
         let mut buffer = [0x5a; 64];
         for _ in 0..100_000 {
             let mapping = device.map::<ToDevice, _>(black_box(&buffer[..])).unwrap();

@@ -177,6 +177,7 @@ pub(super) fn only_reported_bytes_come_back(guest: &mut Guest) -> Finding {
     let mut buffer = vec![0x11; 1500];
     let mapping: Mapping<'_, FromDevice, _> =
         narrow(guest, Policy::Force).map(&mut buffer[..]).map_err(not_mapped)?;
+    device_writes(guest, &mapping, &[0x22; 10])?;
     finish(mapping, 10)?;
     match buffer[10..].iter().position(|byte| *byte != 0x11) {
         None => Ok(String::new()),
@@ -278,6 +279,42 @@ fn flip(
     let window = view.window();
     window.write_u8(0, !window.read_u8(0));
     Ok(())
+}
+
+/// Writes to the start of a mapping as a device does, through another mapping of the same memory.
+fn device_writes<D: dma::Direction, B: dma::Buffer<D>>(
+    guest: &Guest,
+    mapping: &Mapping<'_, D, B>,
+    bytes: &[u8],
+) -> Result<(), Outcome> {
+    let view = mapping
+        .as_device(guest.memory, 0)
+        .map_err(|error| failure("no-memory", error.to_string()))?;
+    view.window().write(0, bytes);
+    Ok(())
+}
+
+/// A device that reports more than it wrote is found out, with the first byte it did not write.
+pub(super) fn overreport_is_caught(guest: &mut Guest) -> Finding {
+    const LENGTHS: [(usize, usize); 4] = [(64, 0), (1514, 60), (1514, 1506), (4096, 777)];
+    on_started_pool(guest, &Plan::new(1 << 20), &mut |own| {
+        let device = device(guest, own, bits(32), Policy::Force);
+        for (len, written) in LENGTHS {
+            let mapping: Mapping<'_, FromDevice, _> =
+                device.map(vec![0; len]).map_err(not_mapped)?;
+            device_writes(guest, &mapping, &vec![0x5a; written])?;
+            let seen = match mapping.finish(len) {
+                Err(FinishError::Overreported { first, .. }) => Some(first),
+                _ => None,
+            };
+            // The byte before may be the pattern's by chance.
+            if !seen.is_some_and(|first| first <= written && written - first < 4) {
+                let detail = format!("{written} of {len} bytes were written, found {seen:?}");
+                return Err(failure("swiotlb-overreport-missed", detail));
+            }
+        }
+        Ok(format!("{} reports", LENGTHS.len()))
+    })
 }
 
 /// Inside a segment bus addresses are CPU addresses plus a constant: it says the same as the P2M, page by page,

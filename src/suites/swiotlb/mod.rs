@@ -37,6 +37,7 @@ pub(super) const SUITE: Suite = Suite {
         proof("every_length_and_offset_survives", mapping::every_length_and_offset_survives),
         proof("only_reported_bytes_come_back", mapping::only_reported_bytes_come_back),
         proof("overrun_is_caught_to_the_byte", mapping::overrun_is_caught),
+        proof("overreport_is_caught_to_the_byte", mapping::overreport_is_caught),
         proof("partial_sync", mapping::partial_sync),
         proof("scatter_list_is_mapped_in_order", mapping::scatter_list),
         proof("one_offset_serves_a_segment", mapping::one_offset_serves_a_segment),
