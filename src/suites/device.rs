@@ -21,7 +21,7 @@ use crate::{
     options::SelfTest,
     pci::{
         self, Bar, BarKind, Bdf, ConfigAccess, Decoding, Function, Status,
-        front::{Front, FrontError, Services, Timeouts},
+        front::{ConnectFailed, Front, FrontError, Services, Timeouts},
         ids::{Class, DeviceId},
         mastering,
     },
@@ -30,6 +30,7 @@ use crate::{
         events::{EventChannels, LocalEvents, Pirq, Port, Sharing},
         shared_info::SharedInfo,
         store::{Store, TxId},
+        xenbus::XenbusError,
     },
 };
 use alloc::{
@@ -59,22 +60,29 @@ impl Connection {
         let page = pages::shared_page(memory)
             .map_err(|e| Outcome::Error(Reason::new("no-memory", e.to_string())))?;
         let front = Front::connect(services, Timeouts::default(), page);
-        front.map(|front| Self { front }).map_err(|failed| refusal(&failed.error))
+        front.map(|front| Self { front }).map_err(|failed| refusal(&failed))
     }
 
     /// Asks the toolstack to take the device back while the guest still answers, and lets it. A domain that
     /// ends with its device costs xl ten seconds of waiting for an answer.
     pub fn hand_back(&mut self, store: &dyn Store, limit: Duration) -> Result<(), Reason> {
         let front = |e: FrontError| Reason::new(e.code(), e.to_string()).remedy(e.remedy());
+        if !self.front.has_functions() {
+            let detail = "no function answers any more, so there is none to hand back";
+            let remedy = "see dom0's kernel log: was the device unbound from pciback, or pulled?";
+            return Err(Reason::new("pci-gone", detail).remedy(remedy));
+        }
         store
             .write(TxId::NONE, DETACH_PATH, "ready")
             .map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
-        self.front.wait_for_change(limit).map_err(|e| {
-            let remedy = "run `xl pci-detach` while the guest waits, or leave detach= out";
-            Reason::new(e.code(), e.to_string()).remedy(remedy)
-        })?;
-        self.front.apply_change().map_err(front)?;
-        self.front.wait_for_removal(limit).map_err(front)
+        self.front.hand_back(limit).map_err(|e| match e {
+            FrontError::Xenbus(XenbusError::Stuck { .. }) => {
+                let remedy =
+                    "run `xl pci-detach` for each device while the guest waits, or leave detach= out";
+                Reason::new(e.code(), e.to_string()).remedy(remedy)
+            }
+            e => front(e),
+        })
     }
 
     /// Closes the frontend; says what did not go to plan.
@@ -83,15 +91,17 @@ impl Connection {
         match &report.problem {
             None if report.leaks_nothing() => Ok(()),
             Some(problem) => {
-                Err(Reason::new(problem.code(), problem.to_string()).remedy(problem.remedy()))
+                let detail = format!("{problem}{report}");
+                Err(Reason::new(problem.code(), detail).remedy(problem.remedy()))
             }
-            None => Err(Reason::new("front-leak", format!("{report:?}"))),
+            None => Err(Reason::new("front-leak", format!("left behind{report}"))),
         }
     }
 }
 
-fn refusal(error: &FrontError) -> Outcome {
-    let reason = Reason::new(error.code(), error.to_string()).remedy(error.remedy());
+fn refusal(failed: &ConnectFailed) -> Outcome {
+    let error = &*failed.error;
+    let reason = Reason::new(error.code(), failed.to_string()).remedy(error.remedy());
     match error {
         FrontError::NoDevice => Outcome::Skip(reason),
         _ => Outcome::Failure(reason),

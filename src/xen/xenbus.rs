@@ -14,7 +14,7 @@ use crate::{
         store::{Store, StoreError, TxId},
     },
 };
-use alloc::{format, string::String, vec::Vec};
+use alloc::{format, string::String};
 use core::{fmt, time::Duration};
 
 /// How long a lost watch event can delay a wait.
@@ -228,11 +228,11 @@ pub struct Device {
 }
 
 impl Device {
-    /// The devices of a kind (`pci`, `vif`, …); empty when the domain was created without any.
-    pub fn all(store: &dyn Store, kind: &str) -> Result<Vec<Self>, StoreError> {
+    /// The first device of a kind (`pci`, `vif`, …); `None` when the domain was created without any.
+    pub fn first(store: &dyn Store, kind: &str) -> Result<Option<Self>, StoreError> {
         let dir = format!("device/{kind}");
         let ids = store.directory_optional(TxId::NONE, &dir)?;
-        ids.iter().map(|id| Self::at(store, format!("{dir}/{id}"))).collect()
+        ids.first().map(|id| Self::at(store, format!("{dir}/{id}"))).transpose()
     }
 
     /// The device in `dir`.
@@ -348,14 +348,13 @@ mod tests {
     fn devices_are_found_and_backend_ids_checked() {
         let tree = Tree::new(DomainId(1));
         let store = FakeStore::new(Rc::clone(&tree), FakeEvents::new());
-        assert_eq!(Device::all(&store, "pci"), Ok(Vec::new()));
+        assert_eq!(Device::first(&store, "pci"), Ok(None));
         tree.set("/local/domain/1/device/pci/0/backend", BACKEND);
         tree.set("/local/domain/1/device/pci/0/backend-id", "0");
-        let found = Device::all(&store, "pci").unwrap();
-        assert_eq!(found[0].dir, "device/pci/0");
-        assert_eq!(found[0].backend_id, DomainId::DOM0);
+        let found = Device::first(&store, "pci").unwrap().unwrap();
+        assert_eq!((found.dir.as_str(), found.backend_id), ("device/pci/0", DomainId::DOM0));
         tree.set("/local/domain/1/device/pci/0/backend-id", "32752");
-        let refused = Device::all(&store, "pci").unwrap_err();
+        let refused = Device::first(&store, "pci").unwrap_err();
         assert_eq!(refused.code(), "store-bad-value");
     }
 }

@@ -3,7 +3,7 @@
 use crate::world::{World, assert_clean, bdf, soon};
 use pvbounce::{
     pci::{
-        ConfigAccess, ConfigError, Width,
+        Bus, ConfigAccess, ConfigError, Width,
         fake::{Answers, Connects, FakeBackend},
         front::FrontError,
     },
@@ -159,6 +159,32 @@ fn a_backend_that_vanished_does_not_stop_the_closing() {
     // It never unmapped, so the page is lost; port and watches are not.
     assert!(report.still_granted.is_some());
     assert_eq!(world.taken(), [0, 1, 0, 0]);
+}
+
+#[test]
+fn a_scan_has_a_budget_however_many_answers_come_in_time() {
+    let roots: Vec<_> = (0..32).map(|number| Bus { segment: 0, number }).collect();
+    let world = World::with_roots(&roots);
+    world.backend.announces.set(false);
+    world.backend.answers.set(Answers::After(1900));
+    let failed = world.connect().unwrap_err();
+    let text = failed.to_string();
+    assert_eq!(failed.error.code(), "front-scan-timeout");
+    assert!(text.starts_with("16 of 8192 looks for functions done: waited 304"), "{text}");
+    assert!(world.elapsed() < Duration::from_secs(40), "{:?}", world.elapsed());
+    assert_clean(&world, &failed.report);
+}
+
+#[test]
+fn more_functions_than_a_bus_holds_are_not_believed() {
+    let world = World::new();
+    for n in 0..257 {
+        world.tree.set(&format!("{}/vdev-{n}", FakeBackend::dir()), "0000:00:00.00");
+    }
+    let failed = world.connect().unwrap_err();
+    assert_eq!(failed.error.code(), "store-bad-value");
+    assert!(failed.to_string().contains("257 functions"), "{failed}");
+    assert_clean(&world, &failed.report);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Leaving the backend, and taking everything back, whatever state both sides are in.
 
-use super::{CloseReport, Front, FrontError, LEFT, Services};
+use super::{CloseReport, Front, LEFT, Services};
 use crate::{
     arch::wait::Deadline,
     xen::{
@@ -29,10 +29,7 @@ impl Front<'_> {
             report.still_granted = Some(gref);
             report.note(error);
         }
-        if let Err(error) = self.services.events.close(port) {
-            report.port_left = Some(port);
-            report.note(FrontError::Events(error));
-        }
+        report.close_port(self.services.events, port);
         report
     }
 
@@ -78,7 +75,7 @@ impl Front<'_> {
         }
     }
 
-    fn wait_until(
+    pub(super) fn wait_until(
         &self,
         states: &[XenbusState],
         what: &'static str,

@@ -1,16 +1,18 @@
 //! What can go wrong between pcifront and pciback, and what closing leaves behind.
 
 use crate::{
+    arch::time::TimedOut,
     pci::{Bdf, ConfigError},
     xen::{
         errno::XenError,
-        events::Port,
+        events::{EventChannels, Port},
         grants::{GrantError, GrantRef},
         store::StoreError,
         xenbus::{XenbusError, XenbusState},
     },
 };
 use alloc::{boxed::Box, vec::Vec};
+use core::fmt;
 
 /// Why the frontend is not, or no longer, in service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -29,6 +31,16 @@ pub enum FrontError {
     BackendLeft {
         /// Where it went.
         state: XenbusState,
+    },
+    /// Each answer came in time, but all of them together took too long.
+    #[error("{looks} of {of} looks for functions done: {timed_out}")]
+    ScanTimedOut {
+        /// Nodes read, or addresses looked at.
+        looks: usize,
+        /// How many there are.
+        of: usize,
+        /// How long it had.
+        timed_out: TimedOut,
     },
     /// xenstore failed.
     #[error(transparent)]
@@ -80,6 +92,7 @@ impl FrontError {
             Self::NoDevice => "front-no-device",
             Self::AlreadyUsed { .. } => "front-already-used",
             Self::BackendLeft { .. } => "front-backend-left",
+            Self::ScanTimedOut { .. } => "front-scan-timeout",
             Self::Store(error) => error.code(),
             Self::Xenbus(error) => error.code(),
             Self::Grant(_) => "front-grant",
@@ -98,6 +111,9 @@ impl FrontError {
             Self::AlreadyUsed { .. } => "destroy the domain and create it again",
             Self::BackendLeft { .. } => {
                 "see dom0's kernel log and `xl pci-list`: the device was taken back or reset failed"
+            }
+            Self::ScanTimedOut { .. } => {
+                "see dom0's load and kernel log: xen-pciback answers, but slowly"
             }
             Self::Store(error) => error.remedy(),
             Self::Xenbus(error) => error.remedy(),
@@ -127,6 +143,19 @@ pub struct CloseReport {
     pub problem: Option<Box<FrontError>>,
 }
 
+/// What could not be given back; nothing when all was.
+impl fmt::Display for CloseReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(gref) = self.still_granted {
+            write!(f, "; the backend keeps our page mapped ({gref})")?;
+        }
+        if let Some(port) = self.port_left {
+            write!(f, "; {port} stays open")?;
+        }
+        self.irqs_left.iter().try_for_each(|bdf| write!(f, "; MSI of {bdf} stays on"))
+    }
+}
+
 impl CloseReport {
     /// Whether everything taken was given back.
     pub const fn leaks_nothing(&self) -> bool {
@@ -138,6 +167,13 @@ impl CloseReport {
         self.leaks_nothing() && self.problem.is_none()
     }
 
+    pub(super) fn close_port(&mut self, events: &dyn EventChannels, port: Port) {
+        if let Err(error) = events.close(port) {
+            self.port_left = Some(port);
+            self.note(FrontError::Events(error));
+        }
+    }
+
     pub(super) fn note(&mut self, problem: impl Into<FrontError>) {
         self.problem.get_or_insert_with(|| Box::new(problem.into()));
     }
@@ -145,10 +181,17 @@ impl CloseReport {
 
 /// The frontend did not come into service; whatever it had taken by then has been given back.
 #[derive(Debug, thiserror::Error)]
-#[error("{error}")]
+#[error("{error}{report}")]
 pub struct ConnectFailed {
     /// Why.
     pub error: Box<FrontError>,
     /// What was given back.
     pub report: Box<CloseReport>,
+}
+
+impl From<FrontError> for ConnectFailed {
+    /// Failed before anything was taken.
+    fn from(error: FrontError) -> Self {
+        Self { error: Box::new(error), report: Box::default() }
+    }
 }

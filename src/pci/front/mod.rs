@@ -20,18 +20,19 @@ mod error;
 mod interrupts;
 mod link;
 mod reconfigure;
+mod scan;
 
 pub use error::{CloseReport, ConnectFailed, FrontError};
 pub use link::AerReport;
 
-use super::{Bdf, Bus, ConfigAccess, ConfigError, Function, Width, access::check, address::DEVFNS};
+use super::{Bdf, ConfigAccess, ConfigError, Function, Width, access::check};
 use crate::{
     arch::time::Clock,
     xen::{
         abi::pciif::{MAGIC, command},
         events::{EventChannels, Port},
         grants::{Grants, SharedPage},
-        store::{Store, StoreError, TxId},
+        store::{Store, TxId},
         xenbus::{Device, StateSet, Wait, XenbusState, read_state, write_state},
     },
 };
@@ -39,9 +40,6 @@ use alloc::{boxed::Box, format, vec::Vec};
 use core::{cell::RefCell, fmt, time::Duration};
 use interrupts::Delivery;
 use link::{Answer, Link, Request};
-
-/// Root buses a backend may claim: one a slot when it splits devices up.
-const ROOTS_MAX: usize = 32;
 
 /// States from which a backend does not come into service.
 const LEFT: [XenbusState; 3] = [XenbusState::Closing, XenbusState::Closed, XenbusState::Unknown];
@@ -72,6 +70,8 @@ pub struct Timeouts {
     pub connect: Duration,
     /// To answer one request.
     pub request: Duration,
+    /// To say where its functions are, all of them, and to show each.
+    pub scan: Duration,
     /// To let go of everything.
     pub close: Duration,
 }
@@ -81,6 +81,7 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(10),
             request: Duration::from_secs(2),
+            scan: Duration::from_secs(30),
             close: Duration::from_secs(3),
         }
     }
@@ -108,10 +109,7 @@ impl<'a> Front<'a> {
         timeouts: Timeouts,
         page: SharedPage<'a>,
     ) -> Result<Self, ConnectFailed> {
-        let (device, link) = match prepare(services, timeouts, page) {
-            Ok(prepared) => prepared,
-            Err(error) => return Err(failed(error, CloseReport::default())),
-        };
+        let (device, link) = prepare(services, timeouts, page)?;
         let mut front = Self {
             services,
             timeouts,
@@ -122,13 +120,20 @@ impl<'a> Front<'a> {
         };
         match front.handshake() {
             Ok(()) => Ok(front),
-            Err(error) => Err(failed(error, front.shut_down())),
+            Err(error) => {
+                Err(ConnectFailed { error: Box::new(error), report: Box::new(front.shut_down()) })
+            }
         }
     }
 
     /// The functions found, in the order of their addresses.
     pub fn functions(&self) -> &[Bdf] {
         &self.functions
+    }
+
+    /// Whether any of them still answers: not when the device was taken from the backend.
+    pub fn has_functions(&self) -> bool {
+        self.functions.iter().any(|&bdf| matches!(Function::probe(self, bdf), Ok(Some(_))))
     }
 
     /// The port on which answers and error reports come; for waits that want to notice the latter.
@@ -200,30 +205,6 @@ impl<'a> Front<'a> {
         Ok(())
     }
 
-    /// Looks for functions: where the backend says it put them, or at every address of every root bus if
-    /// it says nothing. A look at an address is a round trip through dom0, and a bus has 256.
-    fn scan(&self) -> Result<Vec<Bdf>, FrontError> {
-        let (store, backend) = (self.services.store, &self.device.backend);
-        let mut announced = announced(store, backend)?;
-        if announced.is_empty() {
-            let buses = roots(store, backend)?;
-            announced
-                .extend(buses.into_iter().flat_map(|bus| DEVFNS.map(move |devfn| bus.at(devfn))));
-        }
-        // In order and once each, by insertion: the library's sort would be a fortieth of the image.
-        let mut candidates = Vec::new();
-        for bdf in announced {
-            if let Err(place) = candidates.binary_search(&bdf) {
-                candidates.insert(place, bdf);
-            }
-        }
-        let mut found = Vec::new();
-        for bdf in candidates {
-            found.extend(Function::probe(self, bdf)?.map(|function| function.bdf()));
-        }
-        Ok(found)
-    }
-
     fn exchange(&self, request: &Request<'_>) -> Result<Answer, ConfigError> {
         let Some(link) = &self.link else {
             return Err(ConfigError::Unusable);
@@ -275,64 +256,31 @@ impl ConfigAccess for Front<'_> {
     }
 }
 
-/// Finds the device and takes what the backend needs: a port and a grant, or nothing at all.
+/// Finds the device and takes what the backend needs: a port and a grant.
 fn prepare<'a>(
     services: Services<'a>,
     timeouts: Timeouts,
     page: SharedPage<'a>,
-) -> Result<(Device, Link<'a>), FrontError> {
-    // All of a domain's PCI devices hang off one xenbus device.
-    let devices = Device::all(services.store, "pci")?;
-    let device = devices.into_iter().next().ok_or(FrontError::NoDevice)?;
-    let state = read_state(services.store, &device.dir)?;
-    if state != XenbusState::Initialising {
-        return Err(FrontError::AlreadyUsed { state });
-    }
+) -> Result<(Device, Link<'a>), ConnectFailed> {
+    let device = find(services.store)?;
     let Services { events, clock, .. } = services;
-    let port = events.alloc_unbound(device.backend_id);
-    let port = port.map_err(FrontError::Events)?;
+    let port = events.alloc_unbound(device.backend_id).map_err(FrontError::Events)?;
     link::clear(page.window());
     match page.grant(services.grants, device.backend_id) {
         Ok(page) => Ok((device, Link::new(events, clock, page, port, timeouts.request))),
         Err((_, error)) => {
-            if let Err(unclosed) = events.close(port) {
-                log::warn!("pcifront: {port} is lost: {unclosed}");
-            }
-            Err(error.into())
+            let mut failed = ConnectFailed::from(FrontError::from(error));
+            failed.report.close_port(events, port);
+            Err(failed)
         }
     }
 }
 
-/// The addresses in the backend's `vdev-N` nodes. N is not to be relied on: the toolstack renumbers.
-fn announced(store: &dyn Store, backend: &str) -> Result<Vec<Bdf>, StoreError> {
-    let nodes = store.directory_optional(TxId::NONE, backend)?;
-    nodes
-        .iter()
-        .filter(|node| node.starts_with("vdev-"))
-        .map(|node| {
-            let path = format!("{backend}/{node}");
-            store.read_as(TxId::NONE, &path, "a function, ssss:bb:dd.f")
-        })
-        .collect()
-}
-
-/// The backend's root buses; a backend too old to say has one.
-fn roots(store: &dyn Store, backend: &str) -> Result<Vec<Bus>, StoreError> {
-    let path = format!("{backend}/root_num");
-    let Some(value) = store.read_optional(TxId::NONE, &path)? else {
-        return Ok(Vec::from([Bus::FIRST]));
-    };
-    match value.parse() {
-        Ok(count) if count <= ROOTS_MAX => (0..count)
-            .map(|n| {
-                let path = format!("{backend}/root-{n}");
-                store.read_as(TxId::NONE, &path, "a bus, ssss:bb")
-            })
-            .collect(),
-        _ => Err(StoreError::BadValue { path, value, expected: "a number of buses up to 32" }),
+/// The domain's PCI device: one xenbus device, that all functions hang off.
+fn find(store: &dyn Store) -> Result<Device, FrontError> {
+    let device = Device::first(store, "pci")?.ok_or(FrontError::NoDevice)?;
+    match read_state(store, &device.dir)? {
+        XenbusState::Initialising => Ok(device),
+        state => Err(FrontError::AlreadyUsed { state }),
     }
-}
-
-fn failed(error: FrontError, report: CloseReport) -> ConnectFailed {
-    ConnectFailed { error: Box::new(error), report: Box::new(report) }
 }

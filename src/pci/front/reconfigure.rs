@@ -9,12 +9,13 @@
 //!
 //! The toolstack renumbers the backend's nodes after a detach, so N is never remembered.
 
-use super::{Front, FrontError};
+use super::{Front, FrontError, LEFT};
 use crate::{
+    arch::wait::Deadline,
     pci::Bdf,
     xen::{
         store::TxId,
-        xenbus::{StateSet, Wait, XenbusState, read_state},
+        xenbus::{XenbusError, XenbusState, read_state},
     },
 };
 use alloc::{format, vec::Vec};
@@ -46,23 +47,24 @@ impl Front<'_> {
         leaving.map(Some)
     }
 
-    /// Waits until the toolstack wants a change; an error when it doesn't in time or the backend leaves.
-    pub fn wait_for_change(&self, timeout: Duration) -> Result<(), FrontError> {
+    /// Lets the toolstack have its changes, one after the other, until it has removed the backend, as it does
+    /// after its last device left.
+    pub fn hand_back(&mut self, limit: Duration) -> Result<(), FrontError> {
+        let deadline = Deadline::new(self.services.clock, limit);
         let what = "the toolstack to take the device back";
-        self.wait_within(XenbusState::Reconfiguring, what, timeout)
-    }
-
-    /// Waits until the toolstack has removed the backend, as it does after its last device left.
-    pub fn wait_for_removal(&self, timeout: Duration) -> Result<(), FrontError> {
-        let what = "the toolstack to remove the backend";
-        let wait = Wait {
-            dir: &self.device.backend,
-            until: StateSet::of(&[XenbusState::Unknown]),
-            what,
-            timeout,
+        let wanted = [XenbusState::Reconfiguring, XenbusState::Unknown];
+        let removed = deadline.turns(|_| {
+            if self.wait_until(&wanted, what, &deadline)? == XenbusState::Unknown {
+                return Ok(Some(()));
+            }
+            self.apply_change().map(|_| None)
+        });
+        let stuck = || XenbusError::Stuck {
+            dir: self.device.backend.clone(),
+            last: XenbusState::Reconfiguring,
+            timed_out: deadline.timed_out(what),
         };
-        wait.run(self.services.store, self.services.clock)?;
-        Ok(())
+        removed?.ok_or_else(|| stuck().into())
     }
 
     /// Lets the toolstack's change happen and scans again.
@@ -71,7 +73,7 @@ impl Front<'_> {
         self.wait_for(XenbusState::Reconfigured, "the PCI backend to reconfigure")?;
         let now = self.scan()?;
         self.set_state(XenbusState::Connected)?;
-        self.wait_for(XenbusState::Connected, "the PCI backend to connect again")?;
+        self.settle(now.is_empty())?;
         let before = core::mem::replace(&mut self.functions, now);
         let missing = |from: &[Bdf], of: &[Bdf]| -> Vec<Bdf> {
             let absent = of.iter().filter(|bdf| !from.contains(bdf));
@@ -85,6 +87,21 @@ impl Front<'_> {
         let gone = |bdf: &Bdf| change.gone.contains(bdf);
         self.irqs.borrow_mut().retain(|(bdf, _)| !gone(bdf));
         Ok(change)
+    }
+
+    /// Waits until the backend is in service again. The toolstack, which waits for the same, may be faster: with its
+    /// next change, or with the removal of a backend that has no device left.
+    fn settle(&self, empty: bool) -> Result<(), FrontError> {
+        let deadline = Deadline::new(self.services.clock, self.timeouts.connect);
+        let what = "the PCI backend to connect again";
+        let [closing, closed, unknown] = LEFT;
+        let in_service = [XenbusState::Connected, XenbusState::Reconfiguring];
+        let states = [in_service[0], in_service[1], closing, closed, unknown];
+        match self.wait_until(&states, what, &deadline)? {
+            state if in_service.contains(&state) => Ok(()),
+            XenbusState::Unknown if empty => Ok(()),
+            state => Err(FrontError::BackendLeft { state }),
+        }
     }
 
     /// The address of the backend's device number `n` if that one is to leave.

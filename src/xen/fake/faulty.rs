@@ -1,7 +1,7 @@
-//! The same services, with one call failing: for sweeps that fail the first, the second, the n-th call.
+//! The same services, with a call failing, alone or with all that follow: for sweeps over the first, the second,
+//! the n-th call.
 //!
-//! Only calls that take something or make progress can fail. Giving back (close, revoke, unwatch) always
-//! works, so that a sweep may demand that nothing is left taken.
+//! Giving back (close, revoke, unwatch) fails as well: what is then left has to be in somebody's report.
 
 use crate::{
     arch::time::Instant,
@@ -20,12 +20,18 @@ use core::cell::Cell;
 pub struct FaultPlan {
     left: Cell<u32>,
     fired: Cell<bool>,
+    goes_on: bool,
 }
 
 impl FaultPlan {
     /// Fails the call after `calls` good ones.
     pub fn after(calls: u32) -> Self {
-        Self { left: Cell::new(calls), fired: Cell::new(false) }
+        Self { left: Cell::new(calls), fired: Cell::new(false), goes_on: false }
+    }
+
+    /// Fails every call after `calls` good ones.
+    pub fn for_good_after(calls: u32) -> Self {
+        Self { goes_on: true, ..Self::after(calls) }
     }
 
     /// Whether the call has failed; if not, the sweep is over.
@@ -39,7 +45,7 @@ impl FaultPlan {
                 self.left.set(left);
                 false
             }
-            None => !self.fired.replace(true),
+            None => !self.fired.replace(true) || self.goes_on,
         }
     }
 
@@ -69,10 +75,12 @@ impl EventChannels for Faulty<'_, dyn EventChannels + '_> {
     }
 
     fn eoi(&self, pirq: Pirq) -> Result<(), XenError> {
+        self.plan.fail(XenError::Invalid)?;
         self.inner.eoi(pirq)
     }
 
     fn close(&self, port: Port) -> Result<(), XenError> {
+        self.plan.fail(XenError::Invalid)?;
         self.inner.close(port)
     }
 
@@ -98,6 +106,7 @@ impl Grants for Faulty<'_, dyn Grants + '_> {
     }
 
     fn revoke(&self, gref: GrantRef) -> Result<(), GrantError> {
+        self.plan.fail(GrantError::StillMapped(gref))?;
         self.inner.revoke(gref)
     }
 }
@@ -158,6 +167,7 @@ impl Store for Faulty<'_, dyn Store + '_> {
     }
 
     fn unwatch(&self, path: &str, token: &str) -> Result<(), StoreError> {
+        self.refuse(MessageType::UNWATCH, path)?;
         self.inner.unwatch(path, token)
     }
 
