@@ -5,6 +5,7 @@
 
 use super::{
     guest::Guest,
+    memory::xen_agrees,
     pattern::{differs, fill},
     runner::{Finding, Suite, attends, failure, proof, skip},
     transfer::{MISMATCH_REMEDY, Trip, nic_failure, send_and_receive, with_bus_state},
@@ -136,7 +137,9 @@ fn low_frames_go_direct(guest: &mut Guest) -> Finding {
         fill(pages.select(PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX), before);
         let record;
         (record, pages) = round_trip(guest, pages)?;
-        if record.bounced.is_some() || record.source.map(|place| place.bus) != Some(record.dma) {
+        let in_place =
+            record.source.is_some_and(|place| place.bus == record.dma && xen_agrees(guest, place));
+        if record.bounced.is_some() || !in_place {
             let detail = format!("{:?} -> {}: {:?}", record.source, record.dma, record.bounced);
             return Err(failure("dma-bounced", detail));
         }
@@ -151,7 +154,7 @@ fn source_is_high_and_dma_address_low(guest: &mut Guest) -> Finding {
     page.select(0..FRAME_MAX);
     let (record, _) = round_trip(guest, page)?;
     let mask = guest.pool.plan.mask;
-    let high = record.source.is_some_and(|place| place.bus.0 >= GIB_4);
+    let high = record.source.is_some_and(|place| place.bus.0 >= GIB_4 && xen_agrees(guest, place));
     let low = mask.covers(record.dma, record.len);
     // The driver was told the policy: what is forced says so.
     let as_told =

@@ -10,11 +10,12 @@ use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, proof, skip};
 use super::verdict::Outcome;
 use crate::{
-    addr::{DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn},
+    addr::{DmaMask, GIB_4, Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region},
         p2m::PfnRange,
         pages::Pages,
+        translate::Place,
     },
 };
 use alloc::{
@@ -80,9 +81,20 @@ fn disagreement((pfn, mfn, back): (Pfn, Mfn, Option<Pfn>)) -> Outcome {
     failure("memory-p2m", format!("{pfn} -> {mfn} -> {back:?}"))
 }
 
+/// Whether Xen's table has the name that the guest has for a place. The P2M, of which DMA addresses are made, is not
+/// asked: it would only be compared with itself.
+pub(super) fn xen_agrees(guest: &Guest, place: Place) -> bool {
+    let name = Pfn(place.phys.0 >> PAGE_SHIFT);
+    guest.memory.xen().m2p(place.bus.frame()) == Some(name)
+}
+
 fn pages_come_zeroed(guest: &mut Guest) -> Finding {
     for round in 0..2 {
         let mut pages = take(guest, 16)?;
+        if pages.len() != 16 * PAGE_SIZE {
+            let detail = format!("16 pages of {} bytes", pages.len());
+            return Err(failure("memory-not-zeroed", detail));
+        }
         if let Some(at) = pages.iter().position(|byte| *byte != 0) {
             let detail = format!("round {round}: byte {at:#x} is {:#04x}", pages[at]);
             return Err(failure("memory-not-zeroed", detail));
@@ -204,6 +216,10 @@ fn exchanged_frames_come_zeroed(guest: &mut Guest) -> Finding {
     for round in 0..2 {
         let region = guest.memory.acquire(order, DmaMask::BITS_32).map_err(refused)?;
         let window = region.window();
+        if window.len() != order.bytes() {
+            let detail = format!("{order} of {} bytes", window.len());
+            return Err(failure("memory-not-contiguous", detail));
+        }
         let dirty = (0..window.len()).step_by(8).find(|offset| window.read_u64(*offset) != 0);
         (0..window.len()).step_by(8).for_each(|offset| window.write_u64(offset, u64::MAX));
         guest

@@ -3,7 +3,9 @@
 use super::{bits, device, finish, map_out, not_mapped, on_own_pool, on_started_pool};
 use crate::{
     addr::{PAGE_SIZE, to_usize},
-    dma::{CoherentError, Device, Limits, MapError, Plan, Policy, Pool, PowerOfTwo, ToDevice},
+    dma::{
+        Coherent, CoherentError, Device, Limits, MapError, Plan, Policy, Pool, PowerOfTwo, ToDevice,
+    },
     mm::{contiguous::Order, pages::Pages},
     suites::{
         guest::Guest,
@@ -43,16 +45,23 @@ pub(super) fn coherent_memory(guest: &mut Guest) -> Finding {
 /// Takes shared memory, looks at it, gives it back; returns where it was.
 fn share(device: &Device<'_>, from_pool: bool) -> Result<u64, Outcome> {
     let wrong = |error: CoherentError| failure(error.code(), error.to_string());
+    let closed = |ring: Coherent<'_>| {
+        ring.close().map_err(|error| failure("memory-release", error.to_string()))
+    };
+    // What was there before may not be there again: it is zeroed each time.
+    let mut soiled = device.coherent(2 * PAGE_SIZE).map_err(wrong)?;
+    soiled.write(0, &vec![0xff; 2 * PAGE_SIZE]);
+    closed(soiled)?;
     let mut ring = device.coherent(2 * PAGE_SIZE).map_err(wrong)?;
     let bus = ring.bus();
-    let mut bytes = vec![1; ring.len()];
+    let mut bytes = vec![1; 2 * PAGE_SIZE];
     ring.read(0, &mut bytes);
     let zeroed = bytes.iter().all(|byte| *byte == 0);
     let placed = device.limits().mask.covers(bus, ring.len()) && bus.page_offset() == 0;
     ring.write(PAGE_SIZE - 1, &[0x11, 0x22]);
     let kept = ring.read_u8(PAGE_SIZE - 1) == 0x11 && ring.read_u8(PAGE_SIZE) == 0x22;
     let source = ring.from_pool() == from_pool;
-    ring.close().map_err(|error| failure("memory-release", error.to_string()))?;
+    closed(ring)?;
     if zeroed && placed && kept && source {
         return Ok(bus.0);
     }
