@@ -56,6 +56,8 @@ fn script_codes(text: &str) -> BTreeSet<String> {
 fn every_reason_code_is_explained() {
     let mut files = vec![
         PathBuf::from("tests/rig/src/judge/mod.rs"),
+        PathBuf::from("tests/rig/src/judge/ending.rs"),
+        PathBuf::from("tests/rig/src/judge/witness.rs"),
         PathBuf::from("tests/rig/src/report/record.rs"),
         PathBuf::from("tests/rig/src/commands/versus.rs"),
     ];

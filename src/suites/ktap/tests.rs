@@ -163,12 +163,14 @@ const CASES: &[(&str, &str, &[Flaw])] = &[
     ("  1..3\n", "  1..3\n# taken frames=0\n", &[OutOfPlace]),
     // Totals.
     ("# taken frames=0 grants=0 ports=0 pirqs=0 slots=0\n", "", &[Missing]),
+    ("# transfers out=3 in=2 compared=1 bytes=60\n", "", &[Missing]),
+    ("# pool-walk slots=1/1024 segments=1/1\n", "", &[Missing]),
     ("# dma-limits mask=0xffffffff memory=16777216\n", "", &[Missing]),
-    ("out=3", "out=x", &[Unreadable]),
+    ("out=3", "out=x", &[Unreadable, Missing]),
     ("compared=1", "compared=3", &[Contradiction]),
     ("compared=1", "compared=0", &[Contradiction]),
     ("bytes=60", "bytes=0", &[Contradiction]),
-    ("slots=1/1024", "slots=1025/1024", &[Unreadable]),
+    ("slots=1/1024", "slots=1025/1024", &[Unreadable, Missing]),
     ("# taken", "# taken frames=0 grants=0 ports=0 pirqs=0 slots=0\n# taken", &[Twice]),
     // Ranges.
     ("0x0000000012400000 0x", "0x0000000012400000 0", &[Unreadable]),

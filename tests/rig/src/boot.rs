@@ -34,6 +34,19 @@ pub(crate) struct Seen {
     pub(crate) trace: PathBuf,
     /// Its part of the trace.
     pub(crate) traced: Range<u64>,
+    /// What Xen said while the domain was there, or since the one before it was gone.
+    pub(crate) xen: Vec<String>,
+    /// Which witnesses were to be there.
+    pub(crate) due: Due,
+}
+
+/// The witnesses that a boot has.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Due {
+    /// QEMU, tracing each address that a device uses.
+    pub(crate) trace: bool,
+    /// dom0, asking Xen for its free memory.
+    pub(crate) memory: bool,
 }
 
 /// What became of a machine during a job.
@@ -63,6 +76,8 @@ pub(crate) fn run(plan: &Plan, jobs: &[Job], folder: &Path, each: Each<'_>) -> R
         each,
         any: false,
         trace: folder.join(plan.trace_log()),
+        due: Due { trace: plan.trace, memory: true },
+        xen: Vec::new(),
         deadline: Instant::now() + READY,
         began: None,
         stage: Some(stage),
@@ -83,6 +98,9 @@ struct Boot<'j> {
     // Whether any job has begun.
     any: bool,
     trace: PathBuf,
+    due: Due,
+    // What Xen has said since the last job ended, or dom0 was ready.
+    xen: Vec<String>,
     deadline: Instant,
     // The job that runs now began then.
     began: Option<Instant>,
@@ -99,8 +117,13 @@ impl Boot<'_> {
             Next::Quiet => Ok(true),
             Next::Ended => self.lost(Fate::Ended),
             Next::Line(Source::Com1, line) => {
-                let piece = self.splitter.line(&line);
-                piece.map_or(Ok(()), |piece| self.logs.piece(&piece))?;
+                let Some(piece) = self.splitter.line(&line) else {
+                    return Ok(true);
+                };
+                self.logs.piece(&piece)?;
+                if let Piece::Xen(line) = piece {
+                    self.xen.push(line);
+                }
                 Ok(true)
             }
             Next::Line(Source::Com2, line) => match Marker::parse(&line) {
@@ -114,7 +137,8 @@ impl Boot<'_> {
     /// is for the judge.
     fn lost(&mut self, fate: Fate) -> Result<bool> {
         if let Some((job, seen)) = self.now.take() {
-            return (self.each)(job, Seen { machine: fate, ..seen }).map(|_| false);
+            let xen = std::mem::take(&mut self.xen);
+            return (self.each)(job, Seen { machine: fate, xen, ..seen }).map(|_| false);
         }
         if self.any {
             return Ok(false);
@@ -133,6 +157,7 @@ impl Boot<'_> {
         match marker {
             Marker::Ready => {
                 self.end_stage("dom0 is ready");
+                self.xen.clear();
                 self.deadline = Instant::now() + SLACK;
             }
             Marker::Ask(_) => self.prepare()?,
@@ -163,7 +188,8 @@ impl Boot<'_> {
         }
         let start = self.trace_length();
         let trace = self.trace.clone();
-        self.now = Some((job, Seen { trace, traced: start..start, ..Seen::default() }));
+        self.now =
+            Some((job, Seen { trace, traced: start..start, due: self.due, ..Seen::default() }));
         self.deadline = Instant::now() + job.limit + SLACK;
         self.stage = Some(Stage::start("run", job.name.clone()));
         self.machine.go()
@@ -181,6 +207,7 @@ impl Boot<'_> {
         self.end_stage(&format!("{}: xl create to domain gone {:.1} s", job.name, end.seconds));
         seen.traced.end = self.trace_length();
         seen.end = Some(end);
+        seen.xen = std::mem::take(&mut self.xen);
         self.deadline = Instant::now() + SLACK;
         Ok((self.each)(job, seen)?.is_continue())
     }

@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
-use pvbounce::suites::ktap::DmaRange;
+use pvbounce::suites::ktap::{DmaRange, RangeKind};
 use serde::Serialize;
 
 use crate::error::{Context, Result};
@@ -23,19 +23,59 @@ pub(crate) struct Evidence {
     pub(crate) addresses: u64,
     /// How many different pages those were in.
     pub(crate) pages: usize,
+    /// How many of them are the bounce pool's.
+    pub(crate) pool_pages: u64,
+    /// How many of the pool's segments those are in.
+    pub(crate) segments: u64,
     /// How many times it was outside.
     pub(crate) outside: u64,
     /// The first address outside.
     pub(crate) first_outside: Option<u64>,
 }
 
+/// The witness that the trace is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Trace {
+    /// Nobody was to watch: there is no device.
+    #[default]
+    NotDue,
+    /// Nobody was to watch: `--no-trace`.
+    Off,
+    /// It was to be there and is not, for this reason.
+    Missing(String),
+    /// It is there.
+    Seen(Evidence),
+}
+
+impl Trace {
+    /// What it holds, if it is there.
+    pub(crate) const fn evidence(&self) -> Option<&Evidence> {
+        match self {
+            Self::Seen(evidence) => Some(evidence),
+            Self::NotDue | Self::Off | Self::Missing(_) => None,
+        }
+    }
+
+    /// Why there is none although there is a device.
+    pub(crate) fn why_none(&self) -> Option<String> {
+        match self {
+            Self::Off => Some("--no-trace".to_owned()),
+            Self::Missing(why) => Some(why.clone()),
+            Self::NotDue | Self::Seen(_) => None,
+        }
+    }
+
+    /// Reads a job's part of a trace that is due.
+    pub(crate) fn read(file: &Path, part: Range<u64>, slot: u8, allowed: &[DmaRange]) -> Self {
+        match examine(file, part, slot, allowed) {
+            Ok(evidence) => Self::Seen(evidence),
+            Err(error) => Self::Missing(error.to_string()),
+        }
+    }
+}
+
 /// Reads a job's part of the trace.
-pub(crate) fn examine(
-    trace: &Path,
-    part: Range<u64>,
-    slot: u8,
-    allowed: &[DmaRange],
-) -> Result<Evidence> {
+fn examine(trace: &Path, part: Range<u64>, slot: u8, allowed: &[DmaRange]) -> Result<Evidence> {
     let mut file = File::open(trace).on("open", trace)?;
     file.seek(SeekFrom::Start(part.start)).on("read", trace)?;
     let mut reader = BufReader::new(file);
@@ -52,7 +92,7 @@ pub(crate) fn examine(
         let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, slot));
         page.into_iter().for_each(|page| tally.add(page, allowed));
     }
-    Ok(tally.finish())
+    Ok(tally.finish(allowed))
 }
 
 /// One translation: the IOMMU's page that the device's address lay in.
@@ -76,7 +116,7 @@ impl Tally {
         if self.inside.contains(&page) {
             return;
         }
-        if allowed.iter().any(|range| range.first <= page.last && page.first <= range.last) {
+        if allowed.iter().any(|range| page.touches(range)) {
             self.inside.insert(page);
             return;
         }
@@ -85,8 +125,22 @@ impl Tally {
         self.outside.insert(page);
     }
 
-    fn finish(self) -> Evidence {
-        Evidence { pages: self.inside.len() + self.outside.len(), ..self.found }
+    fn finish(self, allowed: &[DmaRange]) -> Evidence {
+        let touched = |segment: &&DmaRange| self.inside.iter().any(|page| page.touches(segment));
+        let pool = allowed.iter().filter(|range| range.kind == RangeKind::Pool);
+        let in_pool = |page: &&Page| pool.clone().any(|segment| page.touches(segment));
+        Evidence {
+            pages: self.inside.len() + self.outside.len(),
+            pool_pages: self.inside.iter().filter(in_pool).count() as u64,
+            segments: pool.clone().filter(touched).count() as u64,
+            ..self.found
+        }
+    }
+}
+
+impl Page {
+    const fn touches(&self, range: &DmaRange) -> bool {
+        range.first <= self.last && self.first <= range.last
     }
 }
 
@@ -109,7 +163,6 @@ fn translation(line: &str, slot: u8) -> Option<Page> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvbounce::suites::ktap::RangeKind;
     use std::io::Write;
 
     const LINE: &str =
@@ -134,8 +187,40 @@ mod tests {
         let start = before.len() as u64;
         let range = start..start + part.len() as u64;
         let found = examine(file.path(), range, 5, &allowed).unwrap();
-        let wanted =
-            Evidence { addresses: 3, pages: 2, outside: 1, first_outside: Some(0x9999_9000) };
+        let wanted = Evidence {
+            addresses: 3,
+            pages: 2,
+            pool_pages: 1,
+            segments: 1,
+            outside: 1,
+            first_outside: Some(0x9999_9000),
+        };
         assert_eq!(found, wanted);
+    }
+
+    #[test]
+    fn pages_and_segments_of_the_pool_are_counted_apart() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for at in ["12400000", "12400000", "12401000", "20000000", "30000000"] {
+            writeln!(file, "{}", LINE.replace("0x12401000 ->", &format!("0x{at} ->"))).unwrap();
+        }
+        let range = |first, kind| DmaRange { first, last: first + 0xffff, kind };
+        let allowed = [
+            range(0x1240_0000, RangeKind::Pool),
+            range(0x2000_0000, RangeKind::Pool),
+            range(0x2800_0000, RangeKind::Pool),
+            range(0x3000_0000, RangeKind::Direct),
+        ];
+        let trace = Trace::read(file.path(), 0..u64::MAX, 5, &allowed);
+        let found = trace.evidence().unwrap();
+        assert_eq!((found.addresses, found.pages, found.outside), (5, 4, 0));
+        assert_eq!((found.pool_pages, found.segments), (3, 2));
+    }
+
+    #[test]
+    fn a_trace_that_is_not_there_says_so() {
+        let trace = Trace::read(Path::new("/nonexistent/trace"), 0..1, 5, &[]);
+        assert!(matches!(&trace, Trace::Missing(why) if why.contains("/nonexistent/trace")));
+        assert_eq!(trace.evidence(), None);
     }
 }

@@ -37,11 +37,16 @@ pub(crate) struct Job {
     pub(crate) limit: Duration,
     /// What has to come of it: a test of the rig's own eyes. `None`: SUCCESS is good, all else is not.
     pub(crate) expect: Option<Verdict>,
-    /// The reason code that has to be among the reasons, so that the verdict is not right by accident.
-    pub(crate) because: Option<&'static str>,
+    /// What has to go wrong, and nothing else may, so that the verdict is not right by accident.
+    pub(crate) faults: &'static [Fault],
+    /// What Xen says of it that is no complaint in this job: parts of lines.
+    pub(crate) provokes: Vec<&'static str>,
     /// What checks have to say for the run to have shown anything: an option without effect spoils no check.
     pub(crate) shows: Vec<Shown>,
 }
+
+/// A check that does not pass, as `suite.check`, or `rig` or `guest` for what no check says; and its reason code.
+pub(crate) type Fault = (&'static str, &'static str);
 
 /// Words in what a check of the guest notes.
 #[derive(Clone, Copy, Debug)]
@@ -94,7 +99,8 @@ impl Job {
             hog: None,
             limit: Duration::from_secs(60),
             expect: None,
-            because: None,
+            faults: &[],
+            provokes: Vec::new(),
             shows: Vec::new(),
         }
     }
@@ -105,10 +111,11 @@ impl Job {
         self
     }
 
-    /// The same job, but something else than SUCCESS is right, for this reason.
-    pub(crate) fn expect(mut self, verdict: Verdict, because: &'static str) -> Self {
+    /// The same job, but something else than SUCCESS is right: each of these has to come, and nothing worse than a
+    /// SKIP beside them.
+    pub(crate) fn expect(mut self, verdict: Verdict, faults: &'static [Fault]) -> Self {
         self.expect = Some(verdict);
-        self.because = Some(because);
+        self.faults = faults;
         self
     }
 

@@ -84,6 +84,7 @@ fn follow(mut machine: Machine, bench: &Bench, job: &Job, stage: &Stage) -> Resu
             Some(Piece::Xen(line)) => {
                 crashed |= line.contains("Hardware Dom0 crashed");
                 writeln!(xen, "{line}").on("write", &bench.folder)?;
+                seen.xen.push(line);
             }
             Some(Piece::Dom0(line)) => {
                 writeln!(guest, "{line}").on("write", &bench.folder)?;

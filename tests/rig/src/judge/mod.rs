@@ -1,4 +1,4 @@
-//! The verdict on a job: what the guest said, what dom0 saw and what QEMU traced, put together.
+//! The verdict on a job: what the guest said, what dom0 and Xen saw and what QEMU traced, put together.
 
 use pvbounce::suites::ktap::{NotShown, Report};
 use pvbounce::suites::verdict;
@@ -6,7 +6,13 @@ use serde::Serialize;
 
 use crate::boot::Fate;
 use crate::console::JobEnd;
-use crate::evidence::Evidence;
+use crate::evidence::Trace;
+
+mod ending;
+mod witness;
+mod xen;
+
+pub(crate) use xen::complaints;
 
 /// How a job ended: the guest's five words, and the two that only the host can say. The worst counts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -74,7 +80,7 @@ impl std::fmt::Display for Verdict {
     }
 }
 
-/// The first thing that went wrong, as a person needs it.
+/// Something that went wrong, as a person needs it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Problem {
     /// `suite.check`, or `rig` for what the guest can't see.
@@ -93,6 +99,9 @@ impl Problem {
     }
 }
 
+/// A problem, and the verdict that it alone would be.
+type Finding = (Verdict, Problem);
+
 /// What is known about a job when its domain is gone.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'f> {
@@ -106,131 +115,94 @@ pub(crate) struct Facts<'f> {
     pub(crate) xl: &'f [String],
     /// The last line on the guest's console.
     pub(crate) last_line: &'f str,
-    /// What QEMU traced; `None` without a device or without a trace.
-    pub(crate) evidence: Option<&'f Evidence>,
+    /// What QEMU traced.
+    pub(crate) trace: &'f Trace,
+    /// Whether dom0 was to say how much memory Xen has.
+    pub(crate) memory_is_due: bool,
+    /// What Xen complained of.
+    pub(crate) complaints: &'f [&'f str],
     /// Whether the job was given a device.
     pub(crate) has_device: bool,
 }
 
+/// What became of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Judgement {
+    /// The worst of all.
+    pub(crate) verdict: Verdict,
+    /// What is wrong, the most telling first; empty for a SUCCESS.
+    pub(crate) problems: Vec<Problem>,
+}
+
 /// The verdict and, unless it is SUCCESS, why.
-pub(crate) fn judge(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
-    match ending(facts) {
-        Some((verdict, problem)) => (verdict, Some(problem)),
-        None => said(facts),
+pub(crate) fn judge(facts: &Facts<'_>) -> Judgement {
+    let mut found: Vec<Finding> = complained(facts).into_iter().collect();
+    let ending = ending::of(facts);
+    let report_counts = ending.as_ref().is_none_or(|(_, over)| !over);
+    found.extend(ending.map(|(finding, _)| finding));
+    if report_counts {
+        said(facts, &mut found);
     }
+    let verdict = found.iter().map(|(verdict, _)| *verdict).max().unwrap_or(Verdict::Success);
+    Judgement { verdict, problems: found.into_iter().map(|(_, problem)| problem).collect() }
 }
 
-/// What is wrong with how the domain ended, if anything.
-fn ending(facts: &Facts<'_>) -> Option<(Verdict, Problem)> {
-    let last = facts.last_line;
-    let Some(end) = facts.end else {
-        return Some(match facts.machine {
-            Fate::Silent => {
-                let detail = format!(
-                    "dom0 went silent with the domain in it; the guest's last line: {last}"
-                );
-                (
-                    Verdict::Timeout,
-                    Problem::rig("machine-silent", detail, "see xen.log and dom0.log"),
-                )
-            }
-            Fate::Ended | Fate::Alive => {
-                let detail = format!(
-                    "the machine ended with the domain in it; the guest's last line: {last}"
-                );
-                (Verdict::Crash, Problem::rig("machine-ended", detail, "see the end of xen.log"))
-            }
-        });
+/// Xen's own complaints come before all else: they name what the others only suffer from.
+fn complained(facts: &Facts<'_>) -> Option<Finding> {
+    let (first, rest) = facts.complaints.split_first()?;
+    let more = match rest.len() {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
     };
-    if end.late {
-        let detail = format!("no end after {:.0} s; its last line: {last}", end.seconds);
-        let remedy = "raise --timeout if the machine is slow; the last line says where it waits";
-        return Some((Verdict::Timeout, Problem::rig("timeout", detail, remedy)));
-    }
-    if end.reason.is_none() && facts.report.result.is_none() && end.code != Some(0) {
-        let printed = facts.xl.iter().find(|line| line.contains("error")).or(facts.xl.last());
-        let detail = printed.cloned().unwrap_or_else(|| "xl printed nothing".to_owned());
-        return Some((
-            Verdict::Error,
-            Problem::rig("xl-create", detail, "see dom0.log and xen.log"),
-        ));
-    }
-    if end.crashed() || facts.report.result.is_none() {
-        let said = facts.report.panic.clone();
-        let detail = said.unwrap_or_else(|| format!("no verdict; its last line: {last}"));
-        let remedy = "the backtrace is in the guest's log, with names at its end";
-        return Some((Verdict::Crash, Problem::rig("crash", detail, remedy)));
-    }
-    None
+    let remedy = "see xen.log: a DMAR or IO_PAGE_FAULT line names device and address, other lines what Xen refused";
+    let problem = Problem::rig("xen-complained", format!("{first}{more}"), remedy);
+    Some((Verdict::Failure, problem))
 }
 
-/// What the guest said, checked against itself and against the trace.
-fn said(facts: &Facts<'_>) -> (Verdict, Option<Problem>) {
+/// What the guest said, checked against itself and against the witnesses.
+fn said(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     let report = facts.report;
     let result = report.result.map_or(Verdict::Crash, Verdict::from);
-    if let Some(defect) = report.defects.first() {
-        let more = match report.defects.len() {
-            1 => String::new(),
-            all => format!(" (and {} more)", all - 1),
-        };
-        let detail = format!("the report says {result}, but {defect}{more}");
-        let remedy =
-            "the guest's report is wrong: a bug of pvbounce; or its console lost or added lines";
-        return (Verdict::Error, Some(Problem::rig("report-broken", detail, remedy)));
+    if let Some(problem) = broken(report, result) {
+        return found.push((Verdict::Error, problem));
     }
-    if let Some(problem) = outside(facts).or_else(|| kept(facts)) {
-        return (result.max(Verdict::Failure), Some(problem));
+    found.extend(witness::outside(facts));
+    if result != Verdict::Success {
+        let problem = not_shown(report).or_else(|| first_problem(report, result));
+        let nameless = || Problem::rig("no-checks", "no check was reported", "");
+        found.push((result, problem.unwrap_or_else(nameless)));
     }
-    let dma_skipped = report
-        .suites
-        .iter()
-        .find(|suite| suite.name == "dma" && suite.verdict == Some(verdict::Verdict::Skip));
-    match (result, dma_skipped.filter(|_| facts.has_device)) {
-        (Verdict::Success, Some(suite)) => {
-            let detail =
-                format!("a device was passed through, but no DMA was tried: {}", suite.reason);
-            let remedy =
-                "see the reason of suite dma; docs/hardware.md lists the devices with a driver";
-            (Verdict::Skip, Some(Problem::rig("dma-skipped", detail, remedy)))
-        }
-        (Verdict::Success, None) => (Verdict::Success, None),
-        _ => (result, not_shown(report).or_else(|| first_problem(report, result))),
-    }
+    found.extend(witness::kept(facts).into_iter().chain(witness::unseen(facts)));
+    found.extend(untried(facts).filter(|_| result == Verdict::Success));
+    found.extend(witness::absent(facts));
 }
 
-/// What Xen has less, or more, of after the domain than before.
-fn kept(facts: &Facts<'_>) -> Option<Problem> {
-    let end = facts.end?;
-    let differs = |pair: Option<(u64, u64)>| pair.filter(|(before, after)| before != after);
-    let what = if let Some((before, after)) = differs(end.free_mib) {
-        format!("Xen had {before} MiB free before the domain and {after} after it")
-    } else {
-        let (before, after) = differs(end.low_pages)?;
-        format!("Xen had {before} pages free below 4 GiB before the domain and {after} after it")
+/// A report that can't be believed.
+fn broken(report: &Report, result: Verdict) -> Option<Problem> {
+    let defect = report.defects.first()?;
+    let more = match report.defects.len() {
+        1 => String::new(),
+        all => format!(" (and {} more)", all - 1),
     };
-    let remedy = "see what dom0 or another domain did meanwhile; else Xen lost or kept memory: report it to them";
-    Some(Problem::rig("xen-memory", what, remedy))
+    let detail = format!("the report says {result}, but {defect}{more}");
+    let remedy = "a bug of pvbounce, or its console lost or gained lines: see the guest's log";
+    Some(Problem::rig("report-broken", detail, remedy))
 }
 
-/// What the trace holds against the guest.
-fn outside(facts: &Facts<'_>) -> Option<Problem> {
-    let evidence = facts.evidence?;
-    if let Some(address) = evidence.first_outside {
-        let detail = format!(
-            "{} of {} addresses that the device used lie outside what the guest reported; the first: {address:#x}",
-            evidence.outside, evidence.addresses
-        );
-        let remedy = "the device touched memory it was never given: see dma-trace.log";
-        return Some(Problem::rig("dma-outside", detail, remedy));
-    }
-    let dma_passed = facts
-        .report
-        .checks()
-        .any(|(suite, check)| suite.name == "dma" && check.verdict == verdict::Verdict::Success);
-    (dma_passed && evidence.addresses == 0).then(|| {
-        let detail = "the guest reports DMA, but QEMU saw the device use no address";
-        Problem::rig("dma-unseen", detail, "the checks compared memory that no device wrote")
-    })
+/// A device that was there, and no DMA with it.
+fn untried(facts: &Facts<'_>) -> Option<Finding> {
+    let suites = &facts.report.suites;
+    let dma = suites.iter().find(|suite| suite.name == "dma").filter(|_| facts.has_device)?;
+    let compared = facts.report.transfers.map(|transfers| transfers.compared);
+    let why = match (dma.verdict, compared) {
+        (Some(verdict::Verdict::Skip), _) if !dma.reason.is_empty() => &dma.reason,
+        (Some(verdict::Verdict::Skip), _) => "each of its checks was skipped",
+        (_, Some(0)) => "no frame was compared",
+        _ => return None,
+    };
+    let detail = format!("a device was passed through, but no DMA was tried: {why}");
+    let remedy = "see the reasons in suite dma; docs/hardware.md lists the devices with a driver";
+    Some((Verdict::Skip, Problem::rig("dma-skipped", detail, remedy)))
 }
 
 /// Why the guest itself calls a run without a fault a SKIP.

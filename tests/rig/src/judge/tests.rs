@@ -3,23 +3,59 @@
 use pvbounce::suites::ktap::Parser;
 
 use super::*;
+use crate::evidence::Evidence;
 
 const GOOD: &str = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..1\n  ok 1 loopback\nok 1 dma\n\
                     Test result: SUCCESS\n";
 
-fn verdict_of(text: &str, end: &JobEnd, evidence: Option<&Evidence>) -> (Verdict, String) {
-    let report = Parser::read(text);
-    let facts = Facts {
-        report: &report,
-        end: Some(end),
-        machine: Fate::Alive,
+/// All but the report.
+struct Case {
+    end: Option<JobEnd>,
+    machine: Fate,
+    trace: Trace,
+    memory_is_due: bool,
+    complaints: &'static [&'static str],
+    has_device: bool,
+}
+
+impl Default for Case {
+    fn default() -> Self {
+        Self {
+            end: Some(end(Some(0))),
+            machine: Fate::Alive,
+            trace: Trace::Off,
+            memory_is_due: false,
+            complaints: &[],
+            has_device: true,
+        }
+    }
+}
+
+/// The verdict and the codes of all problems.
+fn judged(text: &str, case: &Case) -> (Verdict, Vec<String>) {
+    let Judgement { verdict, problems } = judge(&Facts {
+        report: &Parser::read(text),
+        end: case.end.as_ref(),
+        machine: case.machine,
         xl: &["libxl: error: no".to_owned()],
         last_line: "last",
-        evidence,
-        has_device: true,
-    };
-    let (verdict, problem) = judge(&facts);
-    (verdict, problem.map_or(String::new(), |p| p.code))
+        trace: &case.trace,
+        memory_is_due: case.memory_is_due,
+        complaints: case.complaints,
+        has_device: case.has_device,
+    });
+    (verdict, problems.into_iter().map(|problem| problem.code).collect())
+}
+
+fn codes<const N: usize>(codes: [&str; N]) -> Vec<String> {
+    codes.map(str::to_owned).to_vec()
+}
+
+/// The verdict and what tells most of it.
+fn verdict_of(text: &str, end: &JobEnd, evidence: Option<&Evidence>) -> (Verdict, String) {
+    let trace = evidence.map_or(Trace::Off, |evidence| Trace::Seen(evidence.clone()));
+    let (verdict, codes) = judged(text, &Case { end: Some(end.clone()), trace, ..Case::default() });
+    (verdict, codes.first().cloned().unwrap_or_default())
 }
 
 fn end(reason: Option<u32>) -> JobEnd {
@@ -28,7 +64,7 @@ fn end(reason: Option<u32>) -> JobEnd {
 
 fn seen(addresses: u64, outside: u64) -> Evidence {
     let first_outside = (outside > 0).then_some(0x1000);
-    Evidence { addresses, pages: 1, outside, first_outside }
+    Evidence { addresses, pages: 1, pool_pages: 1, segments: 1, outside, first_outside }
 }
 
 #[test]
@@ -66,7 +102,7 @@ fn dma_that_nobody_saw_is_a_failure() {
 #[test]
 fn a_domain_that_had_to_be_destroyed_is_a_timeout() {
     let late = JobEnd { late: true, ..end(None) };
-    assert_eq!(verdict_of(GOOD, &late, None), (Verdict::Timeout, "timeout".to_owned()));
+    assert_eq!(verdict_of("", &late, None), (Verdict::Timeout, "timeout".to_owned()));
 }
 
 #[test]
@@ -144,4 +180,97 @@ fn the_worst_counts() {
     let all = [Verdict::Success, Verdict::Timeout, Verdict::Skip];
     assert_eq!(all.into_iter().max(), Some(Verdict::Timeout));
     assert_eq!(Verdict::Timeout.exit_code(), 7);
+}
+
+/// The good report, of a run that claims this much.
+fn claiming(out: u64, slots: u64, segments: u64) -> String {
+    let lines = format!(
+        "# transfers out={out} in=1 compared=1 bytes=60\n# pool-walk slots={slots}/512 segments={segments}/4\nTest"
+    );
+    GOOD.replace("Test", &lines)
+}
+
+#[test]
+fn the_trace_has_to_hold_what_the_guest_claims() {
+    let trace = Evidence { addresses: 10, pool_pages: 4, segments: 2, ..Evidence::default() };
+    let verdict = |out, slots, segments| {
+        verdict_of(&claiming(out, slots, segments), &end(Some(0)), Some(&trace)).1
+    };
+    assert_eq!(verdict(9, 8, 2), "");
+    assert_eq!(verdict(9, 7, 2), "");
+    assert_eq!(verdict(10, 8, 2), "dma-unseen");
+    assert_eq!(verdict(u64::MAX, 8, 2), "dma-unseen");
+    assert_eq!(verdict(9, 9, 2), "dma-unseen");
+    assert_eq!(verdict(9, 8, 3), "dma-unseen");
+}
+
+#[test]
+fn a_success_without_a_frame_compared_is_a_skip() {
+    let text = claiming(1, 1, 1).replace("compared=1 bytes=60", "compared=0 bytes=0");
+    assert_eq!(judged(&text, &Case::default()), (Verdict::Skip, codes(["dma-skipped"])));
+    let bare = Case { has_device: false, ..Case::default() };
+    assert_eq!(judged(&text, &bare).0, Verdict::Success);
+}
+
+#[test]
+fn a_witness_that_is_missing_is_a_skip_that_says_so() {
+    let wanted = (Verdict::Skip, codes(["evidence-absent"]));
+    let trace = Trace::Missing("can't open it".to_owned());
+    assert_eq!(judged(GOOD, &Case { trace, ..Case::default() }), wanted);
+    let told = |free_mib, low_pages| {
+        let end = Some(JobEnd { free_mib, low_pages, ..end(Some(0)) });
+        judged(GOOD, &Case { end, memory_is_due: true, ..Case::default() })
+    };
+    assert_eq!(told(None, None), wanted);
+    assert_eq!(told(Some((1, 1)), None), wanted);
+    assert_eq!(told(None, Some((1, 1))), wanted);
+    assert_eq!(told(Some((1, 1)), Some((2, 2))), (Verdict::Success, codes([])));
+}
+
+#[test]
+fn what_xen_complains_of_comes_first() {
+    let complaints: &[&str] =
+        &["(XEN) [VT-D]DMAR:[DMA Read] Request device [0000:00:05.0] fault addr 0", "(XEN) x"];
+    let case = Case { complaints, ..Case::default() };
+    assert_eq!(judged(GOOD, &case), (Verdict::Failure, codes(["xen-complained"])));
+    assert_eq!(judged("PANIC: x", &case), (Verdict::Crash, codes(["xen-complained", "crash"])));
+}
+
+/// The report of a run that found the machine wrong.
+fn bad() -> String {
+    GOOD.replace("ok 1 loopback", "not ok 1 loopback # FAILURE byte-mismatch: offset 17")
+        .replace("ok 1 dma", "not ok 1 dma # FAILURE")
+        .replace("SUCCESS", "FAILURE")
+}
+
+#[test]
+fn a_guests_verdict_outlives_a_toolstack_that_hangs() {
+    let late = Case { end: Some(JobEnd { late: true, ..end(None) }), ..Case::default() };
+    let silent = Case { end: None, machine: Fate::Silent, ..Case::default() };
+    for case in [&late, &silent] {
+        let both = codes(["toolstack-stuck", "byte-mismatch"]);
+        assert_eq!(judged(&bad(), case), (Verdict::Failure, both));
+        assert_eq!(judged(GOOD, case), (Verdict::Timeout, codes(["toolstack-stuck"])));
+    }
+    assert_eq!(judged("", &silent), (Verdict::Timeout, codes(["machine-silent"])));
+    let ended = Case { end: None, machine: Fate::Ended, ..Case::default() };
+    assert_eq!(judged(&bad(), &ended), (Verdict::Crash, codes(["machine-ended"])));
+}
+
+#[test]
+fn the_check_that_failed_tells_more_than_what_follows_from_it() {
+    let other = "1..2\n  ok 1 other\n  not";
+    let text = bad().replace("1..1\n  not", other).replace("1 loopback", "2 loopback");
+    let case = Case { trace: Trace::Seen(seen(0, 0)), ..Case::default() };
+    let wanted = codes(["byte-mismatch", "dma-unseen"]);
+    assert_eq!(judged(&text, &case), (Verdict::Failure, wanted));
+}
+
+#[test]
+fn a_report_with_a_defect_names_it_with_its_line() {
+    let report = Parser::read(&GOOD.replace("ok 1 loopback", "ok 3 loopback"));
+    let problem = broken(&report, Verdict::Success).unwrap();
+    let wanted = "line 6, `  ok 3 loopback`: is not the next number";
+    assert!(problem.detail.contains(wanted), "{problem:?}");
+    assert_eq!(broken(&Parser::read(GOOD), Verdict::Success), None);
 }

@@ -80,10 +80,11 @@ fn facts(job: &JobRecord) -> String {
     let mut facts = vec![format!("xl create to domain gone {:.2} s", job.seconds)];
     facts.extend(job.evidence.as_ref().map(|seen| {
         format!(
-            "{} DMA addresses traced in {} pages, {} outside",
-            seen.addresses, seen.pages, seen.outside
+            "{} DMA addresses traced in {} pages, {} of them the pool's in {} segments, {} outside",
+            seen.addresses, seen.pages, seen.pool_pages, seen.segments, seen.outside
         )
     }));
+    facts.extend(job.no_witness.as_ref().map(|why| format!("no witness of DMA: {why}")));
     facts.extend(
         job.free_mib
             .map(|(before, after)| format!("Xen's free memory {before} MiB, then {after} MiB")),
@@ -105,8 +106,15 @@ fn problem(job: &JobRecord) -> String {
         [] => String::new(),
         lines => format!("<pre>{}</pre>", escape(&lines.join("\n"))),
     };
+    let also: String = job
+        .also
+        .iter()
+        .map(|p| format!("{} {}: {}", p.at, p.code, p.detail))
+        .chain(job.surprises().into_iter().map(|text| format!("not as it has to be: {text}")))
+        .map(|text| format!("<br>{}", escape(&text)))
+        .collect();
     format!(
-        "<div class=\"problem {}\"><code>{} {}</code><br>{}{remedy}{backtrace}</div>\n",
+        "<div class=\"problem {}\"><code>{} {}</code><br>{}{remedy}{also}{backtrace}</div>\n",
         class(job.verdict),
         escape(&problem.at),
         escape(&problem.code),

@@ -3,12 +3,14 @@
 mod html;
 mod junit;
 mod record;
+mod recording;
 mod table;
 
 use std::fs;
 use std::path::Path;
 
-pub(crate) use record::{ComparisonRecord, FiguresRecord, JobRecord, RunRecord, record};
+pub(crate) use record::{ComparisonRecord, FiguresRecord, JobRecord, RunRecord};
+pub(crate) use recording::record;
 pub(crate) use table::print;
 
 use crate::error::{Context, Error, Result};

@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::{JobRecord, RunRecord};
-use crate::judge::Verdict;
+use crate::evidence::Evidence;
+use crate::judge::{Problem, Verdict};
 
 /// The longest of the words.
 const WORD: usize = Verdict::Inconclusive.word().len();
@@ -42,19 +43,32 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
         (true, _) => ", as it has to".to_owned(),
         (false, wanted) => format!(", has to be {wanted}"),
     };
-    let seen = job.evidence.as_ref().map(|seen| match (seen.addresses, seen.outside) {
-        (0, _) => "; no DMA".to_owned(),
-        (all, 0) => format!("; {all} DMA addresses, all inside"),
-        (all, outside) => format!("; {all} DMA addresses, {outside} OUTSIDE"),
-    });
     out + &format!(
         "{:width$}  {:WORD$}  {:>6.1} s  {}{}{expected}\n",
         job.name,
         job.verdict,
         job.seconds,
         counts(|verdict| job.count(verdict)),
-        seen.unwrap_or_default(),
+        witnessed(job),
     )
+}
+
+/// What the second witness saw of the device, or why there is none.
+fn witnessed(job: &JobRecord) -> String {
+    let Some(Evidence { addresses, pool_pages, segments, outside, .. }) = &job.evidence else {
+        let why = job.no_witness.as_ref();
+        return why.map_or(String::new(), |why| format!("; no witness: {why}"));
+    };
+    let place = match outside {
+        0 => "all inside".to_owned(),
+        outside => format!("{outside} OUTSIDE"),
+    };
+    match addresses {
+        0 => "; no DMA".to_owned(),
+        all => format!(
+            "; {all} DMA addresses, {place}; {pool_pages} pool pages in {segments} segments"
+        ),
+    }
 }
 
 fn reason(text: &str) -> String {
@@ -84,6 +98,12 @@ fn problem_lines(job: &JobRecord) -> String {
     out += &format!("  {}\n", problem.detail);
     if !problem.remedy.is_empty() {
         out += &format!("  remedy: {}\n", problem.remedy);
+    }
+    for Problem { at, code, detail, .. } in &job.also {
+        out += &format!("  also: {at} {code}: {detail}\n");
+    }
+    for surprise in job.surprises() {
+        out += &format!("  not as it has to be: {surprise}\n");
     }
     job.backtrace.iter().for_each(|line| out += &format!("  {}\n", line.trim()));
     out

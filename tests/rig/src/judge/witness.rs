@@ -1,0 +1,82 @@
+//! What others than the guest saw: QEMU each address that the device used, dom0 how much memory Xen has.
+
+use pvbounce::suites::ktap::{PoolWalk, Report};
+use pvbounce::suites::verdict;
+
+use super::{Facts, Finding, Problem, Verdict};
+use crate::evidence::{Evidence, Trace};
+
+/// Slots of the pool in a page of the trace.
+const SLOTS_IN_PAGE: u64 = 2;
+
+/// An address that the guest had not reported.
+pub(super) fn outside(facts: &Facts<'_>) -> Option<Finding> {
+    let evidence = facts.trace.evidence()?;
+    let address = evidence.first_outside?;
+    let detail = format!(
+        "{} of {} addresses that the device used lie outside what the guest reported; the first: {address:#x}",
+        evidence.outside, evidence.addresses
+    );
+    let remedy = "the device touched memory it was never given: see dma-trace.log";
+    Some((Verdict::Failure, Problem::rig("dma-outside", detail, remedy)))
+}
+
+/// What Xen has less, or more, of after the domain than before.
+pub(super) fn kept(facts: &Facts<'_>) -> Option<Finding> {
+    let end = facts.end?;
+    let differs = |pair: Option<(u64, u64)>| pair.filter(|(before, after)| before != after);
+    let what = if let Some((before, after)) = differs(end.free_mib) {
+        format!("Xen had {before} MiB free before the domain and {after} after it")
+    } else {
+        let (before, after) = differs(end.low_pages)?;
+        format!("Xen had {before} pages free below 4 GiB before the domain and {after} after it")
+    };
+    let remedy = "see what dom0 or another domain did meanwhile; else Xen lost or kept memory: report it to them";
+    Some((Verdict::Failure, Problem::rig("xen-memory", what, remedy)))
+}
+
+/// DMA that the guest claims and the trace does not hold.
+pub(super) fn unseen(facts: &Facts<'_>) -> Option<Finding> {
+    let evidence = facts.trace.evidence()?;
+    let detail = fewer(facts.report, evidence)?;
+    let remedy = "the checks compared memory that no device wrote, or the guest counts what it did not do: see dma-trace.log";
+    Some((Verdict::Failure, Problem::rig("dma-unseen", detail, remedy)))
+}
+
+fn fewer(report: &Report, evidence: &Evidence) -> Option<String> {
+    let Evidence { addresses, pool_pages, segments, .. } = *evidence;
+    let dma_passed = report
+        .checks()
+        .any(|(suite, check)| suite.name == "dma" && check.verdict == verdict::Verdict::Success);
+    let told = report.transfers.unwrap_or_default();
+    let transfers = told.sent.saturating_add(told.received);
+    if addresses < transfers.max(u64::from(dma_passed)) {
+        return Some(format!(
+            "the guest reports {transfers} transfers, but QEMU saw the device use {addresses} addresses"
+        ));
+    }
+    let PoolWalk { slots, segments: walked, .. } = report.pool_walk.unwrap_or_default();
+    if segments < walked {
+        return Some(format!(
+            "the guest reports {walked} segments of its pool used, but QEMU saw the device in {segments}"
+        ));
+    }
+    (pool_pages < slots.div_ceil(SLOTS_IN_PAGE)).then(|| {
+        format!("the guest reports {slots} slots of its pool used, but QEMU saw the device in {pool_pages} pages")
+    })
+}
+
+/// A witness that was to be there and is not: without it nothing is proven, but nothing is wrong either.
+pub(super) fn absent(facts: &Facts<'_>) -> Option<Finding> {
+    let end = facts.end?;
+    let detail = match facts.trace {
+        Trace::Missing(why) => format!("QEMU was to trace the device's addresses: {why}"),
+        _ if facts.memory_is_due && (end.free_mib.is_none() || end.low_pages.is_none()) => {
+            "dom0 did not say how much memory Xen had before and after the domain".to_owned()
+        }
+        _ => return None,
+    };
+    let remedy =
+        "see qemu.log and dom0.log for why; --no-trace does without the trace, and says so";
+    Some((Verdict::Skip, Problem::rig("evidence-absent", detail, remedy)))
+}

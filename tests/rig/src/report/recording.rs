@@ -1,0 +1,229 @@
+//! From what was seen of a job to its record.
+
+use std::path::Path;
+
+use pvbounce::suites::ktap::{Check, Parser, Report};
+
+use super::record::{CheckRecord, FiguresRecord, JobRecord, SuiteRecord};
+use crate::boot::{Seen, guest_log};
+use crate::error::Result;
+use crate::evidence::Trace;
+use crate::guest::Guest;
+use crate::job::Job;
+use crate::judge::{Facts, Judgement, Verdict, complaints, judge};
+
+/// Judges a job by all that was seen of it.
+pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
+    let (report, times) = read(&seen.console);
+    let trace = match job.device {
+        None => Trace::NotDue,
+        Some(_) if !seen.due.trace => Trace::Off,
+        Some(device) => {
+            Trace::read(&seen.trace, seen.traced.clone(), device.slot(), &report.ranges)
+        }
+    };
+    let complaints = complaints(seen.xen.iter().map(String::as_str), &job.provokes);
+    let last_line =
+        seen.console.iter().rev().map(|(_, line)| line.trim()).find(|line| !line.is_empty());
+    let Judgement { verdict, problems } = judge(&Facts {
+        report: &report,
+        end: seen.end.as_ref(),
+        machine: seen.machine,
+        xl: &seen.xl,
+        last_line: last_line.unwrap_or("none at all"),
+        trace: &trace,
+        memory_is_due: seen.due.memory,
+        complaints: &complaints,
+        has_device: job.device.is_some(),
+    });
+    let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
+    let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
+    append(&folder.join(guest_log(&job.name)), &backtrace)?;
+    let mut problems = problems.into_iter();
+    let mut record = JobRecord {
+        name: job.name.clone(),
+        verdict,
+        expected: job.expect.unwrap_or(Verdict::Success),
+        problem: problems.next(),
+        also: problems.collect(),
+        faults: job.faults,
+        not_shown: None,
+        seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
+        evidence: trace.evidence().cloned(),
+        no_witness: trace.why_none(),
+        free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
+        low_pages: seen.end.as_ref().and_then(|end| end.low_pages),
+        dom0: seen.end.and_then(|end| end.dom0),
+        store: seen.store,
+        taken: report.taken.map(|taken| taken.to_string()),
+        suites: suites(&report, &times),
+        figures: report.figures.iter().map(FiguresRecord::from).collect(),
+        backtrace,
+    };
+    record.must_show(&job.shows);
+    Ok(record)
+}
+
+fn append(log: &Path, lines: &[String]) -> Result {
+    use crate::error::Context;
+    use std::io::Write;
+    if lines.is_empty() {
+        return Ok(());
+    }
+    let mut file = std::fs::File::options().append(true).open(log).on("open", log)?;
+    writeln!(file, "\nThe same with names, by the rig:\n{}", lines.join("\n")).on("write", log)
+}
+
+/// When a suite's first line came, its last, and those of its checks.
+struct Times {
+    first: f64,
+    last: f64,
+    checks: Vec<f64>,
+}
+
+/// The report, and the times of each suite.
+fn read(console: &[(f64, String)]) -> (Report, Vec<Times>) {
+    let mut parser = Parser::new();
+    let mut times: Vec<Times> = Vec::new();
+    for (at, line) in console {
+        parser.line(line);
+        let suites = &parser.report().suites;
+        if suites.len() > times.len() {
+            times.push(Times { first: *at, last: *at, checks: Vec::new() });
+        } else if let (Some(time), Some(suite)) = (times.last_mut(), suites.last()) {
+            time.last = if suite.verdict.is_none() { *at } else { time.last };
+            time.checks.resize(suite.checks.len(), *at);
+        }
+    }
+    (parser.finish(), times)
+}
+
+fn suites(report: &Report, times: &[Times]) -> Vec<SuiteRecord> {
+    let with_times = report.suites.iter().zip(times);
+    with_times
+        .map(|(suite, times)| SuiteRecord {
+            name: suite.name.clone(),
+            verdict: suite.verdict.map_or(Verdict::Crash, Verdict::from),
+            reason: suite.reason.clone(),
+            seconds: times.last - times.first,
+            checks: suite.checks.iter().zip(&times.checks).map(check).collect(),
+        })
+        .collect()
+}
+
+fn check((check, at): (&Check, &f64)) -> CheckRecord {
+    CheckRecord {
+        name: check.name.clone(),
+        at: *at,
+        verdict: check.verdict.into(),
+        code: check.code.clone(),
+        detail: check.detail.clone(),
+        remedy: check.remedy.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::console::JobEnd;
+    use crate::judge::Problem;
+
+    fn ended(job: &Job, text: &str) -> JobRecord {
+        let console = text.lines().map(|line| (0.0, line.to_owned())).collect();
+        let end = Some(JobEnd { reason: Some(0), code: Some(0), ..JobEnd::default() });
+        let guest = Guest { elf: Path::new("").to_owned() };
+        record(job, Seen { console, end, ..Seen::default() }, &guest, Path::new("")).unwrap()
+    }
+
+    const BOUNCED: &str = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..1\n  \
+                           ok 1 frames # bouncing is forced\nok 1 dma\nTest result: SUCCESS\n";
+
+    #[test]
+    fn a_run_that_does_not_show_what_it_is_for_is_a_failure() {
+        let job = Job::new("x", "no-device.cfg", None);
+        assert!(ended(&job, BOUNCED).is_as_expected());
+        assert!(ended(&job.clone().shows("dma", "frames", "forced"), BOUNCED).is_as_expected());
+        for (check, words) in [("frames", "direct"), ("others", "forced")] {
+            let record = ended(&job.clone().shows("dma", check, words), BOUNCED);
+            assert_eq!(record.verdict, Verdict::Failure);
+            assert_eq!(record.problem.as_ref().unwrap().code, "not-shown");
+            assert!(!record.is_as_expected());
+        }
+    }
+
+    #[test]
+    fn a_run_that_has_to_fail_has_to_show_it_too() {
+        let text = BOUNCED.replace("ok 1 frames # bouncing", "not ok 1 frames # FAILURE x: b");
+        let text = text.replace("ok 1 dma", "not ok 1 dma # FAILURE").replace("SUCCESS", "FAILURE");
+        let job =
+            Job::new("x", "no-device.cfg", None).expect(Verdict::Failure, &[("dma.frames", "x")]);
+        assert!(ended(&job, &text).is_as_expected());
+        let record = ended(&job.shows("dma", "frames", "direct"), &text);
+        assert!(!record.is_as_expected());
+        assert_eq!(record.problem.unwrap().code, "not-shown");
+    }
+
+    #[test]
+    fn each_check_has_the_time_of_its_own_line() {
+        let lines = [
+            "banner",
+            "KTAP version 1",
+            "1..1",
+            "  KTAP version 1",
+            "  # Subtest: net",
+            "  1..2",
+            "  ok 1 link_is_up",
+            "  noise",
+            "  ok 2 router_answers_arp",
+            "ok 1 net",
+            "Test result: SUCCESS",
+        ];
+        let at = (0_u32..).map(f64::from);
+        let console: Vec<_> = at.zip(lines.map(str::to_owned)).collect();
+        let (report, times) = read(&console);
+        let suites = suites(&report, &times);
+        let at: Vec<_> = suites[0].checks.iter().map(|check| check.at).collect();
+        assert_eq!(at, [6.0, 8.0]);
+        assert!((suites[0].seconds - 5.0).abs() < 1e-9, "{}", suites[0].seconds);
+    }
+
+    /// Two checks of suite `dma`, ended as told.
+    fn two(first: &str, second: &str, job: &Job) -> JobRecord {
+        let line = |number, (name, code): (&str, &str)| match code {
+            "" => format!("  ok {number} {name}\n"),
+            code => format!("  not ok {number} {name} # FAILURE {code}: y\n"),
+        };
+        let checks = line(1, ("a", first)) + &line(2, ("b", second));
+        let (suite, result) = match (first, second) {
+            ("", "") => ("ok 1 dma", "SUCCESS"),
+            _ => ("not ok 1 dma # FAILURE", "FAILURE"),
+        };
+        let head = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..2\n";
+        ended(job, &format!("{head}{checks}{suite}\nTest result: {result}\n"))
+    }
+
+    #[test]
+    fn a_job_may_fail_as_it_has_to_and_in_no_other_way() {
+        let job = Job::new("x", "no-device.cfg", None);
+        let fails = job.clone().expect(Verdict::Failure, &[("dma.a", "x")]);
+        assert!(two("x", "", &fails).is_as_expected());
+        // Another check beside it, another code, another check with this code, or none.
+        for (first, second) in [("x", "z"), ("z", ""), ("", "x"), ("", "")] {
+            assert!(!two(first, second, &fails).is_as_expected(), "{first} {second}");
+        }
+        assert!(two("", "", &job).is_as_expected());
+        assert!(!two("x", "", &job).is_as_expected());
+        let surprises = two("", "x", &fails).surprises();
+        assert_eq!(surprises, ["dma.b x came, and may not", "dma.a x did not come, and has to"]);
+    }
+
+    #[test]
+    fn a_job_that_has_to_fail_forgives_nothing_that_the_rig_saw() {
+        let job = Job::new("x", "no-device.cfg", None).expect(Verdict::Failure, &[("dma.a", "x")]);
+        let mut record = two("x", "", &job);
+        record.also.push(Problem::rig("xen-memory", "less", ""));
+        assert!(!record.is_as_expected());
+        record.faults = &[("dma.a", "x"), ("rig", "xen-memory")];
+        assert!(record.is_as_expected());
+    }
+}
