@@ -153,7 +153,12 @@ fn adds_up(report: &Report, result: Verdict) -> bool {
 
 /// A run that got as far as suite `close` says what it did and what it kept.
 fn of_totals(report: &Report, add: &mut impl FnMut(Flaw, &str)) {
-    let said = [(report.dma_limits.is_some(), "# dma-limits"), (report.taken.is_some(), "# taken")];
+    let said = [
+        (report.transfers.is_some(), "# transfers"),
+        (report.pool_walk.is_some(), "# pool-walk"),
+        (report.dma_limits.is_some(), "# dma-limits"),
+        (report.taken.is_some(), "# taken"),
+    ];
     said.iter().filter(|(said, _)| !said).for_each(|(_, line)| add(Flaw::Missing, line));
     let transfers = report.transfers.unwrap_or_default();
     if transfers.compared > transfers.received
