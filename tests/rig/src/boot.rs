@@ -59,6 +59,8 @@ pub(crate) enum Fate {
     Ended,
     /// dom0 said nothing any more.
     Silent,
+    /// Nobody watched: all that is known is a log.
+    Unknown,
 }
 
 /// What becomes of a job as soon as its domain is gone, and whether another one follows.

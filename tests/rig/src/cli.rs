@@ -56,6 +56,12 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NUMBER")]
         seed: Option<u64>,
     },
+    /// Judge runs on other machines by their serial logs: verdict, junit.xml and page as for a run here
+    Judge {
+        /// A serial log, raw as it came, with one run or several
+        #[arg(required = true, value_name = "LOG")]
+        logs: Vec<PathBuf>,
+    },
     /// Build the guest's image
     Build,
     /// Remove build output and runs/

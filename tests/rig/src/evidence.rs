@@ -39,8 +39,8 @@ pub(crate) enum Trace {
     /// Nobody was to watch: there is no device.
     #[default]
     NotDue,
-    /// Nobody was to watch: `--no-trace`.
-    Off,
+    /// Nobody was to watch, for this reason.
+    Off(&'static str),
     /// It was to be there and is not, for this reason.
     Missing(String),
     /// It is there.
@@ -52,14 +52,14 @@ impl Trace {
     pub(crate) const fn evidence(&self) -> Option<&Evidence> {
         match self {
             Self::Seen(evidence) => Some(evidence),
-            Self::NotDue | Self::Off | Self::Missing(_) => None,
+            Self::NotDue | Self::Off(_) | Self::Missing(_) => None,
         }
     }
 
     /// Why there is none although there is a device.
     pub(crate) fn why_none(&self) -> Option<String> {
         match self {
-            Self::Off => Some("--no-trace".to_owned()),
+            Self::Off(why) => Some((*why).to_owned()),
             Self::Missing(why) => Some(why.clone()),
             Self::NotDue | Self::Seen(_) => None,
         }

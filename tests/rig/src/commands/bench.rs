@@ -175,7 +175,7 @@ const IMAGE: &str = "pvbounce";
 const DOM0: &str = "dom0.cpio";
 
 /// Makes a run's folder and leads `runs/latest` to it.
-fn run_folder(name: &str) -> Result<PathBuf> {
+pub(super) fn run_folder(name: &str) -> Result<PathBuf> {
     if !Path::new("xl-configs").is_dir() {
         return Err(Error::unfit(
             "this is not the repository's top folder",

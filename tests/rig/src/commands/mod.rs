@@ -5,6 +5,7 @@ mod check;
 mod figures;
 mod hog;
 mod home;
+mod judge;
 mod smoke;
 mod soak;
 mod test;
@@ -32,6 +33,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Check => check::run(),
         Command::Bench { peer } => figures::run(options, peer),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
+        Command::Judge { logs } => judge::run(&logs),
         Command::Build => build(options),
         Command::Clean { cache } => clean(cache),
     }

@@ -18,6 +18,7 @@ pub(super) fn of(facts: &Facts<'_>) -> Option<(Finding, bool)> {
             let remedy = "see xen.log and dom0.log";
             over(Verdict::Timeout, Problem::rig("machine-silent", detail, remedy))
         }
+        (None, Fate::Unknown, said) => logged(facts, said).map(|finding| (finding, true)),
         (None, Fate::Ended | Fate::Alive, _) => {
             let detail =
                 format!("the machine ended with the domain in it; the guest's last line: {last}");
@@ -46,6 +47,25 @@ fn stuck(said: Verdict, what: &str) -> Option<(Finding, bool)> {
     Some(((verdict, Problem::rig("toolstack-stuck", detail, remedy)), false))
 }
 
+/// A log says no more than the guest did.
+fn logged(facts: &Facts<'_>, said: Option<Verdict>) -> Option<Finding> {
+    match (&facts.report.panic, said) {
+        (_, Some(_)) => None,
+        (Some(panic), None) => Some((Verdict::Crash, crash(panic.clone()))),
+        (None, None) => {
+            let detail =
+                format!("the log ends before the verdict; its last line: {}", facts.last_line);
+            let remedy = "log from before the guest starts until it has ended; if it never ends, the last line says where it waits";
+            Some((Verdict::Error, Problem::rig("log-cut", detail, remedy)))
+        }
+    }
+}
+
+fn crash(detail: String) -> Problem {
+    let remedy = "the backtrace is in the guest's log, with names at its end";
+    Problem::rig("crash", detail, remedy)
+}
+
 fn not_orderly(facts: &Facts<'_>, end: &JobEnd) -> Option<Finding> {
     let last = facts.last_line;
     if end.reason.is_none() && facts.report.result.is_none() && end.code != Some(0) {
@@ -57,8 +77,7 @@ fn not_orderly(facts: &Facts<'_>, end: &JobEnd) -> Option<Finding> {
     if end.crashed() || facts.report.result.is_none() {
         let said = facts.report.panic.clone();
         let detail = said.unwrap_or_else(|| format!("no verdict; its last line: {last}"));
-        let remedy = "the backtrace is in the guest's log, with names at its end";
-        return Some((Verdict::Crash, Problem::rig("crash", detail, remedy)));
+        return Some((Verdict::Crash, crash(detail)));
     }
     None
 }

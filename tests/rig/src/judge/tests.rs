@@ -23,7 +23,7 @@ impl Default for Case {
         Self {
             end: Some(end(Some(0))),
             machine: Fate::Alive,
-            trace: Trace::Off,
+            trace: Trace::Off("--no-trace"),
             memory_is_due: false,
             complaints: &[],
             has_device: true,
@@ -53,7 +53,7 @@ fn codes<const N: usize>(codes: [&str; N]) -> Vec<String> {
 
 /// The verdict and what tells most of it.
 fn verdict_of(text: &str, end: &JobEnd, evidence: Option<&Evidence>) -> (Verdict, String) {
-    let trace = evidence.map_or(Trace::Off, |evidence| Trace::Seen(evidence.clone()));
+    let trace = evidence.map_or(Trace::Off("--no-trace"), |evidence| Trace::Seen(evidence.clone()));
     let (verdict, codes) = judged(text, &Case { end: Some(end.clone()), trace, ..Case::default() });
     (verdict, codes.first().cloned().unwrap_or_default())
 }
@@ -273,4 +273,15 @@ fn a_report_with_a_defect_names_it_with_its_line() {
     let wanted = "line 6, `  ok 3 loopback`: is not the next number";
     assert!(problem.detail.contains(wanted), "{problem:?}");
     assert_eq!(broken(&Parser::read(GOOD), Verdict::Success), None);
+}
+
+#[test]
+fn a_log_is_judged_by_what_the_guest_said() {
+    let log = || Case { end: None, machine: Fate::Unknown, ..Case::default() };
+    assert_eq!(judged(GOOD, &log()), (Verdict::Success, codes([])));
+    assert_eq!(judged(&bad(), &log()), (Verdict::Failure, codes(["byte-mismatch"])));
+    assert_eq!(judged("PANIC: x", &log()), (Verdict::Crash, codes(["crash"])));
+    assert_eq!(judged("KTAP version 1", &log()), (Verdict::Error, codes(["log-cut"])));
+    let cut = &GOOD[4..];
+    assert_eq!(judged(cut, &log()), (Verdict::Error, codes(["report-broken"])));
 }

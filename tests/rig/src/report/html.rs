@@ -17,15 +17,20 @@ pub(super) fn render(run: &RunRecord) -> String {
          <meta name=\"viewport\" content=\"width=device-width\">\
          <title>pvbounce {name}</title><style>{STYLE}</style></head><body>\n\
          <h1>pvbounce {name}</h1>\n\
-         <p class=\"facts\">{machine}<br>{started} UTC, image {kib} KiB, {good} of {all} jobs as expected</p>\n\
+         <p class=\"facts\">{machine}<br>{started} UTC{image}, {good} of {all} jobs as expected</p>\n\
          {comparison}{jobs}</body></html>\n",
         name = escape(&run.name),
         machine = escape(&run.machine),
         started = escape(&run.started),
-        kib = run.image_bytes.div_ceil(1024),
+        image = image(run.image_bytes),
         all = run.jobs.len(),
         comparison = run.comparison.as_ref().map_or(String::new(), comparison),
     )
+}
+
+/// How large the image was, where it is known.
+fn image(bytes: u64) -> String {
+    if bytes == 0 { String::new() } else { format!(", image {} KiB", bytes.div_ceil(1024)) }
 }
 
 fn comparison(record: &ComparisonRecord) -> String {
@@ -110,7 +115,7 @@ fn problem(job: &JobRecord) -> String {
         .also
         .iter()
         .map(|p| format!("{} {}: {}", p.at, p.code, p.detail))
-        .chain(job.surprises().into_iter().map(|text| format!("not as it has to be: {text}")))
+        .chain(job.said_surprises().into_iter().map(|text| format!("not as it has to be: {text}")))
         .map(|text| format!("<br>{}", escape(&text)))
         .collect();
     format!(

@@ -26,7 +26,7 @@ fn rig(job: &JobRecord) -> TestSuite {
         true => TestCaseStatus::success(),
         false => {
             let all = job.problems().map(|p| format!("{} {}: {}", p.at, p.code, p.detail));
-            let text: Vec<_> = all.chain(job.surprises()).collect();
+            let text: Vec<_> = all.chain(job.said_surprises()).collect();
             status(job.verdict, job.verdict.word(), &text.join("; "))
         }
     };

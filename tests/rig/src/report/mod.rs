@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 
 pub(crate) use record::{ComparisonRecord, FiguresRecord, JobRecord, RunRecord};
-pub(crate) use recording::record;
+pub(crate) use recording::{logged, record};
 pub(crate) use table::print;
 
 use crate::error::{Context, Error, Result};

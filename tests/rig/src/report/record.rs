@@ -17,7 +17,7 @@ pub(crate) struct RunRecord {
     pub(crate) started: String,
     /// What it ran on, for people: versions of Xen, Linux, QEMU, and KVM or TCG.
     pub(crate) machine: String,
-    /// The bytes of the guest's image.
+    /// The bytes of the guest's image; 0 if nobody knows.
     pub(crate) image_bytes: u64,
     /// The jobs.
     pub(crate) jobs: Vec<JobRecord>,
@@ -79,8 +79,13 @@ impl JobRecord {
         self.verdict == self.expected && self.surprises().is_empty() && self.not_shown.is_none()
     }
 
+    /// What came that may not, and what did not come that has to; nothing new where the verdict says it all.
+    pub(super) fn said_surprises(&self) -> Vec<String> {
+        if self.faults.is_empty() { Vec::new() } else { self.surprises() }
+    }
+
     /// What came that may not, and what did not come that has to.
-    pub(crate) fn surprises(&self) -> Vec<String> {
+    pub(super) fn surprises(&self) -> Vec<String> {
         let found = self.found();
         let is = |at: &str, code: &str, fault: &Fault| *fault == (at, code);
         let unlisted = found

@@ -3,9 +3,11 @@
 use std::path::Path;
 
 use pvbounce::suites::ktap::{Check, Parser, Report};
+use pvbounce::suites::verdict;
 
 use super::record::{CheckRecord, FiguresRecord, JobRecord, SuiteRecord};
-use crate::boot::{Seen, guest_log};
+use crate::boot::{Fate, Seen, guest_log};
+use crate::console::LoggedRun;
 use crate::error::Result;
 use crate::evidence::Trace;
 use crate::guest::Guest;
@@ -17,28 +19,53 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let (report, times) = read(&seen.console);
     let trace = match job.device {
         None => Trace::NotDue,
-        Some(_) if !seen.due.trace => Trace::Off,
+        Some(_) if !seen.due.trace => Trace::Off("--no-trace"),
         Some(device) => {
             Trace::read(&seen.trace, seen.traced.clone(), device.slot(), &report.ranges)
         }
     };
+    let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
+    let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
+    append(&folder.join(guest_log(&job.name)), &backtrace)?;
+    let has_device = job.device.is_some();
+    Ok(compose(job, seen, &report, &times, &Witness { trace, has_device, backtrace }))
+}
+
+/// Judges a run of which there is only a log: nobody but the guest, and Xen, has said anything of it.
+pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
+    let console = run.guest.into_iter().map(|line| (0.0, line)).collect();
+    let seen = Seen { console, xen: run.xen, machine: Fate::Unknown, ..Seen::default() };
+    let (report, times) = read(&seen.console);
+    // The suite about the device runs where there is one.
+    let pci = report.suites.iter().find(|suite| suite.name == "pci");
+    let has_device = pci.is_some_and(|suite| suite.verdict != Some(verdict::Verdict::Skip));
+    let trace = if has_device { Trace::Off("a log has none") } else { Trace::NotDue };
+    let witness = Witness { trace, has_device, backtrace: Vec::new() };
+    compose(&Job::new(name, "", None), seen, &report, &times, &witness)
+}
+
+/// What others than the console know.
+struct Witness {
+    trace: Trace,
+    has_device: bool,
+    backtrace: Vec<String>,
+}
+
+fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witness) -> JobRecord {
     let complaints = complaints(seen.xen.iter().map(String::as_str), &job.provokes);
     let last_line =
         seen.console.iter().rev().map(|(_, line)| line.trim()).find(|line| !line.is_empty());
     let Judgement { verdict, problems } = judge(&Facts {
-        report: &report,
+        report,
         end: seen.end.as_ref(),
         machine: seen.machine,
         xl: &seen.xl,
         last_line: last_line.unwrap_or("none at all"),
-        trace: &trace,
+        trace: &known.trace,
         memory_is_due: seen.due.memory,
         complaints: &complaints,
-        has_device: job.device.is_some(),
+        has_device: known.has_device,
     });
-    let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
-    let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
-    append(&folder.join(guest_log(&job.name)), &backtrace)?;
     let mut problems = problems.into_iter();
     let mut record = JobRecord {
         name: job.name.clone(),
@@ -49,19 +76,19 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         faults: job.faults,
         not_shown: None,
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
-        evidence: trace.evidence().cloned(),
-        no_witness: trace.why_none(),
+        evidence: known.trace.evidence().cloned(),
+        no_witness: known.trace.why_none(),
         free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
         low_pages: seen.end.as_ref().and_then(|end| end.low_pages),
         dom0: seen.end.and_then(|end| end.dom0),
         store: seen.store,
         taken: report.taken.map(|taken| taken.to_string()),
-        suites: suites(&report, &times),
+        suites: suites(report, times),
         figures: report.figures.iter().map(FiguresRecord::from).collect(),
-        backtrace,
+        backtrace: known.backtrace.clone(),
     };
     record.must_show(&job.shows);
-    Ok(record)
+    record
 }
 
 fn append(log: &Path, lines: &[String]) -> Result {

@@ -102,7 +102,7 @@ fn problem_lines(job: &JobRecord) -> String {
     for Problem { at, code, detail, .. } in &job.also {
         out += &format!("  also: {at} {code}: {detail}\n");
     }
-    for surprise in job.surprises() {
+    for surprise in job.said_surprises() {
         out += &format!("  not as it has to be: {surprise}\n");
     }
     job.backtrace.iter().for_each(|line| out += &format!("  {}\n", line.trim()));
