@@ -64,7 +64,8 @@ impl Entry {
         self.start.0.saturating_add(self.len)
     }
 
-    /// Takes one of Xen's 20-byte entries apart: start, length, type, little-endian.
+    /// Takes one of Xen's 20-byte entries apart: start, length, type, little-endian. What lies behind the last
+    /// address is cut off.
     fn from_raw(raw: [u8; 20]) -> Self {
         let word = |at: usize| {
             let mut bytes = [0; 8];
@@ -72,7 +73,8 @@ impl Entry {
             u64::from_le_bytes(bytes)
         };
         let kind = Kind::from_raw(u32::from_le_bytes([raw[16], raw[17], raw[18], raw[19]]));
-        Self { start: PhysAddr(word(0)), len: word(8), kind }
+        let (start, len) = (word(0), word(8));
+        Self { start: PhysAddr(start), len: len.min(u64::MAX - start), kind }
     }
 }
 
@@ -318,6 +320,14 @@ mod tests {
         assert_eq!(Map::from_raw(&[raw(0, 0x1000, 2)]).unwrap_err(), MapError::NoRam);
         assert_eq!(Map::from_raw(&[]).unwrap_err(), MapError::NoRam);
         assert_eq!(Map::flat(2).ram_bytes(), 8192);
+    }
+
+    #[test]
+    fn ranges_beyond_the_last_address_are_cut_there() {
+        let map = Map::from_raw(&[raw(0, 1 << 63, 1), raw(1 << 63, u64::MAX, 1)]).unwrap();
+        assert_eq!(map.ram_bytes(), u64::MAX);
+        let map = Map::from_raw(&[raw(0, 1 << 63, 2), raw(u64::MAX - 0xfff, u64::MAX, 1)]).unwrap();
+        assert_eq!(map.ram_bytes(), 0xfff);
     }
 
     proptest! {

@@ -169,10 +169,12 @@ impl<'m> World<'m> {
             return;
         }
         let live = self.live.swap_remove(self.input.below(self.live.len()));
-        if self.input.once_in(8) {
-            return;
+        match live.kind {
+            Kind::To(mapping) if self.input.once_in(8) => drop(mapping.abandon()),
+            Kind::From(mapping) if self.input.once_in(8) => drop(mapping.abandon()),
+            Kind::Both(mapping) if self.input.once_in(8) => drop(mapping.abandon()),
+            kind => self.finish(Live { kind, ..live }),
         }
-        self.finish(live);
     }
 
     /// All a device may write is written, so that what comes back is known to the byte.
@@ -216,10 +218,9 @@ impl<'m> World<'m> {
         let at = if behind { mapping.bus().0 + len as u64 } else { mapping.bus().0 - 1 };
         let mut old = [0];
         // Where boundary or alignment leave no room for a guard, there is none: the slot's own edge.
-        if at % 2048 == if behind { 0 } else { 2047 }
-            || !self.machine.bus_read(BusAddr(at), &mut old)
-        {
-            return;
+        let edge = at % 2048 == if behind { 0 } else { 2047 };
+        if edge || !self.machine.bus_read(BusAddr(at), &mut old) {
+            return drop(mapping.abandon());
         }
         assert!(self.machine.bus_write(BusAddr(at), &[!old[0]]));
         let told = mapping.finish(0);

@@ -62,6 +62,32 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "LOG")]
         logs: Vec<PathBuf>,
     },
+    /// Drawn inputs for all that comes from outside, under libFuzzer and AddressSanitizer (docs/testing.md)
+    Fuzz {
+        /// How long for each target, in place of a number of inputs
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1440))]
+        minutes: Option<u64>,
+        /// How many inputs for each target
+        #[arg(long, default_value_t = 10_000_000, value_name = "N")]
+        inputs: u64,
+        /// The targets; none: all of tests/fuzz
+        targets: Vec<String>,
+    },
+    /// Changes to the source that some test has to notice (docs/testing.md)
+    Mutants {
+        /// The files to change, as globs; none: all
+        #[arg(long, value_name = "GLOB")]
+        file: Vec<String>,
+        /// What only the guest has: an image of each mutant, run as domains of one boot
+        #[arg(long)]
+        nested: bool,
+        /// Only so many, drawn from all
+        #[arg(long, value_name = "N")]
+        sample: Option<usize>,
+        /// What the sample is drawn with
+        #[arg(long, default_value_t = 1, value_name = "NUMBER")]
+        seed: u64,
+    },
     /// Build the guest's image
     Build,
     /// Remove build output and runs/

@@ -16,6 +16,8 @@ pub(crate) struct Job {
     pub(crate) name: String,
     /// The xl config, one of `xl-configs/`.
     pub(crate) config: PathBuf,
+    /// An image of its own in place of the run's.
+    pub(crate) image: Option<PathBuf>,
     /// Which of the machine's devices it gets; none: whatever the config says is taken out.
     pub(crate) device: Option<Device>,
     /// The domain's memory in MiB; none: what the config says.
@@ -88,6 +90,7 @@ impl Job {
         Self {
             name: name.into(),
             config: PathBuf::from("xl-configs").join(config),
+            image: None,
             device,
             memory: None,
             // Dom0's init takes the device back when the guest says it is done with it.
@@ -141,7 +144,7 @@ impl Job {
         };
         let mut lines = vec![
             "name=\"guest\"".to_owned(),
-            format!("kernel=\"{}\"", dom0::GUEST),
+            format!("kernel=\"{}\"", self.kernel()),
             format!("extra=\"{}\"", self.command_line(extra)),
             // Xen moves a domain's interrupts along with its processor, and QEMU's I/O APIC goes on raising
             // the vector they had before. Dom0 has the other processor.
@@ -161,6 +164,11 @@ impl Job {
             lines.push(format!("extra=\"{words}\""));
         }
         Ok(lines)
+    }
+
+    /// Where dom0 finds the image.
+    pub(crate) fn kernel(&self) -> String {
+        self.image.as_ref().map_or(dom0::GUEST.to_owned(), |_| format!("/jobs/{}.elf", self.name))
     }
 
     fn command_line(&self, extra: &str) -> String {

@@ -305,7 +305,7 @@ impl Nic for Wire<'_> {
     fn receive(&mut self, frame: &mut Vec<u8>) -> Result<Option<usize>, ReceiveError> {
         if self.bends(4) && !self.input.is_over() {
             // A frame takes its time on the wire, so that a flood of them lasts.
-            self.clock.advance(Duration::from_millis(self.input.u8().into()));
+            self.clock.advance(Duration::from_millis((self.input.u8() % 16).into()));
             let mut drawn = self.input.bytes(80);
             drawn.resize(drawn.len().max(60), 0);
             self.arriving.push_back(drawn);

@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, ExitStatus, Stdio};
+use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Instant;
 
 use crate::child::{self, Guard};
@@ -104,7 +104,9 @@ fn play(target: &str, effort: Effort) -> Result<Outcome> {
     let prefix = format!("-artifact_prefix={}/{target}-", found.display());
     // The fakes' pages are never freed, so that a stale pointer into them stays harmless: no leak.
     command.args([LONGEST, "-timeout=10", "-rss_limit_mb=2048", "-detect_leaks=0", &prefix]);
-    command.args(["-print_final_stats=1".as_ref(), grown.as_path()]).arg(Path::new(CORPUS).join(target));
+    command
+        .args(["-print_final_stats=1".as_ref(), grown.as_path()])
+        .arg(Path::new(CORPUS).join(target));
     command.env("ASAN_OPTIONS", "detect_leaks=0").stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(&log).on("create", &log)?);
     let (stage, start) = (Stage::start("fuzz", target), Instant::now());

@@ -3,9 +3,12 @@
 mod bench;
 mod check;
 mod figures;
+mod fuzz;
 mod hog;
 mod home;
 mod judge;
+mod mutants;
+mod nightly;
 mod smoke;
 mod soak;
 mod test;
@@ -22,6 +25,9 @@ use crate::report::{self, RunRecord};
 
 pub(crate) use bench::Bench;
 
+use fuzz::Effort;
+use mutants::Choice;
+
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
     let options = &cli.options;
@@ -34,6 +40,14 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Bench { peer } => figures::run(options, peer),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
         Command::Judge { logs } => judge::run(&logs),
+        Command::Fuzz { minutes, inputs, targets } => {
+            let effort = minutes.map_or(Effort::Inputs(inputs), |n| Effort::Seconds(n * 60));
+            fuzz::run(effort, &targets)
+        }
+        Command::Mutants { file, nested, sample, seed } => {
+            let choice = Choice { files: file, nested, sample, seed };
+            mutants::run(options, &choice)
+        }
         Command::Build => build(options),
         Command::Clean { cache } => clean(cache),
     }

@@ -75,8 +75,9 @@ pub(super) fn tool_path([name, version]: [&str; 2]) -> Result<OsString> {
     if !ours.join(name).exists() && !folders.iter().any(|folder| folder.join(name).exists()) {
         let stage = Stage::start("install", format!("{name} {version} into {TOOLS}"));
         let words = ["install", name, "--version", version, "--locked", "--root", TOOLS];
-        child::output(Command::new("cargo").args(words))
-            .advise(format!("check the network, then run: cargo install {name} --version {version}"))?;
+        child::output(Command::new("cargo").args(words)).advise(format!(
+            "check the network, then run: cargo install {name} --version {version}"
+        ))?;
         stage.done(format!("{name} {version}"));
     }
     let all = folders.into_iter().chain([ours]);

@@ -153,6 +153,9 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
             image.file(&format!("{folder}/hog.cfg"), &read(Hog::CONFIG.as_ref())?)?;
             image.file(&format!("{folder}/hog"), hog.overrides().as_bytes())?;
         }
+        if let Some(guest) = &job.image {
+            image.file(job.kernel().trim_start_matches('/'), &read(guest)?)?;
+        }
         if job.silent_backend {
             image.file(&format!("{folder}/silent"), b"")?;
         }
