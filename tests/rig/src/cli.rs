@@ -38,7 +38,11 @@ pub(crate) enum Command {
     /// Nested Xen with two guests: one takes the memory below 4 GiB, so that the other's bounce pool must halve
     Hog,
     /// Everything: check, host tests, and each way a nested run can end
-    Test,
+    Test {
+        /// Also Miri, libFuzzer and a sample of the mutants: an hour more, and a nightly compiler
+        #[arg(long)]
+        deep: bool,
+    },
     /// Format, lints for both targets, docs, and the rules that no tool knows
     Check,
     /// Measure mappings, copies, slots and the pool in one domain: tables here and in bench.json

@@ -39,23 +39,25 @@ struct Outcome {
 }
 
 pub(super) fn run(effort: Effort, wanted: &[String]) -> Result<ExitCode> {
-    let outcomes = outcomes(effort, wanted)?;
-    println!("{:<10} {:>12} {:>9} {:>9}  findings", "target", "inputs", "seconds", "inputs/s");
-    for Outcome { target, inputs, seconds, finding } in &outcomes {
-        let found = finding.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
-        let rate = if *seconds > 0.0 { *inputs as f64 / seconds } else { 0.0 };
-        println!("{target:<10} {inputs:>12} {seconds:>9.1} {rate:>9.0}  {found}");
-    }
-    let found = outcomes.iter().any(|outcome| outcome.finding.is_some());
-    let verdict = if found { Verdict::Failure } else { Verdict::Success };
+    let verdict =
+        if print(&outcomes(effort, wanted)?) { Verdict::Success } else { Verdict::Failure };
     Ok(ExitCode::from(verdict.exit_code()))
 }
 
-/// Runs the targets one after the other; how many there were, and what the findings are called.
-pub(super) fn findings(effort: Effort) -> Result<(usize, Vec<String>)> {
-    let outcomes = outcomes(effort, &[])?;
-    let found = |outcome: &Outcome| Some(outcome.finding.as_ref()?.display().to_string());
-    Ok((outcomes.len(), outcomes.iter().filter_map(found).collect()))
+/// Runs all targets, prints their table, and says whether none found anything.
+pub(super) fn holds(effort: Effort) -> Result<bool> {
+    Ok(print(&outcomes(effort, &[])?))
+}
+
+fn print(outcomes: &[Outcome]) -> bool {
+    println!("{:<10} {:>12} {:>9} {:>9}  findings", "target", "inputs", "seconds", "inputs/s");
+    for Outcome { target, inputs, seconds, finding } in outcomes {
+        let found = finding.as_ref().map_or("none".to_owned(), |file| file.display().to_string());
+        let millis = (seconds * 1000.0).max(1.0);
+        let rate = *inputs as f64 * 1000.0 / millis;
+        println!("{target:<10} {inputs:>12} {seconds:>9.1} {rate:>9.0}  {found}");
+    }
+    outcomes.iter().all(|outcome| outcome.finding.is_none())
 }
 
 fn outcomes(effort: Effort, wanted: &[String]) -> Result<Vec<Outcome>> {
@@ -150,7 +152,7 @@ impl Said {
 
     /// `#1048576  pulse …`, `stat::number_of_executed_units: 7`, `…; Test unit written to FILE`.
     fn line(&mut self, line: &str) {
-        let digits = |text: &str| text.trim().split_whitespace().next()?.parse().ok();
+        let digits = |text: &str| text.split_whitespace().next()?.parse().ok();
         if let Some(inputs) = line.strip_prefix('#').and_then(digits) {
             self.inputs = self.inputs.max(inputs);
             line.clone_into(&mut self.last);

@@ -2,6 +2,7 @@
 
 mod bench;
 mod check;
+mod deep;
 mod figures;
 mod fuzz;
 mod hog;
@@ -35,7 +36,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Smoke => smoke::run(options),
         Command::Dom0 => home::run(options),
         Command::Hog => hog::run(options),
-        Command::Test => test::run(options),
+        Command::Test { deep } => test::run(options, deep),
         Command::Check => check::run(),
         Command::Bench { peer } => figures::run(options, peer),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),

@@ -18,9 +18,12 @@ use crate::report::{self, JobRecord};
 /// The promise that the guest stays small: 512 KiB, stripped.
 const IMAGE_MAX: u64 = 512 << 10;
 
-pub(super) fn run(options: &Options) -> Result<ExitCode> {
+pub(super) fn run(options: &Options, deep: bool) -> Result<ExitCode> {
     let mut tally = checks::all()?;
     tally.add(checks::host_tests()?);
+    if deep {
+        tally.add(super::deep::run(options)?);
+    }
 
     let bench = Bench::prepare("test", options)?;
     let mut records = bench.run(options, DEFAULT_NIC, &matrix(&Peers::start()?))?;
