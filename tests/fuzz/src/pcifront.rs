@@ -207,7 +207,7 @@ fn act(front: &mut Front<'_>, input: &Input) {
         4 => drop(front.disable_msi(bdf)),
         5 => drop(front.answer_report()),
         6 => drop(front.pending_change()),
-        7 => drop(front.wait_for_change(MOMENT)),
+        7 => drop(front.hand_back(MOMENT)),
         _ => drop(front.apply_change()),
     }
 }
@@ -231,7 +231,7 @@ pub fn run(bytes: &[u8]) {
         grants: &*world.grants,
         clock: &*world.clock,
     };
-    let timeouts = Timeouts { connect: MOMENT, request: MOMENT, close: MOMENT };
+    let timeouts = Timeouts { connect: MOMENT, request: MOMENT, scan: MOMENT, close: MOMENT };
     let page = world.grants.own_at(FRAME, window);
     let mut front = match Front::connect(services, timeouts, page) {
         Ok(front) => front,
