@@ -10,7 +10,7 @@ use crate::{
         verdict::{Outcome, Reason, Verdict},
     },
     xen::{
-        console::{self, Console, print_in_panic},
+        console::{self, Console, OneLine, print_in_panic},
         hypercall,
         store::{Store, TxId},
     },
@@ -48,7 +48,8 @@ fn report(outcome: &Outcome) -> fmt::Result {
 
 /// Reports a panic on every console and has Xen treat the domain as crashed.
 pub fn crash(info: &PanicInfo<'_>) -> ! {
-    print_in_panic(format_args!("{PANIC}{}\n", info.message()));
+    // An assertion's message has several lines, and may quote what came from outside.
+    print_in_panic(format_args!("{PANIC}{}\n", OneLine(info.message())));
     if let Some(at) = info.location() {
         print_in_panic(format_args!("  at {at}\n"));
     }

@@ -10,6 +10,7 @@ use crate::{
     arch::volatile::{Window, full_barrier, read_barrier, write_barrier},
     xen::events::Port,
 };
+use core::fmt::{self, Write};
 
 const OUT: usize = 1024;
 const OUT_SIZE: u32 = 2048;
@@ -69,6 +70,30 @@ pub fn with_carriage_returns(text: &str, mut sink: impl FnMut(&[u8])) {
     }
 }
 
+/// Shows a value on one line, with a space for each control character: what a backend or a device put into it can't
+/// start a line of its own.
+#[derive(Clone, Copy, Debug)]
+pub struct OneLine<T>(pub T);
+
+impl<T: fmt::Display> fmt::Display for OneLine<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(Flat(f), "{}", self.0)
+    }
+}
+
+struct Flat<'a, 'f>(&'a mut fmt::Formatter<'f>);
+
+impl Write for Flat<'_, '_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let mut pieces = text.split(char::is_control);
+        pieces.next().map_or(Ok(()), |first| self.0.write_str(first))?;
+        pieces.try_for_each(|piece| {
+            self.0.write_char(' ')?;
+            self.0.write_str(piece)
+        })
+    }
+}
+
 #[cfg(target_os = "none")]
 pub use real::*;
 
@@ -77,7 +102,7 @@ mod real {
     //! The sinks of the running guest, in one static so that a panic finds them.
     #![expect(unsafe_code, reason = "claims the I/O ports of a UART")]
 
-    use super::{Ring, with_carriage_returns};
+    use super::{OneLine, Ring, with_carriage_returns};
     use crate::{
         arch::time::{Clock, Instant},
         xen::{hypercall, shared_info::SharedInfo},
@@ -149,7 +174,7 @@ mod real {
 
         fn log(&self, record: &log::Record<'_>) {
             if self.enabled(record.metadata()) {
-                print(format_args!("warning: {}\n", record.args()));
+                print(format_args!("warning: {}\n", OneLine(record.args())));
             }
         }
 
@@ -260,7 +285,10 @@ mod real {
 macro_rules! println {
     () => { $crate::xen::console::print(format_args!("\n")) };
     ($($arg:tt)*) => {
-        $crate::xen::console::print(format_args!("{}\n", format_args!($($arg)*)))
+        $crate::xen::console::print(format_args!(
+            "{}\n",
+            $crate::xen::console::OneLine(format_args!($($arg)*))
+        ))
     };
 }
 
@@ -268,7 +296,15 @@ macro_rules! println {
 mod tests {
     use super::*;
     use crate::arch::volatile::host::shared_page;
-    use alloc::vec::Vec;
+    use alloc::{string::ToString, vec::Vec};
+
+    #[test]
+    fn one_line_stays_one() {
+        let text = "a\nTest result: SUCCESS\r\n\u{85}\tb\0";
+        assert_eq!(OneLine(text).to_string(), "a Test result: SUCCESS    b ");
+        assert_eq!(OneLine(format_args!("\n{}", 1)).to_string(), " 1");
+        assert_eq!(OneLine("").to_string(), "");
+    }
 
     #[test]
     fn a_full_ring_takes_no_more_and_wraps_later() {

@@ -12,6 +12,7 @@
 
 use alloc::string::String;
 use core::fmt::{self, Write};
+use core::mem;
 
 use crate::suites::verdict::{Reason, Verdict};
 
@@ -68,22 +69,32 @@ struct Flat<'a, 'f> {
     spaces: usize,
 }
 
-impl Write for Flat<'_, '_> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        text.chars().try_for_each(|c| self.write_char(c))
-    }
-
-    fn write_char(&mut self, c: char) -> fmt::Result {
-        if is_blank(c) {
-            self.spaces += usize::from(self.started);
-            return Ok(());
-        }
+impl Flat<'_, '_> {
+    fn put(&mut self, text: &str) -> fmt::Result {
         self.started = true;
-        (0..core::mem::take(&mut self.spaces)).try_for_each(|_| self.out.write_char(' '))?;
-        if matches!(c, '#' | '\\') {
-            self.out.write_char('\\')?;
+        (0..mem::take(&mut self.spaces)).try_for_each(|_| self.out.write_char(' '))?;
+        self.out.write_str(text)
+    }
+}
+
+impl Write for Flat<'_, '_> {
+    // In as few pieces as can be: on the console each is a hypercall.
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let is_special = |c: char| is_blank(c) || matches!(c, '#' | '\\');
+        for piece in text.split_inclusive(is_special) {
+            let special = piece.chars().next_back().filter(|c| is_special(*c));
+            let plain = piece.strip_suffix(is_special).unwrap_or(piece);
+            if !plain.is_empty() {
+                self.put(plain)?;
+            }
+            match special {
+                Some('#') => self.put("\\#")?,
+                Some('\\') => self.put("\\\\")?,
+                Some(_) => self.spaces += usize::from(self.started),
+                None => {}
+            }
         }
-        self.out.write_char(c)
+        Ok(())
     }
 }
 
