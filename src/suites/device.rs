@@ -66,7 +66,6 @@ impl Connection {
     /// Asks the toolstack to take the device back while the guest still answers, and lets it. A domain that
     /// ends with its device costs xl ten seconds of waiting for an answer.
     pub fn hand_back(&mut self, store: &dyn Store, limit: Duration) -> Result<(), Reason> {
-        let front = |e: FrontError| Reason::new(e.code(), e.to_string()).remedy(e.remedy());
         if !self.front.has_functions() {
             let detail = "no function answers any more, so there is none to hand back";
             let remedy = "see dom0's kernel log: was the device unbound from pciback, or pulled?";
@@ -81,15 +80,16 @@ impl Connection {
                     "run `xl pci-detach` for each device while the guest waits, or leave detach= out";
                 Reason::new(e.code(), e.to_string()).remedy(remedy)
             }
-            e => front(e),
+            e => front_reason(&e),
         })
     }
 
     /// Closes the frontend; says what did not go to plan.
     pub fn close(self) -> Result<(), Reason> {
+        let reported = self.front.check_reports();
         let report = self.front.close();
         match &report.problem {
-            None if report.leaks_nothing() => Ok(()),
+            None if report.leaks_nothing() => reported.map_err(|e| front_reason(&e)),
             Some(problem) => {
                 let detail = format!("{problem}{report}");
                 Err(Reason::new(problem.code(), detail).remedy(problem.remedy()))
@@ -97,6 +97,10 @@ impl Connection {
             None => Err(Reason::new("front-leak", format!("left behind{report}"))),
         }
     }
+}
+
+fn front_reason(error: &FrontError) -> Reason {
+    Reason::new(error.code(), error.to_string()).remedy(error.remedy())
 }
 
 fn refusal(failed: &ConnectFailed) -> Outcome {

@@ -83,11 +83,17 @@ fn interrupts_that_cannot_be_turned_off_are_reported() {
 fn error_reports_are_answered_and_counted() {
     let world = World::new();
     let front = world.connect().unwrap();
+    front.check_reports().unwrap();
     world.backend.report(command::AER_DETECTED);
     assert_eq!(front.read(bdf("00:00.0"), 0, Width::U16), Ok(0x10ec));
     world.backend.report(command::AER_RESUME);
     world.events.poll(&[front.port().unwrap()], soon(&world)).unwrap();
-    front.answer_report().unwrap();
+    let error = front.check_reports().unwrap_err();
+    assert_eq!(error.code(), "pci-error-report");
+    assert_eq!(
+        error.to_string(),
+        "2 error reports; the last: command 7 for segment 0x0, bus 0x0, devfn 0x0"
+    );
     front.read(bdf("00:00.0"), 0, Width::U16).unwrap();
     let (count, last) = front.aer_reports();
     assert_eq!((count, last.unwrap().command), (2, command::AER_RESUME));

@@ -1,5 +1,6 @@
 //! What can go wrong between pcifront and pciback, and what closing leaves behind.
 
+use super::link::AerReport;
 use crate::{
     arch::time::TimedOut,
     pci::{Bdf, ConfigError},
@@ -41,6 +42,14 @@ pub enum FrontError {
         of: usize,
         /// How long it had.
         timed_out: TimedOut,
+    },
+    /// The device reported errors through its root port; the run went on.
+    #[error("{count} error reports; the last: {last}")]
+    ErrorReports {
+        /// How many.
+        count: u32,
+        /// The last of them.
+        last: AerReport,
     },
     /// xenstore failed.
     #[error(transparent)]
@@ -93,6 +102,7 @@ impl FrontError {
             Self::AlreadyUsed { .. } => "front-already-used",
             Self::BackendLeft { .. } => "front-backend-left",
             Self::ScanTimedOut { .. } => "front-scan-timeout",
+            Self::ErrorReports { .. } => "pci-error-report",
             Self::Store(error) => error.code(),
             Self::Xenbus(error) => error.code(),
             Self::Grant(_) => "front-grant",
@@ -114,6 +124,9 @@ impl FrontError {
             }
             Self::ScanTimedOut { .. } => {
                 "see dom0's load and kernel log: xen-pciback answers, but slowly"
+            }
+            Self::ErrorReports { .. } => {
+                "see dom0's kernel log for the AER status registers: which access failed, and at which address"
             }
             Self::Store(error) => error.remedy(),
             Self::Xenbus(error) => error.remedy(),

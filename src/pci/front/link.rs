@@ -76,6 +76,17 @@ pub(super) fn clear(page: Window<'_>) {
     page.write_u32(page::FLAGS, flags::HANDLES_AER);
 }
 
+impl fmt::Display for AerReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [segment, bus, devfn] = self.device;
+        write!(
+            f,
+            "command {} for segment {segment:#x}, bus {bus:#x}, devfn {devfn:#x}",
+            self.command
+        )
+    }
+}
+
 impl<'a> Link<'a> {
     /// The backend may have `page`, which was [`clear`]ed, and the other end of `port`.
     pub(super) const fn new(

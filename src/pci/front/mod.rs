@@ -136,15 +136,20 @@ impl<'a> Front<'a> {
         self.functions.iter().any(|&bdf| matches!(Function::probe(self, bdf), Ok(Some(_))))
     }
 
-    /// The port on which answers and error reports come; for waits that want to notice the latter.
+    /// The port on which answers and error reports come.
     pub fn port(&self) -> Option<Port> {
         self.link.as_ref().map(Link::port)
     }
 
-    /// Answers an error report if one has come; to be called when [`Front::port`] had an event.
-    pub fn answer_report(&self) -> Result<(), ConfigError> {
-        match &self.link {
-            Some(link) if link.is_usable() => link.answer_report(),
+    /// Answers an error report if one has come, as every request does, too; an error if there ever was one.
+    ///
+    /// To be called now and then: pciback waits 300 s, and takes a silent guest for a dead one.
+    pub fn check_reports(&self) -> Result<(), FrontError> {
+        if let Some(link) = self.link.as_ref().filter(|link| link.is_usable()) {
+            link.answer_report()?;
+        }
+        match self.aer_reports() {
+            (count, Some(last)) => Err(FrontError::ErrorReports { count, last }),
             _ => Ok(()),
         }
     }

@@ -205,7 +205,7 @@ fn act(front: &mut Front<'_>, input: &Input) {
         2 => drop(front.enable_msi(bdf)),
         3 => drop(front.enable_msix(bdf, &[0, 1, 2][..input.below(4)])),
         4 => drop(front.disable_msi(bdf)),
-        5 => drop(front.answer_report()),
+        5 => drop(front.check_reports()),
         6 => drop(front.pending_change()),
         7 => drop(front.hand_back(MOMENT)),
         _ => drop(front.apply_change()),
