@@ -6,9 +6,11 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use pvbounce::suites::ktap;
+
 use crate::console::{JobEnd, Marker, Piece, Splitter};
 use crate::error::{Context, Error, Result};
-use crate::job::Job;
+use crate::job::{Act, Job};
 use crate::machine::{Device, Machine, Next, Plan, Source};
 use crate::progress::Stage;
 
@@ -28,6 +30,8 @@ pub(crate) struct Seen {
     pub(crate) store: Vec<(String, String)>,
     /// What xl printed.
     pub(crate) xl: Vec<String>,
+    /// Seconds from the job's begin to what was done to its guest.
+    pub(crate) abused: Option<f64>,
     /// What the machine did while the domain was in it.
     pub(crate) machine: Fate,
     /// The DMA trace.
@@ -170,7 +174,7 @@ impl Boot<'_> {
                 self.note(|seen| seen.xl.push(line));
             }
             Marker::End(end) => return self.end_job(end),
-            Marker::Done => return Ok(false),
+            Marker::Ruined | Marker::Done => return Ok(false),
         }
         Ok(true)
     }
@@ -194,7 +198,7 @@ impl Boot<'_> {
             Some((job, Seen { trace, traced: start..start, due: self.due, ..Seen::default() }));
         self.deadline = Instant::now() + job.limit + SLACK;
         self.stage = Some(Stage::start("run", job.name.clone()));
-        self.machine.go()
+        self.machine.tell("go")
     }
 
     /// The job's domain is gone; false if no other one is to follow.
@@ -203,7 +207,8 @@ impl Boot<'_> {
         let Some((job, mut seen)) = self.now.take() else {
             return Ok(true);
         };
-        if job.device == Some(Device::Unplugged) {
+        let pulled = job.abuse.is_some_and(|abuse| abuse.act == Act::Cable);
+        if pulled || job.device == Some(Device::Unplugged) {
             self.cable(true)?;
         }
         self.end_stage(&format!("{}: xl create to domain gone {:.1} s", job.name, end.seconds));
@@ -223,8 +228,27 @@ impl Boot<'_> {
             stage.doing(line.clone());
         }
         let at = began.elapsed().as_secs_f64();
+        self.answer(&line, at)?;
         self.note(|seen| seen.console.push((at, line)));
         Ok(())
+    }
+
+    /// What a line of the guest's sets off: its verdict is news for dom0, and some words are what an abuse waits for.
+    fn answer(&mut self, line: &str, at: f64) -> Result {
+        if line.starts_with(ktap::RESULT) {
+            self.machine.tell("said")?;
+        }
+        let Some((Job { abuse: Some(abuse), .. }, seen)) = &mut self.now else {
+            return Ok(());
+        };
+        if seen.abused.is_some() || !line.contains(abuse.at) {
+            return Ok(());
+        }
+        seen.abused = Some(at);
+        match abuse.act {
+            Act::Dom0(_) => self.machine.tell("abuse"),
+            Act::Cable => self.cable(false),
+        }
     }
 
     fn cable(&mut self, plugged: bool) -> Result {

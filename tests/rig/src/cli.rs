@@ -51,6 +51,12 @@ pub(crate) enum Command {
         #[arg(long, value_enum)]
         peer: Option<Peer>,
     },
+    /// The kill list: what is done to a guest and its machine in mid-traffic, and the verdict that has to come of it
+    Abuse {
+        /// Only the cases whose names have these words
+        #[arg(value_name = "CASE")]
+        cases: Vec<String>,
+    },
     /// Domain after domain in one boot, for as long as told: counts, leaks and drifts
     Soak {
         /// How long

@@ -66,8 +66,8 @@ impl Trace {
     }
 
     /// Reads a job's part of a trace that is due.
-    pub(crate) fn read(file: &Path, part: Range<u64>, slot: u8, allowed: &[DmaRange]) -> Self {
-        match examine(file, part, slot, allowed) {
+    pub(crate) fn read(file: &Path, part: Range<u64>, device: &str, allowed: &[DmaRange]) -> Self {
+        match examine(file, part, device, allowed) {
             Ok(evidence) => Self::Seen(evidence),
             Err(error) => Self::Missing(error.to_string()),
         }
@@ -75,7 +75,7 @@ impl Trace {
 }
 
 /// Reads a job's part of the trace.
-fn examine(trace: &Path, part: Range<u64>, slot: u8, allowed: &[DmaRange]) -> Result<Evidence> {
+fn examine(trace: &Path, part: Range<u64>, device: &str, allowed: &[DmaRange]) -> Result<Evidence> {
     let mut file = File::open(trace).on("open", trace)?;
     file.seek(SeekFrom::Start(part.start)).on("read", trace)?;
     let mut reader = BufReader::new(file);
@@ -89,7 +89,7 @@ fn examine(trace: &Path, part: Range<u64>, slot: u8, allowed: &[DmaRange]) -> Re
             break;
         }
         left = left.saturating_sub(length as u64);
-        let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, slot));
+        let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, device));
         page.into_iter().for_each(|page| tally.add(page, allowed));
     }
     Ok(tally.finish(allowed))
@@ -144,14 +144,11 @@ impl Page {
     }
 }
 
-/// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for the device in this slot of bus 0.
-fn translation(line: &str, slot: u8) -> Option<Page> {
+/// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for the device that QEMU calls so.
+fn translation(line: &str, wanted: &str) -> Option<Page> {
     let rest = &line[line.find("vtd_dmar_translate dev ")?..];
     let mut words = rest.split_whitespace().skip(2);
-    let device = words.next()?;
-    if device.strip_suffix(".00") != Some(&format!("00:{slot:02x}")) {
-        return None;
-    }
+    words.next().filter(|device| *device == wanted)?;
     let mut number = |name: &str| {
         words.find(|word| *word == name)?;
         u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()
@@ -170,10 +167,13 @@ mod tests {
 
     #[test]
     fn lines_are_read_for_one_device() {
-        assert_eq!(translation(LINE, 5), Some(Page { first: 0x1240_1000, last: 0x1240_1fff }));
-        assert_eq!(translation(LINE, 6), None);
-        assert_eq!(translation("vtd_dmar_translate dev", 5), None);
-        assert_eq!(translation("anything", 5), None);
+        assert_eq!(
+            translation(LINE, "00:05.00"),
+            Some(Page { first: 0x1240_1000, last: 0x1240_1fff })
+        );
+        assert_eq!(translation(LINE, "00:06.00"), None);
+        assert_eq!(translation("vtd_dmar_translate dev", "00:05.00"), None);
+        assert_eq!(translation("anything", "00:05.00"), None);
     }
 
     #[test]
@@ -186,7 +186,7 @@ mod tests {
         let allowed = [DmaRange { first: 0x1240_0000, last: 0x125f_ffff, kind: RangeKind::Pool }];
         let start = before.len() as u64;
         let range = start..start + part.len() as u64;
-        let found = examine(file.path(), range, 5, &allowed).unwrap();
+        let found = examine(file.path(), range, "00:05.00", &allowed).unwrap();
         let wanted = Evidence {
             addresses: 3,
             pages: 2,
@@ -211,7 +211,7 @@ mod tests {
             range(0x2800_0000, RangeKind::Pool),
             range(0x3000_0000, RangeKind::Direct),
         ];
-        let trace = Trace::read(file.path(), 0..u64::MAX, 5, &allowed);
+        let trace = Trace::read(file.path(), 0..u64::MAX, "00:05.00", &allowed);
         let found = trace.evidence().unwrap();
         assert_eq!((found.addresses, found.pages, found.outside), (5, 4, 0));
         assert_eq!((found.pool_pages, found.segments), (3, 2));
@@ -219,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_trace_that_is_not_there_says_so() {
-        let trace = Trace::read(Path::new("/nonexistent/trace"), 0..1, 5, &[]);
+        let trace = Trace::read(Path::new("/nonexistent/trace"), 0..1, "00:05.00", &[]);
         assert!(matches!(&trace, Trace::Missing(why) if why.contains("/nonexistent/trace")));
         assert_eq!(trace.evidence(), None);
     }

@@ -35,12 +35,16 @@ pub(crate) struct Job {
     pub(crate) linux: Option<String>,
     /// A second guest beside it, which takes the low memory first.
     pub(crate) hog: Option<Hog>,
+    /// What is done to the guest while it runs.
+    pub(crate) abuse: Option<Abuse>,
     /// How long the domain may live.
     pub(crate) limit: Duration,
     /// What has to come of it: a test of the rig's own eyes. `None`: SUCCESS is good, all else is not.
     pub(crate) expect: Option<Verdict>,
     /// What has to go wrong, and nothing else may, so that the verdict is not right by accident.
     pub(crate) faults: &'static [Fault],
+    /// What else may come of it, and need not.
+    pub(crate) may: &'static [Fault],
     /// What Xen says of it that is no complaint in this job: parts of lines.
     pub(crate) provokes: Vec<&'static str>,
     /// What checks have to say for the run to have shown anything: an option without effect spoils no check.
@@ -59,6 +63,24 @@ pub(crate) struct Shown {
     pub(crate) check: &'static str,
     /// The words.
     pub(crate) words: &'static str,
+}
+
+/// What is done to a running guest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Abuse {
+    /// When: as soon as a line on its console has these words.
+    pub(crate) at: &'static str,
+    /// What.
+    pub(crate) act: Act,
+}
+
+/// Who does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// dom0, by this function of its `abuse.sh`.
+    Dom0(&'static str),
+    /// The machine: it pulls the network cable.
+    Cable,
 }
 
 /// A guest that takes all memory below 4 GiB but some.
@@ -100,9 +122,11 @@ impl Job {
             flat: false,
             linux: None,
             hog: None,
+            abuse: None,
             limit: Duration::from_secs(60),
             expect: None,
             faults: &[],
+            may: &[],
             provokes: Vec::new(),
             shows: Vec::new(),
         }
@@ -112,6 +136,11 @@ impl Job {
     pub(crate) fn word(mut self, word: impl Into<String>) -> Self {
         self.words.push(word.into());
         self
+    }
+
+    /// Whether dom0 does this to its guest.
+    pub(crate) fn does(&self, abuse: &'static str) -> bool {
+        self.abuse.is_some_and(|known| known.act == Act::Dom0(abuse))
     }
 
     /// The same job, but something else than SUCCESS is right: each of these has to come, and nothing worse than a

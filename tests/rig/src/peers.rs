@@ -14,11 +14,17 @@ const HOST: &str = "10.0.2.2";
 /// The largest body on offer, and what a guest is told to fetch.
 pub(crate) const DOWNLOAD: usize = 20 << 20;
 
+/// How long a slow download takes.
+pub(crate) const SLOW: Duration = Duration::from_secs(12);
+/// It comes in pieces of so many bytes.
+const PIECE: usize = 16 << 10;
+
 /// The servers' ports. The servers live as long as the rig.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Peers {
     echo: u16,
     download: u16,
+    slow: u16,
 }
 
 impl Peers {
@@ -37,27 +43,41 @@ impl Peers {
         self.words_for(DOWNLOAD)
     }
 
+    /// The same, but the download takes [`SLOW`] at least: time to do something to a guest in the middle of it.
+    pub(crate) fn slow_words(&self) -> [String; 2] {
+        Self { download: self.slow, ..*self }.words()
+    }
+
     /// The same, for a download of so many bytes; [`DOWNLOAD`] is the most there are.
     pub(crate) fn words_for(&self, bytes: usize) -> [String; 2] {
-        let Self { echo, download } = self;
+        let Self { echo, download, .. } = self;
         [format!("echo={HOST}:{echo}"), format!("download={HOST}:{download}/{bytes}")]
     }
 }
 
 fn start() -> io::Result<Peers> {
     let echo = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let download = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let peers = Peers { echo: echo.local_addr()?.port(), download: download.local_addr()?.port() };
-    let body: Arc<[u8]> = body(DOWNLOAD).into();
+    let echo_port = echo.local_addr()?.port();
     thread::spawn(move || answer_datagrams(&echo));
+    let body: Arc<[u8]> = body(DOWNLOAD).into();
+    let download = offer(&body, Duration::ZERO)?;
+    Ok(Peers { echo: echo_port, download, slow: offer(&body, SLOW)? })
+}
+
+/// A download server; a download of the whole body takes `time`, at least.
+fn offer(body: &Arc<[u8]>, time: Duration) -> io::Result<u16> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+    let port = listener.local_addr()?.port();
+    let body = Arc::clone(body);
+    let pause = time.mul_f64(PIECE as f64 / body.len() as f64);
     thread::spawn(move || {
-        for stream in download.incoming().flatten() {
+        for stream in listener.incoming().flatten() {
             let body = Arc::clone(&body);
             // A guest that goes away in the middle is the guest's business: its own check reports it.
-            thread::spawn(move || serve(stream, &body));
+            thread::spawn(move || serve(stream, &body, pause));
         }
     });
-    Ok(peers)
+    Ok(port)
 }
 
 fn answer_datagrams(socket: &UdpSocket) {
@@ -71,7 +91,7 @@ fn answer_datagrams(socket: &UdpSocket) {
 }
 
 /// `GET /N` gives N bytes and their CRC-32 in a header.
-fn serve(mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
+fn serve(mut stream: TcpStream, body: &[u8], pause: Duration) -> io::Result<()> {
     stream.set_read_timeout(Some(Duration::from_secs(10)))?;
     stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
@@ -91,7 +111,13 @@ fn serve(mut stream: TcpStream, body: &[u8]) -> io::Result<()> {
         body.len(),
         crc32fast::hash(body)
     )?;
-    stream.write_all(body)
+    if pause.is_zero() {
+        return stream.write_all(body);
+    }
+    body.chunks(PIECE).try_for_each(|piece| {
+        thread::sleep(pause);
+        stream.write_all(piece)
+    })
 }
 
 fn wanted(request: &str) -> Option<usize> {

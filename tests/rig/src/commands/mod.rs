@@ -1,5 +1,6 @@
 //! The commands, each a short story told in calls to the other modules.
 
+mod abuse;
 mod bench;
 mod check;
 mod deep;
@@ -39,6 +40,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Test { deep } => test::run(options, deep),
         Command::Check => check::run(),
         Command::Bench { peer } => figures::run(options, peer),
+        Command::Abuse { cases } => abuse::run(options, &cases),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
         Command::Judge { logs } => judge::run(&logs),
         Command::Fuzz { minutes, inputs, targets } => {

@@ -17,6 +17,8 @@ pub(crate) enum Marker {
     Xl(String),
     /// The domain is gone.
     End(JobEnd),
+    /// No job can follow in this boot.
+    Ruined,
     /// No more jobs.
     Done,
 }
@@ -32,6 +34,8 @@ pub(crate) struct JobEnd {
     pub(crate) reason: Option<u32>,
     /// Whether it had to be destroyed because its time was over.
     pub(crate) late: bool,
+    /// Whether xl had to be killed: the guest's verdict was out, and yet it did not come to an end with the domain.
+    pub(crate) stuck: bool,
     /// Xen's free memory in MiB before and after.
     pub(crate) free_mib: Option<(u64, u64)>,
     /// Xen's free pages below 4 GiB before and after.
@@ -71,6 +75,7 @@ impl Marker {
             "store" => Self::Store(owned("key")?, rest_after(fields, "value")?.to_owned()),
             "xl" => Self::Xl(rest_after(fields, "text")?.to_owned()),
             "end" => Self::End(end(fields)),
+            "ruined" => Self::Ruined,
             "done" => Self::Done,
             _ => return None,
         })
@@ -85,6 +90,7 @@ fn end(fields: &str) -> JobEnd {
         code: value(fields, "code").and_then(|v| v.parse().ok()),
         reason: value(fields, "reason").and_then(|v| v.parse().ok()),
         late: value(fields, "late") == Some("1"),
+        stuck: value(fields, "stuck") == Some("1"),
         free_mib: number("free-before").zip(number("free-after")),
         low_pages: number("low-before").zip(number("low-after")),
         dom0: number("dom0-kib")
@@ -109,11 +115,11 @@ mod tests {
 
     #[test]
     fn an_end_carries_what_dom0_saw() {
-        let line = "@rig end job=x start=14.20 gone=17.45 code=0 reason=3 late=0 \
+        let line = "@rig end job=x start=14.20 gone=17.45 code=0 reason=3 late=0 stuck=1 \
                     free-before=100 free-after=99 low-before=7 low-after=8 dom0-kib=9 dom0-ports=10 domains=1";
         let Some(Marker::End(end)) = Marker::parse(line) else { panic!("no end") };
         assert!((end.seconds - 3.25).abs() < 1e-9);
-        assert!(end.crashed() && !end.late);
+        assert!(end.crashed() && !end.late && end.stuck);
         assert_eq!((end.free_mib, end.low_pages), (Some((100, 99)), Some((7, 8))));
         assert_eq!(end.dom0, Some(Dom0 { available_kib: 9, ports: 10, domains: 1 }));
     }

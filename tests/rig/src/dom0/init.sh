@@ -14,7 +14,9 @@
 #   NNNN/hog         further config lines of a second domain, which takes the low memory first; its config is NNNN/hog.cfg
 #   NNNN/attach      there if the device is attached to the paused guest, whose config has none
 #   NNNN/silent      there if the guest is to see a PCI device whose backend never answers
+#   NNNN/abuse       what is done to the guest when the rig says so, a function of abuse.sh
 #   NNNN/overrides   further config lines for `xl create`, one a line
+#   abuse.sh         those functions
 export PATH=/bin:/usr/sbin
 
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp /var/log/xen/console /var/lib/xen /var/lib/xenstored /etc/xen
@@ -83,7 +85,11 @@ done </jobs/modules
 mount -t xenfs xenfs /proc/xen
 xenstored --pid-file=/run/xenstored.pid
 xen-init-dom0
-xenconsoled --log=guest --log-dir=/var/log/xen/console
+start_xenconsoled() {
+    xenconsoled --log=guest --log-dir=/var/log/xen/console --pid-file=/run/xenconsoled.pid
+}
+start_xenconsoled
+. /jobs/abuse.sh
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
 
@@ -123,10 +129,47 @@ watchdog() {
     touch /tmp/late
     echo "dom0: the job's $1 s are over: destroying the domain"
     # Paused first: destroying takes its device away, and what the guest then finds is nobody's finding.
-    xl pause guest
-    xl destroy guest
+    bounded xl pause guest
+    bounded xl destroy guest
     sleep 15
     kill -9 "$2"
+}
+
+# Without xenstored xl waits for ever.
+bounded() {
+    timeout -s KILL 15 "$@"
+}
+
+store_lives() {
+    kill -0 "$(cat /run/xenstored.pid)" 2>/dev/null
+}
+
+# What the rig says while a job runs: `abuse`, when the guest is where the job wants it for that; `said`, when its verdict
+# is out. An xl that has not buried it half a minute later never will.
+listen() {
+    while read -r word <&8; do
+        case $word in
+        abuse)
+            echo "dom0: $(uptime) abuse: $(cat "$job/abuse")"
+            "abuse_$(cat "$job/abuse")"
+            echo "dom0: $(uptime) abuse: done, $?"
+            ;;
+        said)
+            touch /tmp/said
+            store_lives && sleep 20
+            sleep 10
+            touch /tmp/stuck
+            kill -9 "$1"
+            ;;
+        esac &
+    done
+}
+
+# Buries a guest whose xl is gone before it: in the end, or when its time is over.
+bury() {
+    store_lives || return
+    until [ -e /tmp/said ] || [ -e /tmp/late ] || ! xl domid guest >/dev/null 2>&1; do usleep 200000; done
+    xl list guest && xl destroy guest
 }
 
 # Gives the paused guest the store nodes of a PCI device, but nobody at the other end; then lets it run.
@@ -180,8 +223,10 @@ run_job() {
     name=$(cat "$job/name")
     limit=$(cat "$job/limit")
     mark "ask job=$name"
-    read -r _go <&8
-    rm -f /tmp/store /tmp/late /tmp/xl
+    # What was meant for the job before may still be there.
+    until [ "${word:-}" = go ]; do read -r word <&8; done
+    word=
+    rm -f /tmp/store /tmp/late /tmp/xl /tmp/said /tmp/stuck
     touch /tmp/store
     before=$(free_mib)
     low_before=$(low_pages)
@@ -205,27 +250,35 @@ run_job() {
     xl=$!
     watchdog "$limit" "$xl" &
     dog=$!
+    listen "$xl" &
+    ears=$!
     wait "$xl"
     code=$?
+    [ "$code" = 0 ] || bury
     gone=$(uptime)
     # The guest may have ended in the middle of a line.
     echo >&9
 
     # A part whose guest was never created still waits for it, and would take the next one for it.
-    for helper in "$dog" "$store" $player; do end "$helper"; done 2>/dev/null
+    for helper in "$dog" "$store" "$ears" $player; do end "$helper"; done 2>/dev/null
     reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' /tmp/xl | tail -n 1)
     domid=$(sed -n 's/.*(domid \([0-9]*\)).*/\1/p' /tmp/xl | tail -n 1)
     # A creation that failed may or may not have used a number up; the watch covers three.
     next=$((${domid:-$((next - 1))} + 1))
     [ -e /tmp/late ] && late=1 || late=0
+    [ -e /tmp/stuck ] && stuck=1 || stuck=0
     [ -e "$job/hog" ] && stop_hog
-    settle "$before"
-    after=$(free_mib)
-    low_after=$(low_pages)
+    figures=
+    if store_lives; then
+        settle "$before"
+        figures="free-before=$before free-after=$(free_mib) low-before=$low_before low-after=$(low_pages) $(own_figures)"
+    fi
     while read -r line; do mark "store job=$name $line"; done </tmp/store
     while read -r line; do mark "xl job=$name text=$line"; done </tmp/xl
-    mark "end job=$name start=$start gone=$gone code=$code reason=${reason:-none} late=$late" \
-        "free-before=$before free-after=$after low-before=$low_before low-after=$low_after $(own_figures)"
+    mark "end job=$name start=$start gone=$gone code=$code reason=${reason:-none} late=$late stuck=$stuck $figures"
+    [ -e "$job/abuse" ] && after=after_$(cat "$job/abuse") && type "$after" >/dev/null 2>&1 && "$after"
+    # Nothing that xl does ends without it, and it can't be started again.
+    store_lives || mark "ruined what=xenstored"
 }
 
 next=1

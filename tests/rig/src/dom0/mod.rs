@@ -13,9 +13,10 @@ use xz2::read::XzDecoder;
 
 use crate::artifacts::{MODULES, PEER_MODULES, Stack, find, library_closure};
 use crate::error::{Context, Error, Result};
-use crate::job::{Hog, Job};
+use crate::job::{Act, Hog, Job};
 
 const INIT: &str = include_str!("init.sh");
+const ABUSE: &str = include_str!("abuse.sh");
 const PEER_INIT: &str = include_str!("peer.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "ld-linux-x86-64.so.2";
@@ -135,11 +136,15 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
     image.file("init", INIT.as_bytes())?;
     image.folder("jobs")?;
     image.file("jobs/hide", hide.as_bytes())?;
+    image.file("jobs/abuse.sh", ABUSE.as_bytes())?;
     image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
     if jobs.iter().any(|job| job.linux.is_some()) {
         let [kernel, files] = LINUX.map(|name| name.trim_start_matches('/'));
         image.file(kernel, &read(&stack.linux())?)?;
         image.file(files, &linux_files(stack, &to.with_file_name("peer.cpio"))?)?;
+    }
+    if jobs.iter().any(|job| job.does("save")) {
+        saver(&mut image, &stack.root())?;
     }
     for (number, job) in jobs.iter().enumerate() {
         let folder = format!("jobs/{number:04}");
@@ -159,14 +164,27 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
         if job.silent_backend {
             image.file(&format!("{folder}/silent"), b"")?;
         }
-        if job.flat {
+        if job.flat && !job.does("plug") {
             image.file(&format!("{folder}/attach"), b"")?;
+        }
+        if let Some(Act::Dom0(name)) = job.abuse.map(|abuse| abuse.act) {
+            image.file(&format!("{folder}/abuse"), name.as_bytes())?;
         }
         if let Some(device) = job.device {
             image.file(&format!("{folder}/device"), device.bdf().as_bytes())?;
         }
     }
     image.finish()
+}
+
+/// The helper of `xl save`, which looks for it where the package has it.
+fn saver(image: &mut Image, root: &Path) -> Result {
+    let helper = find(&root.join("usr/lib"), |name| name == "libxl-save-helper")?;
+    let path = helper.strip_prefix(root).unwrap_or(&helper);
+    let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
+    folders.pop();
+    folders.iter().rev().try_for_each(|folder| image.folder(&folder.to_string_lossy()))?;
+    image.file(&path.to_string_lossy(), &read(&helper)?)
 }
 
 /// The files of a Linux guest: what the packages gave, then its init script. They are put together in a file of this name.

@@ -28,6 +28,9 @@ pub(super) fn of(facts: &Facts<'_>) -> Option<(Finding, bool)> {
         (Some(JobEnd { late: true, seconds, .. }), _, Some(said)) => {
             stuck(said, &format!("the domain was not gone after {seconds:.0} s"))
         }
+        (Some(JobEnd { stuck: true, .. }), _, Some(said)) => {
+            stuck(said, "xl did not bury it within half a minute, and was killed")
+        }
         (Some(JobEnd { late: true, seconds, .. }), _, None) => {
             let detail = format!("no end after {seconds:.0} s; its last line: {last}");
             let remedy =
@@ -74,10 +77,34 @@ fn not_orderly(facts: &Facts<'_>, end: &JobEnd) -> Option<Finding> {
         let remedy = "see dom0.log and xen.log";
         return Some((Verdict::Error, Problem::rig("xl-create", detail, remedy)));
     }
+    if let Some(finding) = cut_off(facts) {
+        return Some(finding);
+    }
     if end.crashed() || facts.report.result.is_none() {
         let said = facts.report.panic.clone();
         let detail = said.unwrap_or_else(|| format!("no verdict; its last line: {last}"));
         return Some((Verdict::Crash, crash(detail)));
     }
     None
+}
+
+/// The guest was not to blame that its report has no end.
+fn cut_off(facts: &Facts<'_>) -> Option<Finding> {
+    let last = facts.last_line;
+    if facts.report.result.is_some() || facts.report.panic.is_some() {
+        return None;
+    }
+    if let Some((_, said)) = facts.store.iter().rev().find(|(key, _)| key == "result") {
+        let detail = format!(
+            "the guest's verdict in the store is {said}, but its console ended with: {last}"
+        );
+        let remedy = "see in dom0 that xenconsoled runs, and its log";
+        return Some((Verdict::Failure, Problem::rig("console-lost", detail, remedy)));
+    }
+    let destroyed = facts.xl.iter().any(|line| line.contains("has been destroyed"));
+    destroyed.then(|| {
+        let detail = format!("somebody destroyed the domain; its last line: {last}");
+        let remedy = "find out who ran `xl destroy`";
+        (Verdict::Crash, Problem::rig("destroyed", detail, remedy))
+    })
 }

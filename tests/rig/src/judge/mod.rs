@@ -113,6 +113,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) machine: Fate,
     /// What xl printed.
     pub(crate) xl: &'f [String],
+    /// What the guest wrote to the store.
+    pub(crate) store: &'f [(String, String)],
     /// The last line on the guest's console.
     pub(crate) last_line: &'f str,
     /// What QEMU traced.

@@ -12,6 +12,8 @@ const GOOD: &str = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  
 struct Case {
     end: Option<JobEnd>,
     machine: Fate,
+    xl: &'static str,
+    result: Option<&'static str>,
     trace: Trace,
     memory_is_due: bool,
     complaints: &'static [&'static str],
@@ -23,6 +25,8 @@ impl Default for Case {
         Self {
             end: Some(end(Some(0))),
             machine: Fate::Alive,
+            xl: "libxl: error: no",
+            result: None,
             trace: Trace::Off("--no-trace"),
             memory_is_due: false,
             complaints: &[],
@@ -33,11 +37,14 @@ impl Default for Case {
 
 /// The verdict and the codes of all problems.
 fn judged(text: &str, case: &Case) -> (Verdict, Vec<String>) {
+    let store: Vec<_> =
+        case.result.map(|r| ("result".to_owned(), r.to_owned())).into_iter().collect();
     let Judgement { verdict, problems } = judge(&Facts {
         report: &Parser::read(text),
         end: case.end.as_ref(),
         machine: case.machine,
-        xl: &["libxl: error: no".to_owned()],
+        xl: &[case.xl.to_owned()],
+        store: &store,
         last_line: "last",
         trace: &case.trace,
         memory_is_due: case.memory_is_due,
@@ -246,8 +253,9 @@ fn bad() -> String {
 #[test]
 fn a_guests_verdict_outlives_a_toolstack_that_hangs() {
     let late = Case { end: Some(JobEnd { late: true, ..end(None) }), ..Case::default() };
+    let stuck = Case { end: Some(JobEnd { stuck: true, ..end(None) }), ..Case::default() };
     let silent = Case { end: None, machine: Fate::Silent, ..Case::default() };
-    for case in [&late, &silent] {
+    for case in [&late, &stuck, &silent] {
         let both = codes(["toolstack-stuck", "byte-mismatch"]);
         assert_eq!(judged(&bad(), case), (Verdict::Failure, both));
         assert_eq!(judged(GOOD, case), (Verdict::Timeout, codes(["toolstack-stuck"])));
@@ -284,4 +292,23 @@ fn a_log_is_judged_by_what_the_guest_said() {
     assert_eq!(judged("KTAP version 1", &log()), (Verdict::Error, codes(["log-cut"])));
     let cut = &GOOD[4..];
     assert_eq!(judged(cut, &log()), (Verdict::Error, codes(["report-broken"])));
+}
+
+#[test]
+fn a_domain_that_somebody_destroyed_did_not_crash_by_itself() {
+    let cut = GOOD.split_once("ok 1 dma").unwrap().0;
+    let xl = "Domain 5 has been destroyed.";
+    let case = Case { end: Some(end(None)), xl, ..Case::default() };
+    assert_eq!(judged(cut, &case), (Verdict::Crash, codes(["destroyed"])));
+    // A report that is whole counts for what it says.
+    assert_eq!(judged(&bad(), &case), (Verdict::Failure, codes(["byte-mismatch"])));
+}
+
+#[test]
+fn a_console_that_ends_too_early_is_told_by_the_store() {
+    let cut = GOOD.split_once("ok 1 dma").unwrap().0;
+    let case = Case { result: Some("SUCCESS"), ..Case::default() };
+    assert_eq!(judged(cut, &case), (Verdict::Failure, codes(["console-lost"])));
+    assert_eq!(judged("PANIC: x", &case), (Verdict::Crash, codes(["crash"])));
+    assert_eq!(judged(GOOD, &case), (Verdict::Success, codes([])));
 }

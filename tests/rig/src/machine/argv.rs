@@ -124,6 +124,14 @@ impl Plan {
                 command.args(["-netdev", "hubport,id=n2,hubid=2", "-device"]);
                 command.arg(format!("ne2k_pci,netdev=n2,bus=pcie.0,addr={slot:#x},romfile="));
             }
+            Device::Pullable => {
+                // Slots are switched by the port's own registers, not by ACPI.
+                command.args(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
+                command.arg("-device");
+                command.arg(format!("pcie-root-port,id=slot1,bus=pcie.0,addr={slot:#x},chassis=1"));
+                command.args(["-netdev", "user,id=n3", "-device"]);
+                command.arg(format!("{},netdev=n3,bus=slot1,romfile=", self.nic));
+            }
             Device::Other => {
                 command.args(["-device", &format!("edu,bus=pcie.0,addr={slot:#x}")]);
             }

@@ -23,21 +23,34 @@ pub(crate) enum Device {
     Other,
     /// A network card that the guest has no driver for, and never will: it can't do DMA.
     Undriven,
+    /// The network card behind a port whose slot can be switched off.
+    Pullable,
 }
 
 impl Device {
-    /// Its slot on bus 0.
+    /// Its slot on bus 0, or that of the port it is behind.
     pub(crate) const fn slot(self) -> u8 {
         match self {
             Self::Nic | Self::Unplugged => 5,
             Self::LonelyNic => 6,
             Self::Other => 7,
             Self::Undriven => 8,
+            Self::Pullable => 9,
         }
+    }
+
+    /// The same as QEMU's trace writes it.
+    pub(crate) fn traced(self) -> String {
+        let bdf = self.bdf();
+        bdf.trim_start_matches("0000:").replace(".0", ".00")
     }
 
     /// Its address on the host, as xl and pciback write it.
     pub(crate) fn bdf(self) -> String {
-        format!("0000:00:{:02x}.0", self.slot())
+        match self {
+            // The only bus that the firmware finds behind a bridge.
+            Self::Pullable => "0000:01:00.0".to_owned(),
+            _ => format!("0000:00:{:02x}.0", self.slot()),
+        }
     }
 }

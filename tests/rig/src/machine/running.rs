@@ -93,10 +93,12 @@ impl Machine {
         })
     }
 
-    /// Tells dom0 to go on.
-    pub(crate) fn go(&mut self) -> Result {
+    /// Says a word to dom0.
+    pub(crate) fn tell(&mut self, word: &str) -> Result {
         match &mut self.com2 {
-            Some(stream) => stream.write_all(b"go\n").on("write", self.sockets.0.join(COM2)),
+            Some(stream) => stream
+                .write_all(format!("{word}\n").as_bytes())
+                .on("write", self.sockets.0.join(COM2)),
             None => Ok(()),
         }
     }

@@ -47,6 +47,8 @@ pub(crate) struct JobRecord {
     pub(crate) also: Vec<Problem>,
     /// The checks and problems that have to come, and the only ones that may.
     pub(crate) faults: &'static [Fault],
+    /// What may come, too.
+    pub(crate) may: &'static [Fault],
     /// What it was to show and did not.
     pub(crate) not_shown: Option<String>,
     /// Seconds from the start of `xl create` to the domain being gone.
@@ -91,7 +93,8 @@ impl JobRecord {
         let unlisted = found
             .iter()
             .filter(|(at, code, verdict)| {
-                *verdict > Verdict::Skip && !self.faults.iter().any(|fault| is(at, code, fault))
+                *verdict > Verdict::Skip
+                    && !self.faults.iter().chain(self.may).any(|fault| is(at, code, fault))
             })
             .map(|(at, code, _)| format!("{at} {code} came, and may not"));
         let lacking = self
@@ -121,23 +124,30 @@ impl JobRecord {
     /// Whether this check has to end so.
     pub(crate) fn is_wanted(&self, suite: &str, check: &CheckRecord) -> bool {
         let at = format!("{suite}.{}", check.name);
-        self.faults.iter().any(|(place, code)| *place == at && *code == check.code)
+        let mut known = self.faults.iter().chain(self.may);
+        known.any(|(place, code)| *place == at && *code == check.code)
     }
 
     /// Notes what the job was to show and did not. A success without it is none.
     pub(super) fn must_show(&mut self, shows: &[Shown]) {
-        self.not_shown = shows.iter().find_map(|Shown { suite, check, words }| {
+        let lacking = shows.iter().find_map(|Shown { suite, check, words }| {
             let note = self.note(suite, check).unwrap_or("nothing");
             (!note.contains(words)).then(|| {
                 format!("{suite}.{check} has to say `{words}` in this run, and says: {note}")
             })
         });
-        if let Some(detail) = self.not_shown.as_ref().filter(|_| self.verdict == self.expected) {
+        lacking.into_iter().for_each(|detail| self.shows_nothing(detail));
+    }
+
+    /// Notes why the run did not show what it is for.
+    pub(super) fn shows_nothing(&mut self, detail: String) {
+        if self.verdict == self.expected {
             let remedy = "see the guest's log for what came instead, and dom0.log";
-            let problem = Problem::rig("not-shown", detail, remedy);
+            let problem = Problem::rig("not-shown", &detail, remedy);
             self.also.extend(self.problem.replace(problem));
             self.verdict = self.verdict.max(Verdict::Failure);
         }
+        self.not_shown = Some(detail);
     }
 
     /// What a check that passed measured.

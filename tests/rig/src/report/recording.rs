@@ -21,7 +21,7 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         None => Trace::NotDue,
         Some(_) if !seen.due.trace => Trace::Off("--no-trace"),
         Some(device) => {
-            Trace::read(&seen.trace, seen.traced.clone(), device.slot(), &report.ranges)
+            Trace::read(&seen.trace, seen.traced.clone(), &device.traced(), &report.ranges)
         }
     };
     let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
@@ -52,6 +52,7 @@ struct Witness {
 }
 
 fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witness) -> JobRecord {
+    let abused = seen.abused.is_some();
     let complaints = complaints(seen.xen.iter().map(String::as_str), &job.provokes);
     let last_line =
         seen.console.iter().rev().map(|(_, line)| line.trim()).find(|line| !line.is_empty());
@@ -60,6 +61,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         end: seen.end.as_ref(),
         machine: seen.machine,
         xl: &seen.xl,
+        store: &seen.store,
         last_line: last_line.unwrap_or("none at all"),
         trace: &known.trace,
         memory_is_due: seen.due.memory,
@@ -74,6 +76,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         problem: problems.next(),
         also: problems.collect(),
         faults: job.faults,
+        may: job.may,
         not_shown: None,
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
         evidence: known.trace.evidence().cloned(),
@@ -88,6 +91,10 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         backtrace: known.backtrace.clone(),
     };
     record.must_show(&job.shows);
+    if let Some(abuse) = job.abuse.filter(|_| !abused) {
+        let detail = format!("nothing was done to the guest: it never said `{}`", abuse.at);
+        record.shows_nothing(detail);
+    }
     record
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::job::Job;
+use crate::job::{Abuse, Act, Job};
 use crate::machine::Device;
 use crate::peers::{DOWNLOAD, Peers};
 
@@ -53,6 +53,7 @@ pub(super) fn jobs(seed: u64, count: usize, peers: &Peers, limit: Duration) -> V
     let drawn = |number: usize| {
         let job = match number % SAME {
             0 => same(number, peers),
+            1 if dice.one_in(6) => plugged(number),
             _ => random(number, peers, &mut dice),
         };
         Job { limit, ..job }
@@ -64,6 +65,15 @@ fn same(number: usize, peers: &Peers) -> Job {
     let name = format!("{number:04}{REFERENCE}");
     let mut job = Job::new(name, "smoke-late.cfg", Some(Device::Nic));
     job.words.extend(peers.words());
+    job
+}
+
+/// A guest that gets its device while it runs, and does not look for one.
+fn plugged(number: usize) -> Job {
+    let mut job = Job::new(format!("{number:04}-plugged"), "smoke-late.cfg", Some(Device::Nic));
+    job.words.push("suite=memory,swiotlb".to_owned());
+    job.flat = true;
+    job.abuse = Some(Abuse { at: "# Subtest: memory", act: Act::Dom0("plug") });
     job
 }
 
@@ -120,7 +130,9 @@ mod tests {
         assert_ne!(names(7), names(8));
         let all = names(7);
         assert!(all.iter().step_by(SAME).all(|name| name.ends_with(REFERENCE)));
-        for word in ["early", "late", "reserve", "slots", "force", "grow", "-flat", "-alone"] {
+        for word in
+            ["early", "late", "reserve", "slots", "force", "grow", "-flat", "-alone", "plugged"]
+        {
             assert!(all.iter().any(|name| name.contains(word)), "no {word}");
         }
         for suites in SUITES {

@@ -82,7 +82,7 @@ impl Summary {
         self.host.add(hour, host_ms);
         if !record.is_as_expected() {
             self.bad += 1;
-            self.worst = self.worst.max(record.verdict).max(Verdict::Failure);
+            self.worst = self.worst.max(record.verdict);
         }
         if record.name.ends_with(REFERENCE) {
             for (name, value) in figures(record) {
@@ -132,7 +132,7 @@ impl Summary {
         match (leaks, drifts, self.host.drift() > HOST_LIMIT) {
             _ if self.rows.is_empty() => Verdict::Error,
             (true, ..) | (_, true, false) => self.worst.max(Verdict::Failure),
-            (false, true, true) => self.worst.max(Verdict::Skip),
+            (false, true, true) => self.worst.max(Verdict::Inconclusive),
             (false, false, _) => self.worst,
         }
     }
@@ -159,7 +159,7 @@ impl Summary {
         out += &format!("{}\n", trend("the host's own work", "ms", &self.host));
         out + &format!(
             "drift: by Theil and Sen, from the first such domain to the last; too much is {} % and {} s or {} us, \
-             in {FEW} domains\nor more. If the host's own work drifts by more than {} %, too, it shows nothing: SKIP\n",
+             in {FEW} domains\nor more. If the host's own work drifts by more than {} %, too, it shows nothing: INCONCLUSIVE\n",
             LIMIT * 100.0,
             SUITE.1,
             FIGURES[1].2,
@@ -287,7 +287,7 @@ mod tests {
         assert_eq!(soak(0.0, 0.0).verdict(), Verdict::Success);
         assert_eq!(soak(-5.0, 0.0).verdict(), Verdict::Success);
         assert_eq!(soak(4.0, 0.0).verdict(), Verdict::Failure);
-        assert_eq!(soak(4.0, 4.0).verdict(), Verdict::Skip);
+        assert_eq!(soak(4.0, 4.0).verdict(), Verdict::Inconclusive);
         assert!(soak(4.0, 0.0).table().contains("DRIFT"));
     }
 
