@@ -71,7 +71,12 @@ pub(crate) fn all() -> Result<Tally> {
 pub(crate) fn host_tests() -> Result<Tally> {
     let stage = Stage::start("check", "host tests");
     let mut tally = Tally::default();
-    match child::output(&mut cargo(&["test", "--locked", "--workspace", "--no-fail-fast"])) {
+    match child::output(&mut bounded(&cargo(&[
+        "test",
+        "--locked",
+        "--workspace",
+        "--no-fail-fast",
+    ]))) {
         Ok(printed) => {
             tally.count(&printed);
             stage.done(format!("host tests: {} passed", tally.passed));
@@ -95,6 +100,21 @@ fn shellcheck(tally: &mut Tally) -> Result {
     }
 }
 
+/// The same command, ended with all that it started once a test must be hanging: it takes two minutes on two cores.
+fn bounded(command: &Command) -> Command {
+    const SECONDS: &str = "1200";
+    let mut bounded = Command::new("timeout");
+    bounded.args(["--kill-after=10", SECONDS, "setpriv", "--pdeathsig", "TERM", "--"]);
+    bounded.arg(command.get_program()).args(command.get_args());
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => bounded.env(name, value),
+            None => bounded.env_remove(name),
+        };
+    }
+    bounded
+}
+
 fn cargo(words: &[&str]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     command.arg(words[0]).args((words[0] != "fmt").then_some("--quiet")).args(&words[1..]);
@@ -103,4 +123,16 @@ fn cargo(words: &[&str]) -> Command {
         command.env_remove(name);
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bounded_command_is_the_same_otherwise() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "echo $KEPT"]).env("KEPT", "yes");
+        assert_eq!(child::output(&mut bounded(&command)).unwrap(), "yes\n");
+    }
 }
