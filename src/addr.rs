@@ -28,16 +28,26 @@ macro_rules! frame_number {
         pub struct $name(pub u64);
 
         impl $name {
-            /// The address of the frame's first byte.
+            /// The last one that has an address.
+            pub const LAST: Self = Self(u64::MAX >> PAGE_SHIFT);
+
+            /// A number that somebody else wrote; `None` if no such frame has an address.
+            pub const fn checked(number: u64) -> Option<Self> {
+                if number <= Self::LAST.0 { Some(Self(number)) } else { None }
+            }
+
+            /// The address of the frame's first byte. A number beyond [`Self::LAST`] has that one's address, which
+            /// is beyond every mask, rather than a lower frame's.
             pub const fn addr(self) -> $addr {
-                $addr(self.0 << PAGE_SHIFT)
+                let number = if self.0 <= Self::LAST.0 { self.0 } else { Self::LAST.0 };
+                $addr(number << PAGE_SHIFT)
             }
 
             /// The frame `n` further on, `None` past the end of the number space.
             pub const fn checked_add(self, n: u64) -> Option<Self> {
                 match self.0.checked_add(n) {
-                    Some(sum) if sum <= u64::MAX >> PAGE_SHIFT => Some(Self(sum)),
-                    _ => None,
+                    Some(sum) => Self::checked(sum),
+                    None => None,
                 }
             }
         }
@@ -193,6 +203,13 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_without_an_address_is_within_no_mask() {
+        for number in [1 << 52, 1 << 52 | 5, 1 << 63, u64::MAX] {
+            assert!(!DmaMask::from_bits(63).unwrap().covers(Mfn(number).addr(), 1), "{number:#x}");
+        }
+    }
+
+    #[test]
     fn mask_bits_round_trip() {
         for bits in PAGE_SHIFT..=64 {
             assert_eq!(DmaMask::from_bits(bits).unwrap().bits(), bits);
@@ -205,6 +222,7 @@ mod tests {
     fn frame_arithmetic_stops_at_the_end() {
         assert_eq!(Mfn(1).checked_add(2), Some(Mfn(3)));
         assert_eq!(Mfn(u64::MAX >> PAGE_SHIFT).checked_add(1), None);
+        assert_eq!((Mfn::checked(1 << 52), Mfn::checked((1 << 52) - 1)), (None, Some(Mfn::LAST)));
         assert_eq!(BusAddr(0x1234).frame(), Mfn(1));
         assert_eq!(BusAddr(0x1234).page_offset(), 0x234);
     }

@@ -9,7 +9,7 @@
 #![expect(unsafe_code, reason = "the statics and pages that exist before any owner does")]
 
 use crate::{
-    addr::{DmaMask, Mfn, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
+    addr::{DmaMask, Mfn, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
     arch::{
         copy,
         image::{self, Access},
@@ -40,6 +40,7 @@ use crate::{
     xen::{
         abi::memory::MEMORY_MAP,
         console,
+        errno::XenError,
         events::LocalEvents,
         grants::GrantTable,
         hypercall::{self, MemoryCalls, Xen},
@@ -49,12 +50,14 @@ use crate::{
     },
 };
 use alloc::{boxed::Box, vec};
-use core::{ptr::with_exposed_provenance, sync::atomic::AtomicU64, time::Duration};
+use core::{ops::Range, ptr::with_exposed_provenance, sync::atomic::AtomicU64, time::Duration};
 
 static XEN: Xen = Xen::new();
 static MEMORY: spin::Mutex<Option<Memory<'static>>> = spin::Mutex::new(None);
 static POOL_TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
 static POOL: spin::Once<Pool<'static>> = spin::Once::new();
+/// The latest time anybody was told.
+static LATEST: AtomicU64 = AtomicU64::new(0);
 static RESERVE: spin::Once<Reserve<'static>> = spin::Once::new();
 
 /// `FLAT_KERNEL_CS64`.
@@ -133,7 +136,7 @@ const GROWTH: Option<Order> = Order::new(9);
 
 /// What the command line says, else a sixteenth of the domain, between 1 and 64 MiB.
 fn plan(options: &Options, info: &StartInfo) -> Plan {
-    let share = (to_usize(info.nr_pages / 16) * PAGE_SIZE).clamp(1 << 20, 64 << 20);
+    let share = to_usize(info.nr_pages / 16).saturating_mul(PAGE_SIZE).clamp(1 << 20, 64 << 20);
     Plan {
         mask: options.reach.map_or(DmaMask::BITS_32, |reach| reach.min(DmaMask::BITS_32)),
         growth: GROWTH.filter(|_| options.grow),
@@ -157,7 +160,7 @@ fn map_shared_info(frame: Mfn) -> SharedInfo {
     }
     // SAFETY: mapped for good just now, and no Rust value lives there.
     let window = unsafe { Window::new(page, PAGE_SIZE) };
-    SharedInfo::new(window, time::tsc)
+    SharedInfo::new(window, time::tsc, &LATEST)
 }
 
 fn install_traps(shared: &SharedInfo) {
@@ -206,7 +209,7 @@ fn banner(info: &StartInfo) {
     println!(
         "pvbounce {} on Xen {major}.{minor}{extra}, {home}, {} MiB",
         env!("CARGO_PKG_VERSION"),
-        (info.nr_pages * PAGE_SIZE_U64) >> 20
+        info.nr_pages >> (20 - PAGE_SHIFT)
     );
 }
 
@@ -222,21 +225,30 @@ fn own_memory(
     let p2m = P2m::new(unsafe { core::slice::from_raw_parts(entries, to_usize(info.nr_pages)) });
     let parts = image::parts();
     let (image_start, image_end) = (parts[0].0.start, parts[4].0.end);
-    let end = builder::end_of_use(info, first_stack, image_end).max(ring_end(info));
-    let narrowed = narrow(p2m, image_start, end);
+    let end = builder::end_of_use(info, first_stack, image_end).map(|end| end.max(ring_end(info)));
+    let mapped = end.and_then(|end| Some((end, builder::end_of_mapping(end)?)));
+    let Some((end, mapped)) = mapped else {
+        panic!("start_info names memory beyond the last address: {info:?}");
+    };
+    let narrowed = narrow(p2m, image_start, end..mapped);
     let l4 = p2m.get(builder::pfn_of(info.pt_base));
     let (Ok(()), Some(l4)) = (narrowed, l4) else {
         panic!("taking over the builder's mapping: {narrowed:?}, top table {l4:?}");
     };
-    let memory = spin::MutexGuard::leak(MEMORY.lock()).insert(Memory::new(&XEN, p2m, l4));
+    // SAFETY: the hypervisor, list and table that this domain runs with; done once, and all else that is mapped is
+    // the image's part of the address space.
+    let new = unsafe { Memory::new(&XEN, p2m, l4) };
+    let memory = spin::MutexGuard::leak(MEMORY.lock()).insert(new);
     let unused = builder::free_runs(info, image_start, end);
     let flat = Map::flat(info.nr_pages).with_hole();
     let map = map.as_ref().unwrap_or(&flat);
-    let hole = hole::make(memory, map, unused, &mut |memory, len| {
+    let mut longer = |memory: &Memory<'static>, len| {
         let pages = builder::p2m_pages(info)?;
         // SAFETY: the builder's list starts its own page, and this is done once.
         unsafe { pages::lengthen_p2m(memory, pages, len) }
-    });
+    };
+    // SAFETY: the builder put nothing there, `narrow` unmapped it, and the longer list has the same pages.
+    let hole = unsafe { hole::make(memory, map, unused, &mut longer) };
     (memory, hole)
 }
 
@@ -246,17 +258,27 @@ fn ring_end(info: &StartInfo) -> u64 {
     pfns.map(|Pfn(pfn)| crate::arch::VIRT_BASE + (pfn + 1) * PAGE_SIZE_U64).max().unwrap_or(0)
 }
 
-fn narrow(p2m: P2m<'_>, image_start: u64, end: u64) -> Result<(), crate::xen::errno::XenError> {
+/// Gives the image's parts the access they need, and unmaps what is before the image and the builder's `spare`.
+fn narrow(p2m: P2m<'_>, image_start: u64, spare: Range<u64>) -> Result<(), XenError> {
     for (range, access) in image::parts() {
-        match access {
-            Access::Execute => builder::protect(&XEN, p2m, range, page_table::CODE)?,
-            Access::Read => builder::protect(&XEN, p2m, range, page_table::CONSTANT)?,
-            Access::Write => builder::protect(&XEN, p2m, range, page_table::DATA)?,
-            Access::None => builder::unmap(&XEN, range)?,
-        }
+        let flags = match access {
+            Access::Execute => page_table::CODE,
+            Access::Read => page_table::CONSTANT,
+            Access::Write => page_table::DATA,
+            Access::None => {
+                // SAFETY: nothing lives in the guard page.
+                unsafe { builder::unmap(&XEN, range) }?;
+                continue;
+            }
+        };
+        // SAFETY: the linker script says what each part is for.
+        unsafe { builder::protect(&XEN, p2m, range, flags) }?;
     }
-    builder::unmap(&XEN, crate::arch::VIRT_BASE..image_start)?;
-    builder::unmap(&XEN, end..builder::end_of_mapping(end))
+    for unused in [crate::arch::VIRT_BASE..image_start, spare] {
+        // SAFETY: neither the image nor the builder put anything there.
+        unsafe { builder::unmap(&XEN, unused) }?;
+    }
+    Ok(())
 }
 
 /// Lets the machine say which way to copy is fastest on it.
@@ -314,9 +336,6 @@ fn open_store(
 fn open_grants(memory: &'static Memory<'static>) -> Option<&'static GrantTable> {
     let mut frames = [0];
     hypercall::grant_table(&mut frames).ok()?;
-    let virt = memory.map_io(Mfn(frames[0]), 1, page_table::DATA).ok()?;
-    let page = core::ptr::NonNull::new(core::ptr::with_exposed_provenance_mut(to_usize(virt)))?;
-    // SAFETY: mapped just now and never unmapped; only the table is in the page.
-    let window = unsafe { Window::new(page, PAGE_SIZE) };
-    Some(Box::leak(Box::new(GrantTable::new(window))))
+    let page = pages::xens_page(memory, Mfn(frames[0])).ok()?;
+    Some(Box::leak(Box::new(GrantTable::new(page))))
 }

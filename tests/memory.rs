@@ -2,19 +2,25 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
 use pvbounce::{
-    addr::{DmaMask, Mfn, Pfn},
+    addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, Pfn},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order},
         memory::{Memory, MemoryError},
         p2m::{P2m, PfnRange},
+        page_table,
+        pages::{DeviceMemory, Pages},
         reserve::{Aside, Reserve},
+        translate::{Place, Translate},
     },
     xen::{
         errno::XenError,
-        hypercall::{MemoryCalls, fake::FakeXen},
+        hypercall::{
+            MemoryCalls,
+            fake::{FakeXen, Lie},
+        },
     },
 };
-use std::sync::atomic::AtomicU64;
+use std::{collections::BTreeSet, sync::atomic::AtomicU64};
 
 /// 64 MiB of machine, 16 MiB of guest: low memory is free, the guest lies at the top.
 const MACHINE: u64 = 16384;
@@ -30,10 +36,10 @@ fn p2m_entries() -> Vec<AtomicU64> {
 fn with_guest(test: impl FnOnce(&FakeXen, &Memory<'_>)) {
     let entries = p2m_entries();
     let xen = FakeXen::new(MACHINE, &entries);
-    let memory = Memory::new(&xen, P2m::new(&entries), xen.l4());
-    memory.add_free(PfnRange { start: Pfn(0), count: GUEST }).unwrap();
-    test(&xen, &memory);
+    test(&xen, &Memory::fake(&xen, P2m::new(&entries), &[ALL]));
 }
+
+const ALL: PfnRange = PfnRange { start: Pfn(0), count: GUEST };
 
 fn order(n: u8) -> Order {
     Order::new(n).unwrap()
@@ -45,8 +51,7 @@ fn low() -> DmaMask {
 
 /// Every PFN has a frame, and Xen's table agrees.
 fn assert_tables_agree(xen: &FakeXen, memory: &Memory<'_>) {
-    let all = PfnRange { start: Pfn(0), count: GUEST };
-    assert_eq!(memory.p2m().first_disagreement(all, xen), None);
+    assert_eq!(memory.p2m().first_disagreement(ALL, xen), None);
 }
 
 #[test]
@@ -82,7 +87,7 @@ fn an_order_above_the_limit_is_refused_with_xens_reason_and_costs_nothing() {
 #[test]
 fn a_swap_that_xen_reports_as_failed_is_found_in_the_m2p() {
     with_guest(|xen, memory| {
-        xen.lie_about_success();
+        xen.lie(Lie::FailsAfterSwap);
         let region = memory.acquire(order(4), low()).unwrap();
         assert_tables_agree(xen, memory);
         memory.release(region).unwrap();
@@ -112,25 +117,35 @@ fn a_half_done_release_keeps_the_tables_true() {
     });
 }
 
-/// Runs `act` on a guest again and again, with other calls failing each time: one, two or all from some call on.
+/// Runs `act` on a guest again and again, with other calls failing each time: one, two or all from some call on, up
+/// to the last that it makes.
 fn with_failing_calls(act: impl Fn(&Memory<'_>)) {
-    for (first, count) in (1..16).flat_map(|first| [1, 2, u64::MAX / 2].map(|count| (first, count)))
-    {
+    for count in [1, 2, u64::MAX / 2] {
+        let failing = (1..).take_while(|&first| lives_with_failures(first, count, &act)).count();
         with_guest(|xen, memory| {
-            let owned = xen.owned();
-            xen.fail_calls(first, count);
             act(memory);
-            assert_eq!(xen.owned(), owned, "{count} calls from {first}");
-            assert_tables_agree(xen, memory);
-            memory.each_free(&mut |run| {
-                let mapped = run.iter().find(|pfn| xen.maps(memory.p2m().get(*pfn).unwrap()));
-                assert_eq!(mapped, None, "{count} calls from {first}: free, yet mapped");
-            });
-            // Where the undoing fails too nobody knows what is mapped; else only what is may stay taken.
-            let lost = GUEST - memory.free_pages() - memory.table_pages();
-            assert!(lost == 0 || xen.mapped() > 0 || count > 1, "{count} calls from {first}");
+            assert!(xen.calls() > 1);
+            assert_eq!(xen.calls(), failing as u64, "calls that failed in turn");
         });
     }
+}
+
+/// Whether any call failed.
+fn lives_with_failures(first: u64, count: u64, act: &impl Fn(&Memory<'_>)) -> bool {
+    let mut failed = false;
+    with_guest(|xen, memory| {
+        let owned = xen.owned();
+        xen.fail_calls(first, count);
+        act(memory);
+        assert_eq!(xen.owned(), owned, "{count} calls from {first}");
+        assert_tables_agree(xen, memory);
+        assert_all_free_is_ours(xen, memory);
+        // Where the undoing fails too nobody knows what is mapped; else only what is may stay taken.
+        let lost = GUEST - memory.free_pages() - memory.table_pages();
+        assert!(lost == 0 || xen.mapped() > 0 || count > 1, "{count} calls from {first}");
+        failed = xen.failed() > 0;
+    });
+    failed
 }
 
 /// Makes the first free pages neighbours in the machine: those of a region that Xen did not take back.
@@ -147,7 +162,7 @@ fn names_that_were_swapped_in_half_are_swapped_back() {
         with_guest(|xen, memory| {
             free_neighbours(xen, memory);
             xen.fail_after_updates(updates);
-            let error = memory.take_scattered(6).unwrap_err();
+            let error = Pages::scattered(memory, 6).unwrap_err();
             assert!(matches!(error, MemoryError::Naming { .. }), "{updates}: {error}");
             assert_tables_agree(xen, memory);
             assert_eq!(memory.free_pages() + memory.table_pages(), GUEST);
@@ -167,14 +182,17 @@ fn whichever_calls_fail_no_region_is_lost() {
 #[test]
 fn whichever_calls_fail_no_page_is_lost() {
     with_failing_calls(|memory| {
-        if let Ok(run) = memory.take(600) {
-            memory.give(run).ok();
+        if let Ok(pages) = Pages::new(memory, 600) {
+            pages.close().ok();
         }
     });
     with_failing_calls(|memory| {
-        if let Ok(run) = memory.take_scattered(4) {
-            memory.give(run).ok();
+        if let Ok(pages) = Pages::scattered(memory, 4) {
+            pages.close().ok();
         }
+    });
+    with_failing_calls(|memory| {
+        memory.try_exchange(order(4), low()).ok();
     });
 }
 
@@ -212,11 +230,11 @@ fn a_region_costs_a_call_to_trade_it_and_one_for_256_pages_to_map_them() {
 fn scattered_pages_have_no_machine_neighbours() {
     with_guest(|xen, memory| {
         free_neighbours(xen, memory);
-        let run = memory.take_scattered(9).unwrap();
-        let frames: Vec<_> = run.iter().map(|pfn| memory.p2m().get(pfn).unwrap()).collect();
+        let pages = Pages::scattered(memory, 9).unwrap();
+        let frames: Vec<_> = pages.run().iter().map(|pfn| memory.p2m().get(pfn).unwrap()).collect();
         assert!(frames.windows(2).all(|pair| pair[0].checked_add(1) != Some(pair[1])));
         assert_tables_agree(xen, memory);
-        memory.give(run).unwrap();
+        pages.close().unwrap();
         assert_eq!(xen.mapped(), 0);
     });
 }
@@ -235,38 +253,32 @@ fn a_foreign_frame_is_not_ours_whatever_the_m2p_says() {
 #[test]
 fn asking_for_too_much_says_what_there_is() {
     with_guest(|_, memory| {
-        let error = memory.take(GUEST + 1).unwrap_err();
+        let error = Pages::new(memory, GUEST + 1).unwrap_err();
         assert_eq!(
             error,
             MemoryError::NoFreePages { wanted: GUEST + 1, free: GUEST, longest: GUEST }
         );
-        let held = memory.take(GUEST - 64).unwrap();
+        let held = Pages::new(memory, GUEST - 64).unwrap();
         assert_eq!(
             memory.acquire(order(6), low()).unwrap_err(),
             AcquireError::NoFreePages { pages: 64 }
         );
-        memory.give(held).unwrap();
+        held.close().unwrap();
     });
 }
 
 #[test]
 fn no_low_memory_is_xens_enomem() {
     with_guest(|_, memory| {
-        let mut held = Vec::new();
-        let error = loop {
-            match memory.acquire(order(9), low()) {
-                Ok(region) => held.push(region),
-                Err(error) => break error,
-            }
-        };
-        let bits = LOW;
-        // 16 MiB below 2^24, but the guest itself has only 4096 pages, some of them page tables.
-        assert!(matches!(
-            error,
-            AcquireError::NoFreePages { .. }
-                | AcquireError::Refused { error: XenError::NoMemory, .. }
-        ));
-        assert_eq!(held.len(), 7, "{bits} bits");
+        // 4 MiB lie below 2^22.
+        let bits = 22;
+        let mask = DmaMask::from_bits(bits).unwrap();
+        let held = [(); 2].map(|()| memory.acquire(order(9), mask).unwrap());
+        let free = memory.free_pages();
+        let error = AcquireError::Refused { order: order(9), bits, error: XenError::NoMemory };
+        assert_eq!(memory.acquire(order(9), mask).unwrap_err(), error);
+        assert_eq!(memory.try_exchange(order(9), mask), Err(error));
+        assert_eq!(memory.free_pages(), free);
         for region in held {
             memory.release(region).unwrap();
         }
@@ -319,15 +331,136 @@ fn a_refused_exchange_leaves_the_reserve_as_it_was() {
 
 #[test]
 fn pages_in_pieces_are_set_aside_in_several_runs_and_half_is_left() {
-    with_guest(|_, memory| {
-        let all = memory.set_aside(GUEST).unwrap();
-        for start in [0, 1024, 2048, 3072] {
-            memory.add_free(PfnRange { start: Pfn(start), count: 512 }).unwrap();
+    let entries = p2m_entries();
+    let xen = FakeXen::new(MACHINE, &entries);
+    let pieces = [0, 1024, 2048, 3072].map(|start| PfnRange { start: Pfn(start), count: 512 });
+    let memory = Memory::fake(&xen, P2m::new(&entries), &pieces);
+    let reserve = Reserve::new(&memory);
+    let aside = reserve.set_aside(5 << 20).unwrap();
+    assert_eq!(aside, Aside { bytes: 4 << 20, runs: 2 });
+    assert_eq!(reserve.give_back().unwrap(), aside);
+    assert_eq!(memory.free_pages(), 2048);
+}
+
+#[test]
+fn a_refused_exchange_is_none_though_another_domains_frame_has_our_name() {
+    with_guest(|xen, memory| {
+        // The word that Xen leaves untouched is the name: as a frame's number, it is somebody else's.
+        for pfn in 0..64 {
+            xen.plant_foreign(Mfn(pfn), Pfn(pfn));
         }
-        let reserve = Reserve::new(memory);
-        let aside = reserve.set_aside(5 << 20).unwrap();
-        assert_eq!(aside, Aside { bytes: 4 << 20, runs: 2 });
-        assert_eq!((all.count, reserve.give_back().unwrap()), (GUEST, aside));
-        assert_eq!(memory.free_pages(), 2048);
+        xen.limit_order(3);
+        let error = memory.acquire(order(4), low()).unwrap_err();
+        assert!(matches!(error, AcquireError::Refused { .. }), "{error}");
+        assert_all_free_is_ours(xen, memory);
+        assert_eq!(memory.free_pages(), GUEST);
+        assert_tables_agree(xen, memory);
+    });
+}
+
+/// No frame is free that isn't the guest's, is mapped, or is free twice.
+fn assert_all_free_is_ours(xen: &FakeXen, memory: &Memory<'_>) {
+    let mut seen = BTreeSet::new();
+    memory.each_free(&mut |run| {
+        for pfn in run.iter() {
+            let mfn = memory.p2m().get(pfn).unwrap();
+            assert!(xen.owns(mfn) && !xen.maps(mfn) && seen.insert(mfn), "{pfn} is {mfn}");
+        }
+    });
+}
+
+#[test]
+fn whatever_an_exchange_lies_about_no_foreign_frame_becomes_free() {
+    for (lie, n) in Lie::ALL.into_iter().flat_map(|lie| [(lie, 0), (lie, 4)]) {
+        with_guest(|xen, memory| acquire_over(lie, order(n), xen, memory));
+        with_guest(|xen, memory| {
+            xen.lie(lie);
+            memory.try_exchange(order(n), low()).ok();
+            assert_all_free_is_ours(xen, memory);
+        });
+    }
+}
+
+fn acquire_over(lie: Lie, order: Order, xen: &FakeXen, memory: &Memory<'_>) {
+    xen.lie(lie);
+    if let Ok(region) = memory.acquire(order, low()) {
+        assert!(low().covers(region.bus(), region.len()), "{lie:?}");
+        let run = PfnRange { start: region.pfn(), count: order.pages() as u64 };
+        assert!(run.iter().all(|pfn| xen.maps(memory.p2m().get(pfn).unwrap())), "{lie:?}");
+        memory.release(region).unwrap();
+    }
+    assert_all_free_is_ours(xen, memory);
+    // Life goes on.
+    let next = memory.acquire(order, low()).unwrap();
+    memory.release(next).unwrap();
+}
+
+#[test]
+fn whatever_comes_back_for_a_region_is_free_only_if_it_is_ours() {
+    for lie in Lie::ALL {
+        with_guest(|xen, memory| {
+            let region = memory.acquire(order(4), low()).unwrap();
+            let reserve = Reserve::new(memory);
+            reserve.set_aside(1 << 20).unwrap();
+            let reserved = reserve.acquire(order(4), low()).unwrap();
+            xen.lie(lie);
+            let released = memory.release(region);
+            xen.lie(lie);
+            let also = reserve.release(reserved);
+            assert_eq!(released.is_err(), also.is_err(), "{lie:?}");
+            reserve.give_back().unwrap();
+            if lie == Lie::ForeignByOurNames {
+                // Only mapping them tells: they are free, and nobody can take them.
+                assert!(Pages::new(memory, memory.free_pages()).is_err());
+                return;
+            }
+            assert_all_free_is_ours(xen, memory);
+        });
+    }
+}
+
+#[test]
+fn an_address_is_a_devices_only_if_both_tables_agree() {
+    with_guest(|xen, memory| {
+        let pages = Pages::new(memory, 2).unwrap();
+        let at = |offset| {
+            let virt = page_table::direct(pages.pfn()).unwrap() + offset;
+            memory.place_of(std::ptr::without_provenance(usize::try_from(virt).unwrap()))
+        };
+        let mfn = pages.mfn().unwrap();
+        let place = Place {
+            phys: pages.pfn().addr().checked_add(5).unwrap(),
+            bus: mfn.addr().checked_add(5).unwrap(),
+        };
+        assert_eq!(at(5), Some(place));
+        xen.say(mfn, Pfn(pages.pfn().0 + 1));
+        assert_eq!((at(5), at(PAGE_SIZE_U64).is_some()), (None, true));
+        xen.say(mfn, pages.pfn());
+        assert_eq!(at(5), Some(place));
+    });
+}
+
+#[test]
+fn device_memory_is_neither_ours_nor_larger_than_the_window() {
+    with_guest(|xen, memory| {
+        let registers = BusAddr(0xfebf_1000);
+        let own = memory.p2m().get(Pfn(9)).unwrap();
+        let error = DeviceMemory::map(memory, own.addr(), 16).unwrap_err();
+        assert_eq!(error, MemoryError::OwnRam(own));
+        let below = BusAddr(own.addr().0 - 8);
+        assert!(matches!(DeviceMemory::map(memory, below, 16), Err(MemoryError::OwnRam(_))));
+        for len in [(1 << 38) + 1, 1 << 50, usize::MAX] {
+            let error = DeviceMemory::map(memory, registers, len).unwrap_err();
+            assert!(matches!(error, MemoryError::NoAddresses { .. }), "{len:#x}: {error}");
+        }
+        // There are addresses, but it would take the whole guest to make tables for them.
+        let error = DeviceMemory::map(memory, registers, 1 << 37).unwrap_err();
+        assert!(matches!(error, MemoryError::NoFreePages { .. }), "{error}");
+        assert_eq!((memory.free_pages(), xen.calls()), (GUEST, 0));
+        let before = xen.mapped();
+        let mapped = DeviceMemory::map(memory, registers, 0x1001).unwrap();
+        assert_eq!(xen.mapped(), before + 2);
+        drop(mapped);
+        assert_eq!(xen.mapped(), before);
     });
 }

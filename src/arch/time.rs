@@ -29,12 +29,16 @@ pub trait Clock {
     fn now(&self) -> Instant;
 }
 
-/// The time stamp counter.
+/// The time stamp counter, once all that comes before is done: without the fence the CPU may read it earlier.
 #[cfg(target_os = "none")]
 #[expect(unsafe_code, reason = "an instruction without a safe wrapper")]
 pub fn tsc() -> u64 {
-    // SAFETY: every x86-64 CPU has it, and Xen lets PV guests read it.
-    unsafe { core::arch::x86_64::_rdtsc() }
+    let (low, high): (u64, u64);
+    // SAFETY: every x86-64 CPU has both instructions, and Xen lets PV guests read the counter.
+    unsafe {
+        core::arch::asm!("lfence", "rdtsc", out("rax") low, out("rdx") high, options(nostack));
+    }
+    high << 32 | low
 }
 
 /// What a wait with a deadline ran out of, for error messages: what it waited for, and how long.

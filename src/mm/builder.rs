@@ -7,6 +7,9 @@
 //! builder's end .. 4 MiB step   mapped spare: free once unmapped
 //! .. nr_pages                   never mapped: free
 //! ```
+//!
+//! What start_info says is the builder's word: numbers that do not fit the address space are refused.
+#![expect(unsafe_code, reason = "changes how the image is mapped")]
 
 use crate::{
     addr::{PAGE_SIZE_U64, Pfn, PhysAddr},
@@ -33,22 +36,25 @@ pub const fn pfn_of(virt: u64) -> Pfn {
     PhysAddr(virt.wrapping_sub(VIRT_BASE)).frame()
 }
 
-/// The first page after everything the builder put somewhere; `first_stack` is its stack pointer.
-pub fn end_of_use(info: &StartInfo, first_stack: u64, image_end: u64) -> u64 {
+/// The first page after everything the builder put somewhere; `first_stack` is its stack pointer. `None` if that
+/// is beyond the last address.
+pub fn end_of_use(info: &StartInfo, first_stack: u64, image_end: u64) -> Option<u64> {
+    let end = |start: u64, count: u64, size: u64| start.checked_add(count.checked_mul(size)?);
     let ends = [
         image_end,
-        info.at + PAGE_SIZE_U64,
-        info.pt_base + info.nr_pt_frames * PAGE_SIZE_U64,
-        info.mfn_list + info.nr_pages * 8,
+        end(info.at, 1, PAGE_SIZE_U64)?,
+        end(info.pt_base, info.nr_pt_frames, PAGE_SIZE_U64)?,
+        end(info.mfn_list, info.nr_pages, 8)?,
         first_stack,
     ];
     let last = ends.into_iter().filter(|end| *end > VIRT_BASE).max().unwrap_or(image_end);
-    last.next_multiple_of(PAGE_SIZE_U64)
+    last.checked_next_multiple_of(PAGE_SIZE_U64)
 }
 
-/// Where the builder's mapping ends, given the end of what it put there.
-pub const fn end_of_mapping(end_of_use: u64) -> u64 {
-    VIRT_BASE + (end_of_use + SPARE - VIRT_BASE).next_multiple_of(STEP)
+/// Where the builder's mapping ends, given the end of what it put there; `None` beyond the last address.
+pub fn end_of_mapping(end_of_use: u64) -> Option<u64> {
+    let used = end_of_use.checked_sub(VIRT_BASE)?.checked_add(SPARE)?;
+    VIRT_BASE.checked_add(used.checked_next_multiple_of(STEP)?)
 }
 
 /// The frames nothing lives in, once [`unmap`] has taken the spare mapping away.
@@ -62,15 +68,19 @@ pub fn free_runs(info: &StartInfo, image_start: u64, end_of_use: u64) -> [PfnRan
 /// The pages of the P2M, which has them to itself.
 pub fn p2m_pages(info: &StartInfo) -> Result<PfnRange, MemoryError> {
     let virt = info.mfn_list;
-    if !virt.is_multiple_of(PAGE_SIZE_U64) {
-        return Err(MemoryError::Mapping { virt, error: XenError::Invalid });
+    match info.nr_pages.checked_mul(8) {
+        Some(bytes) if virt.is_multiple_of(PAGE_SIZE_U64) => {
+            Ok(PfnRange { start: pfn_of(virt), count: bytes.div_ceil(PAGE_SIZE_U64) })
+        }
+        _ => Err(MemoryError::Mapping { virt, error: XenError::Invalid }),
     }
-    let count = (info.nr_pages * 8).div_ceil(PAGE_SIZE_U64);
-    Ok(PfnRange { start: pfn_of(virt), count })
 }
 
 /// Maps the pages of `range` as `flags` say.
-pub fn protect(
+///
+/// # Safety
+/// The flags permit what the image does with the pages.
+pub unsafe fn protect(
     xen: &dyn MemoryCalls,
     p2m: P2m<'_>,
     range: Range<u64>,
@@ -78,20 +88,27 @@ pub fn protect(
 ) -> Result<(), XenError> {
     each_page(range, |virt| {
         let mfn = p2m.get(pfn_of(virt)).ok_or(XenError::BadAddress)?;
-        xen.remap(&[Remap { virt, pte: Pte::new(mfn, flags) }])
+        // SAFETY: the page keeps its frame; for the flags the caller vouches.
+        unsafe { xen.remap(&[Remap { virt, pte: Pte::new(mfn, flags) }]) }
     })
 }
 
 /// Takes the pages of `range` out of the builder's mapping.
-pub fn unmap(xen: &dyn MemoryCalls, range: Range<u64>) -> Result<(), XenError> {
-    each_page(range, |virt| xen.remap(&[Remap { virt, pte: Pte::NONE }]))
+///
+/// # Safety
+/// Nothing is reached through these addresses any more.
+pub unsafe fn unmap(xen: &dyn MemoryCalls, range: Range<u64>) -> Result<(), XenError> {
+    each_page(range, |virt| {
+        // SAFETY: the caller vouches for the pages.
+        unsafe { xen.remap(&[Remap { virt, pte: Pte::NONE }]) }
+    })
 }
 
 fn each_page(
     range: Range<u64>,
     mut act: impl FnMut(u64) -> Result<(), XenError>,
 ) -> Result<(), XenError> {
-    let pages = (range.end - range.start).div_ceil(PAGE_SIZE_U64);
+    let pages = range.end.saturating_sub(range.start).div_ceil(PAGE_SIZE_U64);
     (0..pages).try_for_each(|page| act(range.start + page * PAGE_SIZE_U64))
 }
 
@@ -101,9 +118,13 @@ mod tests {
 
     #[test]
     fn the_mapping_ends_a_step_beyond_the_spare() {
-        assert_eq!(end_of_mapping(VIRT_BASE + 0x1b_6000), VIRT_BASE + 0x40_0000);
-        assert_eq!(end_of_mapping(VIRT_BASE + 0x38_0000), VIRT_BASE + 0x40_0000);
-        assert_eq!(end_of_mapping(VIRT_BASE + 0x38_0001), VIRT_BASE + 0x80_0000);
+        let end = |used| end_of_mapping(VIRT_BASE + used);
+        assert_eq!(end(0x1b_6000), Some(VIRT_BASE + 0x40_0000));
+        assert_eq!(end(0x38_0000), Some(VIRT_BASE + 0x40_0000));
+        assert_eq!(end(0x38_0001), Some(VIRT_BASE + 0x80_0000));
+        assert_eq!(end(0x7fc0_0000), None);
+        assert_eq!(end_of_mapping(u64::MAX), None);
+        assert_eq!(end_of_mapping(VIRT_BASE - 1), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@
 pub use crate::mm::region::Region;
 
 use crate::{
-    addr::{DmaMask, Mfn, PAGE_SIZE},
+    addr::{DmaMask, Mfn, PAGE_SIZE, Pfn},
     xen::errno::XenError,
 };
 use core::fmt;
@@ -116,6 +116,16 @@ pub enum AcquireError {
         /// What came.
         mfn: Mfn,
     },
+    /// By Xen's own table the pages have neither the frames they had nor those that were traded for them.
+    #[error(
+        "XENMEM_exchange {order}: whose frames are behind {pfn} is not known, and the pages are lost"
+    )]
+    Lost {
+        /// The order asked for.
+        order: Order,
+        /// The first of the pages.
+        pfn: Pfn,
+    },
     /// The frames could not be mapped after the exchange.
     #[error("page tables: {0}")]
     Mapping(XenError),
@@ -127,7 +137,7 @@ pub enum AcquireError {
 impl AcquireError {
     /// Whether the pages that were to become the region may be used for something else.
     pub const fn leaves_pages_free(&self) -> bool {
-        !matches!(self, Self::StillMapped(_))
+        !matches!(self, Self::StillMapped(_) | Self::Lost { .. })
     }
 }
 

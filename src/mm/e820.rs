@@ -4,7 +4,7 @@
 //! domain gets no map at all, and is flat from 0 to its size.
 
 use crate::{
-    addr::{GIB_4, PAGE_SHIFT, PAGE_SIZE_U64, Pfn, PhysAddr},
+    addr::{GIB_4, PAGE_SIZE_U64, Pfn, PhysAddr},
     mm::p2m::PfnRange,
 };
 use core::fmt;
@@ -108,7 +108,7 @@ impl Map {
     /// RAM from 0, `pages` of it: what a domain without a map has.
     pub fn flat(pages: u64) -> Self {
         let mut entries = [Entry::EMPTY; MAX_ENTRIES];
-        entries[0] = Entry { start: PhysAddr(0), len: pages << PAGE_SHIFT, kind: Kind::Ram };
+        entries[0] = Entry { start: PhysAddr(0), len: Pfn(pages).addr().0, kind: Kind::Ram };
         Self { entries, len: 1, own_hole: false }
     }
 
@@ -161,7 +161,7 @@ impl Map {
 
     /// What the map says of a page: the kind of the first range that touches it, `None` in a hole.
     pub fn kind_of(&self, pfn: Pfn) -> Option<Kind> {
-        let (start, end) = (pfn.addr().0, pfn.addr().0 + PAGE_SIZE_U64);
+        let (start, end) = (pfn.addr().0, pfn.addr().0.saturating_add(PAGE_SIZE_U64));
         self.entries().iter().find(|e| e.start.0 < end && e.end() > start).map(|e| e.kind)
     }
 

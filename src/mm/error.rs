@@ -1,7 +1,7 @@
 //! Why memory could not be had, mapped or given back.
 
 use crate::{
-    addr::Pfn,
+    addr::{Mfn, Pfn},
     mm::{frames::FreeError, p2m::PfnRange},
     xen::errno::XenError,
 };
@@ -30,6 +30,15 @@ pub enum MemoryError {
     /// The page lies beyond the guest's window.
     #[error("{0:?} lies beyond the 256 GiB of the direct map")]
     BeyondWindow(PfnRange),
+    /// There are not so many addresses for memory that isn't ours.
+    #[error("no room for {pages} pages beside the direct map, in a window of 256 GiB")]
+    NoAddresses {
+        /// Pages asked for.
+        pages: u64,
+    },
+    /// What was to be mapped as device memory is the guest's own.
+    #[error("{0} is RAM of this guest, not a device's")]
+    OwnRam(Mfn),
     /// Pages could not be unmapped; they stay taken, since a free frame is mapped nowhere.
     #[error("{run:?} stays taken, for it could not be unmapped: {error}")]
     StillMapped {
@@ -58,7 +67,11 @@ impl MemoryError {
             Self::Mapping { error, .. }
             | Self::StillMapped { error, .. }
             | Self::Naming { error, .. } => *error,
-            Self::NoFreePages { .. } | Self::BeyondWindow(_) | Self::Free(_) => XenError::NoMemory,
+            Self::NoFreePages { .. }
+            | Self::BeyondWindow(_)
+            | Self::NoAddresses { .. }
+            | Self::OwnRam(_)
+            | Self::Free(_) => XenError::NoMemory,
         }
     }
 }

@@ -10,9 +10,14 @@
 //! Xen writes the M2P itself. What is given away holds nothing of ours: [`crate::mm::memory`] wipes what was
 //! used when it is freed, and what comes before it is used, since frames may come unscrubbed. The P2M's own
 //! entries serve as Xen's lists, so no memory is needed: the pool may start before there is a heap.
+//!
+//! What Xen returns, success or not, and how many it says it did, is no proof: it may report failure after the
+//! swap, when recording a new frame's number failed. A frame counts as ours where the M2P has our name for it; a
+//! name for which neither the new frame nor the old one counts loses its frame, and nobody uses it again.
+#![expect(unsafe_code, reason = "trades frames")]
 
 use crate::{
-    addr::{Mfn, Pfn},
+    addr::{DmaMask, Mfn, Pfn},
     mm::{
         contiguous::{AcquireError, Order},
         p2m::{P2m, PfnRange},
@@ -24,36 +29,60 @@ use crate::{
 };
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// Trades the frames of `run`, `2^order` of them, for neighbours below `2^bits`.
+/// Why frames did not go back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum ScatterError {
+    /// Each name of the run has a frame of ours.
+    Kept(XenError),
+    /// Some have none any more.
+    Lost(XenError),
+}
+
+/// Trades the frames of `run`, `2^order` of them, for neighbours within `mask`.
 ///
-/// On failure the run has the frames it had. `Misplaced` names the frame that came instead: then the run
-/// has the new frames, and the caller scatters it.
-pub fn gather(
+/// On failure the run has the frames it had, with two exceptions. `Misplaced` names the frame that came instead:
+/// then the run has the new frames, and the caller scatters it. `Lost`: it has none.
+pub(super) fn gather(
     xen: &dyn MemoryCalls,
     p2m: P2m<'_>,
     run: PfnRange,
     order: Order,
-    bits: u32,
+    mask: DmaMask,
 ) -> Result<Mfn, AcquireError> {
+    let bits = mask.bits();
     let want = [AtomicU64::new(run.start.0)];
     let trade =
         Trade { give: p2m.slice(run), give_order: 0, want: &want, want_order: order.get(), bits };
-    let result = xen.exchange(&trade);
-    let base = Mfn(want[0].load(Ordering::Relaxed));
-    // Xen may report failure after the swap, when recording the new frame's number failed; the M2P knows.
-    if let Err(failure) = result
-        && xen.m2p(base) != Some(run.start)
-    {
-        return Err(AcquireError::Refused { order, bits, error: failure.error });
-    }
+    // SAFETY: Xen takes only frames that nothing maps, so none that a Rust value lies in.
+    let traded = unsafe { xen.exchange(&trade) };
+    let word = want[0].load(Ordering::Relaxed);
+    let base = Mfn::checked(word);
+    let came = base.is_some_and(|base| all_ours(xen, run, |i| base.checked_add(i)));
+    // Untouched, the word is still the name, which is some other frame's number.
+    let untouched = word == run.start.0 && all_ours(xen, run, |i| p2m.get(Pfn(run.start.0 + i)));
+    let Some(base) = base.filter(|_| came && !untouched) else {
+        let kept = untouched || all_ours(xen, run, |i| p2m.get(Pfn(run.start.0 + i)));
+        return Err(match traded {
+            _ if !kept => {
+                run.iter().for_each(|pfn| p2m.clear(pfn));
+                AcquireError::Lost { order, pfn: run.start }
+            }
+            Err(error) => AcquireError::Refused { order, bits, error },
+            Ok(()) => AcquireError::Refused { order, bits, error: XenError::BadAddress },
+        });
+    };
     for (i, pfn) in (0..).zip(run.iter()) {
-        p2m.set(pfn, Mfn(base.0 + i));
+        base.checked_add(i).into_iter().for_each(|mfn| p2m.set(pfn, mfn));
     }
-    let last = base.0 + run.count - 1;
-    if !base.0.is_multiple_of(run.count) || (bits < 64 && Mfn(last).addr().0 >> bits != 0) {
+    if !base.0.is_multiple_of(run.count) || !mask.covers(base.addr(), order.bytes()) {
         return Err(AcquireError::Misplaced { order, bits, mfn: base });
     }
     Ok(base)
+}
+
+/// Whether Xen's table has the names of `run` for the frames that `frame` gives by their number in it.
+fn all_ours(xen: &dyn MemoryCalls, run: PfnRange, frame: impl Fn(u64) -> Option<Mfn>) -> bool {
+    (0..).zip(run.iter()).all(|(i, pfn)| frame(i).is_some_and(|mfn| xen.m2p(mfn) == Some(pfn)))
 }
 
 /// Trades the neighbouring frames of `run`, `2^order` from `base`, for frames anywhere.
@@ -61,19 +90,21 @@ pub fn gather(
 /// Piecewise where need be: a domain that lost its device since is not permitted large orders any more.
 /// On failure each PFN has whichever frame Xen says it has.
 #[inline(never)]
-pub fn scatter(
+pub(super) fn scatter(
     xen: &dyn MemoryCalls,
     p2m: P2m<'_>,
     run: PfnRange,
     order: Order,
     base: Mfn,
-) -> Result<(), XenError> {
+) -> Result<(), ScatterError> {
     let (mut piece, mut done) = (order, 0);
     while done < run.count {
         let part = PfnRange { start: Pfn(run.start.0 + done), count: piece.pages() as u64 };
         match scatter_piece(xen, p2m, part, piece, Mfn(base.0 + done)) {
             Ok(()) => done += part.count,
-            Err(error @ XenError::NotPermitted) => piece = piece.smaller().ok_or(error)?,
+            Err(error @ ScatterError::Kept(XenError::NotPermitted)) => {
+                piece = piece.smaller().ok_or(error)?;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -86,29 +117,51 @@ fn scatter_piece(
     run: PfnRange,
     order: Order,
     base: Mfn,
-) -> Result<(), XenError> {
+) -> Result<(), ScatterError> {
     let give = [AtomicU64::new(base.0)];
     let want = p2m.slice(run);
     for (entry, pfn) in want.iter().zip(run.iter()) {
         entry.store(pfn.0, Ordering::Relaxed);
     }
     let trade = Trade { give: &give, give_order: order.get(), want, want_order: 0, bits: 0 };
-    xen.exchange(&trade).map_err(|failure| {
-        settle(xen, p2m, run, base);
-        failure.error
-    })
-}
-
-/// After a failed scatter: keeps the new frame where Xen's table confirms it, restores the old elsewhere.
-fn settle(xen: &dyn MemoryCalls, p2m: P2m<'_>, run: PfnRange, base: Mfn) {
-    for (i, pfn) in (0..).zip(run.iter()) {
-        let is_new = p2m.get(pfn).is_some_and(|mfn| mfn != Mfn(pfn.0) && p2m_agrees(xen, mfn, pfn));
-        if !is_new {
-            p2m.set(pfn, Mfn(base.0 + i));
-        }
+    // SAFETY: as in `gather`.
+    let traded = unsafe { xen.exchange(&trade) };
+    let Settled { kept, lost } = settle(xen, p2m, run, base);
+    match traded {
+        _ if lost => Err(ScatterError::Lost(traded.err().unwrap_or(XenError::BadAddress))),
+        Err(error) => Err(ScatterError::Kept(error)),
+        Ok(()) if kept => Err(ScatterError::Kept(XenError::BadAddress)),
+        Ok(()) => Ok(()),
     }
 }
 
-fn p2m_agrees(xen: &dyn MemoryCalls, mfn: Mfn, pfn: Pfn) -> bool {
-    xen.m2p(mfn) == Some(pfn)
+/// What the names of a run have after a scatter.
+struct Settled {
+    /// Some have the frame they had.
+    kept: bool,
+    /// Some have none.
+    lost: bool,
+}
+
+/// After a scatter: takes the new frame where Xen's table confirms it, the old one where it has that, else none.
+fn settle(xen: &dyn MemoryCalls, p2m: P2m<'_>, run: PfnRange, base: Mfn) -> Settled {
+    let mut settled = Settled { kept: false, lost: false };
+    for (i, pfn) in (0..).zip(run.iter()) {
+        let ours = |mfn: &Mfn| xen.m2p(*mfn) == Some(pfn);
+        let old = base.checked_add(i).filter(ours);
+        // Untouched, the entry is still the name, which is some other frame's number.
+        let new = p2m.get(pfn).filter(ours).filter(|mfn| mfn.0 != pfn.0 || old.is_none());
+        match (new, old) {
+            (Some(_), _) => {}
+            (None, Some(old)) => {
+                settled.kept = true;
+                p2m.set(pfn, old);
+            }
+            (None, None) => {
+                settled.lost = true;
+                p2m.clear(pfn);
+            }
+        }
+    }
+    settled
 }

@@ -12,6 +12,7 @@
 //!
 //! A frame moves by its two entries in the P2M; Xen's table follows ([`crate::mm::names`]). Only frames that are
 //! in no use move. The map is the toolstack's, so nothing in it is taken for granted.
+#![expect(unsafe_code, reason = "declares pages free")]
 
 use crate::{
     addr::{GIB_4, PAGE_SIZE_U64, Pfn, PhysAddr},
@@ -91,7 +92,11 @@ impl fmt::Display for Hole {
 /// Makes all free that `unused` has: what is RAM by the map where it is, the rest after it moved.
 ///
 /// `longer` makes a P2M of so many entries out of the memory that is free.
-pub fn make<'x>(
+///
+/// # Safety
+/// Nothing lives in the pages of `unused`, and nothing maps them. What `longer` returns starts with the same entries
+/// as the memory's P2M, and is changed by nobody else.
+pub unsafe fn make<'x>(
     memory: &mut Memory<'x>,
     map: &Map,
     unused: [PfnRange; 2],

@@ -4,6 +4,7 @@
 //! ([`crate::mm::hole`]) is the guest's to tell, a hypercall's entry a frame: for a GiB of frames that takes
 //! longer than all the rest of the boot. So the P2M has the new names at once, and Xen's table learns them in
 //! order as frames are taken; until then such a frame is free, and nobody asks for its name.
+#![expect(unsafe_code, reason = "writes Xen's table")]
 
 use crate::{
     addr::{Pfn, to_usize},
@@ -49,7 +50,7 @@ impl Names {
     /// Tells Xen each name below `end` that it has not.
     ///
     /// If Xen refuses, its table says how far it got, and so does [`Names::told`].
-    pub fn tell(
+    pub(super) fn tell(
         &mut self,
         end: Pfn,
         p2m: P2m<'_>,
@@ -76,7 +77,8 @@ impl Names {
         }
         let refused = match count {
             0 => None,
-            _ => xen.mmu_update(&updates[..count]).err(),
+            // SAFETY: these entries name frames of ours in Xen's table; no page table changes.
+            _ => unsafe { xen.mmu_update(&updates[..count]) }.err(),
         };
         let untold =
             refused.and_then(|_| p2m.frames(run).find(|(pfn, mfn)| xen.m2p(*mfn) != Some(*pfn)));

@@ -1,8 +1,8 @@
 //! The P2M: for each frame of the guest's own numbering, the machine frame behind it.
 //!
 //! The builder leaves the list in the guest's memory; the guest keeps it true. Xen's own table goes the
-//! other way (M2P) and is the check: an entry is believed only if both agree, because the M2P also holds
-//! what *other* domains wrote for frames of theirs.
+//! other way (M2P) and is the check: an address goes to a device, and a frame counts as ours, only if both agree,
+//! because the M2P also holds what *other* domains wrote for frames of theirs.
 
 use crate::{
     addr::{Mfn, Pfn, to_usize},
@@ -10,7 +10,7 @@ use crate::{
 };
 use core::sync::atomic::{AtomicU64, Ordering};
 
-/// `INVALID_P2M_ENTRY`: no machine frame behind this PFN.
+/// `INVALID_P2M_ENTRY`: no machine frame behind this PFN; as little as any other number beyond the last frame.
 const INVALID: u64 = u64::MAX;
 
 /// A run of PFNs.
@@ -33,7 +33,7 @@ impl PfnRange {
 
     /// The PFN after the last.
     pub const fn end(&self) -> Pfn {
-        Pfn(self.start.0 + self.count)
+        Pfn(self.start.0.saturating_add(self.count))
     }
 
     /// Each PFN in turn.
@@ -68,7 +68,7 @@ impl<'m> P2m<'m> {
     /// The machine frame behind `pfn`.
     pub fn get(&self, pfn: Pfn) -> Option<Mfn> {
         let entry = self.entries.get(to_usize(pfn.0))?.load(Ordering::Relaxed);
-        (entry != INVALID).then_some(Mfn(entry))
+        Mfn::checked(entry)
     }
 
     /// The names of `run` that have a frame, with their frames.
@@ -76,8 +76,7 @@ impl<'m> P2m<'m> {
         let end = run.end().0.min(self.len());
         let entries = &self.entries[to_usize(run.start.0.min(end))..to_usize(end)];
         (run.start.0..).zip(entries).filter_map(|(pfn, entry)| {
-            let entry = entry.load(Ordering::Relaxed);
-            (entry != INVALID).then_some((Pfn(pfn), Mfn(entry)))
+            Some((Pfn(pfn), Mfn::checked(entry.load(Ordering::Relaxed))?))
         })
     }
 
@@ -92,7 +91,7 @@ impl<'m> P2m<'m> {
     }
 
     /// Gives the frames of `run` the names from `to` on, and takes their old ones away.
-    pub fn rename(&self, run: PfnRange, to: Pfn) {
+    pub(super) fn rename(&self, run: PfnRange, to: Pfn) {
         let new = self.slice(PfnRange { start: to, count: run.count });
         for (old, new) in self.slice(run).iter().zip(new) {
             new.store(old.load(Ordering::Relaxed), Ordering::Relaxed);
@@ -101,12 +100,17 @@ impl<'m> P2m<'m> {
     }
 
     /// Records that `mfn` is behind `pfn` now. Out of range is a bug of the caller.
-    pub fn set(&self, pfn: Pfn, mfn: Mfn) {
+    pub(super) fn set(&self, pfn: Pfn, mfn: Mfn) {
         self.slice(PfnRange { start: pfn, count: 1 })[0].store(mfn.0, Ordering::Relaxed);
     }
 
+    /// Records that no frame is behind `pfn`.
+    pub(super) fn clear(&self, pfn: Pfn) {
+        self.slice(PfnRange { start: pfn, count: 1 })[0].store(INVALID, Ordering::Relaxed);
+    }
+
     /// The entries of a run, as the list of machine frames that Xen takes.
-    pub fn slice(&self, run: PfnRange) -> &'m [AtomicU64] {
+    pub(super) fn slice(&self, run: PfnRange) -> &'m [AtomicU64] {
         &self.entries[to_usize(run.start.0)..to_usize(run.end().0)]
     }
 

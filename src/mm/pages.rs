@@ -15,10 +15,23 @@ use crate::{
 use alloc::boxed::Box;
 use core::{
     ops::{Deref, DerefMut},
-    ptr::{NonNull, with_exposed_provenance, with_exposed_provenance_mut},
+    ptr::{NonNull, with_exposed_provenance_mut},
     sync::atomic::AtomicU64,
 };
 use x86_64::structures::paging::PageTableFlags;
+
+/// Where Xen mapped something for us.
+///
+/// # Panics
+/// On a host, where a fake maps nothing.
+fn mapped(virt: u64) -> NonNull<u8> {
+    match cfg!(target_os = "none") {
+        true => {
+            NonNull::new(with_exposed_provenance_mut(to_usize(virt))).unwrap_or(NonNull::dangling())
+        }
+        false => panic!("{virt:#x} is mapped by a real Xen only"),
+    }
+}
 
 /// Neighbouring pages of the guest, mapped and owned; a byte slice to whoever holds them.
 #[derive(Debug)]
@@ -49,6 +62,18 @@ impl<'m> Pages<'m> {
         self.memory.p2m().get(self.run.start)
     }
 
+    /// Gives the pages back and says whether that worked.
+    pub fn close(self) -> Result<(), MemoryError> {
+        let (memory, run) = (self.memory, self.run);
+        core::mem::forget(self);
+        memory.give(run)
+    }
+
+    /// The pages, in the guest's numbering.
+    pub const fn run(&self) -> PfnRange {
+        self.run
+    }
+
     /// Keeps the pages for the rest of the domain's life; returns where they start and their length.
     pub fn leak(self) -> (NonNull<u8>, usize) {
         let start = (self.base(), self.len());
@@ -57,8 +82,7 @@ impl<'m> Pages<'m> {
     }
 
     fn base(&self) -> NonNull<u8> {
-        let virt = page_table::direct(self.run.start).unwrap_or(page_table::DIRECT);
-        NonNull::new(with_exposed_provenance_mut(to_usize(virt))).unwrap_or(NonNull::dangling())
+        mapped(page_table::direct(self.run.start).unwrap_or(page_table::DIRECT))
     }
 }
 
@@ -106,7 +130,7 @@ pub unsafe fn lengthen_p2m<'m>(
     };
     let mut frames = pages.iter().chain(fresh.iter()).filter_map(|pfn| p2m.get(pfn));
     let virt = memory.map_list(&mut frames, count, page_table::DATA)?;
-    let entries = with_exposed_provenance::<AtomicU64>(to_usize(virt));
+    let entries = mapped(virt).cast::<AtomicU64>().as_ptr();
     // SAFETY: `map_list` mapped `count` pages, which hold `len` words; they stay mapped, and nobody else has
     // them. Any bits are a word, and each access is atomic.
     Ok(p2m.lengthened(unsafe { core::slice::from_raw_parts(entries, to_usize(len)) }))
@@ -183,9 +207,14 @@ pub struct DeviceMemory<'m> {
 }
 
 impl<'m> DeviceMemory<'m> {
-    /// Maps `len` bytes of device memory at machine address `address`, uncached.
+    /// Maps `len` bytes of device memory at machine address `address`, uncached. RAM of this guest is refused.
     pub fn map(memory: &'m Memory<'m>, address: BusAddr, len: usize) -> Result<Self, MemoryError> {
-        Self::map_as(memory, address, len, page_table::REGISTERS)
+        let pages = pages_of(address, len)?;
+        memory.has_room_for(pages)?;
+        match memory.first_own(address.frame(), pages) {
+            Some(own) => Err(MemoryError::OwnRam(own)),
+            None => Self::map_as(memory, address, len, page_table::REGISTERS),
+        }
     }
 
     /// Maps `len` bytes of RAM a second time: to play the device that writes there behind the CPU's back.
@@ -207,17 +236,15 @@ impl<'m> DeviceMemory<'m> {
         len: usize,
         flags: PageTableFlags,
     ) -> Result<Self, MemoryError> {
-        let offset = address.page_offset();
-        let pages = addr::pages(offset + len) as u64;
-        let start = memory.map_io(address.frame(), pages, flags)?;
-        Ok(Self { memory, start, pages, offset, len })
+        let pages = pages_of(address, len)?;
+        let start = memory.map_frames(address.frame(), pages, flags)?;
+        Ok(Self { memory, start, pages, offset: address.page_offset(), len })
     }
 
     /// The way to read and write it.
     pub fn window(&self) -> Window<'_> {
-        let virt = to_usize(self.start) + self.offset;
-        let base = NonNull::new(with_exposed_provenance_mut(virt)).unwrap_or(NonNull::dangling());
-        // SAFETY: `map_io` mapped the range until `Drop`, which the borrow keeps from running. Device registers are
+        let base = mapped(self.start + self.offset as u64);
+        // SAFETY: `map_frames` mapped the range until `Drop`, which the borrow keeps from running. Device registers are
         // never Rust values; for RAM `alias`'s caller vouches.
         unsafe { Window::new(base, self.len) }
     }
@@ -226,8 +253,26 @@ impl<'m> DeviceMemory<'m> {
 impl Drop for DeviceMemory<'_> {
     fn drop(&mut self) {
         // A mapping that Xen won't remove costs nothing but an entry of a page table.
-        let _ = self.memory.unmap_io(self.start, self.pages);
+        let _ = self.memory.unmap_frames(self.start, self.pages);
     }
+}
+
+/// Pages that `len` bytes from `address` touch.
+fn pages_of(address: BusAddr, len: usize) -> Result<u64, MemoryError> {
+    let bytes = address.page_offset().checked_add(len);
+    let last = address.checked_add(len as u64);
+    let pages = addr::pages(bytes.unwrap_or(usize::MAX)) as u64;
+    last.and(bytes).map(|_| pages).ok_or(MemoryError::NoAddresses { pages })
+}
+
+/// A page of Xen's own, mapped for good.
+pub fn xens_page(memory: &Memory<'_>, frame: Mfn) -> Result<Window<'static>, MemoryError> {
+    if let Some(own) = memory.first_own(frame, 1) {
+        return Err(MemoryError::OwnRam(own));
+    }
+    let base = mapped(memory.map_frames(frame, 1, page_table::DATA)?);
+    // SAFETY: mapped just now and never unmapped; no Rust value is in there, since it is no RAM of ours.
+    Ok(unsafe { Window::new(base, PAGE_SIZE) })
 }
 
 /// Where the builder mapped one of our own frames at the start, as a window on the whole page.
@@ -237,7 +282,6 @@ impl Drop for DeviceMemory<'_> {
 /// never refers to.
 pub unsafe fn builder_page(pfn: Pfn) -> Option<Window<'static>> {
     let virt = crate::arch::VIRT_BASE.checked_add(pfn.0.checked_mul(PAGE_SIZE_U64)?)?;
-    let base = NonNull::new(with_exposed_provenance_mut(to_usize(virt)))?;
     // SAFETY: the caller vouches for the page.
-    Some(unsafe { Window::new(base, PAGE_SIZE) })
+    Some(unsafe { Window::new(mapped(virt), PAGE_SIZE) })
 }

@@ -18,7 +18,8 @@ pub struct Region {
     pfn: Pfn,
     mfn: Mfn,
     order: Order,
-    cpu: NonNull<u8>,
+    /// `None` in a host test, where a fake maps nothing.
+    cpu: Option<NonNull<u8>>,
 }
 
 impl Region {
@@ -28,12 +29,15 @@ impl Region {
     /// The whole region must be mapped at `cpu`, readable and writable and nobody else's, until the region is
     /// handed to whoever made it.
     pub const unsafe fn new(pfn: Pfn, mfn: Mfn, order: Order, cpu: NonNull<u8>) -> Self {
-        Self { pfn, mfn, order, cpu }
+        Self { pfn, mfn, order, cpu: Some(cpu) }
     }
 
     /// As [`Region::new`], for a run that [`crate::mm::memory`] has just mapped in the direct map.
     pub(super) fn in_direct_map(pfn: Pfn, mfn: Mfn, order: Order) -> Option<Self> {
         let virt = to_usize(page_table::direct(pfn)?);
+        if cfg!(not(target_os = "none")) {
+            return Some(Self { pfn, mfn, order, cpu: None });
+        }
         let cpu = NonNull::new(with_exposed_provenance_mut(virt))?;
         // SAFETY: `Memory::acquire`, the only caller, mapped the run and unmaps it only on its release.
         Some(unsafe { Self::new(pfn, mfn, order, cpu) })
@@ -55,8 +59,11 @@ impl Region {
     }
 
     /// Where the CPU sees the first byte.
+    ///
+    /// # Panics
+    /// If the region is a fake Xen's, which maps nothing.
     pub const fn cpu(&self) -> NonNull<u8> {
-        self.cpu
+        self.cpu.expect("a region that is mapped")
     }
 
     /// The first byte as a device sees it.
@@ -78,6 +85,6 @@ impl Region {
     pub const fn window(&self) -> Window<'_> {
         // SAFETY: whoever made the region vouched for the mapping; it lasts until the region is given back, which
         // the window's borrow forbids, and no reference to the bytes is made.
-        unsafe { Window::new(self.cpu, self.len()) }
+        unsafe { Window::new(self.cpu(), self.len()) }
     }
 }

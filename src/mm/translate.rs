@@ -15,7 +15,8 @@ pub struct Place {
     pub bus: BusAddr,
 }
 
-/// Finds the place of a mapped byte. Only the page is looked up: neighbours may lie elsewhere.
+/// Finds the place of a mapped byte. Only the page is looked up: neighbours may lie elsewhere. What is not surely
+/// the guest's has no place.
 pub trait Translate: Sync {
     /// The place behind `address`, `None` if it is no RAM of this guest.
     fn place_of(&self, address: *const u8) -> Option<Place>;
@@ -30,6 +31,10 @@ impl Translate for Memory<'_> {
         };
         let offset = PhysAddr(virt).page_offset() as u64;
         let mfn = self.p2m().get(pfn)?;
+        // A frame that Xen's table has under another name may be somebody else's by now.
+        if self.xen().m2p(mfn) != Some(pfn) {
+            return None;
+        }
         Some(Place { phys: PhysAddr(pfn.addr().0 + offset), bus: BusAddr(mfn.addr().0 + offset) })
     }
 }

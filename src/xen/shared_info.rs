@@ -7,7 +7,10 @@ use crate::{
     },
     xen::events::Port,
 };
-use core::mem::offset_of;
+use core::{
+    mem::offset_of,
+    sync::atomic::{AtomicU64, Ordering},
+};
 use xen_sys::{shared_info, vcpu_info, vcpu_time_info};
 
 const PENDING: usize = offset_of!(shared_info, evtchn_pending);
@@ -20,12 +23,13 @@ const PORTS: u32 = 64 * 64;
 pub struct SharedInfo {
     page: Window<'static>,
     tsc: fn() -> u64,
+    latest: &'static AtomicU64,
 }
 
 impl SharedInfo {
-    /// The page at `page`, mapped for good; `tsc` reads the time stamp counter.
-    pub const fn new(page: Window<'static>, tsc: fn() -> u64) -> Self {
-        Self { page, tsc }
+    /// The page at `page`, mapped for good; `tsc` reads the time stamp counter, `latest` is the clock's memory.
+    pub const fn new(page: Window<'static>, tsc: fn() -> u64, latest: &'static AtomicU64) -> Self {
+        Self { page, tsc, latest }
     }
 
     /// Keeps every port from raising the upcall: events are polled.
@@ -88,11 +92,9 @@ impl Clock for SharedInfo {
             read_barrier();
             // An odd version marks an update under way; Xen finishes it without our help.
             if before & 1 == 0 && before == self.page.read_u32(version) {
-                return Instant(base.wrapping_add(to_nanos(
-                    ticks,
-                    multiplier,
-                    shift.cast_signed(),
-                )));
+                let now = base.wrapping_add(to_nanos(ticks, multiplier, shift.cast_signed()));
+                // What Xen writes anew may lie a little before what was worked out of the old.
+                return Instant(now.max(self.latest.fetch_max(now, Ordering::Relaxed)));
             }
         }
     }
@@ -133,19 +135,26 @@ mod tests {
 
     #[test]
     fn the_clock_adds_elapsed_ticks_to_the_time_xen_wrote() {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
         let page = shared_page();
-        let info = SharedInfo::new(page, || 1_100);
+        let info = SharedInfo::new(page, || 1_100, &LATEST);
         let at = |offset| offset_of!(vcpu_info, time) + offset;
         page.write_u64(at(offset_of!(vcpu_time_info, tsc_timestamp)), 1_000);
         page.write_u64(at(offset_of!(vcpu_time_info, system_time)), 5_000);
         page.write_u32(at(offset_of!(vcpu_time_info, tsc_to_system_mul)), 0x8000_0000);
         assert_eq!(info.now(), Instant(5_050));
+        // Xen's next base lies before what the last one came to.
+        page.write_u64(at(offset_of!(vcpu_time_info, system_time)), 4_000);
+        assert_eq!(info.now(), Instant(5_050));
+        page.write_u64(at(offset_of!(vcpu_time_info, system_time)), 5_001);
+        assert_eq!(info.now(), Instant(5_051));
     }
 
     #[test]
     fn taking_a_port_leaves_its_neighbours() {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
         let page = shared_page();
-        let info = SharedInfo::new(page, || 0);
+        let info = SharedInfo::new(page, || 0, &LATEST);
         page.write_u64(PENDING + 8, 0b11);
         assert!(info.take(Port(65)));
         assert!(!info.take(Port(65)));

@@ -57,11 +57,9 @@ pub(super) fn moved_pages_serve(guest: &mut Guest) -> Finding {
             others.push(PfnRange::between(run.start, run.end().min(hole.to)));
         }
     });
-    let aside = others.iter().take_while(|run| memory.set_aside_run(**run)).count();
+    let withheld: Vec<_> = others.into_iter().map_while(|run| memory.withhold(run)).collect();
     let served = serve(guest);
-    for run in &others[..aside] {
-        memory.add_free(*run).map_err(super::no_memory)?;
-    }
+    drop(withheld);
     served
 }
 

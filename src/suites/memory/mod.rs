@@ -185,6 +185,7 @@ pub(super) fn refused(error: AcquireError) -> Outcome {
             skip("memory-refused", error.to_string())
         }
         AcquireError::Misplaced { .. }
+        | AcquireError::Lost { .. }
         | AcquireError::Mapping(_)
         | AcquireError::StillMapped(_) => failure("memory-exchange", error.to_string()),
     }

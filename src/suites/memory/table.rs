@@ -7,10 +7,8 @@
 //! The table is made with whatever device the domain was created with, and again when that was taken back.
 
 use crate::{
-    mm::{
-        contiguous::{AcquireError, Order},
-        exchange,
-    },
+    addr::DmaMask,
+    mm::contiguous::{AcquireError, Order},
     println,
     suites::{
         guest::Guest,
@@ -128,24 +126,14 @@ fn ask(guest: &Guest, order: Order, row: &mut [Cell]) -> Result<(), Outcome> {
 /// Exchanges pages that nobody has mapped or written, there and back: they need not be mapped or wiped.
 #[inline(never)]
 fn try_one(guest: &Guest, order: Order, width: u32) -> Result<Cell, Outcome> {
-    let memory = guest.memory;
-    let (xen, p2m, pages) = (memory.xen(), memory.p2m(), order.pages() as u64);
-    let Ok(run) = memory.set_aside(pages) else { return Ok(Cell::NoPages) };
-    let answer = if run.count < pages {
-        Err(AcquireError::NoFreePages { pages: order.pages() })
-    } else {
-        exchange::gather(xen, p2m, run, order, width)
-    };
-    let answer = match answer {
+    let Some(mask) = DmaMask::from_bits(width) else { return Ok(Cell::NoPages) };
+    match guest.memory.try_exchange(order, mask) {
+        Ok(Ok(())) => Ok(Cell::Granted),
+        Ok(Err(error)) => Err(failure("memory-release", error.to_string())),
         Err(AcquireError::NoFreePages { .. }) => Ok(Cell::NoPages),
-        Ok(mfn) => exchange::scatter(xen, p2m, run, order, mfn)
-            .map(|()| Cell::Granted)
-            .map_err(|error| failure("memory-release", format!("{order} at {mfn}: {error}"))),
         Err(AcquireError::Refused { error, .. }) => Ok(Cell::Refused(error)),
         Err(error) => Err(failure("memory-exchange", error.to_string())),
-    };
-    memory.add_free(run).map_err(super::no_memory)?;
-    answer
+    }
 }
 
 /// Whether a row is one that Xen's rules allow. `limit` is the first order that is not permitted.

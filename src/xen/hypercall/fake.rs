@@ -1,14 +1,15 @@
 //! A Xen for host tests that owns machine frames and refuses what Xen refuses.
 //!
 //! Stricter than the real one: it insists that a frame given away or made a page table is mapped nowhere,
-//! that a table was cleared first, and that every mapping has its tables.
+//! that a table was cleared first, and that every mapping has its tables. It maps nothing that could be touched.
+#![expect(unsafe_code, reason = "implements calls that are unsafe where they are real")]
 
 use crate::{
     addr::{Mfn, PAGE_SHIFT, Pfn, to_usize},
     xen::{
         abi::mmu::MMU_MACHPHYS_UPDATE,
         errno::XenError,
-        hypercall::{MemoryCalls, MmuUpdate, Remap, Trade, TradeError},
+        hypercall::{MemoryCalls, MmuUpdate, Remap, Trade},
     },
 };
 use alloc::{collections::BTreeMap, vec::Vec};
@@ -31,6 +32,44 @@ struct Frame {
     clean: bool,
 }
 
+/// What an exchange answers that no Xen should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lie {
+    /// Everything was swapped, yet it reports failure.
+    FailsAfterSwap,
+    /// Nothing was, yet it reports success.
+    SucceedsIdle,
+    /// The frames given are gone, those that came belong to somebody else.
+    Foreign,
+    /// The same, and their M2P entries have our names all the same.
+    ForeignByOurNames,
+    /// All extents that came are the same one.
+    Duplicate,
+    /// The address limit was not looked at.
+    TooHigh,
+    /// The block that came is not aligned to its size.
+    Misaligned,
+    /// The numbers that came are no frames'.
+    NoFrames,
+    /// The M2P does not know of the swap.
+    Untold,
+}
+
+impl Lie {
+    /// Every one.
+    pub const ALL: [Self; 9] = [
+        Self::FailsAfterSwap,
+        Self::SucceedsIdle,
+        Self::Foreign,
+        Self::ForeignByOurNames,
+        Self::Duplicate,
+        Self::TooHigh,
+        Self::Misaligned,
+        Self::NoFrames,
+        Self::Untold,
+    ];
+}
+
 #[derive(Debug, Default)]
 struct State {
     frames: Vec<Frame>,
@@ -41,9 +80,10 @@ struct State {
     calls: u64,
     /// Which calls fail, counted from the first.
     fail_calls: Range<u64>,
+    failed: u64,
     fail_after_chunks: Option<u64>,
     fail_after_updates: Option<usize>,
-    lie_about_success: bool,
+    lie: Option<Lie>,
     /// The largest order it trades.
     max_order: u8,
 }
@@ -103,9 +143,24 @@ impl FakeXen {
         self.state.lock().fail_after_updates = Some(updates);
     }
 
-    /// Makes the next exchange swap everything, yet report failure.
-    pub fn lie_about_success(&self) {
-        self.state.lock().lie_about_success = true;
+    /// How many calls have failed because of [`FakeXen::fail_calls`].
+    pub fn failed(&self) -> u64 {
+        self.state.lock().failed
+    }
+
+    /// What the next exchange lies about.
+    pub fn lie(&self, lie: Lie) {
+        self.state.lock().lie = Some(lie);
+    }
+
+    /// Has the M2P say that `mfn` is `pfn`, whoever owns it.
+    pub fn say(&self, mfn: Mfn, pfn: Pfn) {
+        self.state.lock().m2p[index(mfn)] = pfn.0;
+    }
+
+    /// Whether the guest owns a frame.
+    pub fn owns(&self, mfn: Mfn) -> bool {
+        self.state.lock().own(mfn).is_ok()
     }
 
     /// Hands a frame to another domain, whose M2P entry claims to be our `pfn`.
@@ -150,6 +205,7 @@ impl State {
     fn call(&mut self) -> Result<(), XenError> {
         self.calls += 1;
         if self.fail_calls.contains(&self.calls) {
+            self.failed += 1;
             return Err(XenError::NoMemory);
         }
         Ok(())
@@ -172,13 +228,20 @@ impl State {
 
     fn remap(&mut self, l4: Mfn, change: Remap) -> Result<(), XenError> {
         self.walk(l4, change.virt)?;
-        if let Some(old) = self.mapped.remove(&change.virt) {
-            self.frames[index(Mfn(old))].mappings -= 1;
+        if let Some(old) = self.mapped.remove(&change.virt)
+            && let Some(frame) = self.frames.get_mut(index(Mfn(old)))
+        {
+            frame.mappings -= 1;
         }
         if change.pte.0 == 0 {
             return Ok(());
         }
         let mfn = Mfn((change.pte.0 & FRAME_BITS) >> PAGE_SHIFT);
+        // Beyond the RAM lie the devices.
+        if index(mfn) >= self.frames.len() {
+            self.mapped.insert(change.virt, mfn.0);
+            return Ok(());
+        }
         let frame = self.own(mfn)?;
         if frame.table {
             return Err(XenError::Busy);
@@ -241,35 +304,67 @@ impl State {
     fn free(&mut self, base: u64, order: u8) {
         for mfn in base..base + (1 << order) {
             self.frames[index(Mfn(mfn))] = Frame::default();
+            self.m2p[index(Mfn(mfn))] = u64::MAX;
         }
     }
 
     /// As much of the trade as is one for the larger of both orders at a time: all of that, or nothing.
-    fn exchange(&mut self, trade: &Trade<'_>) -> Result<(), TradeError> {
-        if let Err(error) = self.check_given(trade) {
-            return Err(TradeError { error, done: 0 });
+    fn exchange(&mut self, trade: &Trade<'_>, lie: Option<Lie>) -> Result<(), XenError> {
+        self.check_given(trade)?;
+        if lie == Some(Lie::SucceedsIdle) {
+            return Ok(());
         }
         let given: Vec<u64> = trade.give.iter().map(|g| g.load(Ordering::Relaxed)).collect();
         let order = trade.give_order.max(trade.want_order);
         let (give, want) = (1 << (order - trade.give_order), 1 << (order - trade.want_order));
         let mut stop = self.fail_after_chunks.take();
-        for (n, (given, want)) in given.chunks(give).zip(trade.want.chunks(want)).enumerate() {
-            let Some(bases) = self.take_blocks(trade, want.len(), &mut stop) else {
-                return Err(TradeError { error: XenError::NoMemory, done: (n * give) as u64 });
-            };
-            for (base, entry) in bases.into_iter().zip(want) {
+        for (given, want) in given.chunks(give).zip(trade.want.chunks(want)) {
+            let bases = self.take_blocks(trade, lie, want.len(), &mut stop);
+            for (base, entry) in bases.ok_or(XenError::NoMemory)?.into_iter().zip(want) {
                 self.assign(base, trade.want_order, entry.load(Ordering::Relaxed));
                 entry.store(base, Ordering::Relaxed);
             }
             given.iter().for_each(|&base| self.free(base, trade.give_order));
         }
-        Ok(())
+        self.spoil(trade, lie);
+        if lie == Some(Lie::FailsAfterSwap) { Err(XenError::NoMemory) } else { Ok(()) }
+    }
+
+    fn find_or_lie(&self, trade: &Trade<'_>, lie: Option<Lie>) -> Option<u64> {
+        let (order, bits) = (trade.want_order, trade.bits);
+        match lie {
+            Some(Lie::TooHigh) => self.find(order, 0),
+            Some(Lie::Misaligned) => self.find(order + 1, bits).map(|base| base + 1),
+            _ => self.find(order, bits),
+        }
+    }
+
+    /// Makes a lie of a trade that was done.
+    fn spoil(&mut self, trade: &Trade<'_>, lie: Option<Lie>) {
+        let size = 1 << trade.want_order;
+        let first = trade.want.first().map_or(0, |entry| entry.load(Ordering::Relaxed));
+        for entry in trade.want {
+            let base = entry.load(Ordering::Relaxed);
+            let frames = to_usize(base)..to_usize(base) + size;
+            match lie {
+                Some(Lie::Foreign) => {
+                    self.frames[frames.clone()].fill(Frame::default());
+                    self.m2p[frames].fill(u64::MAX);
+                }
+                Some(Lie::ForeignByOurNames) => self.frames[frames].fill(Frame::default()),
+                Some(Lie::Untold) => self.m2p[frames].fill(u64::MAX),
+                Some(Lie::Duplicate) => entry.store(first, Ordering::Relaxed),
+                Some(Lie::NoFrames) => entry.store(base | 1 << 52, Ordering::Relaxed),
+                _ => {}
+            }
+        }
     }
 
     /// The guest's from now on, as Xen needs both at once; `None` if there are not so many, or `stop` is before.
     fn take_blocks(
         &mut self,
         trade: &Trade<'_>,
+        lie: Option<Lie>,
         n: usize,
         stop: &mut Option<u64>,
     ) -> Option<Vec<u64>> {
@@ -277,7 +372,7 @@ impl State {
         while bases.len() < n {
             let found = match stop {
                 Some(0) => None,
-                _ => self.find(trade.want_order, trade.bits),
+                _ => self.find_or_lie(trade, lie),
             };
             let Some(base) = found else {
                 bases.iter().for_each(|&base| self.free(base, trade.want_order));
@@ -293,13 +388,13 @@ impl State {
 }
 
 impl MemoryCalls for FakeXen {
-    fn remap(&self, changes: &[Remap]) -> Result<(), XenError> {
+    unsafe fn remap(&self, changes: &[Remap]) -> Result<(), XenError> {
         let mut state = self.state.lock();
         state.call()?;
         changes.iter().try_for_each(|&change| state.remap(self.l4, change))
     }
 
-    fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError> {
+    unsafe fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError> {
         let mut state = self.state.lock();
         state.call()?;
         for &update in updates {
@@ -316,7 +411,7 @@ impl MemoryCalls for FakeXen {
         Ok(())
     }
 
-    fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError> {
+    unsafe fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError> {
         let mut state = self.state.lock();
         state.call()?;
         for mfn in frames {
@@ -326,7 +421,7 @@ impl MemoryCalls for FakeXen {
         Ok(())
     }
 
-    fn wipe(&self, virt: u64, pages: u64) {
+    unsafe fn wipe(&self, virt: u64, pages: u64) {
         let state = &mut *self.state.lock();
         for (_, mfn) in state.mapped.range(virt..virt + (pages << PAGE_SHIFT)) {
             let frame = &mut state.frames[index(Mfn(*mfn))];
@@ -334,22 +429,18 @@ impl MemoryCalls for FakeXen {
         }
     }
 
-    fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError> {
+    unsafe fn exchange(&self, trade: &Trade<'_>) -> Result<(), XenError> {
         let mut state = self.state.lock();
-        let refused = |error| TradeError { error, done: 0 };
         state.exchanges += 1;
-        state.call().map_err(refused)?;
+        state.call()?;
         if trade.give_order.max(trade.want_order) > state.max_order {
-            return Err(refused(XenError::NotPermitted));
+            return Err(XenError::NotPermitted);
         }
         if trade.give.len() << trade.give_order != trade.want.len() << trade.want_order {
-            return Err(refused(XenError::Invalid));
+            return Err(XenError::Invalid);
         }
-        state.exchange(trade)?;
-        if core::mem::take(&mut state.lie_about_success) {
-            return Err(refused(XenError::NoMemory));
-        }
-        Ok(())
+        let lie = state.lie.take();
+        state.exchange(trade, lie)
     }
 
     fn m2p(&self, mfn: Mfn) -> Option<Pfn> {

@@ -1,7 +1,16 @@
 //! The one place where hypercalls are made: `xen-sys` stubs in, typed results out.
 //!
 //! Nothing outside this folder knows a hypercall number. Memory operations sit behind the trait
-//! [`MemoryCalls`], so that everything that decides *which* frames go where runs on the host over a fake.
+//! [`MemoryCalls`], so that everything that decides *which* frames go where runs on the host over a fake. What
+//! moves, maps or wipes frames can take memory from under its users, so it is unsafe, and only `mm` calls it:
+//!
+//! ```compile_fail,E0133
+//! # use pvbounce::{mm::memory::Memory, xen::hypercall::{Pte, Remap}};
+//! fn unmap_anything(memory: &Memory<'_>) {
+//!     memory.xen().remap(&[Remap { virt: 0xffff_ffff_8010_0000, pte: Pte(0) }]).unwrap();
+//! }
+//! ```
+#![expect(unsafe_code, reason = "declares the calls that change memory")]
 
 use core::sync::atomic::AtomicU64;
 
@@ -43,31 +52,38 @@ pub struct Trade<'a> {
     pub bits: u32,
 }
 
-/// Why and how far a trade failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TradeError {
-    /// Xen's reason.
-    pub error: XenError,
-    /// Input extents that were traded all the same.
-    pub done: u64,
-}
-
 /// The hypercalls that move or map memory.
 pub trait MemoryCalls: Sync {
     /// Changes the mapping of each listed page; each page's table must exist.
-    fn remap(&self, changes: &[Remap]) -> Result<(), XenError>;
+    ///
+    /// # Safety
+    /// Nobody reaches anything through these addresses, or what they reach stays as it is. What a frame holds that
+    /// is mapped anew is in no other use.
+    unsafe fn remap(&self, changes: &[Remap]) -> Result<(), XenError>;
 
     /// Writes page-table or M2P entries.
-    fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError>;
+    ///
+    /// # Safety
+    /// For page tables as for [`MemoryCalls::remap`], of all that the entry maps.
+    unsafe fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError>;
 
     /// Fills frames with zero without mapping them.
-    fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError>;
+    ///
+    /// # Safety
+    /// Nobody has anything in them.
+    unsafe fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError>;
 
-    /// Fills `pages` pages from address `virt` with zero; all are ours, mapped writable, and in no other use.
-    fn wipe(&self, virt: u64, pages: u64);
+    /// Fills `pages` pages from address `virt` with zero.
+    ///
+    /// # Safety
+    /// All are ours, mapped writable, and in no other use.
+    unsafe fn wipe(&self, virt: u64, pages: u64);
 
-    /// `XENMEM_exchange`.
-    fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError>;
+    /// `XENMEM_exchange`. How much was traded is not said: whoever needs to know asks [`MemoryCalls::m2p`].
+    ///
+    /// # Safety
+    /// Nobody has anything in the frames that are given, and all that counts frames learns which ones came.
+    unsafe fn exchange(&self, trade: &Trade<'_>) -> Result<(), XenError>;
 
     /// The M2P entry of a frame; `None` if Xen's table does not reach that far.
     fn m2p(&self, mfn: Mfn) -> Option<Pfn>;

@@ -1,7 +1,7 @@
 //! The calls themselves, each in the shape Xen's public header gives its argument.
 #![expect(unsafe_code, reason = "hypercalls take addresses Xen reads and writes")]
 
-use super::{MemoryCalls, MmuUpdate, Remap, Trade, TradeError};
+use super::{MemoryCalls, MmuUpdate, Remap, Trade};
 use crate::{
     addr::{Mfn, PAGE_SIZE, Pfn, to_usize},
     arch::{copy, probe, time::Instant},
@@ -58,7 +58,10 @@ impl Xen {
     }
 
     /// Changes up to `N` mappings in one call.
-    fn remap_batch<const N: usize>(&self, changes: &[Remap]) -> Result<(), XenError> {
+    ///
+    /// # Safety
+    /// As for [`MemoryCalls::remap`].
+    unsafe fn remap_batch<const N: usize>(&self, changes: &[Remap]) -> Result<(), XenError> {
         let mut calls = [xen_sys::multicall_entry { op: 0, result: 0, args: [0; 6] }; N];
         for (call, change) in calls.iter_mut().zip(changes) {
             call.op = __HYPERVISOR_update_va_mapping.into();
@@ -66,9 +69,10 @@ impl Xen {
         }
         self.count();
         let count = changes.len().min(N) as u64;
-        // SAFETY: the array holds `count` filled entries. What the mappings mean for Rust is the
-        // business of `mm::memory`, the only caller, which never unmaps memory in use.
-        decode(unsafe { hypercall_2(__HYPERVISOR_multicall, address(calls.as_ptr()), count) })?;
+        let list = address(calls.as_mut_ptr());
+        // SAFETY: the array holds `count` filled entries, to which Xen writes the results. For what the mappings
+        // mean `remap`'s caller vouches.
+        decode(unsafe { hypercall_2(__HYPERVISOR_multicall, list, count) })?;
         calls.iter().take(changes.len()).try_for_each(|call| {
             decode(call.result.cast_signed())?;
             Ok(())
@@ -76,37 +80,47 @@ impl Xen {
     }
 }
 
+/// The address of what Xen reads or writes. Xen makes its own pointer of it, so the provenance is exposed; what is
+/// written comes from a pointer that may write.
 fn address<T>(value: *const T) -> u64 {
-    value.addr() as u64
+    value.expose_provenance() as u64
 }
 
 fn memory_op<T>(op: u32, argument: &mut T) -> Result<u64, XenError> {
     // SAFETY: `argument` is the structure that `op` takes (each caller below pairs them), lives across
     // the call, and is borrowed mutably because Xen writes to it.
-    decode(unsafe { hypercall_2(__HYPERVISOR_memory_op, op.into(), address(argument)) })
+    decode(unsafe { hypercall_2(__HYPERVISOR_memory_op, op.into(), address(&raw mut *argument)) })
 }
 
 fn event_channel_op<T>(op: u32, argument: &mut T) -> Result<(), XenError> {
     // SAFETY: as in `memory_op`: each caller below passes the structure of its operation.
-    decode(unsafe { hypercall_2(__HYPERVISOR_event_channel_op, op.into(), address(argument)) })?;
+    decode(unsafe {
+        hypercall_2(__HYPERVISOR_event_channel_op, op.into(), address(&raw mut *argument))
+    })?;
     Ok(())
 }
 
 fn physdev_op<T>(op: u32, argument: &mut T) -> Result<(), XenError> {
     // SAFETY: as in `memory_op`: each caller below passes the structure of its operation.
-    decode(unsafe { hypercall_2(__HYPERVISOR_physdev_op, op.into(), address(argument)) })?;
+    decode(unsafe {
+        hypercall_2(__HYPERVISOR_physdev_op, op.into(), address(&raw mut *argument))
+    })?;
     Ok(())
 }
 
 impl MemoryCalls for Xen {
-    fn remap(&self, changes: &[Remap]) -> Result<(), XenError> {
+    unsafe fn remap(&self, changes: &[Remap]) -> Result<(), XenError> {
         if changes.len() <= FEW {
-            return self.remap_batch::<FEW>(changes);
+            // SAFETY: the caller's promise is passed on.
+            return unsafe { self.remap_batch::<FEW>(changes) };
         }
-        changes.chunks(BATCH).try_for_each(|batch| self.remap_batch::<BATCH>(batch))
+        changes.chunks(BATCH).try_for_each(|batch| {
+            // SAFETY: the same.
+            unsafe { self.remap_batch::<BATCH>(batch) }
+        })
     }
 
-    fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError> {
+    unsafe fn mmu_update(&self, updates: &[MmuUpdate]) -> Result<(), XenError> {
         let (list, count) = (address(updates.as_ptr()), updates.len() as u64);
         self.count();
         // SAFETY: Xen reads `count` entries from the slice; the null pointer means that we don't want
@@ -117,7 +131,7 @@ impl MemoryCalls for Xen {
         Ok(())
     }
 
-    fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError> {
+    unsafe fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError> {
         let mut ops = [MmuExtOp { cmd: mmu::MMUEXT_CLEAR_PAGE, arg1: 0, arg2: 0 }; CLEARED];
         loop {
             let mut count = 0;
@@ -129,8 +143,7 @@ impl MemoryCalls for Xen {
                 return Ok(());
             }
             self.count();
-            // SAFETY: Xen reads `count` operations; it clears only frames of ours, and the callers in
-            // `mm` pass only frames nothing is stored in.
+            // SAFETY: Xen reads `count` operations; it clears only frames of ours, for which the caller vouches.
             decode(unsafe {
                 let list = address(ops.as_ptr());
                 hypercall_4(__HYPERVISOR_mmuext_op, list, count, 0, DomainId::SELF.0.into())
@@ -138,17 +151,16 @@ impl MemoryCalls for Xen {
         }
     }
 
-    fn wipe(&self, virt: u64, pages: u64) {
+    unsafe fn wipe(&self, virt: u64, pages: u64) {
         if self.dirty.load(Ordering::Relaxed) {
             return;
         }
         let start = core::ptr::with_exposed_provenance_mut(to_usize(virt));
-        // SAFETY: as for `remap`: `mm::memory`, the only caller, wipes pages it mapped just now or is about
-        // to unmap, so that nobody refers to them.
+        // SAFETY: the caller vouches for the pages.
         unsafe { copy::zero_device(start, to_usize(pages) * PAGE_SIZE) }
     }
 
-    fn exchange(&self, trade: &Trade<'_>) -> Result<(), TradeError> {
+    unsafe fn exchange(&self, trade: &Trade<'_>) -> Result<(), XenError> {
         let mut exchange = Exchange {
             give: Reservation::own(
                 address(trade.give.as_ptr()),
@@ -165,9 +177,7 @@ impl MemoryCalls for Xen {
             nr_exchanged: 0,
         };
         self.count();
-        memory_op(memory::EXCHANGE, &mut exchange)
-            .map(drop)
-            .map_err(|error| TradeError { error, done: exchange.nr_exchanged })
+        memory_op(memory::EXCHANGE, &mut exchange).map(drop)
     }
 
     fn m2p(&self, mfn: Mfn) -> Option<Pfn> {

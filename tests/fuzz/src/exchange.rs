@@ -10,9 +10,10 @@ use pvbounce::{
         contiguous::{ContiguousMemory, Order, Region},
         memory::Memory,
         p2m::{P2m, PfnRange},
+        pages::Pages,
         reserve::Reserve,
     },
-    xen::hypercall::fake::FakeXen,
+    xen::hypercall::fake::{FakeXen, Lie},
 };
 use std::sync::atomic::AtomicU64;
 
@@ -22,9 +23,9 @@ const GUEST: u64 = 256;
 const LOW_BITS: u32 = 20;
 
 /// What the guest holds.
-enum Held {
+enum Held<'m> {
     Region(Region),
-    Pages(PfnRange),
+    Pages(Pages<'m>),
 }
 
 /// A half-done update is undone by another call, so only one of them can fail.
@@ -34,17 +35,17 @@ fn spoil(xen: &FakeXen, input: &Input, updates: bool) {
         0 => xen.fail_calls(1 + input.below(12) as u64, 1),
         1 => xen.fail_calls(1 + input.below(12) as u64, 1 + input.below(4) as u64),
         2 => xen.fail_after_chunks(input.below(20) as u64),
-        3 => xen.lie_about_success(),
+        3 => xen.lie(Lie::FailsAfterSwap),
         _ => xen.limit_order(input.below(6).try_into().unwrap_or(0)),
     }
 }
 
-fn take(memory: &Memory<'_>, input: &Input) -> Option<Held> {
+fn take<'m>(memory: &'m Memory<'m>, input: &Input) -> Option<Held<'m>> {
     let order = Order::new(input.below(6).try_into().unwrap_or(0))?;
     let low = DmaMask::from_bits(LOW_BITS)?;
     match input.below(3) {
-        0 => memory.take(1 + input.below(40) as u64).ok().map(Held::Pages),
-        1 => memory.take_scattered(1 + input.below(8) as u64).ok().map(Held::Pages),
+        0 => Pages::new(memory, 1 + input.below(40) as u64).ok().map(Held::Pages),
+        1 => Pages::scattered(memory, 1 + input.below(8) as u64).ok().map(Held::Pages),
         _ => {
             let region = memory.acquire(order, low).ok()?;
             assert!(low.covers(region.bus(), region.len()), "{region:?}");
@@ -54,10 +55,10 @@ fn take(memory: &Memory<'_>, input: &Input) -> Option<Held> {
     }
 }
 
-fn give(memory: &Memory<'_>, held: Held) {
+fn give(memory: &Memory<'_>, held: Held<'_>) {
     match held {
         Held::Region(region) => drop(memory.release(region)),
-        Held::Pages(run) => drop(memory.give(run)),
+        Held::Pages(pages) => drop(pages.close()),
     }
 }
 
@@ -91,9 +92,8 @@ pub fn run(bytes: &[u8]) {
     let input = Input::new(bytes);
     let entries: Vec<AtomicU64> = (0..GUEST).map(|_| AtomicU64::new(u64::MAX)).collect();
     let xen = FakeXen::new(MACHINE, &entries);
-    let memory = Memory::new(&xen, P2m::new(&entries), xen.l4());
     let all = PfnRange { start: Pfn(0), count: GUEST };
-    assert!(memory.add_free(all).is_ok());
+    let memory = Memory::fake(&xen, P2m::new(&entries), &[all]);
     let (owned, free_low) = (xen.owned(), xen.free_below(Mfn(256)));
     let mut held = Vec::new();
     let (mut spoilt, updates) = (false, input.once_in(4));

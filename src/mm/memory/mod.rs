@@ -5,14 +5,21 @@
 //! it may leave at any time; it may hold what others did, so it is wiped before it is used. Both are done by
 //! the CPU while the pages are mapped: a hypercall for it costs more than the wiping. A frame that is taken
 //! has its name in Xen's table, too; a free one may have to wait for it ([`crate::mm::names`]).
+//!
+//! What takes, frees or maps frames by number is for this layer alone; others hold [`Pages`](crate::mm::pages::Pages),
+//! a [`Region`](crate::mm::region::Region) or frames that are [`Withheld`], and give them back by value.
+#![expect(unsafe_code, reason = "has Xen map, wipe and rename frames")]
+
+mod io;
+mod regions;
 
 pub use crate::mm::error::MemoryError;
 
+#[cfg(not(target_os = "none"))]
+use crate::xen::hypercall::fake::FakeXen;
 use crate::{
-    addr::{DmaMask, Mfn, PAGE_SIZE_U64, Pfn},
+    addr::{Mfn, Pfn},
     mm::{
-        contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
-        exchange,
         frames::Frames,
         names::Names,
         p2m::{P2m, PfnRange},
@@ -23,7 +30,6 @@ use crate::{
         hypercall::{MemoryCalls, MmuUpdate, Pte, Remap, machphys_update},
     },
 };
-use x86_64::structures::paging::PageTableFlags;
 
 /// Changes handed to Xen at a time.
 const BATCH: usize = 256;
@@ -34,6 +40,21 @@ struct State {
     names: Names,
     tables: Tables,
     next_io: u64,
+}
+
+/// Free pages that nobody else gets: neither mapped nor used, and free again when dropped.
+#[derive(Debug)]
+#[must_use = "the pages are free again at once unless this is held"]
+pub struct Withheld<'m> {
+    memory: &'m Memory<'m>,
+    run: PfnRange,
+}
+
+impl Drop for Withheld<'_> {
+    fn drop(&mut self) {
+        // They were free before. Where the table has become too full for that, the count at the end shows them.
+        let _ = self.memory.add_free(self.run);
+    }
 }
 
 /// All memory of the domain.
@@ -51,7 +72,11 @@ impl core::fmt::Debug for Memory<'_> {
 
 impl<'x> Memory<'x> {
     /// Memory of which nothing is free yet; `l4` is the top page table.
-    pub const fn new(xen: &'x dyn MemoryCalls, p2m: P2m<'x>, l4: Mfn) -> Self {
+    ///
+    /// # Safety
+    /// `xen` is the hypervisor this runs on, `p2m` its list of the domain's frames and `l4` the table in use. It is
+    /// the only memory over them, and nothing else maps into the window of [`page_table`].
+    pub const unsafe fn new(xen: &'x dyn MemoryCalls, p2m: P2m<'x>, l4: Mfn) -> Self {
         let state = State {
             frames: Frames::empty(),
             names: Names::all_told(),
@@ -61,9 +86,20 @@ impl<'x> Memory<'x> {
         Self { xen, p2m, state: spin::Mutex::new(state) }
     }
 
+    /// Memory over a fake, which maps nothing: its pages can be counted and traded, but not touched.
+    #[cfg(not(target_os = "none"))]
+    pub fn fake(xen: &'x FakeXen, p2m: P2m<'x>, free: &[PfnRange]) -> Self {
+        // SAFETY: what is not mapped nobody can touch: `Pages`, `Region` and `DeviceMemory` see to it on a host.
+        let memory = unsafe { Self::new(xen, p2m, xen.l4()) };
+        for run in free {
+            memory.add_free(*run).expect("separate runs of a test");
+        }
+        memory
+    }
+
     /// Goes on with a longer P2M that has the same entries, and new names from `first` on, which Xen's table
     /// gets when their frames are taken.
-    pub fn lengthen(&mut self, p2m: P2m<'x>, first: Pfn) {
+    pub(super) fn lengthen(&mut self, p2m: P2m<'x>, first: Pfn) {
         self.p2m = p2m;
         self.state.get_mut().names = Names::told_below(first);
     }
@@ -81,7 +117,7 @@ impl<'x> Memory<'x> {
     }
 
     /// Declares frames free. They must be mapped nowhere.
-    pub fn add_free(&self, run: PfnRange) -> Result<(), MemoryError> {
+    pub(super) fn add_free(&self, run: PfnRange) -> Result<(), MemoryError> {
         Ok(self.state.lock().frames.give(run)?)
     }
 
@@ -90,7 +126,7 @@ impl<'x> Memory<'x> {
         self.p2m
     }
 
-    /// The hypercalls this memory is managed with.
+    /// The hypercalls this memory is managed with; those that change anything are unsafe.
     pub const fn xen(&self) -> &'x dyn MemoryCalls {
         self.xen
     }
@@ -111,7 +147,7 @@ impl<'x> Memory<'x> {
     }
 
     /// Takes `count` neighbouring zeroed pages and maps them in the direct map, writable.
-    pub fn take(&self, count: u64) -> Result<PfnRange, MemoryError> {
+    pub(super) fn take(&self, count: u64) -> Result<PfnRange, MemoryError> {
         let mut state = self.state.lock();
         let run = self.take_frames(&mut state, count)?;
         let mapped = self.map(&mut state, run);
@@ -121,7 +157,7 @@ impl<'x> Memory<'x> {
     }
 
     /// As [`Memory::take`], but no page's machine neighbour is the next page.
-    pub fn take_scattered(&self, count: u64) -> Result<PfnRange, MemoryError> {
+    pub(super) fn take_scattered(&self, count: u64) -> Result<PfnRange, MemoryError> {
         let mut state = self.state.lock();
         let run = self.take_frames(&mut state, count + 1)?;
         let wanted = PfnRange { start: run.start, count };
@@ -133,54 +169,10 @@ impl<'x> Memory<'x> {
     }
 
     /// Wipes, unmaps and frees pages.
-    pub fn give(&self, run: PfnRange) -> Result<(), MemoryError> {
+    pub(super) fn give(&self, run: PfnRange) -> Result<(), MemoryError> {
         self.wipe(run);
         self.unmap(run)?;
         Ok(self.state.lock().frames.give(run)?)
-    }
-
-    /// Maps `count` frames that are no RAM of ours, from `first`; returns the virtual address.
-    pub fn map_io(
-        &self,
-        first: Mfn,
-        count: u64,
-        flags: PageTableFlags,
-    ) -> Result<u64, MemoryError> {
-        self.map_list(&mut (first.0..first.0 + count).map(Mfn), count, flags)
-    }
-
-    /// Maps `count` frames one after the other; returns the virtual address. Less frames are an error.
-    ///
-    /// Addresses are not used again after [`Memory::unmap_io`]: the window is far larger than any guest's
-    /// appetite, and a stale pointer then faults instead of reaching something else.
-    pub fn map_list(
-        &self,
-        frames: &mut dyn Iterator<Item = Mfn>,
-        count: u64,
-        flags: PageTableFlags,
-    ) -> Result<u64, MemoryError> {
-        let mut state = self.state.lock();
-        let start = state.next_io;
-        state.next_io += count * PAGE_SIZE_U64;
-        let page = |i| start + i * PAGE_SIZE_U64;
-        for table in 0..=count.div_ceil(512) {
-            self.make_tables(&mut state, page((table * 512).min(count.saturating_sub(1))))?;
-        }
-        let mut changes = (0..count)
-            .zip(frames)
-            .map(|(i, mfn)| Remap { virt: page(i), pte: Pte::new(mfn, flags) });
-        if self.apply_all(&mut changes)? < count {
-            return Err(MemoryError::Mapping { virt: start, error: XenError::BadAddress });
-        }
-        Ok(start)
-    }
-
-    /// Undoes [`Memory::map_io`].
-    pub fn unmap_io(&self, start: u64, count: u64) -> Result<(), MemoryError> {
-        (0..count).try_for_each(|i| {
-            let virt = start + i * PAGE_SIZE_U64;
-            self.apply(&[Remap { virt, pte: Pte::NONE }])
-        })
     }
 
     /// Parts machine neighbours in all of an unmapped run but its last page, by swapping a frame that follows
@@ -199,8 +191,11 @@ impl<'x> Memory<'x> {
 
     /// Swaps two pages' frames, in both tables or in none.
     fn swap(&self, (a, at_a): (Pfn, Mfn), (b, at_b): (Pfn, Mfn)) -> Result<(), MemoryError> {
-        let name =
-            |to_a, to_b| self.xen.mmu_update(&[machphys_update(to_a, a), machphys_update(to_b, b)]);
+        let name = |to_a, to_b| {
+            let updates = [machphys_update(to_a, a), machphys_update(to_b, b)];
+            // SAFETY: both frames are ours and free: they change their names and nothing else.
+            unsafe { self.xen.mmu_update(&updates) }
+        };
         name(at_b, at_a).map_err(|error| {
             // Xen may have done the first of the two.
             let _ = name(at_a, at_b);
@@ -237,7 +232,10 @@ impl<'x> Memory<'x> {
     /// Writes zero to mapped pages.
     fn wipe(&self, run: PfnRange) {
         let start = page_table::direct(run.start);
-        start.into_iter().for_each(|virt| self.xen.wipe(virt, run.count));
+        if let Some(virt) = start {
+            // SAFETY: the run was mapped just now or is about to be unmapped, so that nobody refers to its bytes.
+            unsafe { self.xen.wipe(virt, run.count) };
+        }
     }
 
     fn unmap(&self, run: PfnRange) -> Result<(), MemoryError> {
@@ -274,10 +272,12 @@ impl<'x> Memory<'x> {
         while let Some(missing) = state.tables.missing(virt) {
             let frame = self.take_frames(state, 1)?;
             let made = self.p2m.get(frame.start).ok_or(XenError::BadAddress).and_then(|mfn| {
-                self.xen.clear(&mut core::iter::once(mfn))?;
-                let update =
-                    MmuUpdate { ptr: missing.entry.0, val: Pte::new(mfn, page_table::TABLE).0 };
-                self.xen.mmu_update(&[update])?;
+                // SAFETY: a free frame, in which nobody has anything.
+                unsafe { self.xen.clear(&mut core::iter::once(mfn)) }?;
+                let val = Pte::new(mfn, page_table::TABLE).0;
+                let update = MmuUpdate { ptr: missing.entry.0, val };
+                // SAFETY: an empty table where none was maps nothing, and unmaps nothing.
+                unsafe { self.xen.mmu_update(&[update]) }?;
                 Ok(mfn)
             });
             match made {
@@ -293,7 +293,9 @@ impl<'x> Memory<'x> {
 
     fn apply(&self, changes: &[Remap]) -> Result<(), MemoryError> {
         let virt = changes.first().map_or(0, |change| change.virt);
-        self.xen.remap(changes).map_err(|error| MemoryError::Mapping { virt, error })
+        // SAFETY: all changes lie in the window: free frames that are taken, and taken ones whose owner gave them back.
+        let remapped = unsafe { self.xen.remap(changes) };
+        remapped.map_err(|error| MemoryError::Mapping { virt, error })
     }
 
     /// Takes up to `count` neighbouring pages without mapping them: all of them if there is such a run, else
@@ -304,57 +306,11 @@ impl<'x> Memory<'x> {
         self.take_frames(&mut state, most)
     }
 
-    /// Takes exactly these pages without mapping them, if all of them are free; says whether they were.
-    pub fn set_aside_run(&self, run: PfnRange) -> bool {
+    /// Withholds exactly these pages from everybody, if all of them are free.
+    pub fn withhold(&self, run: PfnRange) -> Option<Withheld<'_>> {
         let State { frames, names, .. } = &mut *self.state.lock();
-        names.tell(run.end(), self.p2m, self.xen).is_ok() && frames.take_run(run)
-    }
-
-    /// Trades the frames of an unmapped run, `2^order` pages, for neighbours within `mask`, and maps them.
-    ///
-    /// On failure the run has frames as good as it had, and is unmapped, unless the error is
-    /// [`AcquireError::StillMapped`].
-    pub fn gather(
-        &self,
-        run: PfnRange,
-        order: Order,
-        mask: DmaMask,
-    ) -> Result<Region, AcquireError> {
-        let gathered = exchange::gather(self.xen, self.p2m, run, order, mask.bits());
-        let mfn = gathered.inspect_err(|error| {
-            if let AcquireError::Misplaced { mfn, .. } = *error {
-                // Best effort: if even this fails, the run keeps frames that are just as good as RAM.
-                let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
-            }
-        })?;
-        let mapped = self.map(&mut self.state.lock(), run).and_then(|()| {
-            Region::in_direct_map(run.start, mfn, order).ok_or(MemoryError::BeyondWindow(run))
-        });
-        match mapped {
-            Ok(region) => {
-                self.wipe(run);
-                Ok(region)
-            }
-            Err(MemoryError::StillMapped { error, .. }) => Err(AcquireError::StillMapped(error)),
-            Err(error) => {
-                let _ = exchange::scatter(self.xen, self.p2m, run, order, mfn);
-                Err(AcquireError::Mapping(error.xen()))
-            }
-        }
-    }
-
-    /// Undoes [`Memory::gather`]; returns the run, unless it is still mapped somewhere.
-    ///
-    /// While a mapping remains, Xen would refuse the frames and nobody may reuse them.
-    pub fn scatter(&self, region: Region) -> (Option<PfnRange>, Result<(), ReleaseError>) {
-        let run = PfnRange { start: region.pfn(), count: region.order().pages() as u64 };
-        let failed = |error| ReleaseError { mfn: region.mfn(), order: region.order(), error };
-        self.wipe(run);
-        if let Err(error) = self.unmap(run) {
-            return (None, Err(failed(error.xen())));
-        }
-        let scattered = exchange::scatter(self.xen, self.p2m, run, region.order(), region.mfn());
-        (Some(run), scattered.map_err(failed))
+        let taken = names.tell(run.end(), self.p2m, self.xen).is_ok() && frames.take_run(run);
+        taken.then_some(Withheld { memory: self, run })
     }
 }
 
@@ -369,31 +325,5 @@ impl State {
             self.frames.give(run)?;
         }
         Err(error)
-    }
-}
-
-impl ContiguousMemory for Memory<'_> {
-    fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
-        let taken = self.take_frames(&mut self.state.lock(), order.pages() as u64);
-        let run = taken.map_err(|error| match error {
-            MemoryError::NoFreePages { .. } => AcquireError::NoFreePages { pages: order.pages() },
-            refused => AcquireError::Mapping(refused.xen()),
-        })?;
-        self.gather(run, order, mask).inspect_err(|error| {
-            if error.leaves_pages_free() {
-                // Taken from the table just now, so there is room for it again.
-                let _ = self.state.lock().frames.give(run);
-            }
-        })
-    }
-
-    fn release(&self, region: Region) -> Result<(), ReleaseError> {
-        let (mfn, order) = (region.mfn(), region.order());
-        let (run, released) = self.scatter(region);
-        if let Some(run) = run {
-            let given = self.state.lock().frames.give(run);
-            given.map_err(|_| ReleaseError { mfn, order, error: XenError::NoSpace })?;
-        }
-        released
     }
 }
