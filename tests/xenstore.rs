@@ -380,7 +380,7 @@ fn a_poll_that_fails_ends_the_use_of_the_connection_with_its_own_code() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 2 } else { 64 }))]
     #[test]
     fn random_bytes_from_the_daemon_end_in_an_error_in_time(
         bytes in proptest::collection::vec(any::<u8>(), 0..2500),

@@ -13,7 +13,7 @@ use pvbounce::{
         fake::{FakeClock, Peer},
         store::{
             XenStore,
-            fake::{FakeDaemon, Tree},
+            fake::{DaemonMode, FakeDaemon, Tree},
         },
         xenbus::XenbusState,
     },
@@ -54,6 +54,27 @@ fn the_whole_stack_works_over_the_rings() {
     assert_eq!(front.functions(), [bdf("00:00.0")]);
     assert_clean(&world, &front.close());
     assert!(world.elapsed() < Duration::from_secs(1), "no wait ran into its deadline");
+}
+
+#[test]
+fn a_store_that_dies_costs_one_answer_and_the_page_the_backend_still_has() {
+    let world = World::new();
+    let page = shared_page();
+    let port = world.events.born_with(DomainId::DOM0);
+    let daemon = FakeDaemon::new(page, port, Rc::clone(&world.events), Rc::clone(&world.tree));
+    world.events.add_peer(Rc::clone(&daemon) as Rc<_>);
+    let timeout = Duration::from_secs(5);
+    let store = XenStore::new(&*world.events, &*world.clock, page, port, timeout);
+    let services = Services { store: &store, ..world.services() };
+    let front = Front::connect(services, Timeouts::default(), world.page()).unwrap();
+    daemon.behave(DaemonMode::Silent);
+    let begun = world.elapsed();
+    let report = front.close();
+    assert_eq!(report.problem.as_ref().unwrap().code(), "store-no-answer");
+    assert!(report.to_string().contains("the backend keeps our page mapped"), "{report}");
+    assert_eq!((report.port_left, report.irqs_left.len()), (None, 0));
+    assert_eq!((world.events.taken(), world.grants.taken(), world.grants.owned()), (0, 1, 1));
+    assert!(world.elapsed() - begun < Duration::from_secs(9));
 }
 
 #[test]

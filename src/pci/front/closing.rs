@@ -57,8 +57,10 @@ impl Front<'_> {
 
     /// Both steps down, unless the toolstack removed the backend and there is nobody to tell; also when the first gets no answer: the backend may still act on the second.
     fn say_goodbye(&self, report: &mut CloseReport) {
-        if read_state(self.services.store, &self.device.backend) == Ok(XenbusState::Unknown) {
-            return;
+        match read_state(self.services.store, &self.device.backend) {
+            Ok(XenbusState::Unknown) => return,
+            Ok(_) => {}
+            Err(error) => report.note(error),
         }
         let deadline = Deadline::new(self.services.clock, self.timeouts.close);
         let steps = [
