@@ -68,7 +68,7 @@ pub enum SelfTest {
     CopyBack,
     /// A frame that the card loops back has a wrong byte.
     Loopback,
-    /// Pages are not wiped.
+    /// Pages are soiled instead of wiped.
     Dirty,
     /// Memory that the device uses is not reported: only the rig can see that.
     HideRange,

@@ -89,7 +89,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     });
     let chosen = options.unwrap_or_default();
     if chosen.selftest == Some(SelfTest::Dirty) {
-        XEN.leave_pages_dirty();
+        XEN.soil_pages();
     }
     let mut pool = PoolState::new(pool, reserve, plan(&chosen, &info), chosen.swiotlb);
     pool.at_boot(&clock);

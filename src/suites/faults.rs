@@ -5,7 +5,7 @@
 //! | `corrupt`    | what a device that the CPU plays reads            | `swiotlb` `every_length_and_offset_…`      |
 //! | `copyback`   | what such a device writes                         | the same                                   |
 //! | `loopback`   | between the card and its driver's caller          | `dma` `every_length_comes_back`            |
-//! | `dirty`      | the hypercall layer wipes no page                 | `memory` `pages_come_zeroed`               |
+//! | `dirty`      | the hypercall layer soils pages                   | `memory` `…_come_zeroed`                   |
 //! | `hide-range` | the report                                        | the rig, which has QEMU's trace            |
 //! | `mask-irq`   | between the driver and its caller                 | `irq` `every_frame_interrupts`             |
 //! | `bus-master` | the way to config space                           | `close` `device_lets_go`                   |

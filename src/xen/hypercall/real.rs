@@ -35,6 +35,9 @@ const CLEARED: usize = 64;
 const M2P_BASE: u64 = xen_sys::__MACH2PHYS_VIRT_START.cast_unsigned();
 const M2P_END: u64 = xen_sys::__MACH2PHYS_VIRT_END.cast_unsigned();
 
+/// What is in a page that is not zero.
+const SOIL: u8 = 0x5a;
+
 /// The hypervisor this guest runs on, and how often it was called on for memory.
 #[derive(Debug, Default)]
 pub struct Xen {
@@ -48,8 +51,8 @@ impl Xen {
         Self { calls: AtomicU64::new(0), dirty: AtomicBool::new(false) }
     }
 
-    /// Wipes nothing from here on: a fault on purpose.
-    pub fn leave_pages_dirty(&self) {
+    /// Soils pages from here on where it is to wipe them, as they may come from elsewhere: a fault on purpose.
+    pub fn soil_pages(&self) {
         self.dirty.store(true, Ordering::Relaxed);
     }
 
@@ -152,11 +155,12 @@ impl MemoryCalls for Xen {
     }
 
     unsafe fn wipe(&self, virt: u64, pages: u64) {
+        let start = core::ptr::with_exposed_provenance_mut::<u8>(to_usize(virt));
         if self.dirty.load(Ordering::Relaxed) {
-            return;
+            // SAFETY: the caller vouches for the pages.
+            return unsafe { start.write_bytes(SOIL, to_usize(pages) * PAGE_SIZE) };
         }
-        let start = core::ptr::with_exposed_provenance_mut(to_usize(virt));
-        // SAFETY: the caller vouches for the pages.
+        // SAFETY: the same.
         unsafe { copy::zero_device(start, to_usize(pages) * PAGE_SIZE) }
     }
 
