@@ -142,6 +142,8 @@ fn on_the_host(mutants: &[Mutant]) -> Result<Vec<String>> {
     command.args(["mutants", "--no-times", "--output", OUTPUT]);
     for mutant in mutants {
         command.args(["--re", &format!("^{}$", escaped(&mutant.name))]);
+        // Its mutants that leave a field out are no matter of names: those of other files would all be tried.
+        command.arg("--file").arg(&mutant.file);
     }
     fs::create_dir_all(OUTPUT).on("create", OUTPUT)?;
     let ended = child::output(&mut command);
@@ -151,7 +153,8 @@ fn on_the_host(mutants: &[Mutant]) -> Result<Vec<String>> {
     };
     stage.done(format!("{} mutants", mutants.len()));
     // Its exit code says that some survived, or that some took too long, which is a way to be noticed.
-    Ok(missed.lines().map(str::to_owned).collect())
+    let chosen = |name: &&str| mutants.iter().any(|mutant| mutant.name == *name);
+    Ok(missed.lines().filter(chosen).map(str::to_owned).collect())
 }
 
 fn escaped(name: &str) -> String {
