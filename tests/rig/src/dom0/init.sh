@@ -145,7 +145,7 @@ store_lives() {
 }
 
 # What the rig says while a job runs: `abuse`, when the guest is where the job wants it for that; `said`, when its verdict
-# is out. An xl that has not buried it half a minute later never will.
+# is out. An xl that has not buried it a minute later never will, and without xenstored it can't at all.
 listen() {
     while read -r word <&8; do
         case $word in
@@ -156,7 +156,7 @@ listen() {
             ;;
         said)
             touch /tmp/said
-            store_lives && sleep 20
+            store_lives && sleep 50
             sleep 10
             touch /tmp/stuck
             kill -9 "$1"
@@ -169,7 +169,7 @@ listen() {
 bury() {
     store_lives || return
     until [ -e /tmp/said ] || [ -e /tmp/late ] || ! xl domid guest >/dev/null 2>&1; do usleep 200000; done
-    xl list guest && xl destroy guest
+    bounded xl list guest && bounded xl destroy guest
 }
 
 # Gives the paused guest the store nodes of a PCI device, but nobody at the other end; then lets it run.

@@ -29,7 +29,7 @@ pub(super) fn of(facts: &Facts<'_>) -> Option<(Finding, bool)> {
             stuck(said, &format!("the domain was not gone after {seconds:.0} s"))
         }
         (Some(JobEnd { stuck: true, .. }), _, Some(said)) => {
-            stuck(said, "xl did not bury it within half a minute, and was killed")
+            stuck(said, "xl never buried it, and was killed")
         }
         (Some(JobEnd { late: true, seconds, .. }), _, None) => {
             let detail = format!("no end after {seconds:.0} s; its last line: {last}");
