@@ -9,6 +9,11 @@
 //! A driver holds everything its device was told of as [`Lent`]. A path out of the driver that forgets to stop the
 //! device then costs memory, which the report shows; it never hands on memory that the device may still use.
 
+use super::{
+    buffer::Buffer,
+    direction::{FromDevice, Readable},
+    mapping::Mapping,
+};
 use core::ops::Deref;
 
 /// A device was seen to stop: it uses no memory until it is started again, which takes this value.
@@ -54,6 +59,16 @@ impl<T> Lent<T> {
     }
 }
 
+impl<D: Readable, B: Buffer<D> + Buffer<FromDevice>> Lent<Mapping<'_, D, B>> {
+    /// [`Mapping::write`], while the device has it.
+    ///
+    /// # Panics
+    /// If the bytes don't lie inside the mapping.
+    pub fn write(&mut self, offset: usize, from: &[u8]) {
+        self.0.write(offset, from);
+    }
+}
+
 impl<T> Deref for Lent<T> {
     type Target = T;
 
@@ -67,7 +82,7 @@ mod tests {
     use super::*;
     use crate::{
         addr::DmaMask,
-        dma::{Device, FromDevice, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
+        dma::{Device, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
     };
 
     #[test]

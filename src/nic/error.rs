@@ -232,6 +232,14 @@ pub enum RingError {
         /// Where in the ring.
         offset: usize,
     },
+    /// The device reported a frame whose end it did not write: the bytes there are those put there before.
+    #[error("a frame of {length} bytes at {offset:#x}, whose end the device did not write")]
+    Unwritten {
+        /// Its length, checksum included; 0 if not even its header was written.
+        length: usize,
+        /// Where in the ring.
+        offset: usize,
+    },
     /// A frame is longer than what the device says it has written, and stays so.
     #[error("a frame of {length} bytes at {offset:#x}, of which only {written} were ever written")]
     Truncated {
@@ -267,6 +275,7 @@ impl ReceiveError {
                 RingError::BadPosition { .. } => "nic-rx-position",
                 RingError::BadLength { .. } => "nic-rx-length",
                 RingError::BadStatus { .. } => "nic-rx-status",
+                RingError::Unwritten { .. } => "nic-rx-unwritten",
                 RingError::Truncated { .. } => "nic-rx-truncated",
             },
             Self::Stopped => "nic-stopped",

@@ -25,7 +25,7 @@ pub(super) const BUFFER: usize = RING + OVERHANG;
 /// Bytes of a frame's header in the ring.
 pub(super) const HEADER: usize = 4;
 /// Bytes of the checksum behind a frame.
-const CRC: usize = 4;
+pub(super) const CRC: usize = 4;
 /// Bytes of a VLAN tag, with which a frame may be longer than [`FRAME_MAX`].
 const TAG: usize = 4;
 /// What the length reads as while the device is still writing the frame.

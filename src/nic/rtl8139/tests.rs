@@ -195,9 +195,35 @@ fn a_lying_device_is_caught_and_started_anew() {
         (Fault::Status(0), "nic-rx-status"),
         (Fault::Status(0xffff), "nic-rx-status"),
         (Fault::Position(0xfffc), "nic-rx-position"),
+        (Fault::Unwritten(0), "nic-rx-unwritten"),
+        (Fault::Unwritten(4), "nic-rx-unwritten"),
+        (Fault::Unwritten(63), "nic-rx-unwritten"),
+        (Fault::Unwritten(64), "nic-rx-unwritten"),
     ] {
         assert_eq!(refuses(fault).code(), code, "{fault:?}");
     }
+}
+
+/// The ring is gone round more than once, so that every place held a frame before.
+#[test]
+fn a_frame_reported_and_not_written_is_told_wherever_it_lies() {
+    with_card(Policy::Auto, |chip, card| {
+        let mut received = Vec::new();
+        for round in 0..100 {
+            chip.set_fault(Fault::None);
+            let mut sent = frame(60 + round * 14, round);
+            sent[..6].copy_from_slice(&[0xff; 6]);
+            chip.deliver(&sent);
+            let n = card.receive(&mut received).unwrap().unwrap();
+            assert!(received[..n] == sent, "{round}");
+            if round % 20 == 19 {
+                chip.set_fault(Fault::Unwritten(4 + round));
+                chip.deliver(&sent);
+                let error = card.receive(&mut received).unwrap_err();
+                assert_eq!(error.code(), "nic-rx-unwritten", "{round}");
+            }
+        }
+    });
 }
 
 #[test]

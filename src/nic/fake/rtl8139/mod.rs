@@ -34,6 +34,8 @@ pub enum Fault {
     Length(u16),
     /// Received frames have this status in their header.
     Status(u16),
+    /// Of a received frame with its header and checksum only this much is written, and all of it reported.
+    Unwritten(usize),
     /// The write position reads as this.
     Position(u16),
     /// Frames are never sent.
@@ -218,7 +220,8 @@ impl<'a> FakeRtl8139<'a> {
         }
         let bytes = state.fault.in_ring(frame, len);
         let at = BusAddr(u64::from(state.buffer) + state.write as u64);
-        self.dma_write(state, at, &bytes);
+        let written = if let Fault::Unwritten(most) = state.fault { most } else { usize::MAX };
+        self.dma_write(state, at, &bytes[..bytes.len().min(written)]);
         if state.fault == Fault::Underrun {
             let before = BusAddr(u64::from(state.buffer) - 1);
             self.dma_write(state, before, &[0x5a]);
