@@ -9,12 +9,8 @@
 //! A driver holds everything its device was told of as [`Lent`]. A path out of the driver that forgets to stop the
 //! device then costs memory, which the report shows; it never hands on memory that the device may still use.
 
-use super::{
-    buffer::Buffer,
-    direction::{FromDevice, Readable},
-    mapping::Mapping,
-};
-use core::ops::Deref;
+use super::{buffer::Buffer, direction::Writable, mapping::Mapping};
+use core::ops::{Deref, Range};
 
 /// A device was seen to stop: it uses no memory until it is started again, which takes this value.
 ///
@@ -59,13 +55,13 @@ impl<T> Lent<T> {
     }
 }
 
-impl<D: Readable, B: Buffer<D> + Buffer<FromDevice>> Lent<Mapping<'_, D, B>> {
-    /// [`Mapping::write`], while the device has it.
+impl<D: Writable, B: Buffer<D>> Lent<Mapping<'_, D, B>> {
+    /// [`Mapping::rearm`], before the device is told that it may write there once more.
     ///
     /// # Panics
-    /// If the bytes don't lie inside the mapping.
-    pub fn write(&mut self, offset: usize, from: &[u8]) {
-        self.0.write(offset, from);
+    /// If the range does not lie inside the mapping.
+    pub fn rearm(&mut self, range: Range<usize>) {
+        self.0.rearm(range);
     }
 }
 
@@ -82,7 +78,7 @@ mod tests {
     use super::*;
     use crate::{
         addr::DmaMask,
-        dma::{Device, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
+        dma::{Device, FromDevice, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
     };
 
     #[test]

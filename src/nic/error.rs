@@ -235,7 +235,7 @@ pub enum RingError {
     /// The device reported a frame whose end it did not write: the bytes there are those put there before.
     #[error("a frame of {length} bytes at {offset:#x}, whose end the device did not write")]
     Unwritten {
-        /// Its length, checksum included; 0 if not even its header was written.
+        /// The length in the frame's header.
         length: usize,
         /// Where in the ring.
         offset: usize,

@@ -44,7 +44,7 @@ use crate::{
     addr::DmaMask,
     arch::time::{Clock, Instant},
     dma::{
-        self, Bidirectional, DeviceStopped, FinishError, Lent, Limits, Mapping, OwnedSlice,
+        self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
         PowerOfTwo, ToDevice,
     },
 };
@@ -84,7 +84,7 @@ pub struct Rtl8139<'m, R: Registers> {
     life: Life,
     ring: RxRing,
     /// `None` once taken back.
-    buffer: Option<Lent<Mapping<'m, Bidirectional, Vec<u8>>>>,
+    buffer: Option<Lent<Mapping<'m, FromDevice, Vec<u8>>>>,
     /// Where the buffer is, for the chip.
     buffer_at: u32,
     slots: TxSlots,
@@ -151,7 +151,7 @@ impl<'m, R: Registers> Idle<'m, R> {
     /// Bus mastering must be on, and `dma` made with the chip's limits ([`super::DriverKind::limits`]).
     pub fn start(self, dma: dma::Device<'m>) -> Result<Rtl8139<'m, R>, StartError> {
         let Self { chip, mac, stopped } = self;
-        let buffer = dma.map::<Bidirectional, _>(vec![0; BUFFER])?;
+        let buffer = dma.map::<FromDevice, _>(vec![0; BUFFER])?;
         let bus = buffer.bus();
         let buffer_at = u32::try_from(bus.0).map_err(|_| StartError::BeyondRegisters(bus.0))?;
         let mut ranges = Ranges::default();
@@ -182,7 +182,9 @@ impl<R: Registers> Rtl8139<'_, R> {
     /// Starts both directions of a chip that was just reset.
     fn begin(&mut self, stopped: DeviceStopped) -> Result<(), ResetError> {
         self.ring = RxRing::EMPTY;
-        self.fill();
+        if let Some(buffer) = &mut self.buffer {
+            buffer.rearm(0..BUFFER);
+        }
         self.chip.start(stopped, self.buffer_at, self.loopback).map_err(|e| self.lose(e))?;
         self.chip.enable_interrupts(self.enabled);
         self.life = Life::Running;
