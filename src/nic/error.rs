@@ -305,3 +305,94 @@ impl core::fmt::Display for Mac<'_> {
         write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{addr::BusAddr, dma::Why, nic::QuiesceError};
+    use alloc::string::ToString;
+    use core::time::Duration;
+
+    const LATE: TimedOut = TimedOut { what: "the device", after: Duration::from_millis(7) };
+    const STUCK: ResetError = ResetError::Stuck(LATE);
+    const NO_POOL: MapError = MapError::NoPool(Why::Forced);
+    const OVERRUN: FinishError =
+        FinishError::Overrun { offset: -1, found: 7, len: 60, bus: BusAddr(0x1000) };
+
+    /// What a report shows of an error: its code, a value that its text carries, and a part of its remedy.
+    fn shows(error: &dyn ToString, code: &str, remedy: &str, expected: [&str; 3]) {
+        let text = error.to_string();
+        assert_eq!(code, expected[0], "{text}");
+        assert!(text.contains(expected[1]), "{text}");
+        assert!(remedy.contains(expected[2]), "{code}: {remedy}");
+    }
+
+    #[test]
+    fn an_error_of_a_start_says_what_was_found_and_what_to_change() {
+        let small = StartError::BarTooSmall { len: 0x80, needed: 0x100 };
+        for (error, expected) in [
+            (small, ["nic-bar-too-small", "128 bytes", "whole memory BAR"]),
+            (StartError::BadAddress([1; 6]), ["nic-bad-address", "01:01:01", "memory decoding"]),
+            (StartError::Reset(STUCK), ["nic-reset-timeout", "7 ms", "memory decoding"]),
+            (StartError::Reset(ResetError::Gone), ["nic-gone", "not answer", "slot and host"]),
+            (StartError::Map(NO_POOL), ["dma-no-pool", "receive buffer", NO_POOL.remedy()]),
+            (StartError::BeyondRegisters(1 << 32), ["nic-beyond-registers", "0x1", "32-bit"]),
+            (StartError::Stopped, ["nic-stopped", "stopped", "anew"]),
+        ] {
+            shows(&error, error.code(), error.remedy(), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_of_sending_says_what_became_of_the_frame() {
+        let short = TransmitError::BadLength { len: 59, min: 60, max: 1514 };
+        let failed = TransmitError::Failed { failure: TxFailure::Underrun, status: 0x4000 };
+        for (error, expected) in [
+            (short, ["nic-frame-length", "59 bytes", "60 to 1514"]),
+            (TransmitError::Full { in_flight: 4 }, ["nic-tx-full", "4 frames", "reclaim"]),
+            (TransmitError::Map(NO_POOL), ["dma-no-pool", "", NO_POOL.remedy()]),
+            (TransmitError::Finish(OVERRUN), ["dma-overrun", "", OVERRUN.remedy()]),
+            (TransmitError::BeyondRegisters(1 << 32), ["nic-beyond-registers", "0x1", "32-bit"]),
+            (failed, ["nic-tx-failed", "0x00004000", "cable"]),
+            (TransmitError::Stuck(LATE), ["nic-tx-timeout", "7 ms", "bus mastering"]),
+            (TransmitError::Lost(ResetError::Gone), ["nic-gone", "stays with it", "slot and host"]),
+            (TransmitError::Lost(STUCK), ["nic-reset-timeout", "7 ms", "reset the slot"]),
+            (TransmitError::Stopped, ["nic-stopped", "stopped", "anew"]),
+        ] {
+            shows(&error, error.code(), error.remedy(), expected);
+        }
+    }
+
+    #[test]
+    fn an_error_of_receiving_says_where_in_the_ring() {
+        let (offset, length) = (0x40, 99);
+        let long = RingError::BadLength { length, offset, min: 64, max: 1522 };
+        for (ring, code, value) in [
+            (RingError::BadPosition { position: 0xffff, size: 9 }, "nic-rx-position", "0xffff"),
+            (long, "nic-rx-length", "99 bytes"),
+            (RingError::BadStatus { status: 0x8000, offset }, "nic-rx-status", "0x8000"),
+            (RingError::Truncated { length, offset, written: 3 }, "nic-rx-truncated", "only 3"),
+            (RingError::Unwritten { length, offset }, "nic-rx-unwritten", "0x40"),
+        ] {
+            let error = ReceiveError::Ring(ring);
+            shows(&error, error.code(), error.remedy(), [code, value, "land elsewhere"]);
+        }
+        let lost = ReceiveError::Lost(ResetError::Gone);
+        shows(&lost, lost.code(), lost.remedy(), ["nic-gone", "stays with it", "slot and host"]);
+        let stopped = ReceiveError::Stopped;
+        shows(&stopped, stopped.code(), stopped.remedy(), ["nic-stopped", "stopped", "anew"]);
+    }
+
+    #[test]
+    fn an_error_of_stopping_says_whether_the_memory_is_back() {
+        let stuck = QuiesceError::Reset(STUCK);
+        shows(
+            &stuck,
+            stuck.code(),
+            stuck.remedy(),
+            ["nic-reset-timeout", "7 ms", "reset the slot"],
+        );
+        let wrote = QuiesceError::Finish(OVERRUN);
+        shows(&wrote, wrote.code(), wrote.remedy(), ["dma-overrun", "", OVERRUN.remedy()]);
+    }
+}
