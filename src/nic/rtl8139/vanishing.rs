@@ -7,7 +7,7 @@ use crate::{
         Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
-    nic::fake::{FakeRtl8139, TickingClock},
+    nic::fake::{FakeRtl8139, Fault, TickingClock},
 };
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -99,4 +99,46 @@ fn vanishes_after(accesses: usize) -> bool {
 fn a_device_that_vanishes_at_any_access_ends_with_its_code_and_keeps_what_it_may_use() {
     let last = (0..10_000).find(|&accesses| !vanishes_after(accesses));
     assert!(last.is_some_and(|last| last > 50), "the sweep ends behind the last access: {last:?}");
+}
+
+/// Runs `end` on a card whose chip has three frames and then vanished.
+fn with_frames_lost(end: impl FnOnce(&mut Card<'_>, &Pool<'_>, &FakeMachine)) {
+    let machine = FakeMachine::new(Frames::default());
+    let (chip, clock) = (FakeRtl8139::new(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
+    let mut card = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
+    chip.set_fault(Fault::NeverSend);
+    for _ in 0..3 {
+        card.transmit(BROADCAST.to_vec()).unwrap();
+    }
+    chip.vanish_after(0);
+    assert_eq!(card.reclaim().unwrap_err().code(), "nic-gone");
+    assert_eq!(card.transmit_in_place(BROADCAST.to_vec().into()).unwrap_err().code(), "nic-gone");
+    assert_eq!(card.quiesce().unwrap_err().code(), "nic-gone");
+    assert_eq!((pool.stats().in_flight, chip.owned().len()), (4, 4));
+    end(&mut card, &pool, &machine);
+}
+
+#[test]
+fn frames_stay_with_a_device_that_was_not_seen_to_stop() {
+    with_frames_lost(|card, pool, machine| {
+        let lent: Vec<_> = card.in_flight.iter().flatten().map(|f| f.frame.bus().0).collect();
+        assert_eq!(lent.len(), 3);
+        let rest = rest_of(pool, machine);
+        assert!(
+            lent.iter().all(|&bus| rest.iter().all(|&(at, len)| !(at..at + len).contains(&bus)))
+        );
+    });
+}
+
+#[test]
+fn a_device_stopped_by_other_means_gives_everything_back() {
+    with_frames_lost(|card, pool, _| {
+        card.take_back(&DeviceStopped::seen()).unwrap();
+        assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
+        assert_eq!(card.transmit(BROADCAST.to_vec()).unwrap_err().error, TransmitError::Stopped);
+    });
 }
