@@ -4,6 +4,7 @@ pub mod copy;
 pub mod time;
 pub mod volatile;
 pub mod wait;
+pub mod words;
 
 #[cfg(target_os = "none")]
 mod entry;

@@ -8,10 +8,10 @@ use super::{
     bounce::Bounce,
     error::FinishError,
     layout::Layout,
-    segment::{Lease, Origin},
+    segment::{Lease, Origin, SegmentInfo},
     slots::SLOT_SHIFT,
     stats::Stats,
-    table::{Books, SegmentInfo, Table},
+    table::{Books, Table},
     want::Want,
 };
 use crate::{

@@ -11,7 +11,7 @@
 use super::buffer::Bytes;
 use crate::{
     addr::BusAddr,
-    arch::{copy, volatile::Window},
+    arch::{copy, volatile::Window, words},
     mm::{
         contiguous::Region,
         memory::{Memory, MemoryError},
@@ -93,9 +93,9 @@ impl SharedBytes {
     pub(super) fn write_around(&mut self, start: usize, end: usize, word: u64) -> bool {
         let Some([before, after]) = self.around(start, end) else { return false };
         // SAFETY: `around` checked the bounds; else as for `write`.
-        unsafe { copy::store_pair(before, word) };
+        unsafe { words::store_pair(before, word) };
         // SAFETY: the same.
-        unsafe { copy::store_pair(after, word) };
+        unsafe { words::store_pair(after, word) };
         true
     }
 
@@ -104,9 +104,9 @@ impl SharedBytes {
     pub(super) fn holds_around(&self, start: usize, end: usize, word: u64) -> bool {
         self.around(start, end).is_some_and(|[before, after]| {
             // SAFETY: `around` checked the bounds; else as for `write`.
-            let differing = unsafe { copy::compare_pair(before, word) };
+            let differing = unsafe { words::compare_pair(before, word) };
             // SAFETY: the same.
-            differing | unsafe { copy::compare_pair(after, word) } == 0
+            differing | unsafe { words::compare_pair(after, word) } == 0
         })
     }
 
@@ -129,7 +129,7 @@ impl SharedBytes {
     pub(super) fn fill(&mut self, offset: usize, len: usize, word: u64) {
         let to = self.at(offset, len);
         // SAFETY: `at` checked the bounds; else as for `write`.
-        unsafe { copy::fill_device(to, word, len) }
+        unsafe { words::fill_device(to, word, len) }
     }
 
     /// The 8 bytes from byte `offset`.
@@ -137,13 +137,13 @@ impl SharedBytes {
     pub(super) fn word(&self, offset: usize) -> u64 {
         let from = self.at(offset, size_of::<u64>());
         // SAFETY: `at` checked the bounds; else as for `write`.
-        unsafe { copy::load_word(from) }
+        unsafe { words::load_word(from) }
     }
 
     /// Writes zero to all of them.
     pub(super) fn zero(&mut self) {
         // SAFETY: as for `write`.
-        unsafe { copy::zero_device(self.base.as_ptr(), self.len) }
+        unsafe { words::zero_device(self.base.as_ptr(), self.len) }
     }
 
     /// The bytes that a device has from `bus` on, `offset` bytes from the first of these, mapped once more: what

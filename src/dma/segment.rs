@@ -6,7 +6,7 @@
 
 use super::{
     raw::{Held, SharedBytes},
-    slots::{NotTaken, Run, SLOT_SHIFT, Slots},
+    slots::{NotTaken, Run, SLOT_SHIFT, SLOT_SIZE, Slots},
     want::Want,
 };
 use crate::{
@@ -23,6 +23,32 @@ pub enum Origin {
     Grown,
     /// Handed in by the caller; handed back.
     Adopted,
+}
+
+/// A segment as the evidence report sees it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// The first byte on the bus.
+    pub bus: BusAddr,
+    /// Bytes.
+    pub len: usize,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Slots taken.
+    pub in_use: usize,
+}
+
+impl SegmentInfo {
+    /// The first bytes of its slots, as a device sees them.
+    pub fn slots(&self) -> impl Iterator<Item = BusAddr> + use<> {
+        let start = self.bus.0;
+        (0..self.len).step_by(SLOT_SIZE).map(move |offset| BusAddr(start + offset as u64))
+    }
+
+    /// Whether a byte is in it.
+    pub const fn holds(&self, bus: BusAddr) -> bool {
+        self.bus.0 <= bus.0 && bus.0 - self.bus.0 < self.len as u64
+    }
 }
 
 /// A place in the table: a region with its slots, or nothing.

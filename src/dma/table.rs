@@ -10,7 +10,7 @@
 //! could use serves a wider device only when nothing else does.
 
 use super::{
-    segment::{Lease, Origin, Segment},
+    segment::{Lease, Origin, Segment, SegmentInfo},
     slots::{ORDERS, SLOT_SIZE},
     stats::Stats,
     want::Want,
@@ -29,32 +29,6 @@ const HOT: usize = 4;
 
 /// Widths below which memory is spared for devices that reach no further.
 const SPARED_BITS: [u32; 3] = [30, 28, 24];
-
-/// A segment as the evidence report sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SegmentInfo {
-    /// The first byte on the bus.
-    pub bus: BusAddr,
-    /// Bytes.
-    pub len: usize,
-    /// Where it came from.
-    pub origin: Origin,
-    /// Slots taken.
-    pub in_use: usize,
-}
-
-impl SegmentInfo {
-    /// The first bytes of its slots, as a device sees them.
-    pub fn slots(&self) -> impl Iterator<Item = BusAddr> + use<> {
-        let start = self.bus.0;
-        (0..self.len).step_by(SLOT_SIZE).map(move |offset| BusAddr(start + offset as u64))
-    }
-
-    /// Whether a byte is in it.
-    pub const fn holds(&self, bus: BusAddr) -> bool {
-        self.bus.0 <= bus.0 && bus.0 - self.bus.0 < self.len as u64
-    }
-}
 
 /// The storage of a pool: all zero when new, so a static one lies in `.bss` (some 300 KiB).
 ///

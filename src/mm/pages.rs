@@ -47,7 +47,7 @@ impl<'m> Pages<'m> {
         Ok(Self { memory, run: memory.take(count)? })
     }
 
-    /// Takes `count` pages whose machine frames are no neighbours; see [`Memory::take_scattered`].
+    /// Takes `count` pages whose machine frames are no neighbours: for what must not count on contiguity.
     pub fn scattered(memory: &'m Memory<'m>, count: u64) -> Result<Self, MemoryError> {
         Ok(Self { memory, run: memory.take_scattered(count)? })
     }

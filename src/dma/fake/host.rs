@@ -3,7 +3,7 @@
 
 use crate::{
     addr::{Mfn, PAGE_SIZE, Pfn},
-    arch::copy,
+    arch::{copy, words},
     mm::contiguous::{Order, Region},
 };
 use core::ptr::NonNull;
@@ -45,7 +45,7 @@ impl HostPages {
 
     pub(super) fn zero(&mut self) {
         // SAFETY: the memory lives for ever; whoever held the region gave it back.
-        unsafe { copy::zero_device(self.base.as_ptr(), self.pages * PAGE_SIZE) }
+        unsafe { words::zero_device(self.base.as_ptr(), self.pages * PAGE_SIZE) }
     }
 
     /// The bytes; they move no more.

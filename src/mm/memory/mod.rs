@@ -1,7 +1,7 @@
 //! The guest's memory as a whole: frames, P2M, page tables and exchange, behind one object.
 //!
 //! Invariants: a free frame is mapped nowhere, so that Xen will trade it and a page table may be made of it;
-//! [`Memory::take`] maps, [`Memory::give`] unmaps. A free frame holds nothing that this guest wrote, so that
+//! `Memory::take` maps, `Memory::give` unmaps. A free frame holds nothing that this guest wrote, so that
 //! it may leave at any time; it may hold what others did, so it is wiped before it is used. Both are done by
 //! the CPU while the pages are mapped: a hypercall for it costs more than the wiping. A frame that is taken
 //! has its name in Xen's table, too; a free one may have to wait for it ([`crate::mm::names`]).

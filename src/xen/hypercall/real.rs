@@ -4,7 +4,7 @@
 use super::{MemoryCalls, MmuUpdate, Remap, Trade};
 use crate::{
     addr::{Mfn, PAGE_SIZE, Pfn, to_usize},
-    arch::{copy, probe, time::Instant},
+    arch::{probe, time::Instant, words},
     xen::{
         abi::{
             memory::{self, Exchange, MemoryMap, Reservation},
@@ -161,7 +161,7 @@ impl MemoryCalls for Xen {
             return unsafe { start.write_bytes(SOIL, to_usize(pages) * PAGE_SIZE) };
         }
         // SAFETY: the same.
-        unsafe { copy::zero_device(start, to_usize(pages) * PAGE_SIZE) }
+        unsafe { words::zero_device(start, to_usize(pages) * PAGE_SIZE) }
     }
 
     unsafe fn exchange(&self, trade: &Trade<'_>) -> Result<(), XenError> {

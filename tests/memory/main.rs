@@ -1,6 +1,9 @@
 //! The guest's memory over a fake Xen: mapping, exchange, and everything back at the end.
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
+mod failures;
+mod lies;
+
 use pvbounce::{
     addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, Pfn},
     mm::{
@@ -54,6 +57,25 @@ fn assert_tables_agree(xen: &FakeXen, memory: &Memory<'_>) {
     assert_eq!(memory.p2m().first_disagreement(ALL, xen), None);
 }
 
+/// No frame is free that isn't the guest's, is mapped, or is free twice.
+fn assert_all_free_is_ours(xen: &FakeXen, memory: &Memory<'_>) {
+    let mut seen = BTreeSet::new();
+    memory.each_free(&mut |run| {
+        for pfn in run.iter() {
+            let mfn = memory.p2m().get(pfn).unwrap();
+            assert!(xen.owns(mfn) && !xen.maps(mfn) && seen.insert(mfn), "{pfn} is {mfn}");
+        }
+    });
+}
+
+/// Makes the first free pages neighbours in the machine: those of a region that Xen did not take back.
+fn free_neighbours(xen: &FakeXen, memory: &Memory<'_>) {
+    let region = memory.acquire(order(4), low()).unwrap();
+    xen.fail_after_chunks(0);
+    memory.release(region).unwrap_err();
+    assert_tables_agree(xen, memory);
+}
+
 #[test]
 fn a_region_is_low_aligned_mapped_and_goes_back() {
     with_guest(|xen, memory| {
@@ -85,16 +107,6 @@ fn an_order_above_the_limit_is_refused_with_xens_reason_and_costs_nothing() {
 }
 
 #[test]
-fn a_swap_that_xen_reports_as_failed_is_found_in_the_m2p() {
-    with_guest(|xen, memory| {
-        xen.lie(Lie::FailsAfterSwap);
-        let region = memory.acquire(order(4), low()).unwrap();
-        assert_tables_agree(xen, memory);
-        memory.release(region).unwrap();
-    });
-}
-
-#[test]
 fn a_region_goes_back_in_pieces_when_its_order_is_not_permitted_any_more() {
     with_guest(|xen, memory| {
         let free_low = xen.free_below(Mfn(4096));
@@ -114,97 +126,6 @@ fn a_half_done_release_keeps_the_tables_true() {
         assert_eq!(memory.release(region).unwrap_err().error, XenError::NoMemory);
         assert_tables_agree(xen, memory);
         assert_eq!(memory.free_pages() + memory.table_pages(), GUEST);
-    });
-}
-
-/// Runs `act` on a guest again and again, with other calls failing each time: one, two or all from some call on, up
-/// to the last that it makes.
-fn with_failing_calls(act: impl Fn(&Memory<'_>)) {
-    for count in [1, 2, u64::MAX / 2] {
-        let failing = (1..).take_while(|&first| lives_with_failures(first, count, &act)).count();
-        with_guest(|xen, memory| {
-            act(memory);
-            assert!(xen.calls() > 1);
-            assert_eq!(xen.calls(), failing as u64, "calls that failed in turn");
-        });
-    }
-}
-
-/// Whether any call failed.
-fn lives_with_failures(first: u64, count: u64, act: &impl Fn(&Memory<'_>)) -> bool {
-    let mut failed = false;
-    with_guest(|xen, memory| {
-        let owned = xen.owned();
-        xen.fail_calls(first, count);
-        act(memory);
-        assert_eq!(xen.owned(), owned, "{count} calls from {first}");
-        assert_tables_agree(xen, memory);
-        assert_all_free_is_ours(xen, memory);
-        // Where the undoing fails too nobody knows what is mapped; else only what is may stay taken.
-        let lost = GUEST - memory.free_pages() - memory.table_pages();
-        assert!(lost == 0 || xen.mapped() > 0 || count > 1, "{count} calls from {first}");
-        failed = xen.failed() > 0;
-    });
-    failed
-}
-
-/// Makes the first free pages neighbours in the machine: those of a region that Xen did not take back.
-fn free_neighbours(xen: &FakeXen, memory: &Memory<'_>) {
-    let region = memory.acquire(order(4), low()).unwrap();
-    xen.fail_after_chunks(0);
-    memory.release(region).unwrap_err();
-    assert_tables_agree(xen, memory);
-}
-
-#[test]
-fn names_that_were_swapped_in_half_are_swapped_back() {
-    for updates in 0..4 {
-        with_guest(|xen, memory| {
-            free_neighbours(xen, memory);
-            xen.fail_after_updates(updates);
-            let error = Pages::scattered(memory, 6).unwrap_err();
-            assert!(matches!(error, MemoryError::Naming { .. }), "{updates}: {error}");
-            assert_tables_agree(xen, memory);
-            assert_eq!(memory.free_pages() + memory.table_pages(), GUEST);
-        });
-    }
-}
-
-#[test]
-fn whichever_calls_fail_no_region_is_lost() {
-    with_failing_calls(|memory| {
-        if let Ok(region) = memory.acquire(order(9), low()) {
-            memory.release(region).ok();
-        }
-    });
-}
-
-#[test]
-fn whichever_calls_fail_no_page_is_lost() {
-    with_failing_calls(|memory| {
-        if let Ok(pages) = Pages::new(memory, 600) {
-            pages.close().ok();
-        }
-    });
-    with_failing_calls(|memory| {
-        if let Ok(pages) = Pages::scattered(memory, 4) {
-            pages.close().ok();
-        }
-    });
-    with_failing_calls(|memory| {
-        memory.try_exchange(order(4), low()).ok();
-    });
-}
-
-#[test]
-fn whichever_calls_fail_no_reserved_page_is_lost() {
-    with_failing_calls(|memory| {
-        let reserve = Reserve::new(memory);
-        reserve.set_aside(4 << 20).unwrap();
-        if let Ok(region) = reserve.acquire(order(9), low()) {
-            reserve.release(region).ok();
-        }
-        reserve.give_back().unwrap();
     });
 }
 
@@ -236,17 +157,6 @@ fn scattered_pages_have_no_machine_neighbours() {
         assert_tables_agree(xen, memory);
         pages.close().unwrap();
         assert_eq!(xen.mapped(), 0);
-    });
-}
-
-#[test]
-fn a_foreign_frame_is_not_ours_whatever_the_m2p_says() {
-    with_guest(|xen, memory| {
-        xen.plant_foreign(Mfn(3), Pfn(10));
-        assert_eq!(xen.m2p(Mfn(3)), Some(Pfn(10)));
-        assert_eq!(memory.p2m().pfn_of(Mfn(3), xen), None);
-        let own = memory.p2m().get(Pfn(10)).unwrap();
-        assert_eq!(memory.p2m().pfn_of(own, xen), Some(Pfn(10)));
     });
 }
 
@@ -340,104 +250,6 @@ fn pages_in_pieces_are_set_aside_in_several_runs_and_half_is_left() {
     assert_eq!(aside, Aside { bytes: 4 << 20, runs: 2 });
     assert_eq!(reserve.give_back().unwrap(), aside);
     assert_eq!(memory.free_pages(), 2048);
-}
-
-#[test]
-fn a_refused_exchange_is_none_though_another_domains_frame_has_our_name() {
-    with_guest(|xen, memory| {
-        // The word that Xen leaves untouched is the name: as a frame's number, it is somebody else's.
-        for pfn in 0..64 {
-            xen.plant_foreign(Mfn(pfn), Pfn(pfn));
-        }
-        xen.limit_order(3);
-        let error = memory.acquire(order(4), low()).unwrap_err();
-        assert!(matches!(error, AcquireError::Refused { .. }), "{error}");
-        assert_all_free_is_ours(xen, memory);
-        assert_eq!(memory.free_pages(), GUEST);
-        assert_tables_agree(xen, memory);
-    });
-}
-
-/// No frame is free that isn't the guest's, is mapped, or is free twice.
-fn assert_all_free_is_ours(xen: &FakeXen, memory: &Memory<'_>) {
-    let mut seen = BTreeSet::new();
-    memory.each_free(&mut |run| {
-        for pfn in run.iter() {
-            let mfn = memory.p2m().get(pfn).unwrap();
-            assert!(xen.owns(mfn) && !xen.maps(mfn) && seen.insert(mfn), "{pfn} is {mfn}");
-        }
-    });
-}
-
-#[test]
-fn whatever_an_exchange_lies_about_no_foreign_frame_becomes_free() {
-    for (lie, n) in Lie::ALL.into_iter().flat_map(|lie| [(lie, 0), (lie, 4)]) {
-        with_guest(|xen, memory| acquire_over(lie, order(n), xen, memory));
-        with_guest(|xen, memory| {
-            xen.lie(lie);
-            memory.try_exchange(order(n), low()).ok();
-            assert_all_free_is_ours(xen, memory);
-        });
-    }
-}
-
-fn acquire_over(lie: Lie, order: Order, xen: &FakeXen, memory: &Memory<'_>) {
-    xen.lie(lie);
-    if let Ok(region) = memory.acquire(order, low()) {
-        assert!(low().covers(region.bus(), region.len()), "{lie:?}");
-        let run = PfnRange { start: region.pfn(), count: order.pages() as u64 };
-        assert!(run.iter().all(|pfn| xen.maps(memory.p2m().get(pfn).unwrap())), "{lie:?}");
-        memory.release(region).unwrap();
-    }
-    assert_all_free_is_ours(xen, memory);
-    // Life goes on.
-    let next = memory.acquire(order, low()).unwrap();
-    memory.release(next).unwrap();
-}
-
-#[test]
-fn whatever_comes_back_for_a_region_is_free_only_if_it_is_ours() {
-    for lie in Lie::ALL {
-        with_guest(|xen, memory| {
-            let region = memory.acquire(order(4), low()).unwrap();
-            let reserve = Reserve::new(memory);
-            reserve.set_aside(1 << 20).unwrap();
-            let reserved = reserve.acquire(order(4), low()).unwrap();
-            xen.lie(lie);
-            let released = memory.release(region);
-            xen.lie(lie);
-            let also = reserve.release(reserved);
-            assert_eq!(released.is_err(), also.is_err(), "{lie:?}");
-            reserve.give_back().unwrap();
-            if lie == Lie::ForeignByOurNames {
-                // Only mapping them tells: they are free, and nobody can take them.
-                assert!(Pages::new(memory, memory.free_pages()).is_err());
-                return;
-            }
-            assert_all_free_is_ours(xen, memory);
-        });
-    }
-}
-
-#[test]
-fn an_address_is_a_devices_only_if_both_tables_agree() {
-    with_guest(|xen, memory| {
-        let pages = Pages::new(memory, 2).unwrap();
-        let at = |offset| {
-            let virt = page_table::direct(pages.pfn()).unwrap() + offset;
-            memory.place_of(std::ptr::without_provenance(usize::try_from(virt).unwrap()))
-        };
-        let mfn = pages.mfn().unwrap();
-        let place = Place {
-            phys: pages.pfn().addr().checked_add(5).unwrap(),
-            bus: mfn.addr().checked_add(5).unwrap(),
-        };
-        assert_eq!(at(5), Some(place));
-        xen.say(mfn, Pfn(pages.pfn().0 + 1));
-        assert_eq!((at(5), at(PAGE_SIZE_U64).is_some()), (None, true));
-        xen.say(mfn, pages.pfn());
-        assert_eq!(at(5), Some(place));
-    });
 }
 
 #[test]
