@@ -162,6 +162,12 @@ impl Job {
         self
     }
 
+    /// The bytes of memory that the domain is given; `None` if its config does not say.
+    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+        let configured = || number_value(&fs::read_to_string(&self.config).ok()?, "memory");
+        self.memory.or_else(configured).map(|mib| u64::from(mib) << 20)
+    }
+
     /// The lines that follow the config's own; in xl's syntax the last one of a key counts.
     pub(crate) fn overrides(&self) -> Result<Vec<String>> {
         let text = fs::read_to_string(&self.config).on("read", &self.config)?;
@@ -209,6 +215,14 @@ impl Job {
     }
 }
 
+/// The value of a line `key = 123` of an xl config.
+fn number_value(text: &str, key: &str) -> Option<u32> {
+    text.lines().find_map(|line| {
+        let value = line.trim().strip_prefix(key)?.trim_start().strip_prefix('=')?;
+        value.split('#').next()?.trim().parse().ok()
+    })
+}
+
 /// The value of a line `key = "value"` of an xl config.
 fn quoted_value<'t>(text: &'t str, key: &str) -> Option<&'t str> {
     text.lines().find_map(|line| {
@@ -253,5 +267,8 @@ mod tests {
         let text = "# extra = \"no\"\nextra = \"suite=smoke\" # yes\n";
         assert_eq!(quoted_value(text, "extra"), Some("suite=smoke"));
         assert_eq!(quoted_value(text, "memory"), None);
+        let text = "# memory = 1\nmemory = 256 # MiB\n";
+        assert_eq!(number_value(text, "memory"), Some(256));
+        assert_eq!(number_value(text, "maxmem"), None);
     }
 }

@@ -119,6 +119,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) last_line: &'f str,
     /// What QEMU traced.
     pub(crate) trace: &'f Trace,
+    /// The bytes of memory that the domain was given, if that is known.
+    pub(crate) memory: Option<u64>,
     /// Whether dom0 was to say how much memory Xen has.
     pub(crate) memory_is_due: bool,
     /// What Xen complained of.
@@ -165,7 +167,7 @@ fn complained(facts: &Facts<'_>) -> Option<Finding> {
 fn said(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     let report = facts.report;
     let result = report.result.map_or(Verdict::Crash, Verdict::from);
-    if let Some(problem) = broken(report, result) {
+    if let Some(problem) = broken(report, result, facts.memory) {
         return found.push((Verdict::Error, problem));
     }
     found.extend(witness::outside(facts));
@@ -180,15 +182,22 @@ fn said(facts: &Facts<'_>, found: &mut Vec<Finding>) {
 }
 
 /// A report that can't be believed.
-fn broken(report: &Report, result: Verdict) -> Option<Problem> {
-    let defect = report.defects.first()?;
+fn broken(report: &Report, result: Verdict, memory: Option<u64>) -> Option<Problem> {
     let more = match report.defects.len() {
-        1 => String::new(),
+        0 | 1 => String::new(),
         all => format!(" (and {} more)", all - 1),
     };
-    let detail = format!("the report says {result}, but {defect}{more}");
+    let defect = report.defects.first().map(|defect| format!("{defect}{more}"));
+    let why = defect.or_else(|| boast(report, memory?))?;
+    let detail = format!("the report says {result}, but {why}");
     let remedy = "a bug of pvbounce, or its console lost or gained lines: see the guest's log";
     Some(Problem::rig("report-broken", detail, remedy))
+}
+
+/// More memory than the domain was given: the bound of its ranges would be none.
+fn boast(report: &Report, given: u64) -> Option<String> {
+    let told = report.dma_limits.filter(|limits| limits.memory > given)?.memory;
+    Some(format!("it counts {told} bytes of memory, and the domain was given {given}"))
 }
 
 /// A device that was there, and no DMA with it.

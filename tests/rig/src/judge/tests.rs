@@ -15,6 +15,7 @@ struct Case {
     xl: &'static str,
     result: Option<&'static str>,
     trace: Trace,
+    memory: Option<u64>,
     memory_is_due: bool,
     complaints: &'static [&'static str],
     has_device: bool,
@@ -28,6 +29,7 @@ impl Default for Case {
             xl: "libxl: error: no",
             result: None,
             trace: Trace::Off("--no-trace"),
+            memory: None,
             memory_is_due: false,
             complaints: &[],
             has_device: true,
@@ -47,6 +49,7 @@ fn judged(text: &str, case: &Case) -> (Verdict, Vec<String>) {
         store: &store,
         last_line: "last",
         trace: &case.trace,
+        memory: case.memory,
         memory_is_due: case.memory_is_due,
         complaints: case.complaints,
         has_device: case.has_device,
@@ -277,10 +280,10 @@ fn the_check_that_failed_tells_more_than_what_follows_from_it() {
 #[test]
 fn a_report_with_a_defect_names_it_with_its_line() {
     let report = Parser::read(&GOOD.replace("ok 1 loopback", "ok 3 loopback"));
-    let problem = broken(&report, Verdict::Success).unwrap();
+    let problem = broken(&report, Verdict::Success, None).unwrap();
     let wanted = "line 6, `  ok 3 loopback`: is not the next number";
     assert!(problem.detail.contains(wanted), "{problem:?}");
-    assert_eq!(broken(&Parser::read(GOOD), Verdict::Success), None);
+    assert_eq!(broken(&Parser::read(GOOD), Verdict::Success, Some(0)), None);
 }
 
 #[test]
@@ -311,4 +314,13 @@ fn a_console_that_ends_too_early_is_told_by_the_store() {
     assert_eq!(judged(cut, &case), (Verdict::Failure, codes(["console-lost"])));
     assert_eq!(judged("PANIC: x", &case), (Verdict::Crash, codes(["crash"])));
     assert_eq!(judged(GOOD, &case), (Verdict::Success, codes([])));
+}
+
+#[test]
+fn a_guest_that_counts_more_memory_than_it_was_given_is_not_believed() {
+    let text = GOOD.replace("Test", "# dma-limits mask=0xffffffff memory=1048577\nTest");
+    let given = |memory| judged(&text, &Case { memory, ..Case::default() });
+    assert_eq!(given(Some(1 << 20)), (Verdict::Error, codes(["report-broken"])));
+    assert_eq!(given(Some((1 << 20) + 1)).0, Verdict::Success);
+    assert_eq!(given(None).0, Verdict::Success);
 }

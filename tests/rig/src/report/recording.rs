@@ -28,7 +28,9 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
     append(&folder.join(guest_log(&job.name)), &backtrace)?;
     let has_device = job.device.is_some();
-    Ok(compose(job, seen, &report, &times, &Witness { trace, has_device, backtrace }))
+    let memory = job.memory_bytes().filter(|_| seen.due.memory);
+    let witness = Witness { trace, has_device, memory, backtrace };
+    Ok(compose(job, seen, &report, &times, &witness))
 }
 
 /// Judges a run of which there is only a log: nobody but the guest, and Xen, has said anything of it.
@@ -40,7 +42,7 @@ pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
     let pci = report.suites.iter().find(|suite| suite.name == "pci");
     let has_device = pci.is_some_and(|suite| suite.verdict != Some(verdict::Verdict::Skip));
     let trace = if has_device { Trace::Off("a log has none") } else { Trace::NotDue };
-    let witness = Witness { trace, has_device, backtrace: Vec::new() };
+    let witness = Witness { trace, has_device, memory: None, backtrace: Vec::new() };
     compose(&Job::new(name, "", None), seen, &report, &times, &witness)
 }
 
@@ -48,6 +50,7 @@ pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
 struct Witness {
     trace: Trace,
     has_device: bool,
+    memory: Option<u64>,
     backtrace: Vec<String>,
 }
 
@@ -64,6 +67,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         store: &seen.store,
         last_line: last_line.unwrap_or("none at all"),
         trace: &known.trace,
+        memory: known.memory,
         memory_is_due: seen.due.memory,
         complaints: &complaints,
         has_device: known.has_device,
