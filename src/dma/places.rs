@@ -60,6 +60,8 @@ mod tests {
     use proptest::prelude::*;
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
+
         #[test]
         fn both_ways_find_the_place_that_a_look_at_each_slot_finds(
             taken: [u64; 4],

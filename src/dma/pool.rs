@@ -154,8 +154,7 @@ impl<'m> Pool<'m> {
 
     /// Adds memory the caller already has; [`Pool::stop`] hands it back.
     pub fn adopt(&self, region: Region) -> Result<(), AdoptError> {
-        if region.order() > Order::MAX || region.mfn().0 & (region.order().pages() as u64 - 1) != 0
-        {
+        if region.order() > Order::MAX || !is_aligned(&region) {
             return Err(AdoptError::Misaligned(region));
         }
         self.books().add(region, Origin::Adopted).map_err(AdoptError::TableFull)
@@ -215,11 +214,19 @@ impl<'m> Pool<'m> {
         self.table.lock()
     }
 
-    /// A region straight from the memory, counted.
+    /// A region straight from the memory, counted, and of use to a device: whatever the memory says, no slot lies
+    /// where its number doesn't.
     pub(super) fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
         let region = self.memory.acquire(order, mask)?;
         self.books().stats.acquired += 1;
-        Ok(region)
+        let (bits, mfn) = (mask.bits(), region.mfn());
+        if region.order() == order && is_aligned(&region) && mask.covers(region.bus(), region.len())
+        {
+            return Ok(region);
+        }
+        // Counted as stuck if it fails; there is nothing else to be done about it here.
+        let _ = self.release(region);
+        Err(AcquireError::Misplaced { order, bits, mfn })
     }
 
     /// Back to the memory, counted.
@@ -373,6 +380,11 @@ impl<'m> Pool<'m> {
         let (free, largest) = books.free_below(mask);
         Shortage::Exhausted { wanted: want.count(), free, largest }
     }
+}
+
+/// Whether a region starts at a multiple of its size.
+const fn is_aligned(region: &Region) -> bool {
+    region.mfn().0.is_multiple_of(region.order().pages() as u64)
 }
 
 /// A number that a sender on the network, who could put it into a frame, does not know; odd.

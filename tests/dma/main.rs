@@ -5,6 +5,7 @@
 mod coherent;
 mod decision;
 mod demands;
+mod hostile;
 mod mapping;
 mod overreport;
 mod pool;
@@ -12,16 +13,17 @@ mod random;
 mod timing;
 
 use pvbounce::{
-    addr::{BusAddr, DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn},
+    addr::{BusAddr, DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn, PhysAddr},
     dma::{
-        Bidirectional, CoherentError, Device, FinishError, FromDevice, Limits, MapError, Mapping,
-        Origin, Plan, Policy, Pool, PowerOfTwo, StartError, Step, Table, ToDevice, Why,
+        Bidirectional, CoherentError, Device, FinishError, FromDevice, GrowError, Limits, MapError,
+        Mapping, Origin, Plan, Policy, Pool, PowerOfTwo, StartError, Step, Table, ToDevice, Why,
+        dma_capable,
         fake::{BusFault, FakeDevice, FakeMachine, FakePages, Faulty, Frames},
         slots::SLOT_SIZE,
     },
     mm::{
-        contiguous::{AcquireError, ContiguousMemory, Order},
-        translate::Translate,
+        contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},
+        translate::{Place, Translate},
     },
     xen::errno::XenError,
 };

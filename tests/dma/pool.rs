@@ -193,6 +193,51 @@ fn what_one_pool_left_with_a_device_is_none_of_the_next_ones() {
     assert_eq!((first.balance().out, second.balance().out), (4, 0));
 }
 
+/// A memory that hands out something else than it was asked for.
+struct Liar<'a> {
+    inner: &'a FakeMachine,
+    smaller: bool,
+}
+
+impl ContiguousMemory for Liar<'_> {
+    fn acquire(&self, order: Order, mask: DmaMask) -> Result<Region, AcquireError> {
+        if self.smaller {
+            self.inner.acquire(order.smaller().unwrap_or(order), mask)
+        } else {
+            self.inner.acquire(order, DmaMask::BITS_64)
+        }
+    }
+
+    fn release(&self, region: Region) -> Result<(), ReleaseError> {
+        self.inner.release(region)
+    }
+}
+
+#[test]
+fn memory_that_is_not_what_was_asked_for_goes_back() {
+    for smaller in [true, false] {
+        let machine = FakeMachine::default();
+        let liar = Liar { inner: &machine, smaller };
+        let mut table = Box::new(Table::new());
+        let pool = Pool::new(&mut table, &liar);
+        let plan = Plan { max_order: order(5), floor: 1 << 17, ..Plan::new(1 << 17) };
+        let misplaced = |error| matches!(error, AcquireError::Misplaced { .. });
+        match pool.start(&plan, &mut |_| {}) {
+            Ok(started) => {
+                assert!(smaller && started.segments == 32, "single pages are what they are");
+            }
+            Err(StartError::NoLowMemory { last: GrowError::Acquire(error), .. }) => {
+                assert!(!smaller && misplaced(error), "{error}");
+            }
+            Err(error) => panic!("{error}"),
+        }
+        let device = forced(&machine, &pool);
+        let ring = device.coherent(3 * PAGE_SIZE).unwrap_err();
+        assert!(matches!(ring, CoherentError::NoMemory(error) if misplaced(error)), "{ring}");
+        assert_eq!((pool.stats().in_flight, machine.balance().out), (0, pool.stats().segments));
+    }
+}
+
 #[test]
 fn memory_handed_in_is_handed_back() {
     let machine = FakeMachine::default();

@@ -11,8 +11,8 @@ use pvbounce::{
     mm::contiguous::Order,
 };
 
-const STEPS: usize = 2000;
-const CASES: u32 = 50;
+const STEPS: usize = if cfg!(miri) { 30 } else { 2000 };
+const CASES: u32 = if cfg!(miri) { 1 } else { 50 };
 
 #[derive(Clone, Copy, Debug)]
 enum Op {
