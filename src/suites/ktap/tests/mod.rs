@@ -121,6 +121,21 @@ fn tidying_up_proves_nothing_but_can_fail() {
 }
 
 #[test]
+fn a_suite_of_which_nothing_is_proven_says_why() {
+    let head = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..1\n";
+    let sound = |check: &str, suite: &str, result: &str| {
+        let text = format!("{head}{check}\n{suite}\nTest result: {result}\n");
+        Parser::read(&text).defects.is_empty()
+    };
+    assert!(sound("  ok 1 guards", "ok 1 dma # SKIP link-down: no link", "SKIP"));
+    assert!(!sound("  ok 1 guards", "ok 1 dma # SKIP", "SKIP"));
+    let failed = "  not ok 1 guards # FAILURE x: y";
+    assert!(!sound(failed, "ok 1 dma # SKIP link-down: no link", "SKIP"));
+    let skipped = "  ok 1 guards # SKIP x: y";
+    assert!(sound(skipped, "ok 1 dma # SKIP", "SKIP"));
+}
+
+#[test]
 fn what_was_not_shown_caps_a_success_and_nothing_else() {
     let outcomes = [
         (Outcome::pass(""), Verdict::Skip),
