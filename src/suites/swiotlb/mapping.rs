@@ -1,7 +1,7 @@
 //! Which buffers bounce, and whether the bytes get where they should: on the guest's own pool.
 
 use super::{
-    bits, device, finish, high_page, map_both, map_out, not_mapped, on_started_pool, pool,
+    bits, device, finish, high_page, map_both, map_out, not_mapped, on_started_pool, played, pool,
 };
 use crate::{
     addr::{DmaMask, PAGE_SIZE},
@@ -109,15 +109,7 @@ pub(super) fn every_length_and_offset_survives(guest: &mut Guest) -> Finding {
         let sent = buffer[offset..offset + len].to_vec();
         let answer: Vec<u8> = sent.iter().map(|byte| !byte).collect();
         let mapping = map(guest, &mut buffer[offset..offset + len])?;
-        let seen = player.reads(&mapping)?;
-        if let Some(at) = differs(&seen, &sent) {
-            let (wrote, sees) = (sent.get(at), seen.get(at));
-            let detail =
-                format!("length {len}, byte {at}: wrote {wrote:02x?}, the device sees {sees:02x?}");
-            return Err(failure("swiotlb-byte-mismatch", detail));
-        }
-        player.writes(&mapping, &answer)?;
-        finish(mapping, len)?;
+        played(mapping, len, |mapping| player.answers(mapping, &sent, &answer))?;
         let expected = [&vec![0; offset][..], &answer, &[0]].concat();
         if let Some(at) = differs(&buffer, &expected) {
             let (wrote, holds) = (expected.get(at), buffer.get(at));
@@ -140,6 +132,23 @@ struct Player {
 impl Player {
     /// Which byte a fault on purpose changes.
     const FAULTY: usize = 40;
+
+    /// Reads what has to be `sent`, then writes the answer.
+    fn answers(
+        &self,
+        mapping: &Mapping<'_, Bidirectional, &mut [u8]>,
+        sent: &[u8],
+        answer: &[u8],
+    ) -> Result<(), Outcome> {
+        let seen = self.reads(mapping)?;
+        let Some(at) = differs(&seen, sent) else {
+            return self.writes(mapping, answer);
+        };
+        let (len, wrote, sees) = (sent.len(), sent.get(at), seen.get(at));
+        let detail =
+            format!("length {len}, byte {at}: wrote {wrote:02x?}, the device sees {sees:02x?}");
+        Err(failure("swiotlb-byte-mismatch", detail))
+    }
 
     fn reads(&self, mapping: &Mapping<'_, Bidirectional, &mut [u8]>) -> Result<Vec<u8>, Outcome> {
         let view = mapping.as_device(self.memory, 0).map_err(no_view)?;
