@@ -1,11 +1,14 @@
-//! Why a mapping was bounced, could not be made, or ended badly.
+//! Why a mapping was bounced, could not be made, or ended badly, and why a pool did not get larger.
 //!
 //! Each failure has a stable `code` for reports and a `remedy`: what to change. The two halves of "the
 //! buffer won't do" are kept apart: [`Why`] says what is wrong with the buffer, [`MapError`] what is
 //! wrong with the mapping.
 
 use super::limits::PowerOfTwo;
-use crate::addr::{BusAddr, DmaMask, PhysAddr};
+use crate::{
+    addr::{BusAddr, DmaMask, PhysAddr},
+    mm::contiguous::{AcquireError, Region},
+};
 
 /// Why a device can't use a buffer where it lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -236,4 +239,35 @@ impl FinishError {
             }
         }
     }
+}
+
+/// Why a region handed in was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// Every place in the table is taken.
+    #[error("the pool has no place for another segment")]
+    TableFull(Region),
+    /// The region's first frame is not a multiple of its size, or that is more than a segment has.
+    #[error("{} is not aligned to {}, or that is too large", .0.mfn(), .0.order())]
+    Misaligned(Region),
+}
+
+impl AdoptError {
+    /// The region, back.
+    pub fn into_region(self) -> Region {
+        match self {
+            Self::TableFull(region) | Self::Misaligned(region) => region,
+        }
+    }
+}
+
+/// Why a pool did not grow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum GrowError {
+    /// There was no memory.
+    #[error(transparent)]
+    Acquire(#[from] AcquireError),
+    /// Every place in the table is taken.
+    #[error("the pool has no place for another segment")]
+    TableFull,
 }

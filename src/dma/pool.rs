@@ -6,7 +6,7 @@
 
 use super::{
     bounce::Bounce,
-    error::FinishError,
+    error::{AdoptError, FinishError, GrowError},
     layout::Layout,
     segment::{Lease, Origin, SegmentInfo},
     slots::SLOT_SHIFT,
@@ -33,37 +33,6 @@ impl fmt::Debug for Pool<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Pool").field("stats", &self.stats()).finish_non_exhaustive()
     }
-}
-
-/// Why a region handed in was not taken.
-#[derive(Debug, thiserror::Error)]
-pub enum AdoptError {
-    /// Every place in the table is taken.
-    #[error("the pool has no place for another segment")]
-    TableFull(Region),
-    /// The region's first frame is not a multiple of its size, or that is more than a segment has.
-    #[error("{} is not aligned to {}, or that is too large", .0.mfn(), .0.order())]
-    Misaligned(Region),
-}
-
-impl AdoptError {
-    /// The region, back.
-    pub fn into_region(self) -> Region {
-        match self {
-            Self::TableFull(region) | Self::Misaligned(region) => region,
-        }
-    }
-}
-
-/// Why a pool did not grow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum GrowError {
-    /// There was no memory.
-    #[error(transparent)]
-    Acquire(#[from] AcquireError),
-    /// Every place in the table is taken.
-    #[error("the pool has no place for another segment")]
-    TableFull,
 }
 
 /// What stopping a pool gave back, and what it could not.
