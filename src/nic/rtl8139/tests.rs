@@ -228,6 +228,7 @@ fn a_device_that_is_gone_says_so_everywhere() {
         assert_eq!(card.acknowledge(), Cause::GONE);
         let error = card.receive(&mut Vec::new()).unwrap_err();
         assert_eq!(error, ReceiveError::Lost(ResetError::Gone));
+        assert_eq!(card.counters().rx_missed, 0, "all ones are no count");
         let unsent = card.transmit(frame(60, 0)).unwrap_err();
         assert_eq!((unsent.error.code(), unsent.frame.len()), ("nic-gone", 60));
         assert!(!card.link_up());
