@@ -8,7 +8,7 @@ use alloc::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::Flaw::{Missing, NotItsWord};
+use super::Flaw::{Contradiction, Missing, NotItsWord};
 use super::*;
 use crate::suites::verdict::{Outcome, Reason, Verdict};
 
@@ -159,6 +159,10 @@ fn what_was_not_shown_caps_a_success_and_nothing_else() {
             remedy: "plug it in".into(),
         };
         assert_eq!(read.not_shown, (expected == Verdict::Skip).then_some(wanted));
+        assert_eq!(read.defects, []);
+        let forged = text.replace("Test result: SKIP", "Test result: SUCCESS");
+        let contradicts = Parser::read(&forged).defects.iter().any(|d| d.flaw == Contradiction);
+        assert_eq!(contradicts, expected == Verdict::Skip);
     }
 }
 

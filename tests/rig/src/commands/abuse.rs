@@ -97,7 +97,7 @@ const CASES: [Case; 14] = [
         .ends(Verdict::Inconclusive, &[("net.download_is_intact", "link-down")]),
     Case::new("destroyed", "destroy")
         .ends(Verdict::Crash, &[("rig", "destroyed")])
-        .may(CARD_GONE, &["DMAR:["])
+        .may(CARD_GONE, &["[VT-D]DMAR:"])
         .quick(),
     Case::new("xenconsoled-killed", "kill_xenconsoled")
         .ends(Verdict::Failure, &[("rig", "console-lost")])
@@ -108,13 +108,13 @@ const CASES: [Case; 14] = [
     ),
     Case::new("device-detached", "pci_detach")
         .ends(Verdict::Failure, &[])
-        .may(CARD_GONE, &["DMAR:["]),
+        .may(CARD_GONE, &["[VT-D]DMAR:"]),
     Case::new("pciback-unbound", "unbind_pciback")
         .ends(Verdict::Failure, &[("close.device_lets_go", "xenbus-stuck")])
-        .may(CARD_GONE, &["DMAR:["]),
+        .may(CARD_GONE, &["[VT-D]DMAR:"]),
     Case { device: Device::Pullable, ..Case::new("device-pulled", "pull_device") }
         .ends(Verdict::Failure, &[])
-        .may(CARD_GONE, &["DMAR:["]),
+        .may(CARD_GONE, &["[VT-D]DMAR:"]),
     Case::new("xenstored-killed", "kill_xenstored").ends(
         Verdict::Failure,
         &[
