@@ -95,7 +95,10 @@ abuse_kill_xl() {
     kill -9 "$xl"
 }
 
-# A device for a guest that runs already, and looks for none. It leaves with the guest.
+# A device for a guest that runs already, and looks for none. It leaves with the guest, which waits here so that it can't leave first: xl
+# forgets what it was about to give to a domain that is gone.
 abuse_plug() {
+    xl pause guest
     xl pci-attach guest "$(cat "$job/device")"
+    xl unpause guest
 }

@@ -151,8 +151,10 @@ listen() {
         case $word in
         abuse)
             echo "dom0: $(uptime) abuse: $(cat "$job/abuse")"
+            touch /tmp/abusing
             "abuse_$(cat "$job/abuse")"
             echo "dom0: $(uptime) abuse: done, $?"
+            rm /tmp/abusing
             ;;
         said)
             touch /tmp/said
@@ -162,6 +164,15 @@ listen() {
             kill -9 "$1"
             ;;
         esac &
+    done
+}
+
+# Waits until what was begun with a guest has ended, so that it does not go on with the next one.
+await_abuse() {
+    tries=450
+    while [ -e /tmp/abusing ] && [ "$tries" -gt 0 ]; do
+        tries=$((tries - 1))
+        usleep 100000
     done
 }
 
@@ -226,7 +237,7 @@ run_job() {
     # What was meant for the job before may still be there.
     until [ "${word:-}" = go ]; do read -r word <&8; done
     word=
-    rm -f /tmp/store /tmp/late /tmp/xl /tmp/said /tmp/stuck
+    rm -f /tmp/store /tmp/late /tmp/xl /tmp/said /tmp/stuck /tmp/abusing
     touch /tmp/store
     before=$(free_mib)
     low_before=$(low_pages)
@@ -256,6 +267,7 @@ run_job() {
     code=$?
     [ "$code" = 0 ] || bury
     gone=$(uptime)
+    await_abuse
     # The guest may have ended in the middle of a line.
     echo >&9
 
