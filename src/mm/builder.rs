@@ -115,6 +115,7 @@ fn each_page(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn the_mapping_ends_a_step_beyond_the_spare() {
@@ -125,6 +126,44 @@ mod tests {
         assert_eq!(end(0x7fc0_0000), None);
         assert_eq!(end_of_mapping(u64::MAX), None);
         assert_eq!(end_of_mapping(VIRT_BASE - 1), None);
+    }
+
+    /// Numbers at the edges of what fits, and any others.
+    fn number() -> impl Strategy<Value = u64> {
+        let near =
+            |edge: u64| (0..3u64).prop_map(move |off| edge.wrapping_add(off).wrapping_sub(1));
+        let small = 0u64..1 << 19;
+        prop_oneof![
+            any::<u64>(),
+            near(0),
+            near(1 << 52),
+            near(1 << 61),
+            near(VIRT_BASE),
+            small.prop_map(|offset| VIRT_BASE + (offset << 12)),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_builder_says_nothing_wraps(
+            nr_pages in number(), list in number(), at in number(), pt in number(), frames in number(),
+            stack in number(),
+        ) {
+            let info = StartInfo::of(nr_pages, (list, at), (pt, frames));
+            let image_end = VIRT_BASE + (3 << 20);
+            if let Some(end) = end_of_use(&info, stack, image_end) {
+                prop_assert!(end >= image_end && end.is_multiple_of(PAGE_SIZE_U64));
+                prop_assert!(end >= stack || stack <= VIRT_BASE);
+                if let Some(mapped) = end_of_mapping(end) {
+                    prop_assert!(mapped >= end + SPARE && mapped - end - SPARE < STEP);
+                }
+                let [low, high] = free_runs(&info, VIRT_BASE + (1 << 20), end);
+                prop_assert!(low.end() <= Pfn(256) && (high.count == 0 || high.end() == Pfn(nr_pages)));
+            }
+            if let Ok(pages) = p2m_pages(&info) {
+                prop_assert!(u128::from(pages.count) * 512 >= u128::from(nr_pages));
+            }
+        }
     }
 
     #[test]

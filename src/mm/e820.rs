@@ -339,6 +339,15 @@ mod tests {
                 for pair in map.entries().windows(2) {
                     prop_assert!(pair[0].end() <= pair[1].start.0);
                 }
+                prop_assert!(map.ram_bytes() > 0);
+                for pfn in [Pfn(0), Pfn::LAST, Pfn(u64::MAX)] {
+                    map.kind_of(pfn);
+                }
+                let all = PfnRange::between(Pfn(0), Pfn(u64::MAX));
+                let ram: u64 = map.ram_in(all).map(|part| part.count).sum();
+                let gaps: u64 = map.gaps_in(all).map(|part| part.count).sum();
+                prop_assert_eq!(ram + gaps, u64::MAX);
+                prop_assert!(map.with_hole().entries().len() <= MAX_ENTRIES);
             }
         }
     }

@@ -72,6 +72,30 @@ impl StartInfo {
     }
 }
 
+#[cfg(test)]
+impl StartInfo {
+    /// What a builder says of where things are; the rest is nothing.
+    pub(crate) const fn of(
+        nr_pages: u64,
+        (mfn_list, at): (u64, u64),
+        (pt_base, nr_pt_frames): (u64, u64),
+    ) -> Self {
+        Self {
+            magic: [0; 32],
+            nr_pages,
+            shared_info: Mfn(0),
+            is_dom0: false,
+            store: None,
+            console: None,
+            pt_base,
+            nr_pt_frames,
+            mfn_list,
+            at,
+            cmd_line: [0; 1024],
+        }
+    }
+}
+
 fn ring(mfn: u64, port: u32) -> Option<RingPage> {
     (mfn != 0 && port != 0).then_some(RingPage { mfn: Mfn(mfn), port: Port(port) })
 }

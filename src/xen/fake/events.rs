@@ -2,6 +2,9 @@
 //!
 //! Stricter than Xen: a poll that names a port nobody opened is refused, a poll with no deadline panics
 //! (the guest promises to have one in every wait), and `take` on a closed port panics.
+//!
+//! A PIRQ is a level line, as INTx is: once it has raised its port, Xen holds back the next until the guest has said
+//! that the last one is handled. The end of an interrupt on a PIRQ that no port is bound to is refused.
 
 use super::{FakeClock, Peer};
 use crate::{
@@ -20,10 +23,23 @@ use core::{
 /// How far the clock moves when everybody had a step and nothing is pending.
 const ROUND: Duration = Duration::from_millis(1);
 
+/// Where Xen is with a PIRQ.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Line {
+    /// The next one is delivered.
+    #[default]
+    Ready,
+    /// One was delivered, and its end not told.
+    InService,
+    /// And another has come since.
+    HeldBack,
+}
+
 #[derive(Debug, Default)]
 struct Channel {
     remote: Option<DomainId>,
     pirq: Option<Pirq>,
+    line: Line,
     pending: bool,
     notified: bool,
 }
@@ -84,11 +100,21 @@ impl FakeEvents {
         }
     }
 
-    /// Raises the port bound to `pirq`; says whether there was one.
+    /// The device interrupts; says whether the guest was told. It is not while no port is bound to `pirq`, and not
+    /// yet before it has told the end of the last one.
     pub fn raise_pirq(&self, pirq: Pirq) -> bool {
+        self.with_pirq(pirq, |channel| {
+            let ready = channel.line == Line::Ready;
+            channel.line = if ready { Line::InService } else { Line::HeldBack };
+            channel.pending |= ready;
+            ready
+        })
+        .unwrap_or(false)
+    }
+
+    fn with_pirq<T>(&self, pirq: Pirq, act: impl FnOnce(&mut Channel) -> T) -> Option<T> {
         let mut channels = self.channels.borrow_mut();
-        let bound = channels.values_mut().find(|c| c.pirq == Some(pirq));
-        bound.map(|channel| channel.pending = true).is_some()
+        channels.values_mut().find(|channel| channel.pirq == Some(pirq)).map(act)
     }
 
     /// The peer's half of `take`: whether the guest has notified since the last call.
@@ -133,6 +159,12 @@ impl EventChannels for FakeEvents {
     }
 
     fn eoi(&self, pirq: Pirq) -> Result<(), XenError> {
+        let end = |channel: &mut Channel| {
+            let again = channel.line == Line::HeldBack;
+            channel.line = if again { Line::InService } else { Line::Ready };
+            channel.pending |= again;
+        };
+        self.with_pirq(pirq, end).ok_or(XenError::Invalid)?;
         self.eois.borrow_mut().push(pirq);
         Ok(())
     }
@@ -164,5 +196,38 @@ impl EventChannels for FakeEvents {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LINE: Pirq = Pirq(19);
+
+    #[test]
+    fn a_line_is_silent_until_the_end_of_its_interrupt_is_told() {
+        let events = FakeEvents::new();
+        let port = events.bind_pirq(LINE, Sharing::Shared).unwrap();
+        assert!(events.raise_pirq(LINE) && events.take(port));
+        assert!(!events.raise_pirq(LINE) && !events.take(port));
+        events.eoi(LINE).unwrap();
+        assert!(events.take(port), "what was held back comes now");
+        events.eoi(LINE).unwrap();
+        assert!(!events.take(port));
+        assert!(events.raise_pirq(LINE) && events.take(port));
+        assert_eq!(events.eois(), [LINE, LINE]);
+    }
+
+    #[test]
+    fn nothing_comes_from_a_line_that_no_port_is_bound_to_and_none_ends() {
+        let events = FakeEvents::new();
+        assert!(!events.raise_pirq(LINE));
+        assert_eq!(events.eoi(LINE), Err(XenError::Invalid));
+        let port = events.bind_pirq(LINE, Sharing::Shared).unwrap();
+        assert_eq!(events.bind_pirq(LINE, Sharing::Shared), Err(XenError::Exists));
+        assert_eq!(events.eoi(Pirq(20)), Err(XenError::Invalid));
+        events.close(port).unwrap();
+        assert_eq!((events.eoi(LINE), events.eois()), (Err(XenError::Invalid), Vec::new()));
     }
 }
