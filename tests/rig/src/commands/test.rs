@@ -119,7 +119,14 @@ fn faults() -> impl Iterator<Item = Job> {
             "swiotlb",
             &[("swiotlb.every_length_and_offset_survives", "swiotlb-copy-back")],
         ),
-        ("dirty", "memory", &[("memory.pages_come_zeroed", "memory-not-zeroed")]),
+        (
+            "dirty",
+            "memory",
+            &[
+                ("memory.pages_come_zeroed", "memory-not-zeroed"),
+                ("memory.exchanged_frames_come_zeroed", "memory-not-zeroed"),
+            ],
+        ),
         ("keep-port", "boot", &[("close.nothing_is_kept", "leak")]),
         ("leak", "boot", &[("close.nothing_is_kept", "leak")]),
         ("mask-irq", "irq", &[("irq.every_frame_interrupts", "irq-lost")]),
