@@ -2,15 +2,17 @@
 
 use crate::{
     arch::image,
+    mm::{heap, memory::MemoryError},
     options::OptionError,
     suites::{
-        RESULT_PATH,
+        self, RESULT_PATH,
         guest::Guest,
         ktap::{PANIC, Writer},
         verdict::{Outcome, Reason, Verdict},
     },
     xen::{
         console::{self, Console, OneLine, print_in_panic},
+        errno::XenError,
         hypercall,
         store::{Store, TxId},
     },
@@ -28,7 +30,7 @@ pub(crate) fn refuse(error: &OptionError<'_>, store: Option<&dyn Store>, is_dom0
     let reason = Reason::new(error.code(), error.to_string());
     let remedy = "correct the word in extra= of the xl config, or on Xen's command line for dom0";
     // Printing to the console never fails: what a sink can't take is dropped there.
-    let _ = report(&Outcome::Error(reason.remedy(remedy)));
+    let _ = report("options", "command_line", &Outcome::Error(reason.remedy(remedy)));
     if let Some(store) = store {
         // The console says it anyway.
         let _ = store.write(TxId::NONE, RESULT_PATH, Verdict::Error.word());
@@ -36,13 +38,61 @@ pub(crate) fn refuse(error: &OptionError<'_>, store: Option<&dyn Store>, is_dom0
     leave(is_dom0)
 }
 
-/// A report of one check, on the command line.
-fn report(outcome: &Outcome) -> fmt::Result {
+/// Why the guest can't start.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub(crate) enum StartError {
+    /// Xen refused what no guest starts without.
+    #[error("Xen refused a hypercall that no guest starts without: {0}")]
+    Refused(XenError),
+    /// The builder's numbers make no sense.
+    #[error("start_info names memory beyond the last address, or none: {0:#x}")]
+    Beyond(u64),
+    /// There is no memory for the heap.
+    #[error("no memory for the heap: {0}")]
+    Heap(MemoryError),
+}
+
+impl StartError {
+    const fn code(&self) -> &'static str {
+        match self {
+            Self::Heap(MemoryError::NoFreePages { .. }) => "no-memory",
+            Self::Refused(_) | Self::Heap(_) => "start-refused",
+            Self::Beyond(_) => "start-info",
+        }
+    }
+
+    const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Heap(MemoryError::NoFreePages { .. }) => "give the domain more memory: `memory=`",
+            Self::Refused(_) | Self::Heap(_) => "see Xen's log for what it refused and why",
+            Self::Beyond(_) => "Xen's domain builder is wrong, or this guest: please report it",
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        let reason = Reason::new(self.code(), self.to_string()).remedy(self.remedy());
+        match self {
+            Self::Heap(MemoryError::NoFreePages { .. }) => Outcome::Error(reason),
+            _ => Outcome::Failure(reason),
+        }
+    }
+}
+
+/// Reports that the guest can't start, and ends the domain.
+pub(crate) fn give_up(error: &StartError, is_dom0: bool) -> ! {
+    heap::init_from_image();
+    // As above.
+    let _ = report("start", "guest_starts", &error.outcome());
+    leave(is_dom0)
+}
+
+/// A report of one check.
+fn report(suite: &str, check: &str, outcome: &Outcome) -> fmt::Result {
     let mut writer = Writer::start(Console, 1)?;
-    let mut suite = writer.suite("options", 1)?;
-    suite.check("command_line", outcome)?;
+    let mut suite = writer.suite(suite, 1)?;
+    suite.check(check, outcome)?;
     suite.finish()?;
-    writer.finish()?;
+    suites::end(writer)?;
     Ok(())
 }
 

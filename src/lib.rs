@@ -36,6 +36,7 @@ pub use ending::crash;
 /// Runs the suites the command line asks for, reports, and ends the domain.
 #[cfg(target_os = "none")]
 fn run(mut guest: suites::guest::Guest) -> ! {
+    xen::failing::enter("device");
     guest.bring_up();
     suites::run(&mut guest);
     ending::close(&guest)

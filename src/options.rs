@@ -84,10 +84,12 @@ pub enum SelfTest {
     Panic,
     /// The guest stops answering: TIMEOUT.
     Hang,
+    /// An operation on Xen or the store fails, at the call site of this number: [`crate::xen::failing`].
+    Fail(u32),
 }
 
 impl SelfTest {
-    /// Each with its word.
+    /// Each with its word, except [`SelfTest::Fail`], whose word has a number.
     const WORDS: [(&str, Self); 11] = [
         ("corrupt", Self::Corrupt),
         ("copyback", Self::CopyBack),
@@ -103,6 +105,9 @@ impl SelfTest {
     ];
 
     fn parse(word: &str) -> Option<Self> {
+        if let Some(site) = word.strip_prefix("fail:") {
+            return site.parse().ok().filter(|site| *site > 0).map(Self::Fail);
+        }
         Self::WORDS.iter().find(|(known, _)| *known == word).map(|(_, fault)| *fault)
     }
 }
@@ -189,7 +194,8 @@ pub const KNOWN: [(&str, &str); 10] = [
     ("detach", "<seconds>, 1 to 60, to wait for `xl pci-detach` at the end"),
     (
         "selftest",
-        "corrupt|copyback|loopback|dirty|hide-range|mask-irq|bus-master|keep-port|leak|panic|hang",
+        "corrupt|copyback|loopback|dirty|hide-range|mask-irq|bus-master|keep-port|leak|panic|hang, \
+         or fail:<call site, from 1>",
     ),
     ("console", "ignored: Xen and xl add it"),
 ];
@@ -365,8 +371,11 @@ mod tests {
         for (word, fault) in SelfTest::WORDS {
             let line = alloc::format!("selftest={word}");
             assert_eq!(Options::parse(&line).unwrap().selftest, Some(fault));
-            assert!(error.split(['|', ' ']).any(|known| known == word), "{word}: {error}");
+            assert!(error.split(['|', ' ', ',']).any(|known| known == word), "{word}: {error}");
         }
+        let failing = Options::parse("selftest=fail:12").unwrap().selftest;
+        assert_eq!(failing, Some(SelfTest::Fail(12)));
+        assert!(error.contains("fail:<"), "{error}");
     }
 
     #[test]
@@ -398,6 +407,10 @@ mod tests {
             "detach=0",
             "download=10.0.2.2:80",
             "selftest=",
+            "selftest=fail",
+            "selftest=fail:",
+            "selftest=fail:0",
+            "selftest=fail:-1",
         ] {
             let error = Options::parse(line).unwrap_err();
             assert!(matches!(error, OptionError::Malformed { .. }), "{line}: {error}");

@@ -17,10 +17,11 @@ use crate::{
         volatile::Window,
     },
     dma::{Plan, Pool, Table},
+    ending::{StartError, give_up},
     mm::{
         builder,
         contiguous::Order,
-        e820::{self, Map},
+        e820::{self, Map, MapError},
         heap,
         hole::{self, Hole},
         memory::Memory,
@@ -42,6 +43,7 @@ use crate::{
         console,
         errno::XenError,
         events::LocalEvents,
+        failing,
         grants::GrantTable,
         hypercall::{self, MemoryCalls, Xen},
         shared_info::SharedInfo,
@@ -72,14 +74,16 @@ const STORE_PATIENCE: Duration = Duration::from_secs(5);
 extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) -> ! {
     // SAFETY: boot/entry.S passes what Xen passed in rsi.
     let info = unsafe { start_info::read(raw) };
-    let shared = map_shared_info(info.shared_info);
-    let clock = Stopwatch::new(shared);
-    install_traps(&shared);
-    open_console(&info, shared);
-    banner(&info);
     let options = Options::parse(info.command_line());
+    if let Ok(Options { selftest: Some(SelfTest::Fail(site)), .. }) = options {
+        failing::arm(site);
+    }
+    let shared = meet_xen(&info);
+    let clock = Stopwatch::new(shared);
+    banner(&info);
     let map = memory_map(&info);
-    let (memory, hole) = own_memory(&info, first_stack, &map);
+    let owned = own_memory(&info, first_stack, &map);
+    let (memory, hole) = owned.unwrap_or_else(|error| give_up(&error, info.is_dom0));
     let (free, all) = (memory.free_pages(), info.nr_pages);
     clock.stage(format_args!("memory: {free} of {all} pages free, {hole}"));
     let reserve = RESERVE.call_once(|| Reserve::new(memory));
@@ -93,7 +97,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     }
     let mut pool = PoolState::new(pool, reserve, plan(&chosen, &info), chosen.swiotlb);
     pool.at_boot(&clock);
-    make_heap(memory, &info);
+    make_heap(memory, &info).unwrap_or_else(|error| give_up(&error, info.is_dom0));
     choose_copies(&clock);
     let frames_at_start = memory.free_pages() + memory.table_pages() + pool.pages();
     let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
@@ -148,22 +152,28 @@ fn word<T>(service: &Option<T>) -> &'static str {
     if service.is_some() { "open" } else { "not there" }
 }
 
-fn map_shared_info(frame: Mfn) -> SharedInfo {
+/// Shared info page, traps, console. Without the first two there still is a console to say so on.
+fn meet_xen(info: &StartInfo) -> SharedInfo {
+    let met = map_shared_info(info.shared_info).and_then(|shared| {
+        install_traps(&shared)?;
+        Ok(shared)
+    });
+    open_console(info, met.as_ref().ok().copied());
+    met.unwrap_or_else(|error| give_up(&StartError::Refused(error), info.is_dom0))
+}
+
+fn map_shared_info(frame: Mfn) -> Result<SharedInfo, XenError> {
     let page = image::shared_info_page();
     let virt = page.as_ptr().addr() as u64;
     let pte = hypercall::Pte::new(frame, page_table::DATA);
     // SAFETY: the linker script keeps this page of the image free for exactly this.
-    let mapped = unsafe { hypercall::update_va_mapping(virt, pte.0) };
-    if mapped.is_err() {
-        // There is no console yet; Xen's log shows the crash and the domain's state.
-        hypercall::shutdown(xen_sys::SHUTDOWN_crash);
-    }
+    unsafe { hypercall::update_va_mapping(virt, pte.0) }?;
     // SAFETY: mapped for good just now, and no Rust value lives there.
     let window = unsafe { Window::new(page, PAGE_SIZE) };
-    SharedInfo::new(window, time::tsc, &LATEST)
+    Ok(SharedInfo::new(window, time::tsc, &LATEST))
 }
 
-fn install_traps(shared: &SharedInfo) {
+fn install_traps(shared: &SharedInfo) -> Result<(), XenError> {
     let empty = xen_sys::trap_info { vector: 0, flags: 0, cs: 0, address: 0 };
     let mut table = [empty; 21];
     for (slot, (vector, address)) in table.iter_mut().zip(traps::entries()) {
@@ -173,15 +183,12 @@ fn install_traps(shared: &SharedInfo) {
     // SAFETY: the shared info page stays mapped for good.
     unsafe { traps::read_cr2_at(shared.cr2().addr() as u64) };
     // SAFETY: all entries come from boot/traps.S, and the table ends with an empty one.
-    let trapped = unsafe { hypercall::set_trap_table(&table) };
+    unsafe { hypercall::set_trap_table(&table) }?;
     // SAFETY: both come from boot/traps.S.
-    let called = unsafe { hypercall::set_callbacks(event, failsafe) };
-    if trapped.is_err() || called.is_err() {
-        hypercall::shutdown(xen_sys::SHUTDOWN_crash);
-    }
+    unsafe { hypercall::set_callbacks(event, failsafe) }
 }
 
-fn open_console(info: &StartInfo, shared: SharedInfo) {
+fn open_console(info: &StartInfo, shared: Option<SharedInfo>) {
     if let Some(ring) = info.console
         && let Some(page) = ring_page(ring)
     {
@@ -218,8 +225,8 @@ fn banner(info: &StartInfo) {
 fn own_memory(
     info: &StartInfo,
     first_stack: u64,
-    map: &Result<Map, e820::MapError>,
-) -> (&'static Memory<'static>, Hole) {
+    map: &Result<Map, MapError>,
+) -> Result<(&'static Memory<'static>, Hole), StartError> {
     let entries = with_exposed_provenance::<AtomicU64>(to_usize(info.mfn_list));
     // SAFETY: the builder put `nr_pages` words there, mapped writable, and left them to the guest.
     let p2m = P2m::new(unsafe { core::slice::from_raw_parts(entries, to_usize(info.nr_pages)) });
@@ -228,13 +235,11 @@ fn own_memory(
     let end = builder::end_of_use(info, first_stack, image_end).map(|end| end.max(ring_end(info)));
     let mapped = end.and_then(|end| Some((end, builder::end_of_mapping(end)?)));
     let Some((end, mapped)) = mapped else {
-        panic!("start_info names memory beyond the last address: {info:?}");
+        return Err(StartError::Beyond(info.mfn_list));
     };
-    let narrowed = narrow(p2m, image_start, end..mapped);
+    narrow(p2m, image_start, end..mapped).map_err(StartError::Refused)?;
     let l4 = p2m.get(builder::pfn_of(info.pt_base));
-    let (Ok(()), Some(l4)) = (narrowed, l4) else {
-        panic!("taking over the builder's mapping: {narrowed:?}, top table {l4:?}");
-    };
+    let l4 = l4.ok_or(StartError::Beyond(info.pt_base))?;
     // SAFETY: the hypervisor, list and table that this domain runs with; done once, and all else that is mapped is
     // the image's part of the address space.
     let new = unsafe { Memory::new(&XEN, p2m, l4) };
@@ -249,7 +254,7 @@ fn own_memory(
     };
     // SAFETY: the builder put nothing there, `narrow` unmapped it, and the longer list has the same pages.
     let hole = unsafe { hole::make(memory, map, unused, &mut longer) };
-    (memory, hole)
+    Ok((memory, hole))
 }
 
 /// The page after the rings, which have no address in start_info, only frames.
@@ -300,25 +305,22 @@ fn choose_copies(clock: &Stopwatch) {
 }
 
 /// One run of pages for the heap: a sixteenth of the domain, between 1 and 4 MiB. Mapping it is boot time.
-fn make_heap(memory: &'static Memory<'static>, info: &StartInfo) {
+fn make_heap(memory: &'static Memory<'static>, info: &StartInfo) -> Result<(), StartError> {
     let pages = (info.nr_pages / 16).clamp(256, 1024);
-    match Pages::new(memory, pages) {
-        // SAFETY: the pages are leaked to the heap, mapped and unused; this is the only call.
-        Ok(run) => unsafe {
-            let (start, len) = run.leak();
-            heap::init(start, len);
-        },
-        Err(error) => panic!("no memory for the heap: {error}; give the domain more (memory=)"),
-    }
+    let (start, len) = Pages::new(memory, pages).map_err(StartError::Heap)?.leak();
+    // SAFETY: the pages are leaked to the heap, mapped and unused; this is the only call.
+    unsafe { heap::init(start, len) };
+    Ok(())
 }
 
 /// Xen's memory map; a flat one has a hole of ours.
-fn memory_map(info: &StartInfo) -> Result<Map, e820::MapError> {
+fn memory_map(info: &StartInfo) -> Result<Map, MapError> {
     let mut raw = [[0; 20]; e820::MAX_ENTRIES];
     match hypercall::memory_map(&mut raw, MEMORY_MAP) {
         Ok(entries) => Map::from_raw(&raw[..entries]),
-        // ENOSYS: the toolstack set no map.
-        Err(_) => Ok(Map::flat(info.nr_pages)),
+        // The toolstack set no map.
+        Err(XenError::NotImplemented) => Ok(Map::flat(info.nr_pages)),
+        Err(error) => Err(MapError::Refused(error)),
     }
     .map(Map::with_hole)
 }

@@ -162,3 +162,9 @@ const NAMES: [&str; 20] = [
     "machine check",
     "SIMD error",
 ];
+
+/// Ends in an undefined instruction.
+pub fn undefined() -> ! {
+    // SAFETY: traps, and does nothing else.
+    unsafe { core::arch::asm!("ud2", options(noreturn)) }
+}

@@ -6,6 +6,7 @@
 use crate::{
     addr::{GIB_4, PAGE_SIZE_U64, Pfn, PhysAddr},
     mm::p2m::PfnRange,
+    xen::errno::XenError,
 };
 use core::fmt;
 
@@ -94,6 +95,9 @@ pub enum MapError {
     /// No RAM anywhere.
     #[error("the map has no RAM")]
     NoRam,
+    /// Xen has one, perhaps, and does not say.
+    #[error("Xen gave no memory map: {0}")]
+    Refused(XenError),
 }
 
 /// A sorted memory map without overlaps.

@@ -3,6 +3,7 @@
 
 use core::{
     alloc::{GlobalAlloc, Layout},
+    cell::UnsafeCell,
     ptr::{NonNull, null_mut},
 };
 use linked_list_allocator::Heap;
@@ -33,6 +34,24 @@ unsafe impl GlobalAlloc for LockedHeap {
 pub unsafe fn init(start: NonNull<u8>, len: usize) {
     // SAFETY: the caller vouches for the memory.
     unsafe { HEAP.0.lock().init(start.as_ptr(), len) };
+}
+
+/// Some KiB of the image.
+struct Spare(UnsafeCell<[u64; 1024]>);
+
+// SAFETY: `init_from_image` alone reaches it, under the heap's lock and once.
+unsafe impl Sync for Spare {}
+
+static SPARE: Spare = Spare(UnsafeCell::new([0; 1024]));
+
+/// Makes 8 KiB of the image the heap, if there is none yet: enough for a guest that can't start to say why. No other
+/// heap follows.
+pub fn init_from_image() {
+    let mut heap = HEAP.0.lock();
+    if heap.size() == 0 {
+        // SAFETY: the array is nobody else's, for good: with this the heap has a size.
+        unsafe { heap.init(SPARE.0.get().cast(), size_of::<Spare>()) };
+    }
 }
 
 /// Bytes in use.

@@ -55,7 +55,8 @@ fn start_info(guest: &mut Guest) -> Finding {
 fn features(_: &mut Guest) -> Finding {
     /// `XENFEAT_auto_translated_physmap`.
     const AUTO_TRANSLATED: u32 = 1 << 2;
-    let features = hypercall::features();
+    let features =
+        hypercall::features().map_err(|error| failure("boot-features", error.to_string()))?;
     if features & AUTO_TRANSLATED != 0 {
         let detail = format!("features {features:#x} say that frames are translated: not PV");
         return Err(failure("boot-not-pv", detail));

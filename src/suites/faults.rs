@@ -13,6 +13,7 @@
 //! | `leak`       | the guest                                         | the same                                   |
 //! | `panic`      | the guest                                         | the rig: CRASH                             |
 //! | `hang`       | the guest                                         | the rig: TIMEOUT                           |
+//! | `fail:K`     | the hypercall layer, the store, the grant table   | whoever called; docs/testing.md            |
 
 use super::{guest::Guest, ktap::DmaRange};
 use crate::{

@@ -48,4 +48,4 @@ mod swiotlb;
 mod transfer;
 
 #[cfg(target_os = "none")]
-pub use runner::{RESULT_PATH, run};
+pub use runner::{RESULT_PATH, end, run};

@@ -4,7 +4,7 @@ use super::{
     bench, boot, close, dma, faults,
     guest::Guest,
     hog, irq,
-    ktap::{DmaLimits, DmaRange, PoolWalk, RangeKind, Transfers, Writer},
+    ktap::{DmaLimits, DmaRange, FailedSite, PoolWalk, RangeKind, Sites, Transfers, Writer},
     memory, net, pci, suite, swiotlb,
     verdict::{Outcome, Reason, Verdict},
 };
@@ -13,6 +13,7 @@ use crate::{
     nic::Via,
     xen::{
         console::Console,
+        failing::{self, Operation},
         store::{Store, TxId},
     },
 };
@@ -64,6 +65,8 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     let (mut passed, mut total) = (0, 0);
     let (mut dma, mut struck) = (None, false);
     for suite in chosen {
+        say_failed(&mut writer)?;
+        failing::enter(suite.name);
         let ran = suite.run(guest, &mut writer)?;
         passed += ran.tally.passed;
         total += ran.tally.total();
@@ -79,17 +82,45 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
             struck = true;
         }
     }
+    say_failed(&mut writer)?;
+    failing::enter(close::SUITE.name);
     let transfers = totals(guest, &mut writer)?;
     let shown = suite::not_shown(guest.connection.is_ok(), dma.as_ref(), transfers.compared);
     shown.into_iter().for_each(|reason| writer.not_shown(reason));
     report_ranges(guest, &mut writer)?;
     let closed = close::SUITE.run(guest, &mut writer)?.tally;
     writer.taken(&close::taken(guest))?;
+    failing::enter("end");
     if let Some(store) = guest.store {
         let checks = format!("{}/{}", passed + closed.passed, total + closed.total());
         publish(store, writer.verdict(), &checks);
     }
+    end(writer)
+}
+
+/// Ends a report with what there is to say of operations that fail on purpose, and its last line.
+pub fn end(mut writer: Writer<Console>) -> Result<Verdict, fmt::Error> {
+    failing::foresee(Operation::Shutdown);
+    say_failed(&mut writer)?;
+    if let Some(reached) = failing::reached() {
+        writer.sites(&Sites { reached: reached as u64 })?;
+    }
     writer.finish()
+}
+
+/// Says which operation failed on purpose, once that has happened, and once only.
+fn say_failed(writer: &mut Writer<Console>) -> fmt::Result {
+    failing::news().map_or(Ok(()), |failed| writer.failed(&failed_site(&failed)))
+}
+
+fn failed_site(failed: &failing::Failed) -> FailedSite {
+    let failing::Failed { site, operation, place, way } = *failed;
+    FailedSite {
+        site: site.into(),
+        operation: operation.word().into(),
+        place: place.into(),
+        way: way.into_iter().take_while(|address| *address != 0).collect(),
+    }
 }
 
 /// What went through the device, and through how much of the pool.

@@ -104,8 +104,8 @@ mod real {
 
     use super::{OneLine, Ring, with_carriage_returns};
     use crate::{
-        arch::time::{Clock, Instant},
-        xen::{hypercall, shared_info::SharedInfo},
+        arch::time::{Clock, Instant, tsc},
+        xen::{events::Port, hypercall, shared_info::SharedInfo},
     };
     use core::{
         fmt::{self, Write},
@@ -115,12 +115,14 @@ mod real {
 
     /// How long a full ring is waited for before output is dropped: dom0's daemon may be dead.
     const RING_PATIENCE: Duration = Duration::from_millis(500);
+    /// The same without a clock: a second of a processor of 2 GHz.
+    const RING_CYCLES: u64 = 2_000_000_000;
     /// How long one byte of a UART is waited for: at 115200 baud it takes 87 microseconds.
     const UART_SPINS: u32 = 100_000;
     const COM_PORTS: [u16; 2] = [0x3f8, 0x2f8];
 
     struct Sinks {
-        ring: Option<(Ring, SharedInfo)>,
+        ring: Option<(Ring, Option<SharedInfo>)>,
         xen: bool,
         uart: Option<(u16, Uart16550<PioBackend>)>,
     }
@@ -128,8 +130,8 @@ mod real {
     static SINKS: spin::Mutex<Sinks> =
         spin::Mutex::new(Sinks { ring: None, xen: false, uart: None });
 
-    /// Sends output to the PV ring from now on.
-    pub fn add_ring(ring: Ring, clock: SharedInfo) {
+    /// Sends output to the PV ring from now on. Without a clock its reader is not slept for.
+    pub fn add_ring(ring: Ring, clock: Option<SharedInfo>) {
         SINKS.lock().ring = Some((ring, clock));
     }
 
@@ -222,31 +224,47 @@ mod real {
         let Some((ring, clock)) = SINKS.lock().ring else {
             return;
         };
-        let deadline = clock.now().after(RING_PATIENCE);
-        wait(&ring, &clock, deadline, |ring| ring.is_drained());
+        Patience::new(clock).wait(&ring);
     }
 
-    fn wait(
-        ring: &Ring,
-        clock: &SharedInfo,
-        deadline: Instant,
-        done: impl Fn(&Ring) -> bool,
-    ) -> bool {
-        while !done(ring) {
-            if clock.now() >= deadline {
-                return false;
-            }
-            // The reader notifies when it has made room. An error here can't be reported anywhere.
-            let _ = hypercall::poll(&[ring.port], deadline);
-            clock.take(ring.port);
+    /// How long the reader of the ring is waited for.
+    struct Patience {
+        clock: Option<(SharedInfo, Instant)>,
+        cycles: u64,
+    }
+
+    impl Patience {
+        fn new(clock: Option<SharedInfo>) -> Self {
+            let clock = clock.map(|clock| (clock, clock.now().after(RING_PATIENCE)));
+            Self { clock, cycles: tsc().wrapping_add(RING_CYCLES) }
         }
-        true
+
+        fn is_over(&self) -> bool {
+            self.clock.map_or_else(|| tsc() >= self.cycles, |(clock, end)| clock.now() >= end)
+        }
+
+        /// Waits until the reader has taken everything; false if it does not.
+        fn wait(&self, ring: &Ring) -> bool {
+            while !ring.is_drained() && !self.is_over() {
+                self.sleep(ring.port);
+            }
+            ring.is_drained()
+        }
+
+        /// Until the reader notifies, as it does when it has made room.
+        fn sleep(&self, port: Port) {
+            if let Some((clock, end)) = self.clock {
+                // An error here can't be reported anywhere.
+                let _ = hypercall::poll_console(port, end);
+                clock.take(port);
+            }
+        }
     }
 
     impl Sinks {
         fn bytes(&mut self, bytes: &[u8]) {
             if let Some((ring, clock)) = &self.ring {
-                push_all(ring, clock, bytes);
+                push_all(ring, &Patience::new(*clock), bytes);
             }
             if self.xen {
                 let _ = hypercall::console_write(bytes);
@@ -259,13 +277,12 @@ mod real {
         }
     }
 
-    fn push_all(ring: &Ring, clock: &SharedInfo, mut bytes: &[u8]) {
-        let deadline = clock.now().after(RING_PATIENCE);
+    fn push_all(ring: &Ring, patience: &Patience, mut bytes: &[u8]) {
         loop {
             let taken = ring.push(bytes);
             bytes = &bytes[taken..];
-            let _ = hypercall::notify(ring.port);
-            if bytes.is_empty() || !wait(ring, clock, deadline, Ring::is_drained) {
+            let _ = hypercall::notify_console(ring.port);
+            if bytes.is_empty() || !patience.wait(ring) {
                 return;
             }
         }

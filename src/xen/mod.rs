@@ -6,6 +6,7 @@ pub mod abi;
 pub mod console;
 pub mod errno;
 pub mod events;
+pub mod failing;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
 pub mod grants;

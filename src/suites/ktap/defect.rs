@@ -107,6 +107,13 @@ pub(super) fn of_the_whole(report: &Report) -> Vec<Defect> {
         of_totals(report, &mut add);
     }
     of_ranges(report, &mut add);
+    match (&report.failed, report.sites) {
+        (Some(_), None) => add(Flaw::Missing, "# sites"),
+        (Some(failed), Some(sites)) if failed.site > sites.reached => {
+            add(Flaw::Contradiction, "# sites");
+        }
+        _ => {}
+    }
     found
 }
 

@@ -23,6 +23,8 @@
 //! # dma-range 0x0000000012400000 0x00000000125fffff pool  first and last byte that a device may touch, and what they are
 //! # taken frames=0 grants=0 ports=0 pirqs=0 slots=0       what is still held at the end
 //! # not-shown no-transfer: the link is down                 only where it makes a SUCCESS a SKIP
+//! # failed site=12 operation=send in=pci way=0x1,0x2         only with selftest=fail, between any two suites: what failed
+//! # sites reached=240                                       and in how many places something could have
 //! Test result: FAILURE
 //! ```
 //!
@@ -42,6 +44,7 @@ mod defect;
 mod figures;
 mod parse;
 mod report;
+mod sites;
 mod text;
 mod totals;
 mod write;
@@ -50,6 +53,7 @@ pub use defect::{Defect, Flaw};
 pub use figures::{FigureLine, Figures};
 pub use parse::Parser;
 pub use report::{Check, NotShown, Report, Suite};
+pub use sites::{FailedSite, Sites};
 pub use totals::{BadTotals, DmaLimits, PoolWalk, Taken, Transfers};
 pub use write::{SuiteWriter, Writer};
 
@@ -72,6 +76,8 @@ const TRANSFERS: &str = "# transfers ";
 const POOL_WALK: &str = "# pool-walk ";
 const DMA_LIMITS: &str = "# dma-limits ";
 const NOT_SHOWN: &str = "# not-shown ";
+const FAILED: &str = "# failed ";
+const SITES: &str = "# sites ";
 
 /// What a range that a device may touch is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -10,8 +10,8 @@ use super::defect::{self, Defect, Flaw};
 use super::figures;
 use super::report::{Check, NotShown, Report, Suite};
 use super::{
-    DMA_LIMITS, DMA_RANGE, INDENT, NOT_SHOWN, PANIC, POOL_WALK, REMEDY, RESULT, SUBTEST, TAKEN,
-    TRANSFERS, VERSION, text,
+    DMA_LIMITS, DMA_RANGE, FAILED, INDENT, NOT_SHOWN, PANIC, POOL_WALK, REMEDY, RESULT, SITES,
+    SUBTEST, TAKEN, TRANSFERS, VERSION, text,
 };
 use crate::suites::verdict::Verdict;
 
@@ -119,6 +119,8 @@ impl Parser {
             Kind::Transfers => once(&mut report.transfers, rest.parse().ok()),
             Kind::PoolWalk => once(&mut report.pool_walk, rest.parse().ok()),
             Kind::DmaLimits => once(&mut report.dma_limits, rest.parse().ok()),
+            Kind::Failed => once(&mut report.failed, rest.parse().ok()),
+            Kind::Sites => once(&mut report.sites, rest.parse().ok()),
             Kind::NotShown => {
                 self.reasoned = true;
                 once(&mut report.not_shown, not_shown(rest))
@@ -226,12 +228,14 @@ enum Kind {
     PoolWalk,
     DmaLimits,
     NotShown,
+    Failed,
+    Sites,
     Panic,
     Result,
 }
 
 impl Kind {
-    const PREFIXES: [(&str, Self); 11] = [
+    const PREFIXES: [(&str, Self); 13] = [
         (VERSION, Self::Version),
         (SUBTEST, Self::Name),
         (REMEDY, Self::Remedy),
@@ -241,6 +245,8 @@ impl Kind {
         (POOL_WALK, Self::PoolWalk),
         (DMA_LIMITS, Self::DmaLimits),
         (NOT_SHOWN, Self::NotShown),
+        (FAILED, Self::Failed),
+        (SITES, Self::Sites),
         (PANIC, Self::Panic),
         (RESULT, Self::Result),
     ];

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::defect::{Defect, Flaw};
 use super::figures::Figures;
-use super::{DmaLimits, DmaRange, PoolWalk, Taken, Transfers};
+use super::{DmaLimits, DmaRange, FailedSite, PoolWalk, Sites, Taken, Transfers};
 use crate::suites::verdict::{Tally, Verdict};
 
 /// One check's line.
@@ -77,6 +77,10 @@ pub struct Report {
     pub taken: Option<Taken>,
     /// Why a run without a fault is no SUCCESS.
     pub not_shown: Option<NotShown>,
+    /// What was made to fail.
+    pub failed: Option<FailedSite>,
+    /// In how many places something could have been.
+    pub sites: Option<Sites>,
     /// The first line of a panic.
     pub panic: Option<String>,
     /// The last line's verdict; `None` if it never came.

@@ -137,7 +137,7 @@ impl FromStr for Taken {
 pub struct BadTotals;
 
 /// The values of exactly these fields in this order.
-fn fields<'t, const N: usize>(text: &'t str, names: [&str; N]) -> Option<[&'t str; N]> {
+pub(super) fn fields<'t, const N: usize>(text: &'t str, names: [&str; N]) -> Option<[&'t str; N]> {
     let mut words = text.split(' ');
     let mut values = [""; N];
     for (value, name) in values.iter_mut().zip(names) {
@@ -161,7 +161,7 @@ fn part(text: &str) -> Option<(u64, u64)> {
 }
 
 /// Digits only: `parse` alone takes a sign, too.
-fn number(text: &str) -> Option<u64> {
+pub(super) fn number(text: &str) -> Option<u64> {
     text.parse().ok().filter(|_| text.bytes().all(|b| b.is_ascii_digit()))
 }
 

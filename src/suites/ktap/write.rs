@@ -4,8 +4,8 @@ use core::fmt::{self, Write};
 
 use super::text::{self, Note, OneLine, Why};
 use super::{
-    DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, NOT_SHOWN, POOL_WALK, PoolWalk, REMEDY, RESULT,
-    SUBTEST, TAKEN, TRANSFERS, Taken, Transfers, VERSION,
+    DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, FAILED, FailedSite, NOT_SHOWN, POOL_WALK, PoolWalk,
+    REMEDY, RESULT, SITES, SUBTEST, Sites, TAKEN, TRANSFERS, Taken, Transfers, VERSION,
 };
 use crate::suites::verdict::{Outcome, Reason, Tally, Verdict};
 
@@ -58,6 +58,16 @@ impl<W: Write> Writer<W> {
     /// Says what is still held.
     pub fn taken(&mut self, taken: &Taken) -> fmt::Result {
         writeln!(self.out, "{TAKEN}{taken}")
+    }
+
+    /// Says what was made to fail.
+    pub fn failed(&mut self, failed: &FailedSite) -> fmt::Result {
+        writeln!(self.out, "{FAILED}{failed}")
+    }
+
+    /// Says in how many places something could have been made to fail.
+    pub fn sites(&mut self, sites: &Sites) -> fmt::Result {
+        writeln!(self.out, "{SITES}{sites}")
     }
 
     /// Caps the verdict: what would be SUCCESS is a SKIP for this reason, said right before the last line. The first

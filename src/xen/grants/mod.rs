@@ -7,7 +7,10 @@ pub use page::{GrantedPage, SharedPage};
 use crate::{
     addr::{Mfn, PAGE_SIZE},
     arch::volatile::{Window, write_barrier},
-    xen::events::DomainId,
+    xen::{
+        events::DomainId,
+        failing::{self, Operation},
+    },
 };
 use core::{cell::Cell, fmt};
 
@@ -93,10 +96,12 @@ impl Grants for GrantTable {
     fn grant(&self, to: DomainId, frame: Grantable) -> Result<GrantRef, GrantError> {
         let frame = frame.mfn();
         let frame = u32::try_from(frame.0).map_err(|_| GrantError::FrameTooHigh(frame))?;
+        let full = GrantError::TableFull(ENTRIES - RESERVED);
+        failing::check(Operation::Grant).map_err(|_| full)?;
         let gref = (RESERVED..ENTRIES)
             .map(GrantRef)
             .find(|&gref| self.page.read_u16(Self::flags_at(gref)) == 0)
-            .ok_or(GrantError::TableFull(ENTRIES - RESERVED))?;
+            .ok_or(full)?;
         let flags_at = Self::flags_at(gref);
         self.page.write_u16(flags_at + 2, to.0);
         self.page.write_u32(flags_at + 4, frame);
@@ -108,6 +113,7 @@ impl Grants for GrantTable {
     }
 
     fn revoke(&self, gref: GrantRef) -> Result<(), GrantError> {
+        failing::check(Operation::Revoke).map_err(|_| GrantError::StillMapped(gref))?;
         let flags_at = Self::flags_at(gref);
         let flags = self.page.read_u16(flags_at);
         // Xen may set a use bit between our look and our clearing: the exchange fails then.

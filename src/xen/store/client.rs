@@ -20,7 +20,9 @@ use crate::{
     },
     xen::{
         abi::xs_wire::PAYLOAD_MAX,
+        errno::XenError,
         events::{EventChannels, Port},
+        failing::{self, Operation},
     },
 };
 use alloc::{collections::VecDeque, string::String, vec::Vec};
@@ -56,6 +58,24 @@ struct Request<'r> {
     path: &'r str,
 }
 
+fn refused(request: &Request<'_>, error: XenError) -> StoreError {
+    StoreError::Refused { op: request.op, path: request.path.into(), error }
+}
+
+/// As what a request can be made to fail.
+const fn on_purpose(op: MessageType) -> Operation {
+    match op {
+        MessageType::DIRECTORY => Operation::StoreDirectory,
+        MessageType::WRITE | MessageType::MKDIR => Operation::StoreWrite,
+        MessageType::RM => Operation::StoreRemove,
+        MessageType::TRANSACTION_START => Operation::StoreBegin,
+        MessageType::TRANSACTION_END => Operation::StoreEnd,
+        MessageType::WATCH => Operation::StoreWatch,
+        MessageType::UNWATCH => Operation::StoreUnwatch,
+        _ => Operation::StoreRead,
+    }
+}
+
 impl<'a> XenStore<'a> {
     /// Takes over the connection `start_info` names: its page, mapped, and its port.
     pub fn new(
@@ -77,6 +97,7 @@ impl<'a> XenStore<'a> {
 
     /// Sends `parts` as one payload and returns the reply's.
     fn request(&self, request: &Request<'_>, parts: &[&[u8]]) -> Result<Vec<u8>, StoreError> {
+        failing::check(on_purpose(request.op)).map_err(|error| refused(request, error))?;
         let payload = parts.concat();
         let len = match u32::try_from(payload.len()) {
             Ok(len) if payload.len() <= PAYLOAD_MAX => len,
@@ -98,11 +119,7 @@ impl<'a> XenStore<'a> {
         let answer = self.exchange(&mut link, request, header, &payload);
         let reply = answer.inspect_err(|_| link.usable = false)?;
         match reply.header.kind {
-            MessageType::ERROR => Err(StoreError::Refused {
-                op: request.op,
-                path: request.path.into(),
-                error: error_from_word(&reply.payload),
-            }),
+            MessageType::ERROR => Err(refused(request, error_from_word(&reply.payload))),
             _ => Ok(reply.payload),
         }
     }

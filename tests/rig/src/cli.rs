@@ -66,6 +66,15 @@ pub(crate) enum Command {
         #[arg(long, value_name = "NUMBER")]
         seed: Option<u64>,
     },
+    /// Domain after domain, in each of which an operation fails at one more of the guest's call sites (docs/testing.md)
+    Sweep {
+        /// The first call site
+        #[arg(long, default_value_t = 1, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+        from: u32,
+        /// The last one; none: all there are
+        #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
+        to: Option<u32>,
+    },
     /// Judge runs on other machines by their serial logs: verdict, junit.xml and page as for a run here
     Judge {
         /// A serial log, raw as it came, with one run or several

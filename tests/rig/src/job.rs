@@ -37,6 +37,8 @@ pub(crate) struct Job {
     pub(crate) hog: Option<Hog>,
     /// What is done to the guest while it runs.
     pub(crate) abuse: Option<Abuse>,
+    /// The call site at which the guest is to have an operation fail.
+    pub(crate) fails: Option<u32>,
     /// How long the domain may live.
     pub(crate) limit: Duration,
     /// What has to come of it: a test of the rig's own eyes. `None`: SUCCESS is good, all else is not.
@@ -123,6 +125,7 @@ impl Job {
             linux: None,
             hog: None,
             abuse: None,
+            fails: None,
             limit: Duration::from_secs(60),
             expect: None,
             faults: &[],
@@ -136,6 +139,12 @@ impl Job {
     pub(crate) fn word(mut self, word: impl Into<String>) -> Self {
         self.words.push(word.into());
         self
+    }
+
+    /// The same job, but the operation at this call site of the guest's fails, and what comes of it is judged by that.
+    pub(crate) fn fails(mut self, site: u32) -> Self {
+        self.fails = Some(site);
+        self.word(format!("selftest=fail:{site}"))
     }
 
     /// Whether dom0 does this to its guest.

@@ -54,6 +54,17 @@ const CASES: &[(&str, &str, &[Flaw])] = &[
     ("result: FAILURE", "result: GOOD", &[Unreadable, Missing]),
     ("Test result: FAILURE\n", "", &[Missing]),
     ("Test result", "# not-shown x: y\nTest result", &[Contradiction]),
+    // What was made to fail.
+    ("Test result", "# sites reached=9\nTest result", &[]),
+    ("Test result", "# failed site=9 operation=send in=irq way=0x1\nTest result", &[Missing]),
+    (
+        "Test result",
+        "# failed site=9 operation=send in=irq way=\n# sites reached=8\nTest result",
+        &[Contradiction],
+    ),
+    ("Test result", "# sites reached=9\n# sites reached=9\nTest result", &[Twice]),
+    ("Test result", "# sites reached=nine\nTest result", &[Unreadable]),
+    ("  # Subtest: irq", "# sites reached=9\n  # Subtest: irq", &[OutOfPlace]),
     // The end.
     ("Test result: FAILURE\n", "Test result: FAILURE\nTest result: FAILURE\n", &[Twice]),
     ("Test result: FAILURE\n", "Test result: FAILURE\nok 4 x\n", &[AfterTheEnd]),

@@ -186,6 +186,31 @@ fn totals_are_read_as_written() {
 }
 
 #[test]
+fn what_failed_on_purpose_may_stand_between_suites_and_is_read_as_written() {
+    let mut text = String::new();
+    let failed = FailedSite {
+        site: 2,
+        operation: "send".into(),
+        place: "boot".into(),
+        way: Vec::from([1, 2]),
+    };
+    let mut report = Writer::start(&mut text, 2).unwrap();
+    for (number, name) in ["boot", "dma"].into_iter().enumerate() {
+        let mut suite = report.suite(name, 1).unwrap();
+        suite.check("c", &Outcome::pass("")).unwrap();
+        suite.finish().unwrap();
+        if number == 0 {
+            report.failed(&failed).unwrap();
+        }
+    }
+    report.sites(&Sites { reached: 3 }).unwrap();
+    report.finish().unwrap();
+    let read = Parser::read(&text);
+    assert_eq!((read.failed, read.sites), (Some(failed), Some(Sites { reached: 3 })));
+    assert_eq!(read.defects, []);
+}
+
+#[test]
 fn a_value_can_not_break_the_line() {
     let mut text = String::new();
     let mut report = Writer::start(&mut text, 1).unwrap();

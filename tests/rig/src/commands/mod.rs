@@ -13,6 +13,7 @@ mod mutants;
 mod nightly;
 mod smoke;
 mod soak;
+mod sweep;
 mod test;
 mod versus;
 
@@ -42,6 +43,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Bench { peer } => figures::run(options, peer),
         Command::Abuse { cases } => abuse::run(options, &cases),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
+        Command::Sweep { from, to } => sweep::run(options, from, to),
         Command::Judge { logs } => judge::run(&logs),
         Command::Fuzz { minutes, inputs, targets } => {
             let effort = minutes.map_or(Effort::Inputs(inputs), |n| Effort::Seconds(n * 60));

@@ -1,5 +1,6 @@
 //! What a run comes to: records of its jobs, and the ways they are shown.
 
+mod failing;
 mod html;
 mod junit;
 mod record;
@@ -11,7 +12,7 @@ use std::path::Path;
 
 pub(crate) use record::{ComparisonRecord, FiguresRecord, JobRecord, RunRecord};
 pub(crate) use recording::{logged, record};
-pub(crate) use table::print;
+pub(crate) use table::{print, print_bad};
 
 use crate::error::{Context, Error, Result};
 

@@ -3,6 +3,7 @@
 use pvbounce::suites::ktap::Figures;
 use serde::Serialize;
 
+use super::failing::FailingRecord;
 use crate::console::Dom0;
 use crate::evidence::Evidence;
 use crate::job::{Fault, Shown};
@@ -71,6 +72,8 @@ pub(crate) struct JobRecord {
     pub(crate) suites: Vec<SuiteRecord>,
     /// What was measured.
     pub(crate) figures: Vec<FiguresRecord>,
+    /// Which operation failed on purpose, and whether the end is as it may be after that.
+    pub(crate) failing: Option<FailingRecord>,
     /// A panic's backtrace, with names.
     pub(crate) backtrace: Vec<String>,
 }
@@ -83,11 +86,14 @@ impl JobRecord {
 
     /// What came that may not, and what did not come that has to; nothing new where the verdict says it all.
     pub(super) fn said_surprises(&self) -> Vec<String> {
-        if self.faults.is_empty() { Vec::new() } else { self.surprises() }
+        if self.faults.is_empty() && self.failing.is_none() { Vec::new() } else { self.surprises() }
     }
 
     /// What came that may not, and what did not come that has to.
     pub(super) fn surprises(&self) -> Vec<String> {
+        if let Some(failing) = &self.failing {
+            return failing.wrong.clone();
+        }
         let found = self.found();
         let is = |at: &str, code: &str, fault: &Fault| *fault == (at, code);
         let unlisted = found

@@ -5,6 +5,7 @@ use std::path::Path;
 use pvbounce::suites::ktap::{Check, Parser, Report};
 use pvbounce::suites::verdict;
 
+use super::failing::FailingRecord;
 use super::record::{CheckRecord, FiguresRecord, JobRecord, SuiteRecord};
 use crate::boot::{Fate, Seen, guest_log};
 use crate::console::LoggedRun;
@@ -30,7 +31,12 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let has_device = job.device.is_some();
     let memory = job.memory_bytes().filter(|_| seen.due.memory);
     let witness = Witness { trace, has_device, memory, backtrace };
-    Ok(compose(job, seen, &report, &times, &witness))
+    let mut record = compose(job, seen, &report, &times, &witness);
+    if let Some(site) = job.fails {
+        record.expected = record.verdict;
+        record.failing = Some(FailingRecord::new(site, &record, &report, guest));
+    }
+    Ok(record)
 }
 
 /// Judges a run of which there is only a log: nobody but the guest, and Xen, has said anything of it.
@@ -92,6 +98,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         taken: report.taken.map(|taken| taken.to_string()),
         suites: suites(report, times),
         figures: report.figures.iter().map(FiguresRecord::from).collect(),
+        failing: None,
         backtrace: known.backtrace.clone(),
     };
     record.must_show(&job.shows);

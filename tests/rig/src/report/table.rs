@@ -14,6 +14,13 @@ pub(crate) fn print(run: &RunRecord, folder: &Path) {
     print!("{}", render(run, folder));
 }
 
+/// Prints only what did not end as it has to, and where the logs are.
+pub(crate) fn print_bad(run: &RunRecord, folder: &Path) {
+    let bad = run.jobs.iter().filter(|job| !job.is_as_expected());
+    let lines: String = bad.map(problem_lines).collect();
+    print!("{lines}\n{}\nlogs: {}\n", run.machine, folder.display());
+}
+
 fn render(run: &RunRecord, folder: &Path) -> String {
     let name = |job: &JobRecord| {
         job.name.len().max(job.suites.iter().map(|s| s.name.len() + 2).max().unwrap_or(0))

@@ -1,0 +1,26 @@
+//! The hypercalls as Xen sees them: numbers and structures, checked against the shape Xen's public header gives its
+//! argument. Each is a place where a run may have it fail on purpose ([`crate::xen::failing`]).
+#![expect(unsafe_code, reason = "hypercalls take addresses Xen reads and writes")]
+
+mod domain;
+mod events;
+mod memory;
+
+pub use domain::*;
+pub use events::*;
+pub use memory::Xen;
+
+use crate::xen::errno::{XenError, decode};
+use xen_sys::{__HYPERVISOR_memory_op, hypercall_2};
+
+/// The address of what Xen reads or writes. Xen makes its own pointer of it, so the provenance is exposed; what is
+/// written comes from a pointer that may write.
+fn address<T>(value: *const T) -> u64 {
+    value.expose_provenance() as u64
+}
+
+fn memory_op<T>(op: u32, argument: &mut T) -> Result<u64, XenError> {
+    // SAFETY: `argument` is the structure that `op` takes (each caller below pairs them), lives across
+    // the call, and is borrowed mutably because Xen writes to it.
+    decode(unsafe { hypercall_2(__HYPERVISOR_memory_op, op.into(), address(&raw mut *argument)) })
+}

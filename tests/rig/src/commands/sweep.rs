@@ -1,0 +1,126 @@
+//! `sweep`: domain after domain, in each of which an operation fails at one more of the guest's call sites, until one says
+//! that it has no more. docs/testing.md says what a site is and what may come of it.
+
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::process::ExitCode;
+
+use super::bench::Keep;
+use super::{Bench, smoke};
+use crate::cli::Options;
+use crate::error::Result;
+use crate::job::Job;
+use crate::judge::Verdict;
+use crate::peers::Peers;
+use crate::report::{self, JobRecord};
+
+/// More sites than the guest tells apart.
+const ALL: u32 = 2049;
+/// A small download: what is to fail is on its way, not in its length.
+const BYTES: usize = 100_000;
+
+pub(super) fn run(options: &Options, from: u32, to: Option<u32>) -> Result<ExitCode> {
+    let bench = Bench::prepare("sweep", options)?;
+    let peers = Peers::start()?;
+    let jobs: Vec<Job> =
+        (from..=to.unwrap_or(ALL)).map(|site| job(options, &peers, site)).collect();
+    let (nic, _) = smoke::device(&options.nic);
+    let mut sweep = Sweep::default();
+    bench.run_each(options, nic, &jobs, Keep::Bad, &mut |record| sweep.add(record))?;
+    let good = sweep.is_good(to.is_some());
+    print!("{}", sweep.table(from, to));
+    let run = bench.record(sweep.records);
+    report::write(&run, &bench.folder)?;
+    report::print_bad(&run, &bench.folder);
+    Ok(ExitCode::from(if good { Verdict::Success } else { Verdict::Failure }.exit_code()))
+}
+
+/// A domain with all that a smoke has, in which something fails.
+fn job(options: &Options, peers: &Peers, site: u32) -> Job {
+    let (_, device) = smoke::device(&options.nic);
+    let mut job = smoke::job(options, device, peers);
+    job.words.retain(|word| !word.starts_with("download="));
+    if device.is_some() {
+        let words = peers.words_for(BYTES).into_iter();
+        job.words.extend(words.filter(|word| word.starts_with("download=")));
+    }
+    job.name = format!("fail-{site:04}");
+    job.limit = options.limit(120);
+    job.fails(site)
+}
+
+/// A sweep under way.
+#[derive(Default)]
+struct Sweep {
+    records: Vec<JobRecord>,
+    ended: bool,
+}
+
+impl Sweep {
+    fn add(&mut self, record: JobRecord) -> ControlFlow<()> {
+        self.ended = record.failing.as_ref().is_some_and(|failing| failing.is_beyond());
+        self.records.push(record);
+        if self.ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    }
+
+    /// Whether each domain ended as it may, and the last had nothing left to fail, if that is what was to be seen.
+    fn is_good(&self, is_part: bool) -> bool {
+        (self.ended || is_part) && self.records.iter().all(JobRecord::is_as_expected)
+    }
+
+    fn table(&self, from: u32, to: Option<u32>) -> String {
+        let mut out =
+            "\n| K | operation | in | called by | verdict | reason |\n|---:|---|---|---|---|---|\n"
+                .to_owned();
+        let mut sites = BTreeSet::new();
+        for record in &self.records {
+            let Some(site) = record.failing.as_ref().and_then(|failing| failing.site.clone())
+            else {
+                continue;
+            };
+            out += &row(record);
+            sites.insert(site);
+        }
+        let bad = self.records.iter().filter(|record| !record.is_as_expected()).count();
+        let last = self.records.last().and_then(|record| record.failing.as_ref()?.reached);
+        let end = match (self.ended, to) {
+            (true, _) => "the end was reached".to_owned(),
+            (false, Some(to)) => format!("up to {to}, as told"),
+            (false, None) => "THE END WAS NOT REACHED".to_owned(),
+        };
+        let last = last.map_or("?".to_owned(), |last| last.to_string());
+        out + &format!(
+            "\n{} domains from site {from}: {} different sites failed, of {last} in the last domain; {bad} ended as they may not; {end}\n",
+            self.records.len(),
+            sites.len(),
+        )
+    }
+}
+
+fn row(record: &JobRecord) -> String {
+    let Some(failing) = &record.failing else { return String::new() };
+    let Some(site) = &failing.site else { return String::new() };
+    let problem = record.problem.as_ref();
+    let reason = problem.map_or(String::new(), |p| format!("{} `{}`", p.at, p.code));
+    let wrong: String = failing.wrong.iter().map(|wrong| format!(" **{wrong}**")).collect();
+    format!(
+        "| {} | {} | {} | {} | {} | {reason}{wrong} |\n",
+        failing.wanted,
+        site.operation,
+        site.place,
+        caller(&site.way),
+        record.verdict
+    )
+}
+
+/// The first function on the way that is above Xen's services.
+fn caller(way: &[String]) -> String {
+    let name = |frame: &String| {
+        let name = frame.split(" at ").next().unwrap_or(frame);
+        name.replace("pvbounce::", "")
+    };
+    let below = ["xen::", "<xen::", "<mm::", "mm::memory", "core::", "<alloc", "alloc::"];
+    let names: Vec<_> = way.iter().map(name).collect();
+    let found = names.iter().find(|name| !below.iter().any(|low| name.starts_with(low)));
+    found.or(names.first()).cloned().unwrap_or_default()
+}
