@@ -56,7 +56,7 @@ fn acquire_over(lie: Lie, order: Order, xen: &FakeXen, memory: &Memory<'_>) {
     if let Ok(region) = memory.acquire(order, low()) {
         assert!(low().covers(region.bus(), region.len()), "{lie:?}");
         let run = PfnRange { start: region.pfn(), count: order.pages() as u64 };
-        assert!(run.iter().all(|pfn| xen.maps(memory.p2m().get(pfn).unwrap())), "{lie:?}");
+        assert!(run.iter().all(|pfn| xen.truth(memory.p2m().get(pfn).unwrap()).mapped), "{lie:?}");
         memory.release(region).unwrap();
     }
     assert_all_free_is_ours(xen, memory);

@@ -63,7 +63,10 @@ fn assert_all_free_is_ours(xen: &FakeXen, memory: &Memory<'_>) {
     memory.each_free(&mut |run| {
         for pfn in run.iter() {
             let mfn = memory.p2m().get(pfn).unwrap();
-            assert!(xen.owns(mfn) && !xen.maps(mfn) && seen.insert(mfn), "{pfn} is {mfn}");
+            assert!(
+                xen.truth(mfn).ours && !xen.truth(mfn).mapped && seen.insert(mfn),
+                "{pfn} is {mfn}"
+            );
         }
     });
 }

@@ -118,7 +118,7 @@ mod tests {
             let list = PfnRange { start: Pfn(0), count: 600 };
             let frames = || memory.p2m().frames(list).map(|(_, mfn)| mfn);
             memory.map_list(&mut frames(), 600, page_table::DATA).unwrap();
-            assert!(frames().all(|mfn| xen.maps(mfn)));
+            assert!(frames().all(|mfn| xen.truth(mfn).mapped));
             assert_eq!(xen.mapped(), 600);
             let error = memory.map_list(&mut frames(), 601, page_table::DATA).unwrap_err();
             assert!(matches!(error, MemoryError::Mapping { error: XenError::BadAddress, .. }));

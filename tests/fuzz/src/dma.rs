@@ -5,7 +5,7 @@
 //! and nothing else; a byte changed next to a guarded mapping is told; what can't be mapped has a true reason; in the
 //! end every slot is free and every frame back.
 
-use crate::Input;
+use crate::{Input, pattern::bytes_of};
 use pvbounce::{
     addr::{BusAddr, DmaMask},
     dma::{
@@ -17,12 +17,14 @@ use pvbounce::{
 use std::cell::RefCell;
 
 thread_local! {
-    // Its pages are never freed: one machine for all inputs.
-    static MACHINE: RefCell<FakeMachine> = RefCell::default();
+    // Its pages are never freed: one machine for all inputs. A table is 300 KiB: one, too.
+    static MACHINE: RefCell<(FakeMachine, Box<Table>)> = RefCell::default();
 }
 
 const DEVICES: usize = 3;
 const POOL: usize = 64 << 10;
+/// The longest mapping: some ten slots.
+const LONGEST: usize = 20_000;
 
 fn power(bytes: usize) -> PowerOfTwo {
     PowerOfTwo::new(bytes).unwrap_or(PowerOfTwo::ONE)
@@ -41,15 +43,6 @@ fn limits(input: &Input) -> Limits {
         limits = limits.keeping_offset(power(1 << input.below(13)));
     }
     limits
-}
-
-/// A byte of mapping `id`, which no other mapping has in that place but one in two hundred.
-fn byte(id: usize, at: usize) -> u8 {
-    u8::try_from((id * 31 + at * 7) % 251).unwrap_or(0)
-}
-
-fn fill(id: usize, len: usize) -> Vec<u8> {
-    (0..len).map(|at| byte(id, at)).collect()
 }
 
 enum Kind<'m> {
@@ -79,10 +72,10 @@ struct World<'m> {
 impl<'m> World<'m> {
     fn map(&mut self) {
         let device = &self.devices[self.input.below(DEVICES)];
-        let wide = if self.input.once_in(4) { 20_000 } else { 4500 };
-        let (id, len) = (self.next, 1 + self.input.below(wide));
+        let most = self.input.one_of(&[600, 600, 4500, 600, 4500, 600, 4500, LONGEST]);
+        let (id, len) = (self.next, 1 + self.input.below(most));
         self.next += 1;
-        let buffer = fill(id, len);
+        let buffer = bytes_of(id, len).to_vec();
         let kind = match self.input.below(3) {
             0 => device.map(buffer).map(Kind::To),
             1 => device.map(buffer).map(Kind::From),
@@ -90,7 +83,7 @@ impl<'m> World<'m> {
         };
         let limits = *device.limits();
         match kind {
-            Ok(kind) => self.keep(id, kind, &limits, fill(id, len)),
+            Ok(kind) => self.keep(id, kind, &limits, bytes_of(id, len).to_vec()),
             Err(MapError::TooLarge { limit, .. }) => assert!(len > limit, "{len} of {limit}"),
             Err(MapError::OutOfMask { .. }) => assert!(limits.mask.bits() < 32),
             Err(MapError::Exhausted { .. }) => {}
@@ -106,7 +99,7 @@ impl<'m> World<'m> {
         if let Ok(memory) = device.coherent(len) {
             let mut seen = vec![1; len];
             memory.read(0, &mut seen);
-            assert!(seen.iter().all(|&byte| byte == 0), "shared memory is not zeroed");
+            assert!(seen == vec![0; len], "shared memory is not zeroed");
             self.keep(id, Kind::Shared(memory), &limits, seen);
         }
     }
@@ -139,9 +132,9 @@ impl<'m> World<'m> {
             return;
         }
         let end = (from + len).min(live.len);
-        let new: Vec<u8> = (from..end).map(|at| byte(live.id + 100, at)).collect();
-        assert!(self.machine.bus_write(BusAddr(live.bus + from as u64), &new));
-        live.bytes[from..end].copy_from_slice(&new);
+        let new = &bytes_of(live.id + 100, end)[from..];
+        assert!(self.machine.bus_write(BusAddr(live.bus + from as u64), new));
+        live.bytes[from..end].copy_from_slice(new);
     }
 
     /// The device reads a part of what it may read.
@@ -181,21 +174,21 @@ impl<'m> World<'m> {
     fn finish(&self, live: Live<'m>) {
         let Live { id, kind, bus, len, bytes } = live;
         let written = self.input.below(len + 1);
-        let new: Vec<u8> = (0..written).map(|at| byte(id + 150, at)).collect();
+        let new = bytes_of(id + 150, written);
         let device = BusAddr(bus);
         match kind {
             Kind::To(mapping) => assert_eq!(mapping.finish(0).ok(), Some(bytes)),
             Kind::From(mapping) => {
-                assert!(self.machine.bus_write(device, &new));
+                assert!(self.machine.bus_write(device, new));
                 let back = mapping.finish(written).unwrap_or_else(|error| panic!("{error}"));
-                assert_eq!(back[..written], new, "not what the device wrote");
-                let own = (written..len).all(|at| back[at] == byte(id, at));
-                assert!(own, "bytes beyond what the device wrote");
+                assert_eq!(back[..written], *new, "not what the device wrote");
+                let own = &bytes_of(id, len)[written..];
+                assert_eq!(back[written..], *own, "bytes beyond what the device wrote");
             }
             Kind::Both(mapping) => {
-                assert!(self.machine.bus_write(device, &new));
+                assert!(self.machine.bus_write(device, new));
                 let back = mapping.finish(written).unwrap_or_else(|error| panic!("{error}"));
-                assert_eq!(back[..written], new, "not what the device wrote");
+                assert_eq!(back[..written], *new, "not what the device wrote");
             }
             Kind::Shared(memory) => {
                 let mut seen = vec![0; len];
@@ -213,7 +206,9 @@ impl<'m> World<'m> {
             return;
         }
         let len = 1 + self.input.below(3000);
-        let Ok(mapping) = device.map::<FromDevice, _>(fill(self.next, len)) else { return };
+        let Ok(mapping) = device.map::<FromDevice, _>(bytes_of(self.next, len).to_vec()) else {
+            return;
+        };
         let behind = self.input.once_in(2);
         let at = if behind { mapping.bus().0 + len as u64 } else { mapping.bus().0 - 1 };
         let mut old = [0];
@@ -237,16 +232,15 @@ impl<'m> World<'m> {
 /// If what it asserts does not hold.
 pub fn run(bytes: &[u8]) {
     let input = Input::new(bytes);
-    MACHINE.with_borrow_mut(|machine| {
+    MACHINE.with_borrow_mut(|(machine, table)| {
         machine.reset();
-        play(machine, &input);
+        play(machine, table, &input);
     });
 }
 
-fn play(machine: &FakeMachine, input: &Input) {
+fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
     let free = machine.free_frames();
-    let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, machine);
+    let pool = Pool::new(table, machine);
     let order = |n| Order::new(n).unwrap_or(Order::MAX);
     let bytes = POOL >> input.below(3);
     let mut plan = Plan { max_order: order(4), floor: 4096, ..Plan::new(bytes) };

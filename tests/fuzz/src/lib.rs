@@ -15,6 +15,7 @@
 #![cfg(not(target_os = "none"))]
 
 mod input;
+mod pattern;
 
 pub mod config;
 pub mod dma;

@@ -27,6 +27,7 @@ use pvbounce::{
 use std::{
     cell::Cell,
     rc::{Rc, Weak},
+    sync::LazyLock,
     time::Duration,
 };
 
@@ -38,8 +39,24 @@ thread_local! {
 const FRAME: Mfn = Mfn(0x1234);
 const BACKEND: &str = FakeBackend::dir();
 const GUEST: &str = FakeBackend::frontend_dir();
-const INSTANT: Duration = Duration::from_micros(100);
-const MOMENT: Duration = Duration::from_millis(20);
+/// What a step of the backend's takes. A wait that it fills is as many as a limit has of these.
+const INSTANT: Duration = Duration::from_millis(1);
+const MOMENT: Duration = Duration::from_millis(8);
+
+/// The nodes that it looks at in each step.
+struct Paths {
+    state: String,
+    our_state: String,
+    gref: String,
+    port: String,
+}
+
+static PATHS: LazyLock<Paths> = LazyLock::new(|| Paths {
+    state: format!("{BACKEND}/state"),
+    our_state: format!("{GUEST}/state"),
+    gref: format!("{GUEST}/pci-op-ref"),
+    port: format!("{GUEST}/event-channel"),
+});
 
 #[derive(Debug)]
 struct Backend {
@@ -52,12 +69,12 @@ struct Backend {
 }
 
 impl Backend {
-    fn number(&self, node: &str) -> Option<u32> {
-        self.tree.get(&format!("{GUEST}/{node}"))?.parse().ok()
+    fn number(&self, path: &str) -> Option<u32> {
+        self.tree.get(path)?.parse().ok()
     }
 
     fn state(&self, state: &str) {
-        self.tree.set(&format!("{BACKEND}/state"), state);
+        self.tree.set(&PATHS.state, state);
     }
 
     fn word(&self) -> String {
@@ -92,8 +109,8 @@ impl Backend {
 
     /// Maps the page as soon as it is published, as pciback does on its way to Connected.
     fn follow(&self) {
-        let Some(ours) = self.number("state") else { return };
-        match (ours, self.mapped.get(), self.number("pci-op-ref").map(GrantRef)) {
+        let Some(ours) = self.number(&PATHS.our_state) else { return };
+        match (ours, self.mapped.get(), self.number(&PATHS.gref).map(GrantRef)) {
             (3, None, Some(gref)) if self.grants.map(gref, DomainId::DOM0).is_some() => {
                 self.mapped.set(Some(gref));
                 self.state("4");
@@ -106,7 +123,7 @@ impl Backend {
             (5, None, _) => self.state("5"),
             (6, None, _) => self.state("6"),
             (7, ..) => self.state("8"),
-            (4, ..) if self.tree.get(&format!("{BACKEND}/state")).as_deref() == Some("8") => {
+            (4, ..) if self.tree.get(&PATHS.state).as_deref() == Some("8") => {
                 self.state("4");
             }
             _ => {}
@@ -147,7 +164,7 @@ impl Peer for Backend {
         if self.input.once_in(64) {
             self.tree.delete(BACKEND);
         }
-        if let (Some(events), Some(port)) = (self.events.upgrade(), self.number("event-channel")) {
+        if let (Some(events), Some(port)) = (self.events.upgrade(), self.number(&PATHS.port)) {
             events.raise(Port(port));
         }
     }
@@ -238,7 +255,7 @@ pub fn run(bytes: &[u8]) {
         Err(failed) => return world.check(&failed.report),
     };
     in_order(front.functions());
-    for _ in 0..16 {
+    for _ in 0..8 {
         if input.is_over() {
             break;
         }

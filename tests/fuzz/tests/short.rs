@@ -11,7 +11,7 @@ use std::{
     path::PathBuf,
 };
 
-const INPUTS: usize = 1000;
+const INPUTS: usize = 3000;
 const LONGEST: usize = 2048;
 
 /// Numbers that look random (xorshift64*), the same each time.

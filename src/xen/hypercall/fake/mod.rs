@@ -26,6 +26,17 @@ pub struct FakeXen {
     l4: Mfn,
 }
 
+/// What Xen has in its books about a frame, at one look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Truth {
+    /// Whether the guest owns it.
+    pub ours: bool,
+    /// Whether it is mapped in the guest's window.
+    pub mapped: bool,
+    /// The page that M2P says it is.
+    pub name: Option<Pfn>,
+}
+
 impl FakeXen {
     /// A machine of `frames` frames. The guest owns `p2m.len()` of them, from the top down as Xen gives
     /// them out, and a top page table besides; the rest is free.
@@ -89,16 +100,11 @@ impl FakeXen {
         self.state.lock().m2p[index(mfn)] = pfn.0;
     }
 
-    /// Whether the guest owns a frame.
-    pub fn owns(&self, mfn: Mfn) -> bool {
-        self.state.lock().own(mfn).is_ok()
-    }
-
     /// Hands a frame to another domain, whose M2P entry claims to be our `pfn`.
     pub fn plant_foreign(&self, mfn: Mfn, pfn: Pfn) {
         let mut state = self.state.lock();
         let at = index(mfn);
-        state.frames[at].ours = false;
+        state.frames[at].hand_over();
         state.m2p[at] = pfn.0;
     }
 
@@ -114,12 +120,15 @@ impl FakeXen {
 
     /// Frames below `limit` that nobody owns.
     pub fn free_below(&self, limit: Mfn) -> usize {
-        self.state.lock().frames[..index(limit)].iter().filter(|f| !f.ours).count()
+        self.state.lock().frames[..index(limit)].iter().filter(|f| f.is_free()).count()
     }
 
-    /// Whether a frame is mapped in the guest's window.
-    pub fn maps(&self, mfn: Mfn) -> bool {
-        self.state.lock().frames[index(mfn)].mappings > 0
+    /// All that it knows of a frame of the machine.
+    pub fn truth(&self, mfn: Mfn) -> Truth {
+        let state = self.state.lock();
+        let (frame, name) = (state.frames[index(mfn)], state.m2p[index(mfn)]);
+        let name = (name != u64::MAX).then_some(Pfn(name));
+        Truth { ours: frame.ours, mapped: frame.mappings > 0, name }
     }
 
     /// Pages mapped in the guest's window.

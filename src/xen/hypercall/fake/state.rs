@@ -18,12 +18,26 @@ const FRAME_BITS: u64 = 0x000f_ffff_ffff_f000;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) ours: bool,
+    /// Another domain's.
+    pub(super) theirs: bool,
     pub(super) mappings: u32,
     pub(super) table: bool,
     /// Holds nothing of ours.
     pub(super) wiped: bool,
     /// Holds nothing but zero.
     pub(super) clean: bool,
+}
+
+impl Frame {
+    /// Whether nobody owns it.
+    pub(super) const fn is_free(&self) -> bool {
+        !self.ours && !self.theirs
+    }
+
+    /// Gives it to another domain.
+    pub(super) const fn hand_over(&mut self) {
+        (self.ours, self.theirs) = (false, true);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -135,8 +149,7 @@ impl State {
         let limit = if bits == 0 { u64::MAX } else { 1 << (bits - PAGE_SHIFT).min(52) };
         let blocks = self.frames.len() / pages;
         let fits = |block: &usize| (block * pages + pages) as u64 <= limit;
-        let free =
-            |block: &usize| self.frames[block * pages..][..pages].iter().all(|frame| !frame.ours);
+        let free = |block: &usize| self.frames[block * pages..][..pages].iter().all(Frame::is_free);
         (0..blocks).rev().filter(fits).find(free).map(|block| (block * pages) as u64)
     }
 
@@ -195,10 +208,12 @@ impl State {
             let frames = to_usize(base)..to_usize(base) + size;
             match lie {
                 Some(Lie::Foreign) => {
-                    self.frames[frames.clone()].fill(Frame::default());
+                    self.frames[frames.clone()].iter_mut().for_each(Frame::hand_over);
                     self.m2p[frames].fill(u64::MAX);
                 }
-                Some(Lie::ForeignByOurNames) => self.frames[frames].fill(Frame::default()),
+                Some(Lie::ForeignByOurNames) => {
+                    self.frames[frames].iter_mut().for_each(Frame::hand_over);
+                }
                 Some(Lie::Untold) => self.m2p[frames].fill(u64::MAX),
                 Some(Lie::Duplicate) => entry.store(first, Ordering::Relaxed),
                 Some(Lie::NoFrames) => entry.store(base | 1 << 52, Ordering::Relaxed),

@@ -35,6 +35,7 @@ struct Transaction {
 #[derive(Debug)]
 pub struct Tree {
     guest: DomainId,
+    home: String,
     nodes: RefCell<Nodes>,
     changes: Cell<u64>,
     open: RefCell<BTreeMap<u32, Transaction>>,
@@ -50,6 +51,7 @@ impl Tree {
     pub fn new(guest: DomainId) -> Rc<Self> {
         Rc::new(Self {
             guest,
+            home: format!("/local/domain/{}", guest.0),
             nodes: RefCell::default(),
             changes: Cell::default(),
             open: RefCell::default(),
@@ -59,11 +61,6 @@ impl Tree {
             wake: RefCell::default(),
             mute: Cell::default(),
         })
-    }
-
-    /// The guest's home, absolute.
-    pub fn home(&self) -> String {
-        format!("/local/domain/{}", self.guest.0)
     }
 
     /// Watches and transactions the guest has open.
@@ -232,11 +229,8 @@ impl Tree {
         if self.mute.get() {
             return;
         }
-        let home = format!("{}/", self.home());
-        let shown = match path.strip_prefix(&home) {
-            Some(rest) if watch.relative => rest,
-            _ => path,
-        };
+        let below = path.strip_prefix(&self.home).and_then(|rest| rest.strip_prefix('/'));
+        let shown = below.filter(|_| watch.relative).unwrap_or(path);
         self.pending
             .borrow_mut()
             .push_back(WatchEvent { path: shown.into(), token: watch.token.clone() });
@@ -246,12 +240,12 @@ impl Tree {
     }
 
     fn absolute(&self, path: &str) -> String {
-        if path.starts_with('/') { path.into() } else { format!("{}/{path}", self.home()) }
+        if path.starts_with('/') { path.into() } else { format!("{}/{path}", self.home) }
     }
 
     fn writable(&self, path: &str) -> Result<String, XenError> {
         let path = self.absolute(path);
-        if is_at_or_below(&path, &self.home()) { Ok(path) } else { Err(XenError::AccessDenied) }
+        if is_at_or_below(&path, &self.home) { Ok(path) } else { Err(XenError::AccessDenied) }
     }
 
     fn readable(&self, path: &str) -> Result<String, XenError> {
@@ -259,7 +253,7 @@ impl Tree {
         let backend = path.strip_prefix("/local/domain/0/backend/");
         let whose = backend.and_then(|rest| rest.split('/').nth(1));
         let mine = whose.is_some_and(|id| id.parse() == Ok(self.guest.0));
-        if mine || is_at_or_below(&path, &self.home()) {
+        if mine || is_at_or_below(&path, &self.home) {
             Ok(path)
         } else {
             Err(XenError::AccessDenied)
@@ -272,6 +266,10 @@ fn is_at_or_below(path: &str, top: &str) -> bool {
 }
 
 fn put(nodes: &mut Nodes, path: &str, value: &str) {
+    // Where there is a node there are those above it.
+    if let Some(node) = nodes.get_mut(path) {
+        return node.replace_range(.., value);
+    }
     for (at, _) in path.match_indices('/').skip(1) {
         nodes.entry(path[..at].into()).or_default();
     }
