@@ -81,7 +81,7 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "LOG")]
         logs: Vec<PathBuf>,
     },
-    /// Drawn inputs for all that comes from outside, under libFuzzer and AddressSanitizer (docs/testing.md)
+    /// Drawn inputs for all that comes from outside, under libFuzzer (docs/testing.md)
     Fuzz {
         /// How long for each target, in place of a number of inputs
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1440))]

@@ -77,11 +77,17 @@ impl Trace {
 /// Reads a job's part of the trace.
 fn examine(trace: &Path, part: Range<u64>, device: &str, allowed: &[DmaRange]) -> Result<Evidence> {
     let mut file = File::open(trace).on("open", trace)?;
-    file.seek(SeekFrom::Start(part.start)).on("read", trace)?;
+    // A line belongs to the part that it begins in, so what is left of one that began before is passed over.
+    let start = part.start.saturating_sub(1);
+    file.seek(SeekFrom::Start(start)).on("read", trace)?;
     let mut reader = BufReader::new(file);
-    let mut left = part.end.saturating_sub(part.start);
+    let mut left = part.end.saturating_sub(start);
     let mut line = Vec::new();
     let mut tally = Tally::default();
+    if start < part.start {
+        let passed = reader.read_until(b'\n', &mut line).on("read", trace)?;
+        left = left.saturating_sub(passed as u64);
+    }
     while left > 0 {
         line.clear();
         let length = reader.read_until(b'\n', &mut line).on("read", trace)?;
@@ -145,21 +151,27 @@ impl Page {
 }
 
 /// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for the device that QEMU calls so.
+///
+/// Before it may stand who wrote it and when; a line with anything behind it, or less in it, is none.
 fn translation(line: &str, wanted: &str) -> Option<Page> {
-    let rest = &line[line.find("vtd_dmar_translate dev ")?..];
-    let mut words = rest.split_whitespace().skip(2);
-    words.next().filter(|device| *device == wanted)?;
-    let mut number = |name: &str| {
-        words.find(|word| *word == name)?;
-        u64::from_str_radix(words.next()?.strip_prefix("0x")?, 16).ok()
-    };
-    let (first, mask) = (number("iova")?, number("mask")?);
-    Some(Page { first, last: first | mask })
+    let (_, fields) = line.split_once("vtd_dmar_translate dev ")?;
+    let mut words = fields.split_ascii_whitespace();
+    let mut next = || words.next();
+    let number = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+    let fields = (next()?, next()?, number(next()?)?, next()?, next()?, number(next()?)?, next()?);
+    let (mask, end) = (number(next()?)?, next());
+    match fields {
+        (device, "iova", first, "->", "gpa", _, "mask") if device == wanted && end.is_none() => {
+            Some(Page { first, last: first | mask })
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use std::io::Write;
 
     const LINE: &str =
@@ -215,6 +227,69 @@ mod tests {
         let found = trace.evidence().unwrap();
         assert_eq!((found.addresses, found.pages, found.outside), (5, 4, 0));
         assert_eq!((found.pool_pages, found.segments), (3, 2));
+    }
+
+    const OURS: &str = "00:05.00";
+
+    fn written(at: u64, device: &str) -> String {
+        format!("vtd_dmar_translate dev {device} iova 0x{at:x} -> gpa 0x{at:x} mask 0xfff")
+    }
+
+    /// A line of the trace, and the page that counts.
+    fn any_line() -> impl Strategy<Value = (String, Option<u64>)> {
+        let page = (0..16_u64).prop_map(|page| 0x1_0000 + page * 4096);
+        let stamp = prop_oneof![Just(String::new()), "[0-9]{1,5}@[0-9]{1,6}\\.[0-9]{6}:"];
+        let ours =
+            (stamp, page.clone()).prop_map(|(stamp, at)| (stamp + &written(at, OURS), Some(at)));
+        let other = page.clone().prop_map(|at| (written(at, "00:06.00"), None));
+        let cut = (page, any::<prop::sample::Index>()).prop_map(|(at, cut)| {
+            let mut line = written(at, OURS);
+            // A mask that lost digits is one, too.
+            line.truncate(cut.index(line.len() - "fff".len()));
+            (line, None)
+        });
+        let noise = "[ -~]{0,40}".prop_map(|line| (line, None));
+        prop_oneof![4 => ours, 2 => other, 1 => cut, 1 => noise]
+    }
+
+    fn count(file: &Path, part: Range<u64>) -> Evidence {
+        let allowed = DmaRange { first: 0x1_0000, last: 0x1_7fff, kind: RangeKind::Pool };
+        examine(file, part, OURS, &[allowed]).unwrap()
+    }
+
+    proptest! {
+        /// However a trace is cut into jobs, each of the device's lines counts in one of them, and no other line does.
+        #[test]
+        fn each_line_of_the_device_counts_once(
+            lines in prop::collection::vec(any_line(), 0..20),
+            cuts in prop::collection::vec(any::<prop::sample::Index>(), 0..3),
+        ) {
+            let text: String = lines.iter().flat_map(|(line, _)| [line.as_str(), "\n"]).collect();
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(text.as_bytes()).unwrap();
+            let mut cuts: Vec<u64> =
+                cuts.iter().map(|cut| cut.index(text.len() + 1) as u64).collect();
+            cuts.extend([0, text.len() as u64]);
+            cuts.sort_unstable();
+            let parts = cuts.windows(2).map(|two| count(file.path(), two[0]..two[1]));
+            let (used, outside) = parts.fold((0, 0), |(used, outside), part| {
+                (used + part.addresses, outside + part.outside)
+            });
+            let pages = || lines.iter().filter_map(|(_, page)| *page);
+            prop_assert_eq!(used, pages().count() as u64);
+            prop_assert_eq!(outside, pages().filter(|page| *page > 0x1_7fff).count() as u64);
+        }
+
+        #[test]
+        fn what_has_not_the_form_of_a_translation_is_none(line in "\\PC{0,120}", at in any::<u64>()) {
+            prop_assert_eq!(translation(&line, OURS), None);
+            let page = Page { first: at, last: at | 0xfff };
+            let true_line = written(at, OURS);
+            prop_assert_eq!(translation(&true_line, OURS), Some(page));
+            // Two lines torn into one are neither's.
+            prop_assert_eq!(translation(&format!("{true_line}{line}x"), OURS), None);
+            prop_assert_eq!(translation(&true_line.replace("iova", &line), OURS), None);
+        }
     }
 
     #[test]

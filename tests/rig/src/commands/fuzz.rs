@@ -1,5 +1,7 @@
-//! `fuzz`: each target of tests/fuzz under libFuzzer and AddressSanitizer, for as many inputs as told.
+//! `fuzz`: each target of tests/fuzz under libFuzzer, those that touch memory under AddressSanitizer, for as many inputs
+//! as told.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -18,8 +20,86 @@ const TOOL: [&str; 2] = ["cargo-fuzz", "0.13.2"];
 /// Where everything goes that a run makes.
 const OUTPUT: &str = "target/fuzz";
 const CORPUS: &str = "tests/fuzz/corpus";
-/// Longer inputs find nothing that these do not, and take longer.
-const LONGEST: &str = "-max_len=2048";
+/// What every program is told. The fakes' pages are never freed, so that a stale pointer into them stays harmless: no
+/// leak. Nobody else writes to the corpus meanwhile.
+const ALWAYS: [&str; 6] = [
+    "-timeout=10",
+    "-rss_limit_mb=2048",
+    "-detect_leaks=0",
+    "-reload=0",
+    "-print_funcs=0",
+    "-print_final_stats=1",
+];
+/// What AddressSanitizer does without, each of which costs as much as a short story: leaks, frames of functions that
+/// have returned, memory freed long ago, and whole backtraces of who allocated what.
+const ADDRESS: &str = "detect_leaks=0:detect_stack_use_after_return=0:quarantine_size_mb=8:\
+                       malloc_context_size=2:intercept_memcmp=0";
+
+/// How a program is built.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Build {
+    /// Safe code on text and numbers, which no AddressSanitizer would see more of. What is compared is traced, so that
+    /// the words it knows are found.
+    Parser,
+    /// What has or touches memory, under AddressSanitizer. The input chooses among steps, so comparisons tell nothing.
+    Story,
+}
+
+impl Build {
+    const ALL: [Self; 2] = [Self::Parser, Self::Story];
+
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Parser => "parser",
+            Self::Story => "story",
+        }
+    }
+
+    const fn words(self) -> &'static [&'static str] {
+        match self {
+            Self::Parser => &["--sanitizer", "none"],
+            Self::Story => &["--sanitizer", "address", "--no-trace-compares"],
+        }
+    }
+
+    fn folder(self) -> PathBuf {
+        Path::new(OUTPUT).join(self.name())
+    }
+}
+
+/// A target, and the bytes of its longest input: longer ones find nothing that these don't, and take longer.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    name: &'static str,
+    build: Build,
+    longest: usize,
+}
+
+impl Target {
+    const fn parser(name: &'static str, longest: usize) -> Self {
+        Self { name, build: Build::Parser, longest }
+    }
+
+    const fn story(name: &'static str, longest: usize) -> Self {
+        Self { name, build: Build::Story, longest }
+    }
+}
+
+/// Every target.
+const TARGETS: [Target; 12] = [
+    Target::parser("config", 512),
+    Target::story("dma", 160),
+    Target::parser("e820", 512),
+    Target::story("exchange", 96),
+    Target::parser("http", 512),
+    Target::parser("ktap", 512),
+    Target::parser("net", 512),
+    Target::parser("options", 512),
+    Target::story("pcifront", 160),
+    Target::parser("report", 1024),
+    Target::story("rtl8139", 160),
+    Target::story("store", 256),
+];
 
 /// How long each target runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +112,7 @@ pub(crate) enum Effort {
 
 /// What came of one target.
 struct Outcome {
-    target: String,
+    target: &'static str,
     inputs: u64,
     seconds: f64,
     finding: Option<PathBuf>,
@@ -64,54 +144,60 @@ fn outcomes(effort: Effort, wanted: &[String]) -> Result<Vec<Outcome>> {
     let targets = targets(wanted)?;
     let nightly = Nightly::ensure()?;
     let tools = nightly.tool(TOOL)?;
-    let stage = Stage::start("build", "libFuzzer's programs, with AddressSanitizer");
-    let mut command = nightly.command("cargo");
-    command.args(["fuzz", "build", "--fuzz-dir", PROJECT]).env("CARGO_TARGET_DIR", OUTPUT);
-    command.env("PATH", tools);
-    child::output(&mut command).advise("see the compiler's message above")?;
-    stage.done("libFuzzer's programs");
-    targets.iter().map(|target| play(target, effort)).collect()
+    for kind in Build::ALL {
+        if targets.iter().any(|target| target.build == kind) {
+            build(&nightly, &tools, kind)?;
+        }
+    }
+    targets.into_iter().map(|target| play(target, effort)).collect()
 }
 
-/// The targets by the folders of the corpus, or those of them that are wanted.
-fn targets(wanted: &[String]) -> Result<Vec<String>> {
-    let mut all = Vec::new();
-    for entry in fs::read_dir(CORPUS).on("read", CORPUS)? {
-        all.push(entry.on("read", CORPUS)?.file_name().to_string_lossy().into_owned());
-    }
-    all.sort();
-    match wanted.iter().find(|name| !all.contains(name)) {
-        Some(name) => {
-            Err(Error::unfit(format!("no target {name}"), format!("one of: {}", all.join(", "))))
-        }
-        None if wanted.is_empty() => Ok(all),
-        None => Ok(wanted.to_vec()),
+fn build(nightly: &Nightly, tools: &OsStr, kind: Build) -> Result {
+    let what = format!("libFuzzer's programs, {}", kind.words().join(" "));
+    let stage = Stage::start("build", what.as_str());
+    let mut command = nightly.command("cargo");
+    command.args(["fuzz", "build", "--fuzz-dir", PROJECT]).args(kind.words());
+    command.env("CARGO_TARGET_DIR", kind.folder()).env("PATH", tools);
+    child::output(&mut command).advise("see the compiler's message above")?;
+    stage.done(what);
+    Ok(())
+}
+
+/// Those that are wanted; all if none is named.
+fn targets(wanted: &[String]) -> Result<Vec<Target>> {
+    let by_name = |name: &String| {
+        TARGETS.into_iter().find(|target| target.name == name).ok_or_else(|| {
+            let all = TARGETS.map(|target| target.name).join(", ");
+            Error::unfit(format!("no target {name}"), format!("one of: {all}"))
+        })
+    };
+    match wanted {
+        [] => Ok(TARGETS.to_vec()),
+        names => names.iter().map(by_name).collect(),
     }
 }
 
 /// Runs one target to its end or its first finding.
-fn play(target: &str, effort: Effort) -> Result<Outcome> {
+fn play(target: Target, effort: Effort) -> Result<Outcome> {
+    let Target { name, build, longest } = target;
     let [grown, found] = ["corpus", "findings"].map(|kind| Path::new(OUTPUT).join(kind));
-    let grown = grown.join(target);
+    let grown = grown.join(name);
     for folder in [&grown, &found] {
         fs::create_dir_all(folder).on("create", folder)?;
     }
-    let log = Path::new(OUTPUT).join(format!("{target}.log"));
-    let program = Path::new(OUTPUT).join("x86_64-unknown-linux-gnu/release").join(target);
+    let log = Path::new(OUTPUT).join(format!("{name}.log"));
+    let program = build.folder().join("x86_64-unknown-linux-gnu/release").join(name);
     let mut command = child::mortal(&program);
     command.arg(match effort {
         Effort::Inputs(inputs) => format!("-runs={inputs}"),
         Effort::Seconds(seconds) => format!("-max_total_time={seconds}"),
     });
-    let prefix = format!("-artifact_prefix={}/{target}-", found.display());
-    // The fakes' pages are never freed, so that a stale pointer into them stays harmless: no leak.
-    command.args([LONGEST, "-timeout=10", "-rss_limit_mb=2048", "-detect_leaks=0", &prefix]);
-    command
-        .args(["-print_final_stats=1".as_ref(), grown.as_path()])
-        .arg(Path::new(CORPUS).join(target));
-    command.env("ASAN_OPTIONS", "detect_leaks=0").stdin(Stdio::null()).stdout(Stdio::null());
+    command.args(ALWAYS).arg(format!("-max_len={longest}"));
+    command.arg(format!("-artifact_prefix={}/{name}-", found.display()));
+    command.arg(&grown).arg(Path::new(CORPUS).join(name));
+    command.env("ASAN_OPTIONS", ADDRESS).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(&log).on("create", &log)?);
-    let (stage, start) = (Stage::start("fuzz", target), Instant::now());
+    let (stage, start) = (Stage::start("fuzz", name), Instant::now());
     let status = follow(Guard::spawn(&mut command)?, &log, &stage)?;
     let seconds = start.elapsed().as_secs_f64();
     let said = Said::read(&log)?;
@@ -119,9 +205,9 @@ fn play(target: &str, effort: Effort) -> Result<Outcome> {
         (true, _) => None,
         (false, found) => Some(found.unwrap_or(log)),
     };
-    let outcome = Outcome { target: target.to_owned(), inputs: said.inputs, seconds, finding };
-    stage.done(format!("{target}: {} inputs", outcome.inputs));
-    Ok(outcome)
+    let end = finding.as_ref().map_or_else(String::new, |file| format!(", {}", file.display()));
+    stage.done(format!("{name}: {} inputs{end}", said.inputs));
+    Ok(Outcome { target: name, inputs: said.inputs, seconds, finding })
 }
 
 fn follow(mut child: Guard, log: &Path, stage: &Stage) -> Result<ExitStatus> {
@@ -167,6 +253,23 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_folder_of_the_corpus_is_a_targets() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(CORPUS);
+        let folders = fs::read_dir(corpus).unwrap();
+        let mut names: Vec<String> =
+            folders.map(|folder| folder.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        assert_eq!(names, TARGETS.map(|target| target.name));
+    }
+
+    #[test]
+    fn only_what_there_is_can_be_wanted() {
+        assert_eq!(targets(&[]).unwrap().len(), TARGETS.len());
+        assert_eq!(targets(&["store".to_owned()]).unwrap()[0].build, Build::Story);
+        assert!(targets(&["stores".to_owned()]).is_err());
+    }
 
     #[test]
     fn libfuzzers_words_are_read() {

@@ -82,8 +82,12 @@ impl Marker {
     }
 }
 
+/// No clock of dom0's runs for longer: a century, in seconds.
+const CENTURY: f64 = 3.2e9;
+
 fn end(fields: &str) -> JobEnd {
-    let seconds = |key| value(fields, key).and_then(|v| v.parse::<f64>().ok());
+    let moment = 0.0..CENTURY;
+    let seconds = |key| value(fields, key)?.parse().ok().filter(|at: &f64| moment.contains(at));
     let number = |key| value(fields, key).and_then(|v| v.parse().ok());
     JobEnd {
         seconds: seconds("gone").zip(seconds("start")).map_or(0.0, |(gone, start)| gone - start),
@@ -112,6 +116,8 @@ fn rest_after<'f>(fields: &'f str, key: &str) -> Option<&'f str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+    use std::time::Duration;
 
     #[test]
     fn an_end_carries_what_dom0_saw() {
@@ -142,6 +148,97 @@ mod tests {
     fn other_lines_are_none() {
         for line in ["", "@rig", "@rig what=1", "ok 1 x", "@rig ask", "x @rig done"] {
             assert_eq!(Marker::parse(line), None, "{line}");
+        }
+    }
+
+    /// A line as dom0 prints it, and what it says.
+    fn any_marker() -> impl Strategy<Value = (String, Marker)> {
+        let word = "[a-z0-9_-]{1,12}";
+        let text = "[ -~]{0,30}";
+        prop_oneof![
+            Just(("@rig ready t=3.5".to_owned(), Marker::Ready)),
+            Just(("@rig done t=3.5".to_owned(), Marker::Done)),
+            word.prop_map(|job| (format!("@rig ask job={job}"), Marker::Ask(job))),
+            word.prop_map(|job| (format!("@rig begin job={job}"), Marker::Begin(job))),
+            (word, "[a-z-]{1,8}", text).prop_map(|(job, key, text)| {
+                let line = format!("@rig store job={job} key={key} value={text}");
+                (line, Marker::Store(key, text))
+            }),
+            (word, text).prop_map(|(job, text)| {
+                (format!("@rig xl job={job} text={text}"), Marker::Xl(text))
+            }),
+        ]
+    }
+
+    fn any_end() -> impl Strategy<Value = (String, JobEnd)> {
+        let number = || prop::option::of(any::<u64>());
+        let shown = |name: &str, value: Option<u64>| {
+            value.map_or(format!("{name}="), |value| format!("{name}={value}"))
+        };
+        let codes = (any::<Option<i32>>(), any::<Option<u32>>(), any::<bool>(), any::<bool>());
+        (codes, [number(), number(), number(), number()]).prop_map(
+            move |((code, reason, late, stuck), [before, after, low, ports])| {
+                let [a, b, c, d] = [
+                    shown("free-before", before),
+                    shown("free-after", after),
+                    shown("low-before", low),
+                    shown("dom0-ports", ports),
+                ];
+                let code_shown = code.map_or_else(|| "none".to_owned(), |code| code.to_string());
+                let why = reason.map_or_else(|| "none".to_owned(), |reason| reason.to_string());
+                let [late_shown, stuck_shown] = [late, stuck].map(u8::from);
+                let line = format!(
+                    "@rig end job=x start=1.25 gone=3.5 code={code_shown} reason={why} \
+                     late={late_shown} stuck={stuck_shown} {a} {b} {c} low-after=1 \
+                     dom0-kib=9 {d} domains=1"
+                );
+                let own = |ports| Dom0 { available_kib: 9, ports, domains: 1 };
+                let end = JobEnd {
+                    seconds: 2.25,
+                    code,
+                    reason,
+                    late,
+                    stuck,
+                    free_mib: before.zip(after),
+                    low_pages: low.zip(Some(1)),
+                    dom0: ports.map(own),
+                };
+                (line, end)
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_dom0_writes_is_what_is_read((line, marker) in any_marker(), (end, ended) in any_end()) {
+            prop_assert_eq!(Marker::parse(&line), Some(marker));
+            prop_assert_eq!(Marker::parse(&end), Some(Marker::End(ended)));
+        }
+
+        #[test]
+        fn a_line_that_dom0_did_not_mean_for_the_rig_is_no_marker(
+            line in "\\PC{0,60}",
+            before in "\\PC{1,10}",
+            kind in "[a-z]{0,10}",
+        ) {
+            prop_assume!(!line.starts_with("@rig ") && !before.starts_with("@rig "));
+            prop_assert_eq!(Marker::parse(&line), None);
+            prop_assert_eq!(Marker::parse(&format!("{before}@rig done")), None);
+            let known = ["ready", "ask", "begin", "store", "xl", "end", "ruined", "done"];
+            prop_assume!(!known.contains(&kind.as_str()));
+            prop_assert_eq!(Marker::parse(&format!("@rig {kind} job=x key=y value=z text=w")), None);
+        }
+
+        /// How long a job took can be shown and written, whatever stands there.
+        #[test]
+        fn a_time_is_one(
+            start in "-?[0-9]{0,400}\\.?[0-9]{0,3}|inf|-inf|NaN|[0-9]e[0-9]{1,4}",
+            gone in "-?[0-9]{0,400}\\.?[0-9]{0,3}|inf|-inf|NaN|[0-9]e[0-9]{1,4}",
+            fields in "\\PC{0,40}",
+        ) {
+            let line = format!("@rig end start={start} gone={gone} {fields}");
+            let Some(Marker::End(end)) = Marker::parse(&line) else { panic!("no end: {line}") };
+            prop_assert!(Duration::try_from_secs_f64(end.seconds.max(0.0)).is_ok(), "{}", end.seconds);
         }
     }
 }

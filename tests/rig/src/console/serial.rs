@@ -172,6 +172,7 @@ fn parts(text: &str) -> impl Iterator<Item = (Part, usize)> + '_ {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use pvbounce::suites::ktap::Parser;
     use pvbounce::suites::verdict::Verdict;
 
@@ -291,5 +292,54 @@ Test result: SUCCESS\r\r
     fn a_log_of_something_else_has_no_run() {
         assert_eq!(runs(b""), []);
         assert_eq!(runs(b"Linux version 6.12\n(XEN) x\n"), []);
+    }
+
+    /// The same run, with a check that failed.
+    fn failed() -> String {
+        let suite = BOARD.replace("  ok 2 features", "  not ok 2 features # FAILURE none: x");
+        let suite = suite.replace("\nok 1 boot", "\nnot ok 1 boot");
+        suite.replace("SUCCESS", "FAILURE")
+    }
+
+    fn sound(log: &[u8]) -> bool {
+        results(log).contains(&Some(Verdict::Success))
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_and_are_no_success(
+            log in prop::collection::vec(any::<u8>(), 0..400),
+            text in "(\\PC{0,20}[\n\r]){0,20}",
+        ) {
+            prop_assert!(!sound(&log) && !sound(text.as_bytes()));
+        }
+
+        /// Bytes put in, lost or changed in one place make no success of a failure.
+        #[test]
+        fn noise_makes_no_success(
+            at in any::<prop::sample::Index>(),
+            lost in 0..60_usize,
+            noise in prop::collection::vec(prop_oneof![any::<u8>(), prop::sample::select(&b"\r\n\x1b[ "[..])], 0..12),
+        ) {
+            let log = failed().into_bytes();
+            let at = at.index(log.len());
+            let end = (at + lost).min(log.len());
+            let changed = [&log[..at], &noise, &log[end..]].concat();
+            prop_assert!(!sound(&changed), "{}", String::from_utf8_lossy(&changed));
+        }
+
+        /// What is no text, and how lines end, does not count.
+        #[test]
+        fn noise_between_lines_loses_none(
+            noise in prop::collection::vec(prop::collection::vec(0xf8..=0xff_u8, 0..6), 1..9),
+            end in prop::sample::select(&["\n", "\r\n", "\r\r\n", "\n\r", "\r"][..]),
+        ) {
+            let noise = noise.iter().cycle();
+            let lines = BOARD.lines().zip(noise);
+            let log: Vec<u8> = lines
+                .flat_map(|(line, noise)| [line.trim_end().as_bytes(), noise, end.as_bytes()].concat())
+                .collect();
+            prop_assert_eq!(results(&log), [Some(Verdict::Success)]);
+        }
     }
 }

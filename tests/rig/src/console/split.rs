@@ -43,6 +43,7 @@ impl Splitter {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn split(lines: &[&str]) -> Vec<Piece> {
         let mut splitter = Splitter::default();
@@ -66,5 +67,44 @@ mod tests {
     fn the_start_of_a_last_line_is_not_lost() {
         let pieces = split(&["PANIC(XEN) bye"]);
         assert_eq!(pieces[1], Piece::Dom0("PANIC".to_owned()));
+    }
+
+    fn sayings() -> impl Strategy<Value = Vec<String>> {
+        let saying = prop_oneof![4 => "[ -~]{0,20}", 1 => "[ (XEN)]{0,12}", 1 => "\\PC{0,8}"];
+        prop::collection::vec(saying.prop_filter("Xen's mark", |line| !line.contains(XEN)), 0..8)
+    }
+
+    proptest! {
+        /// Wherever Xen breaks in, both have said what they said, in their order.
+        #[test]
+        fn what_both_said_is_what_is_read(
+            dom0 in sayings(),
+            xen in sayings(),
+            places in prop::collection::vec(any::<prop::sample::Index>(), 8),
+        ) {
+            let text: String = dom0.iter().flat_map(|line| [line, "\n"]).collect();
+            // After an end of line or anywhere before one.
+            let mut at: Vec<usize> = places.iter().map(|place| place.index(text.len() + 1)).collect();
+            at.sort_unstable();
+            let (mut port, mut from) = (String::new(), 0);
+            for (message, at) in xen.iter().zip(at) {
+                let at = (at..).find(|at| text.is_char_boundary(*at)).unwrap();
+                port = port + &text[from..at] + XEN + message + "\n";
+                from = at;
+            }
+            port += &text[from..];
+            let (mut said, mut warned) = (Vec::new(), Vec::new());
+            for piece in split(&port.lines().collect::<Vec<_>>()) {
+                match piece {
+                    Piece::Dom0(line) => said.push(line),
+                    Piece::Xen(line) => warned.push(line),
+                }
+            }
+            prop_assert_eq!(said, dom0);
+            let sent: Vec<String> =
+                xen.iter().take(warned.len()).map(|message| format!("{XEN}{message}")).collect();
+            prop_assert_eq!(&warned, &sent);
+            prop_assert_eq!(warned.len(), xen.len());
+        }
     }
 }

@@ -53,10 +53,8 @@ fn is_complaint(line: &str) -> bool {
 
 /// `(XEN) mm.c:1234:d1v0 …`, also with a path before the file's name.
 fn accuses(line: &str) -> bool {
-    ACCUSERS.iter().any(|file| {
-        let Some((_, rest)) = line.split_once(file) else {
-            return false;
-        };
+    let places = ACCUSERS.iter().flat_map(|file| line.match_indices(file));
+    places.map(|(at, file)| &line[at + file.len()..]).any(|rest| {
         let rest = rest.trim_start_matches(|c: char| c.is_ascii_digit());
         let domain = rest.strip_prefix(":d");
         domain.is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '['))
@@ -66,6 +64,7 @@ fn accuses(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn each_kind_of_complaint_is_one() {
@@ -122,5 +121,33 @@ mod tests {
         let lines = ["(XEN) CPU0: No irq handler for vector b8", "(XEN) Xen WARN at x.c:1"];
         assert_eq!(complaints(lines, &["vector b8"]), [lines[1]]);
         assert_eq!(complaints(lines, &[]), lines);
+    }
+
+    /// A complaint as Xen writes it, with what varies drawn.
+    fn complaint() -> impl Strategy<Value = String> {
+        let known = prop::sample::select(&COMPLAINTS[..]).prop_map(str::to_owned);
+        let accusing = (prop::sample::select(&ACCUSERS[..]), 1..9999_u32, "(\\[|[0-9]{1,3})")
+            .prop_map(|(file, line, domain)| format!("{file}{line}:d{domain}"));
+        prop_oneof![known, accusing]
+    }
+
+    proptest! {
+        #[test]
+        fn a_complaint_is_one_whatever_stands_around_it(
+            before in "\\PC{0,40}|(mm\\.c:|irq\\.c: d){1,3}",
+            complaint in complaint(),
+            after in "\\PC{0,40}",
+        ) {
+            let line = format!("(XEN) {before}{complaint}{after}");
+            prop_assert_eq!(complaints([line.as_str()], &[]), [line.as_str()]);
+            // And nothing else is forgiven for what a job provokes.
+            prop_assert_eq!(complaints([line.as_str()], &["\n"]).len(), 1);
+            prop_assert_eq!(complaints([line.as_str()], &[&complaint]).len(), 0);
+        }
+
+        #[test]
+        fn no_other_line_is_one(line in "[ -~]{0,80}|(mm|irq|iommu)\\.c:[0-9]{0,4}[ -9;-~][ -~]{0,20}") {
+            prop_assert_eq!(complaints([line.as_str()], &[]), [""; 0]);
+        }
     }
 }
