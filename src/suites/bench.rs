@@ -204,38 +204,46 @@ impl Buffers {
 /// No device writes here, so the mappings from it are those that don't mind: the fill is measured by itself.
 fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Cost; 5], Outcome> {
     let (size, kind) = (buffers.size, copy::kind_for(buffers.size));
-    // What fails once fails each time: the loops below need not look.
     let mapping = device.map::<FromDevice, _>(alloc::vec![0; size]);
     let mut filled = mapping.map_err(|error| failure(error.code(), error.to_string()))?;
+    let fill: Work<'_> =
+        &mut |count, _| (0..count).for_each(|_| black_box(&mut filled).rearm(0..size));
+    let [fill] = race(guest.shared, [fill]);
+    // The largest mapping leaves no room for another.
+    filled.abandon();
     let device = &device.without_fill();
     // As the buffers, the slots are others in each round: those of the round before are held.
     let (mut held_to, mut held_from) = (Vec::new(), Vec::new());
-    let works: [Work<'_>; 5] = [
+    let (mut bad_to, mut bad_from) = (0_u64, 0_u64);
+    let works: [Work<'_>; 4] = [
         &mut |count, round| {
             hold::<ToDevice>(device, size, &mut held_to);
             buffers.each(count, round, |buffer, _| {
                 let mapping = device.map::<ToDevice, _>(&*buffer);
-                let _ = black_box(mapping.map(|mapping| mapping.finish(0)));
+                let ended = black_box(mapping.map(|mapping| mapping.finish(0)));
+                bad_to += u64::from(!matches!(ended, Ok(Ok(_))));
             });
         },
         &mut |count, round| {
             hold::<FromDevice>(device, size, &mut held_from);
             buffers.each(count, round, |buffer, _| {
                 let mapping = device.map::<FromDevice, _>(buffer);
-                let _ = black_box(mapping.map(|mapping| mapping.finish(size)));
+                let ended = black_box(mapping.map(|mapping| mapping.finish(size)));
+                bad_from += u64::from(!matches!(ended, Ok(Ok(_))));
             });
         },
-        &mut |count, _| (0..count).for_each(|_| black_box(&mut filled).rearm(0..size)),
         &mut |count, round| buffers.each(count, round, |from, to| copy_slice(kind, to, from)),
         &mut |count, round| {
             buffers.each(count, round, |from, to| copy_slice(CopyKind::Bytes, to, from));
         },
     ];
-    let costs = race(guest.shared, works);
-    filled.abandon();
+    let [to, from, memcpy, bytes] = race(guest.shared, works);
     held_to.into_iter().for_each(|mapping| drop(mapping.abandon()));
     held_from.into_iter().for_each(|mapping| drop(mapping.abandon()));
-    Ok(costs)
+    match bad_to + bad_from {
+        0 => Ok([to, from, fill, memcpy, bytes]),
+        bad => Err(failure("bench-refused", format!("{bad} mappings of {size} bytes failed"))),
+    }
 }
 
 /// Maps one more buffer that is not given back for now. Not inlined into what is measured.
