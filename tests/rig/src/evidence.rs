@@ -27,7 +27,9 @@ pub(crate) struct Evidence {
     pub(crate) pool_pages: u64,
     /// How many of the pool's segments those are in.
     pub(crate) segments: u64,
-    /// How many times it was outside.
+    /// How many ranges the guest reported: with none there is nothing to hold the addresses against.
+    pub(crate) ranges: usize,
+    /// How many times it was outside of all of them.
     pub(crate) outside: u64,
     /// The first address outside.
     pub(crate) first_outside: Option<u64>,
@@ -139,6 +141,7 @@ impl Tally {
             pages: self.inside.len() + self.outside.len(),
             pool_pages: self.inside.iter().filter(in_pool).count() as u64,
             segments: pool.clone().filter(touched).count() as u64,
+            ranges: allowed.len(),
             ..self.found
         }
     }
@@ -204,6 +207,7 @@ mod tests {
             pages: 2,
             pool_pages: 1,
             segments: 1,
+            ranges: 1,
             outside: 1,
             first_outside: Some(0x9999_9000),
         };

@@ -195,6 +195,8 @@ fn large(peers: &Peers) -> [Job; 2] {
         let mut job = Job::new(name, "smoke-late.cfg", Some(Device::Nic));
         job.words.extend(peers.words());
         job.memory = Some(5000);
+        // Xen takes a page at a time back from a domain: as long as all suites, on a busy host.
+        job.limit = Duration::from_secs(180);
         job.shows("memory", "hole_below_4_gib", moved).shows(
             "swiotlb",
             "pool_is_started",

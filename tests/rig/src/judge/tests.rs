@@ -74,7 +74,7 @@ fn end(reason: Option<u32>) -> JobEnd {
 
 fn seen(addresses: u64, outside: u64) -> Evidence {
     let first_outside = (outside > 0).then_some(0x1000);
-    Evidence { addresses, pages: 1, pool_pages: 1, segments: 1, outside, first_outside }
+    Evidence { addresses, pages: 1, pool_pages: 1, segments: 1, ranges: 1, outside, first_outside }
 }
 
 #[test]

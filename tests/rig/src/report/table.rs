@@ -62,7 +62,8 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
 
 /// What the second witness saw of the device, or why there is none.
 fn witnessed(job: &JobRecord) -> String {
-    let Some(Evidence { addresses, pool_pages, segments, outside, .. }) = &job.evidence else {
+    let Some(Evidence { addresses, pool_pages, segments, outside, ranges, .. }) = &job.evidence
+    else {
         let why = job.no_witness.as_ref();
         return why.map_or(String::new(), |why| format!("; no witness: {why}"));
     };
@@ -72,6 +73,7 @@ fn witnessed(job: &JobRecord) -> String {
     };
     match addresses {
         0 => "; no DMA".to_owned(),
+        all if *ranges == 0 => format!("; {all} DMA addresses, and no report to hold them against"),
         all => format!(
             "; {all} DMA addresses, {place}; {pool_pages} pool pages in {segments} segments"
         ),
