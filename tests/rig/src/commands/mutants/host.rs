@@ -1,0 +1,178 @@
+//! The host tests with one mutant after the other, as many at once as there are cores.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::switched::{self, Source, Switched};
+use super::{Fate, Mutant, singly};
+use crate::child::{self, Guard};
+use crate::error::{Error, Result};
+use crate::progress::Stage;
+
+/// Unit tests and tests through the public API, of the library and of the rig.
+const BUILD: [&str; 6] = ["build", "--profile", "mutants", "--tests", "--package", "pvbounce"];
+const RIG: [&str; 2] = ["--package", "rig"];
+const ROOTS: [&str; 1] = ["src/lib.rs"];
+const ALL_ROOTS: [&str; 2] = ["src/lib.rs", "tests/rig/src/main.rs"];
+/// Tests of the source's text, which is another one in the copy.
+const OF_TEXT: [&str; 2] = ["docs-", "waits-"];
+/// A mutant that is this much slower than the source will not end.
+const PATIENCE: u32 = 5;
+const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+/// What a mutant may take of the host's memory.
+const MEMORY: &str = "--as=4294967296";
+
+/// A test program, and how long it takes.
+#[derive(Debug)]
+struct Program {
+    path: PathBuf,
+    package: &'static str,
+    is_library: bool,
+    takes: Duration,
+}
+
+/// What became of each.
+pub(super) fn run(mutants: &[Mutant]) -> Result<Vec<Fate>> {
+    let judged = mutants.iter().any(|mutant| mutant.package == "rig");
+    let words: Vec<&str> = BUILD.into_iter().chain(RIG.into_iter().filter(|_| judged)).collect();
+    let roots = if judged { &ALL_ROOTS[..] } else { &ROOTS };
+    let switched = Source { mutants, roots, edits: &[], words: &words }.build()?;
+    let programs = measure(&switched)?;
+    let mut fates = all(mutants, &switched.numbers, &programs)?;
+    for number in switched.refused {
+        fates[number] = mutants[number].is_no_program_when_refused().then_some(Fate::NoProgram);
+    }
+    singly::the_rest(mutants, fates)
+}
+
+/// Runs each program as it is: it has to pass.
+fn measure(switched: &Switched) -> Result<Vec<Program>> {
+    let stage = Stage::start("mutants", "the tests without a mutant");
+    let mut programs = Vec::new();
+    for path in &switched.programs {
+        let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
+        if OF_TEXT.iter().any(|test| name.starts_with(test)) {
+            continue;
+        }
+        let mut program = Program {
+            path: path.clone(),
+            package: if name.starts_with("rig-") { "rig" } else { "pvbounce" },
+            is_library: name.starts_with("pvbounce-"),
+            takes: Duration::from_secs(120),
+        };
+        let start = Instant::now();
+        if program.run(usize::MAX - 1, "")? != Fate::Survived {
+            return Err(Error::unfit(
+                format!("{} fails without any mutant", path.display()),
+                "see `cargo test`; what it needs may lie outside of the tree that git knows",
+            ));
+        }
+        program.takes = start.elapsed();
+        programs.push(program);
+    }
+    // The quick ones first; the unit tests of the mutant's own module before all.
+    programs.sort_by_key(|program| (!program.is_library, program.takes));
+    let whole: Duration = programs.iter().map(|program| program.takes).sum();
+    stage.done(format!("{} test programs take {:.1} s", programs.len(), whole.as_secs_f64()));
+    Ok(programs)
+}
+
+/// Fates of those that are in the programs; the others come as no program.
+fn all(
+    mutants: &[Mutant],
+    numbers: &BTreeSet<usize>,
+    programs: &[Program],
+) -> Result<Vec<Option<Fate>>> {
+    let stage = Stage::start("mutants", "host tests");
+    let queue: Vec<usize> = numbers.iter().copied().collect();
+    let (next, fates) = (AtomicUsize::new(0), Mutex::new(vec![None; mutants.len()]));
+    let work = || -> Result {
+        while let Some(&number) = queue.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let fate = one(number, &mutants[number], programs)?;
+            if fate == Fate::Survived {
+                eprintln!("survived: {}", mutants[number].name);
+            }
+            if let Ok(mut fates) = fates.lock() {
+                fates[number] = Some(fate);
+            }
+            let done = next.load(Ordering::Relaxed).min(queue.len());
+            stage.doing(format!("{done} of {} mutants", queue.len()));
+        }
+        Ok(())
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        let workers: Vec<_> = (0..cores).map(|_| scope.spawn(work)).collect();
+        let ended = workers.into_iter().map(|worker| worker.join());
+        ended.map(|ended| ended.unwrap_or(Err(Error::Interrupted))).collect::<Result<Vec<()>>>()
+    })?;
+    stage.done(format!("{} mutants, host tests", queue.len()));
+    Ok(fates.into_inner().unwrap_or_default())
+}
+
+fn one(number: usize, mutant: &Mutant, programs: &[Program]) -> Result<Fate> {
+    let shared = mutant.file.starts_with("src/suites") || mutant.package == "rig";
+    let fitting = programs.iter().filter(|program| shared || program.package == "pvbounce");
+    let fitting =
+        fitting.filter(|program| mutant.package == "pvbounce" || program.package == "rig");
+    let own = module(&mutant.file);
+    for program in fitting {
+        let first = if program.package == mutant.package { own.as_str() } else { "" };
+        let filters = [first, ""];
+        // A module of its own is asked first; where there is none, all at once.
+        for filter in &filters[usize::from(first.is_empty() || !program.has_units())..] {
+            let fate = program.run(number, filter)?;
+            if fate != Fate::Survived {
+                return Ok(fate);
+            }
+        }
+    }
+    Ok(Fate::Survived)
+}
+
+/// The path of a file's module as the names of its tests have it: `src/dma/slots.rs` is `dma::`.
+fn module(file: &Path) -> String {
+    let inside = file.strip_prefix("src").or_else(|_| file.strip_prefix("tests/rig/src"));
+    let folder = inside.ok().and_then(|inside| inside.components().next());
+    let name = folder.map(|folder| folder.as_os_str().to_string_lossy().replace(".rs", ""));
+    name.map(|name| format!("{name}::")).unwrap_or_default()
+}
+
+impl Program {
+    fn has_units(&self) -> bool {
+        self.is_library || self.package == "rig"
+    }
+
+    fn run(&self, number: usize, filter: &str) -> Result<Fate> {
+        let limit = (self.takes * PATIENCE).max(LEAST_PATIENCE);
+        let mut command = child::mortal("prlimit");
+        command.arg(MEMORY).arg("--").arg(&self.path).args(["--test-threads=1", "-q", filter]);
+        // The test harness stops at the first failure, which it calls unstable.
+        command.args(["-Z", "unstable-options", "--fail-fast"]).env("RUSTC_BOOTSTRAP", "1");
+        let folder = if self.package == "rig" { "tests/rig" } else { "" };
+        command.current_dir(switched::tree().join(folder)).env("MUTANT", number.to_string());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(match Guard::spawn(&mut command)?.wait(limit)? {
+            None => Fate::Endless,
+            Some(status) if status.success() => Fate::Survived,
+            Some(_) => Fate::Noticed,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_knows_the_names_of_its_tests() {
+        assert_eq!(module("src/dma/slots.rs".as_ref()), "dma::");
+        assert_eq!(module("src/options.rs".as_ref()), "options::");
+        assert_eq!(module("tests/rig/src/judge/mod.rs".as_ref()), "judge::");
+    }
+}

@@ -1,0 +1,261 @@
+//! `mutants`: cargo-mutants' changes to the source, and which of them nothing notices.
+//!
+//! ```text
+//! list      cargo-mutants, .cargo/mutants.toml says of what
+//! switched  all of them in one program (tests/mutants), where a number picks one
+//! host      the tests, with one number after the other
+//! nested    one image, and a domain for each number; a mutant whose report is SUCCESS survived
+//! singly    what can't be switched (constants): cargo-mutants itself, a build each
+//! ```
+//! Mutants that change nothing are listed with their reason in .cargo/mutants.toml, and left out by all.
+
+mod host;
+mod nested;
+mod singly;
+mod switched;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use serde::{Deserialize, Serialize};
+
+use super::nightly::tool_path;
+use crate::child;
+use crate::cli::Options;
+use crate::error::{Error, Result};
+use crate::judge::Verdict;
+
+const TOOL: [&str; 2] = ["cargo-mutants", "27.1.0"];
+const OUTPUT: &str = "target/mutants";
+
+/// What only the guest's target has, so that no host test can see it.
+const GUEST_ONLY: [&str; 8] = [
+    "src/start.rs",
+    "src/ending.rs",
+    "src/arch/image.rs",
+    "src/arch/probe.rs",
+    "src/arch/traps.rs",
+    "src/xen/hypercall/real/**",
+    "src/xen/shared_info.rs",
+    "src/suites/**",
+];
+/// Of the suites, what the host builds, too.
+const ON_THE_HOST: [&str; 7] = [
+    "src/suites/ktap/",
+    "src/suites/verdict.rs",
+    "src/suites/suite.rs",
+    "src/suites/blame.rs",
+    "src/suites/cost.rs",
+    "src/suites/walk.rs",
+    "src/suites/pattern.rs",
+];
+/// The part of the rig that decides.
+const JUDGE: [&str; 2] = ["tests/rig/src/judge/**", "tests/rig/src/evidence.rs"];
+
+/// Which mutants, and where they run.
+#[derive(Clone, Debug)]
+pub(crate) struct Choice {
+    /// Files, as globs; none: all of them.
+    pub(crate) files: Vec<String>,
+    /// Whether they run as guests.
+    pub(crate) nested: bool,
+    /// How many of them, drawn; none: all.
+    pub(crate) sample: Option<usize>,
+    /// What they are drawn with.
+    pub(crate) seed: u64,
+}
+
+/// A change as cargo-mutants lists it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Mutant {
+    name: String,
+    package: String,
+    file: PathBuf,
+    replacement: String,
+    span: Span,
+    genre: String,
+}
+
+/// A part of a file: from the first character to the one after the last.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Span {
+    start: Place,
+    end: Place,
+}
+
+/// Both count from 1.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Place {
+    line: usize,
+    column: usize,
+}
+
+impl Mutant {
+    /// Whether it is another value for a function of type `impl Trait`.
+    fn gives_some_type(&self) -> bool {
+        self.genre == "FnValue" && self.name.contains("-> impl ")
+    }
+
+    /// Whether a refused branch tells of the mutant itself: a value that does not fit a function's type does not fit it in a program
+    /// of its own either, while other changes may only be wrong beside the original.
+    fn is_no_program_when_refused(&self) -> bool {
+        self.genre == "FnValue" && !self.gives_some_type()
+    }
+}
+
+/// How a mutant ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// A test failed, or the guest's run was no SUCCESS.
+    Noticed,
+    /// It did not end in time, which nobody overlooks.
+    Endless,
+    /// It is no program.
+    NoProgram,
+    Survived,
+}
+
+pub(super) fn run(options: &Options, choice: &Choice) -> Result<ExitCode> {
+    let survivors = survivors(options, choice)?;
+    let verdict = if survivors.is_empty() { Verdict::Success } else { Verdict::Failure };
+    Ok(ExitCode::from(verdict.exit_code()))
+}
+
+/// The names of the mutants that survived, after they and the table were printed.
+pub(super) fn survivors(options: &Options, choice: &Choice) -> Result<Vec<String>> {
+    let mutants = choose(list(choice)?, choice);
+    let fates = if choice.nested { nested::run(options, &mutants)? } else { host::run(&mutants)? };
+    print!("{}", table(&mutants, &fates));
+    let survivors = fates.iter().zip(&mutants).filter(|(fate, _)| **fate == Fate::Survived);
+    let survivors: Vec<String> = survivors.map(|(_, mutant)| mutant.name.clone()).collect();
+    survivors.iter().for_each(|name| println!("survived: {name}"));
+    println!("{} of {} mutants survived", survivors.len(), mutants.len());
+    Ok(survivors)
+}
+
+/// A row for each folder of the source.
+fn table(mutants: &[Mutant], fates: &[Fate]) -> String {
+    let mut rows: BTreeMap<&Path, [usize; 4]> = BTreeMap::new();
+    for (mutant, fate) in mutants.iter().zip(fates) {
+        let folder = mutant.file.parent().unwrap_or(&mutant.file);
+        rows.entry(folder).or_default()[*fate as usize] += 1;
+    }
+    let head = format!(
+        "{:<28} {:>8} {:>8} {:>10} {:>9}\n",
+        "folder", "noticed", "endless", "no program", "survived"
+    );
+    let row = |(folder, [noticed, endless, none, survived]): (&&Path, &[usize; 4])| {
+        format!("{:<28} {noticed:>8} {endless:>8} {none:>10} {survived:>9}\n", folder.display())
+    };
+    head + &rows.iter().map(row).collect::<String>()
+}
+
+fn cargo() -> Result<Command> {
+    let mut command = Command::new("cargo");
+    command.env("PATH", tool_path(TOOL)?);
+    // Set by `cargo run` for the rig itself; the mutants' builds would take them for theirs.
+    for name in ["CARGO_MANIFEST_DIR", "CARGO_PKG_NAME", "CARGO_PKG_VERSION"] {
+        command.env_remove(name);
+    }
+    Ok(command)
+}
+
+fn list(choice: &Choice) -> Result<Vec<Mutant>> {
+    let mut all = list_files("pvbounce", &globs(choice, &["src/**"], &GUEST_ONLY))?;
+    if !choice.nested {
+        all.extend(list_files("rig", &globs(choice, &JUDGE, &[]))?);
+    }
+    all.retain(|mutant| is_guest_only(&mutant.file) == choice.nested);
+    Ok(all)
+}
+
+/// What is wanted, else the files of that place.
+fn globs(choice: &Choice, host: &[&str], nested: &[&str]) -> Vec<String> {
+    match choice.files.is_empty() {
+        false => choice.files.clone(),
+        true if choice.nested => nested.iter().map(|&glob| glob.to_owned()).collect(),
+        true => host.iter().map(|&glob| glob.to_owned()).collect(),
+    }
+}
+
+fn list_files(package: &str, globs: &[String]) -> Result<Vec<Mutant>> {
+    let mut command = cargo()?;
+    command.args(["mutants", "--list", "--json", "--package", package]);
+    globs.iter().for_each(|glob| {
+        command.args(["--file", glob]);
+    });
+    let printed = child::output(&mut command)?;
+    serde_json::from_str(&printed).map_err(|error| {
+        Error::unfit(format!("cargo-mutants listed no JSON: {error}"), "see `cargo mutants --list`")
+    })
+}
+
+fn is_guest_only(file: &Path) -> bool {
+    let name = file.to_string_lossy();
+    let guest = |only: &&str| name == **only || name.starts_with(only.trim_end_matches("**"));
+    GUEST_ONLY.iter().any(guest) && !ON_THE_HOST.iter().any(|host| name.starts_with(host))
+}
+
+/// Draws the sample: the same seed draws the same mutants of the same source.
+fn choose(mut all: Vec<Mutant>, choice: &Choice) -> Vec<Mutant> {
+    let Some(count) = choice.sample else { return all };
+    let mut state = choice.seed | 1;
+    let mut chosen = Vec::new();
+    while chosen.len() < count && !all.is_empty() {
+        // xorshift64: only has to be spread.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        let at = usize::try_from(state >> 33).unwrap_or(0) % all.len();
+        chosen.push(all.swap_remove(at));
+    }
+    chosen
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutant(name: &str) -> Mutant {
+        let place = |column| Place { line: 2, column };
+        let span = Span { start: place(3), end: place(5) };
+        Mutant {
+            name: name.into(),
+            package: "pvbounce".into(),
+            file: "src/dma/x.rs".into(),
+            replacement: "==".into(),
+            span,
+            genre: "BinaryOperator".into(),
+        }
+    }
+
+    #[test]
+    fn a_sample_is_the_same_for_the_same_seed_and_has_none_twice() {
+        let all: Vec<Mutant> = ["a", "b", "c", "d"].map(mutant).into();
+        let draw = |seed, count| -> Vec<String> {
+            let choice = Choice { files: Vec::new(), nested: false, sample: Some(count), seed };
+            choose(all.clone(), &choice).into_iter().map(|mutant| mutant.name).collect()
+        };
+        assert_eq!(draw(7, 2), draw(7, 2));
+        let mut every = draw(3, 9);
+        every.sort();
+        assert_eq!(every, ["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn of_the_suites_some_files_are_the_hosts_too() {
+        assert!(is_guest_only("src/suites/dma.rs".as_ref()));
+        assert!(is_guest_only("src/start.rs".as_ref()));
+        assert!(!is_guest_only("src/suites/ktap/parse.rs".as_ref()));
+        assert!(!is_guest_only("src/dma/slots.rs".as_ref()));
+    }
+
+    #[test]
+    fn each_folder_has_a_row() {
+        let fates = [Fate::Noticed, Fate::Survived, Fate::Endless];
+        let table = table(&["a", "b", "c"].map(mutant), &fates);
+        let row = table.lines().nth(1).unwrap();
+        assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["src/dma", "1", "1", "0", "1"]);
+    }
+}
