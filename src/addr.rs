@@ -191,6 +191,7 @@ pub const fn pages(bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::string::ToString;
 
     #[test]
     fn mask_covers_up_to_its_last_byte_and_no_further() {
@@ -214,6 +215,8 @@ mod tests {
         for bits in PAGE_SHIFT..=64 {
             assert_eq!(DmaMask::from_bits(bits).unwrap().bits(), bits);
         }
+        assert_eq!(DmaMask::BITS_32.to_string(), "32-bit mask");
+        assert_eq!(alloc::format!("{:?}", DmaMask::BITS_32), "32-bit mask");
         assert_eq!(DmaMask::from_bits(11), None);
         assert_eq!(DmaMask::from_bits(65), None);
     }

@@ -350,6 +350,14 @@ mod tests {
         assert_eq!(options.detach, Some(Duration::from_secs(9)));
         assert_eq!(options.selftest, Some(SelfTest::Leak));
         assert!(options.suites.contains("dma") && !options.suites.contains("net"));
+        let twice = SuiteSet::parse("net,pci,net,dma,dma").unwrap();
+        assert!(["net", "pci", "dma"].iter().all(|suite| twice.contains(suite)));
+    }
+
+    #[test]
+    fn each_refusal_has_its_code() {
+        assert_eq!(Options::parse("colour=red").unwrap_err().code(), "option-unknown");
+        assert_eq!(Options::parse("detach=soon").unwrap_err().code(), "option-malformed");
     }
 
     #[test]

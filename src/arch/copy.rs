@@ -303,7 +303,11 @@ mod tests {
         let before = selected();
         measure(&mut [0; 64], &[0; 64], &mut clock);
         let choice = selected();
+        let used = [0, SHORT - 1, SHORT, SHORT + 1].map(kind_for);
         select(before);
         assert_eq!((choice.short, choice.long), (CopyKind::Unrolled, CopyKind::Bytes));
+        assert_eq!(used, [choice.short, choice.short, choice.long, choice.long]);
+        let names = CopyKind::ALL.map(|kind| alloc::string::ToString::to_string(&kind));
+        assert_eq!(names, ["rep movsq", "rep movsb", "unrolled mov"]);
     }
 }

@@ -65,6 +65,10 @@ mod tests {
     #[test]
     fn deadlines_saturate_at_both_ends() {
         assert_eq!(Instant(5).after(Duration::MAX), Instant(u64::MAX));
+        let longest = Duration::from_nanos(u64::MAX);
+        assert_eq!(Instant(0).after(longest), Instant(u64::MAX));
+        let one_more = longest + Duration::from_nanos(1);
+        assert_eq!(Instant(0).after(one_more), Instant(u64::MAX), "never, not at once");
         assert_eq!(Instant(5).since(Instant(9)), Duration::ZERO);
         assert_eq!(Instant(9).since(Instant(5)), Duration::from_nanos(4));
     }

@@ -230,6 +230,9 @@ mod tests {
         let mut two = [0; 2];
         theirs.read(5, &mut two);
         assert_eq!(two, [0x33, 0x22]);
+        ours.write(0xffd, &[1, 2, 3]);
+        assert_eq!([0xffd, 0xffe, 0xfff].map(|at| theirs.read_u8(at)), [1, 2, 3]);
+        assert!(!ours.is_empty() && Window::EMPTY.is_empty());
     }
 
     #[test]

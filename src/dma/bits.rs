@@ -3,10 +3,10 @@
 /// The masks of `count` bits from `start`, word by word.
 fn masks(start: usize, count: usize) -> impl Iterator<Item = (usize, u64)> {
     let end = start + count;
-    (start / 64..end.div_ceil(64)).filter_map(move |word| {
+    (start / 64..end.div_ceil(64)).map(move |word| {
+        // `high` is 1..=64; of an empty range inside a word both are the same, and no bit is left.
         let (low, high) = (start.max(word * 64) % 64, end.min(word * 64 + 64) - word * 64);
-        // `high` is 1..=64 unless the range is empty, in which case there is nothing to visit.
-        (count > 0).then(|| (word, (u64::MAX >> (64 - high)) & (u64::MAX << low)))
+        (word, (u64::MAX >> (64 - high)) & (u64::MAX << low))
     })
 }
 

@@ -99,8 +99,8 @@ impl Bounce {
     /// The 8 bytes of the pattern from byte `offset` of the mapping.
     #[inline(always)]
     fn word_at(&self, offset: usize) -> u64 {
-        #[expect(clippy::cast_possible_truncation, reason = "below 64")]
-        let bits = (offset % size_of::<u64>() * 8) as u32;
+        #[expect(clippy::cast_possible_truncation, reason = "64 bits round are none")]
+        let bits = (offset * 8) as u32;
         // In the order of addresses the byte at the lowest bits comes first.
         self.lease.word().rotate_right(bits)
     }

@@ -74,3 +74,14 @@ writable_buffer! {
 writable_buffer! {
     super::fake::FakePages, direct: true;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_only_be_read_is_never_lent_for_writing() {
+        assert!((&[1_u8, 2][..]).bytes_mut().is_none());
+        assert_eq!((&mut [1_u8, 2][..]).bytes_mut().map(|bytes| bytes.len()), Some(2));
+    }
+}

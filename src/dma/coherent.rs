@@ -145,7 +145,7 @@ impl Coherent<'_> {
 
     /// Whether there are no bytes: never.
     pub const fn is_empty(&self) -> bool {
-        self.len == 0
+        false
     }
 
     /// Whether the bytes are slots of the pool, not a region of their own.

@@ -92,3 +92,46 @@ impl Shape {
         Some(Layout { head, want })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{addr::DmaMask, dma::limits::PowerOfTwo};
+
+    const PLAIN: Limits = Limits::new(DmaMask::BITS_32);
+
+    fn power(bytes: usize) -> PowerOfTwo {
+        PowerOfTwo::new(bytes).unwrap()
+    }
+
+    fn head(limits: Limits, address: usize, len: usize) -> Option<usize> {
+        Shape::new(&limits).guarded(address, len).map(|layout| layout.head)
+    }
+
+    #[test]
+    fn an_offset_that_is_kept_makes_room_for_the_guard_from_its_length_on() {
+        let limits = PLAIN.keeping_offset(power(256));
+        assert_eq!(head(limits, 0x1000 + GUARD - 1, 8), Some(256 + GUARD - 1));
+        assert_eq!(head(limits, 0x1000 + GUARD, 8), Some(GUARD));
+    }
+
+    #[test]
+    fn a_guard_in_front_goes_where_the_boundary_leaves_room_for_it() {
+        let limits = PLAIN.within(power(1024));
+        assert_eq!(head(limits, 0, 1024 - HEAD_MIN), Some(HEAD_MIN));
+        assert_eq!(head(limits, 0, 1025 - HEAD_MIN), Some(0));
+        assert_eq!(head(limits, 0, 1024), Some(0));
+        assert_eq!(head(limits, 0, 1025), None);
+        let both = limits.keeping_offset(power(128));
+        assert_eq!(head(both, 5, 1024 - 128 - 5), Some(133));
+        assert_eq!(head(both, 5, 1025 - 128 - 5), Some(5), "the offset comes before the guard");
+    }
+
+    #[test]
+    fn a_mapping_may_be_as_long_as_the_device_takes() {
+        let shape = Shape::new(&Limits { max_len: 5000, ..PLAIN });
+        assert!(shape.bare(0, 5000).is_some() && shape.guarded(0, 5000).is_some());
+        assert_eq!(shape.bare(0, 5001), None);
+        assert_eq!(shape.largest(1 << 20), 5000);
+    }
+}

@@ -223,3 +223,54 @@ fn stays_inside(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits, data: &[
     mapping.finish(0).unwrap();
     shift.finish(0).unwrap();
 }
+
+#[test]
+fn nothing_is_longer_than_the_device_takes_bounced_or_not() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let buffer = pages(machine, &[0x5000, 0x5001]);
+        let limits = Limits { max_len: 5000, ..Limits::new(DmaMask::BITS_32) };
+        for policy in [Policy::Auto, Policy::Force] {
+            let device = Device::new(pool, machine, limits, policy);
+            device.map::<ToDevice, _>(&buffer[..5000]).unwrap().abandon();
+            let error = device.map::<ToDevice, _>(&buffer[..5001]).unwrap_err();
+            assert_eq!(error, MapError::TooLarge { len: 5001, limit: 5000 }, "{policy:?}");
+            assert_eq!(device.map::<ToDevice, _>(&buffer[..0]).unwrap_err(), MapError::Empty);
+        }
+    });
+}
+
+#[test]
+fn buffers_that_touch_on_the_bus_are_one_span() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let buffer = pages(machine, &[0x5000, 0x5001, 0x6000]);
+        let parts = [&buffer[..100], &buffer[100..8192], &buffer[8192..]];
+        let list = auto(machine, pool).map_list::<ToDevice, _>(parts).unwrap();
+        let spans = list.spans().into_iter().map(|span| (span.bus.0, span.len));
+        assert_eq!(spans.collect::<Vec<_>>(), [(0x500_0000, 8192), (0x600_0000, 4096)]);
+        assert_eq!((list.len(), list.is_empty()), (3 * PAGE_SIZE, false));
+        list.abandon();
+    });
+}
+
+/// A translation that moves bytes within their page, in one of the two numberings.
+struct Skewed<'m>(&'m FakeMachine, bool);
+
+impl Translate for Skewed<'_> {
+    fn place_of(&self, address: *const u8) -> Option<Place> {
+        let place = self.0.place_of(address)?;
+        let (bus, phys) = (BusAddr(place.bus.0 + 1), PhysAddr(place.phys.0 + 1));
+        Some(if self.1 { Place { bus, ..place } } else { Place { phys, ..place } })
+    }
+}
+
+#[test]
+fn a_translation_that_moves_bytes_within_their_page_is_not_believed() {
+    let machine = FakeMachine::default();
+    let buffer = pages(&machine, &[0x5000]);
+    let limits = Limits::new(DmaMask::BITS_32);
+    assert!(dma_capable(&machine, buffer, &limits).is_ok());
+    for of_the_bus in [true, false] {
+        let found = dma_capable(&Skewed(&machine, of_the_bus), buffer, &limits);
+        assert_eq!(found, Err(Why::NotRam { offset: 0 }), "{of_the_bus}");
+    }
+}

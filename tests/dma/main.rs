@@ -5,6 +5,7 @@
 mod coherent;
 mod decision;
 mod demands;
+mod errors;
 mod hostile;
 mod mapping;
 mod overreport;
