@@ -59,6 +59,19 @@ mod tests {
     use alloc::vec::Vec;
     use proptest::prelude::*;
 
+    #[test]
+    fn a_long_run_fits_between_slots_that_are_taken_and_at_the_very_end() {
+        let want = Want::slots(100).unwrap();
+        let mut taken = [0_u64; 4];
+        bits::set(&mut taken, 0, 156);
+        assert_eq!(find(want, &taken, 256), Some(156));
+        assert_eq!(find(want, &taken, 255), None);
+        bits::set(&mut taken, 200, 1);
+        assert_eq!(find(want, &taken, 256), None);
+        bits::clear(&mut taken, 56, 100);
+        assert_eq!(find(want, &taken, 256), Some(56));
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 256 }))]
 

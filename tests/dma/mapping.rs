@@ -155,6 +155,13 @@ fn a_list_is_mapped_whole_or_not_at_all() {
         assert!(buffers[0].iter().all(|&b| b == 9));
         assert!(buffers[1][..50].iter().all(|&b| b == 9) && buffers[1][50..] == [1; 2950]);
         assert_eq!(buffers[2], [2; 7]);
+        for (written, fits) in [(107, true), (108, false)] {
+            let list = device.map_list::<FromDevice, _>([vec![0; 100], vec![2; 7]]).unwrap();
+            for span in list.spans() {
+                machine.bus_write(span.bus, &vec![9; span.len]);
+            }
+            assert_eq!(list.finish(written).is_ok(), fits, "{written} of 107");
+        }
         let too_many = device.map_list::<ToDevice, _>([vec![0; MIB / 2], vec![0; MIB]]);
         assert!(matches!(too_many.unwrap_err(), MapError::Exhausted { .. }));
         assert_eq!((pool.stats().in_use, pool.stats().in_flight), (0, 0));

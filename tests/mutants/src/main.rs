@@ -1,9 +1,11 @@
 //! Puts all of cargo-mutants' changes to a tree into one program, where a number picks one: `mutants TREE REQUEST`.
+//! `mutants guest-only REQUEST` says which of them the guest's target alone has.
 //!
 //! Thousands of mutants then cost one build and a run of the tests each, in place of a build each. The tree is a copy; its files are
 //! written over. A mutant's number is its place in the request's list.
 
 mod switch;
+mod target;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::error::Error;
@@ -55,6 +57,10 @@ fn answer() -> Result<(), Box<dyn Error>> {
         return Err("usage: mutants TREE REQUEST".into());
     };
     let request: Request = serde_json::from_slice(&fs::read(request)?)?;
+    if tree == "guest-only" {
+        let numbers = target::guest_only(&request.mutants)?;
+        return Ok(serde_json::to_writer(io::stdout(), &numbers)?);
+    }
     let tree = Path::new(tree);
     let mut by_file: BTreeMap<&str, Vec<(usize, &Mutant)>> = BTreeMap::new();
     for (number, mutant) in request.mutants.iter().enumerate() {

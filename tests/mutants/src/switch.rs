@@ -100,7 +100,8 @@ impl<'a> Change<'a> {
     }
 }
 
-fn byte(text: &str, position: Position) -> usize {
+/// The byte of a file at a position.
+pub(crate) fn byte(text: &str, position: Position) -> usize {
     let lines = text.split_inclusive('\n').take(position.line - 1);
     let before: usize = lines.map(str::len).sum();
     let line = &text[before..];

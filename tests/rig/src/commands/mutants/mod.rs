@@ -29,27 +29,6 @@ use crate::judge::Verdict;
 const TOOL: [&str; 2] = ["cargo-mutants", "27.1.0"];
 const OUTPUT: &str = "target/mutants";
 
-/// What only the guest's target has, so that no host test can see it.
-const GUEST_ONLY: [&str; 8] = [
-    "src/start.rs",
-    "src/ending.rs",
-    "src/arch/image.rs",
-    "src/arch/probe.rs",
-    "src/arch/traps.rs",
-    "src/xen/hypercall/real/**",
-    "src/xen/shared_info.rs",
-    "src/suites/**",
-];
-/// Of the suites, what the host builds, too.
-const ON_THE_HOST: [&str; 7] = [
-    "src/suites/ktap/",
-    "src/suites/verdict.rs",
-    "src/suites/suite.rs",
-    "src/suites/blame.rs",
-    "src/suites/cost.rs",
-    "src/suites/walk.rs",
-    "src/suites/pattern.rs",
-];
 /// The part of the rig that decides.
 const JUDGE: [&str; 2] = ["tests/rig/src/judge/**", "tests/rig/src/evidence.rs"];
 
@@ -161,21 +140,24 @@ fn cargo() -> Result<Command> {
     Ok(command)
 }
 
+/// Those of the host or those of the guest, as wanted.
 fn list(choice: &Choice) -> Result<Vec<Mutant>> {
-    let mut all = list_files("pvbounce", &globs(choice, &["src/**"], &GUEST_ONLY))?;
+    let library = list_files("pvbounce", &globs(choice, &["src/**"]))?;
+    let guest_only = switched::guest_only(&library)?;
+    let wanted = |(number, _): &(usize, Mutant)| guest_only.contains(number) == choice.nested;
+    let library = library.into_iter().enumerate().filter(wanted);
+    let mut all: Vec<Mutant> = library.map(|(_, mutant)| mutant).collect();
     if !choice.nested {
-        all.extend(list_files("rig", &globs(choice, &JUDGE, &[]))?);
+        all.extend(list_files("rig", &globs(choice, &JUDGE))?);
     }
-    all.retain(|mutant| is_guest_only(&mutant.file) == choice.nested);
     Ok(all)
 }
 
-/// What is wanted, else the files of that place.
-fn globs(choice: &Choice, host: &[&str], nested: &[&str]) -> Vec<String> {
+/// What is wanted, else these.
+fn globs(choice: &Choice, default: &[&str]) -> Vec<String> {
     match choice.files.is_empty() {
+        true => default.iter().map(|&glob| glob.to_owned()).collect(),
         false => choice.files.clone(),
-        true if choice.nested => nested.iter().map(|&glob| glob.to_owned()).collect(),
-        true => host.iter().map(|&glob| glob.to_owned()).collect(),
     }
 }
 
@@ -189,12 +171,6 @@ fn list_files(package: &str, globs: &[String]) -> Result<Vec<Mutant>> {
     serde_json::from_str(&printed).map_err(|error| {
         Error::unfit(format!("cargo-mutants listed no JSON: {error}"), "see `cargo mutants --list`")
     })
-}
-
-fn is_guest_only(file: &Path) -> bool {
-    let name = file.to_string_lossy();
-    let guest = |only: &&str| name == **only || name.starts_with(only.trim_end_matches("**"));
-    GUEST_ONLY.iter().any(guest) && !ON_THE_HOST.iter().any(|host| name.starts_with(host))
 }
 
 /// Draws the sample: the same seed draws the same mutants of the same source.
@@ -241,14 +217,6 @@ mod tests {
         let mut every = draw(3, 9);
         every.sort();
         assert_eq!(every, ["a", "b", "c", "d"]);
-    }
-
-    #[test]
-    fn of_the_suites_some_files_are_the_hosts_too() {
-        assert!(is_guest_only("src/suites/dma.rs".as_ref()));
-        assert!(is_guest_only("src/start.rs".as_ref()));
-        assert!(!is_guest_only("src/suites/ktap/parse.rs".as_ref()));
-        assert!(!is_guest_only("src/dma/slots.rs".as_ref()));
     }
 
     #[test]

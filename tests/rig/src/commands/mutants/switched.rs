@@ -1,11 +1,12 @@
 //! A copy of the tree with all mutants in it (tests/mutants), built until the compiler has nothing against those that are left.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Mutant, OUTPUT, cargo};
@@ -120,15 +121,26 @@ fn nobodys(errors: Vec<Diagnostic>) -> Error {
 }
 
 fn switch(request: &Request<'_>) -> Result<Answer> {
+    ask(tree().as_os_str(), request)
+}
+
+/// The places in the list of those that the guest's target alone has.
+pub(super) fn guest_only(mutants: &[Mutant]) -> Result<BTreeSet<usize>> {
+    ask("guest-only".as_ref(), &Request { mutants, roots: &[], refused: &BTreeSet::new() })
+}
+
+/// Has tests/mutants answer.
+fn ask<T: DeserializeOwned>(what: &OsStr, request: &Request<'_>) -> Result<T> {
     let unreadable = |error: serde_json::Error| {
         Error::unfit(format!("tests/mutants: {error}"), "see `cargo run -p mutants`")
     };
     let text = serde_json::to_vec(request).map_err(unreadable)?;
+    fs::create_dir_all(OUTPUT).on("create", OUTPUT)?;
     let file = Path::new(OUTPUT).join("request.json");
-    fs::File::create(&file).and_then(|mut file| file.write_all(&text)).on("write", &file)?;
+    fs::write(&file, text).on("write", &file)?;
     let mut command = cargo()?;
     command.args(["run", "--quiet", "--locked", "--package", "mutants", "--"]);
-    command.arg(tree()).arg(&file);
+    command.arg(what).arg(&file);
     serde_json::from_str(&child::output(&mut command)?).map_err(unreadable)
 }
 
