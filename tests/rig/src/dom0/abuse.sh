@@ -96,9 +96,10 @@ abuse_kill_xl() {
 }
 
 # A device for a guest that runs already, and looks for none. It leaves with the guest, which waits here so that it can't leave first: xl
-# forgets what it was about to give to a domain that is gone.
+# forgets what it was about to give to a domain that is gone, and pciback does not. One that has shut down before it could be paused
+# (`--ps--` in the list) gets none.
 abuse_plug() {
     xl pause guest
-    xl pci-attach guest "$(cat "$job/device")"
+    xl list guest | grep -q -e '--p---' && xl pci-attach guest "$(cat "$job/device")"
     xl unpause guest
 }
