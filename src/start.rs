@@ -24,7 +24,7 @@ use crate::{
         e820::{self, Map, MapError},
         heap,
         hole::{self, Hole},
-        memory::Memory,
+        memory::{Memory, MemoryError},
         p2m::P2m,
         page_table,
         pages::{self, Pages},
@@ -51,7 +51,7 @@ use crate::{
         store::XenStore,
     },
 };
-use alloc::{boxed::Box, vec};
+use alloc::{boxed::Box, vec, vec::Vec};
 use core::{ops::Range, ptr::with_exposed_provenance, sync::atomic::AtomicU64, time::Duration};
 
 static XEN: Xen = Xen::new();
@@ -75,9 +75,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     // SAFETY: boot/entry.S passes what Xen passed in rsi.
     let info = unsafe { start_info::read(raw) };
     let options = Options::parse(info.command_line());
-    if let Ok(Options { selftest: Some(SelfTest::Fail(site)), .. }) = options {
-        failing::arm(site);
-    }
+    prepare_faults(options.as_ref().ok().and_then(|options| options.selftest));
     let shared = meet_xen(&info);
     let clock = Stopwatch::new(shared);
     banner(&info);
@@ -92,9 +90,6 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         Pool::new(table, reserve)
     });
     let chosen = options.unwrap_or_default();
-    if chosen.selftest == Some(SelfTest::Dirty) {
-        XEN.soil_pages();
-    }
     let mut pool = PoolState::new(pool, reserve, plan(&chosen, &info), chosen.swiotlb);
     pool.at_boot(&clock);
     make_heap(memory, &info).unwrap_or_else(|error| give_up(&error, info.is_dom0));
@@ -108,7 +103,11 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         Ok(options) => options,
         Err(error) => crate::ending::refuse(&error, store.map(|s| s as _), info.is_dom0),
     };
-    clock.stage(format_args!("services: xenstore {}, grants {}", word(&store), word(&grants)));
+    clock.stage(format_args!(
+        "services: xenstore {}, grants {}",
+        word(store.is_some()),
+        word(grants.is_ok())
+    ));
     let nothing = || Outcome::Skip(Reason::new("not-tried", "the device was not looked for"));
     let (connection, identity, card) = (Err(nothing()), Err(nothing()), Err(nothing()));
     crate::run(Guest {
@@ -127,12 +126,22 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         connection,
         identity,
         handed_back: false,
+        kept: Vec::new(),
         exchanges: None,
         card,
         compared: Compared::default(),
         walked: PoolWalk::default(),
         lease: None,
     })
+}
+
+/// Faults on purpose that boot itself may meet.
+fn prepare_faults(fault: Option<SelfTest>) {
+    match fault {
+        Some(SelfTest::Fail(site)) => failing::arm(site),
+        Some(SelfTest::Dirty) => XEN.soil_pages(),
+        _ => {}
+    }
 }
 
 /// By how much a pool grows that may.
@@ -148,8 +157,8 @@ fn plan(options: &Options, info: &StartInfo) -> Plan {
     }
 }
 
-fn word<T>(service: &Option<T>) -> &'static str {
-    if service.is_some() { "open" } else { "not there" }
+const fn word(open: bool) -> &'static str {
+    if open { "open" } else { "not there" }
 }
 
 /// Shared info page, traps, console. Without the first two there still is a console to say so on.
@@ -335,9 +344,10 @@ fn open_store(
     Some(Box::leak(Box::new(store)))
 }
 
-fn open_grants(memory: &'static Memory<'static>) -> Option<&'static GrantTable> {
+fn open_grants(memory: &'static Memory<'static>) -> Result<&'static GrantTable, MemoryError> {
     let mut frames = [0];
-    hypercall::grant_table(&mut frames).ok()?;
-    let page = pages::xens_page(memory, Mfn(frames[0])).ok()?;
-    Some(Box::leak(Box::new(GrantTable::new(page))))
+    let set_up = hypercall::grant_table(&mut frames);
+    set_up.map_err(|error| MemoryError::NoGrants { error })?;
+    let page = pages::xens_page(memory, Mfn(frames[0]))?;
+    Ok(Box::leak(Box::new(GrantTable::new(page))))
 }

@@ -5,16 +5,27 @@
 use std::{collections::BTreeMap, fs, path::Path};
 
 /// Where somebody else decides how much there is to do.
-const LAYERS: [&str; 4] = ["src/net", "src/pci", "src/xen/store", "src/xen/xenbus.rs"];
+const LAYERS: [&str; 5] =
+    ["src/net", "src/pci", "src/suites", "src/xen/store", "src/xen/xenbus.rs"];
 
 /// File, what makes the loop, and why it ends.
-const LOOPS: [(&str, &str, &str); 8] = [
+const LOOPS: [(&str, &str, &str); 18] = [
     ("src/net/download.rs", "while socket.can_recv() {", "the receive buffer's 64 KiB"),
     ("src/net/ping.rs", "while let Ok((bytes, from)) = socket.recv() {", "a buffer of 4 packets"),
     ("src/net/run.rs", "while interface.poll_egress(", "the sockets' send buffers"),
     ("src/net/udp.rs", "while let Ok((bytes, from)) = socket.recv() {", "a buffer of 4 packets"),
     ("src/pci/bar.rs", "while index < count {", "six BARs"),
     ("src/pci/cap.rs", "while next != 0 {", "48 capabilities"),
+    ("src/suites/bench.rs", "while took < ROUND && *count < 1 << 20 {", "2^20 rounds"),
+    ("src/suites/bench.rs", "while let Some(wanted) = order {", "the orders there are"),
+    ("src/suites/bench.rs", "while slots.in_use() > wanted {", "the slots there are"),
+    ("src/suites/bench.rs", "while let Some(order) = Order::within(", "64 MiB"),
+    ("src/suites/faults.rs", "=> loop {", "the rig: it is what `selftest=hang` is for"),
+    ("src/suites/hog.rs", "loop {", "the guest's own pages, and the orders there are"),
+    ("src/suites/hog.rs", "while left < guest.options.hog.leave {", "the regions it holds"),
+    ("src/suites/swiotlb/life.rs", "let error = loop {", "a full pool"),
+    ("src/suites/swiotlb/life.rs", "while let Some(live) = self.live.pop() {", "the mappings held"),
+    ("src/suites/swiotlb/life.rs", "let refusal = loop {", "a full pool, or one that grew"),
     ("src/xen/store/client.rs", "while message.is_none() {", "a message's 4112 bytes"),
     ("src/xen/xenbus.rs", "while i < states.len() {", "the caller's list"),
 ];
@@ -28,7 +39,9 @@ fn loops(path: &Path, found: &mut BTreeMap<String, Vec<String>>) {
     }
     let text = fs::read_to_string(path).expect("tests run in the repository's top folder");
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
-    let starts = |line: &&str| line.contains("loop {") || line.contains("while ");
+    let starts = |line: &&str| {
+        line.contains("loop {") || line.starts_with("while ") || line.contains(": while ")
+    };
     let lines = code.lines().map(str::trim).filter(|line| !line.starts_with("//"));
     for line in lines.filter(starts) {
         found.entry(path.display().to_string()).or_default().push(line.into());

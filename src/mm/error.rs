@@ -55,6 +55,12 @@ pub enum MemoryError {
         /// What Xen answered.
         error: XenError,
     },
+    /// Xen would not set the grant table up.
+    #[error("setting it up: {error}")]
+    NoGrants {
+        /// What Xen answered.
+        error: XenError,
+    },
     /// Frames could not be freed.
     #[error(transparent)]
     Free(#[from] FreeError),
@@ -66,6 +72,7 @@ impl MemoryError {
         match self {
             Self::Mapping { error, .. }
             | Self::StillMapped { error, .. }
+            | Self::NoGrants { error }
             | Self::Naming { error, .. } => *error,
             Self::NoFreePages { .. }
             | Self::BeyondWindow(_)

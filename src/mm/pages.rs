@@ -171,7 +171,8 @@ impl DerefMut for LowPages<'_> {
 
 impl Drop for LowPages<'_> {
     fn drop(&mut self) {
-        // If Xen refuses, the frames stay the guest's and low; what can't be unmapped shows in the final count.
+        // If Xen refuses, the frames stay the guest's and low, which is counted; what can't be unmapped shows in the
+        // final count.
         let _ = self.region.take().map(|region| self.memory.release(region));
     }
 }
@@ -252,7 +253,7 @@ impl<'m> DeviceMemory<'m> {
 
 impl Drop for DeviceMemory<'_> {
     fn drop(&mut self) {
-        // A mapping that Xen won't remove costs nothing but an entry of a page table.
+        // What Xen won't unmap is counted there.
         let _ = self.memory.unmap_frames(self.start, self.pages);
     }
 }

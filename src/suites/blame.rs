@@ -3,6 +3,7 @@
 use super::verdict::{Outcome, Reason};
 use crate::{
     dma::Policy,
+    mm::memory::MemoryError,
     net::{NetError, Party, Waited},
     nic::Counters,
     options::PoolStart,
@@ -52,10 +53,25 @@ pub fn of_start(outcome: Outcome, when: PoolStart, bouncing: Policy) -> Outcome 
     Outcome::Error(outcome.reason().remedy(remedy))
 }
 
+/// What it comes to that pages were not to be had: the config's doing where the domain has too few, else Xen's.
+pub fn of_memory(error: MemoryError) -> Outcome {
+    let said = error.to_string();
+    match error {
+        MemoryError::NoFreePages { .. } => {
+            let remedy = "give the domain more memory: `memory=`";
+            Outcome::Error(Reason::new("no-memory", said).remedy(remedy))
+        }
+        _ => {
+            let remedy = "see Xen's log for what it refused and why";
+            Outcome::Failure(Reason::new("memory-mapping", said).remedy(remedy))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suites::verdict::Verdict;
+    use crate::{suites::verdict::Verdict, xen::errno::XenError};
     use core::net::{Ipv4Addr, SocketAddrV4};
 
     const NOTHING: fn(&mut Counters) = |_| {};
@@ -89,6 +105,18 @@ mod tests {
         let corrupt = NetError::Corrupt { bytes: 1, found: 2, expected: 3 };
         assert_eq!(verdict(&corrupt, NOTHING), Verdict::Failure);
         assert_eq!(verdict(&NetError::NoAddress, NOTHING), Verdict::Error);
+    }
+
+    #[test]
+    fn too_few_pages_are_the_configs_doing_and_what_xen_refuses_is_not() {
+        let none = MemoryError::NoFreePages { wanted: 1, free: 0, longest: 0 };
+        let refused = MemoryError::Mapping { virt: 0, error: XenError::Invalid };
+        for (error, verdict, code) in
+            [(none, Verdict::Error, "no-memory"), (refused, Verdict::Failure, "memory-mapping")]
+        {
+            let outcome = of_memory(error);
+            assert_eq!((outcome.verdict(), outcome.reason().code), (verdict, code));
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Suite `boot`: the guest stands on what it thinks it stands on.
 
+use super::blame::of_memory;
 use super::guest::Guest;
 use super::runner::{Finding, Suite, attends, failure, nothing, proof, skip};
 use crate::{
@@ -98,7 +99,7 @@ fn constants_are_not_writable(_: &mut Guest) -> Finding {
 }
 
 fn data_is_not_executable(guest: &mut Guest) -> Finding {
-    let mut page = Pages::new(guest.memory, 1).map_err(|e| failure("no-memory", e.to_string()))?;
+    let mut page = Pages::new(guest.memory, 1).map_err(of_memory)?;
     // `ret`: harmless if it does run.
     page.fill(0xc3);
     let address = page.as_ptr().addr() as u64;
@@ -110,7 +111,7 @@ fn stack_has_a_guard_page(_: &mut Guest) -> Finding {
 }
 
 fn free_pages_are_not_mapped(guest: &mut Guest) -> Finding {
-    let page = Pages::new(guest.memory, 1).map_err(|e| failure("no-memory", e.to_string()))?;
+    let page = Pages::new(guest.memory, 1).map_err(of_memory)?;
     let address = page_table::direct(page.pfn()).unwrap_or(page_table::DIRECT);
     drop(page);
     faults("reading a page that was given back", probe::read_u64(address).map(drop))

@@ -47,14 +47,20 @@ fn nothing_is_kept(guest: &mut Guest) -> Finding {
         let detail = format!("{now} frames are free, of {before} that there were");
         return Err(failure("frames-twice", detail));
     }
-    if taken.is_nothing() { Ok("".into()) } else { Err(failure("leak", taken.to_string())) }
+    let mut kept = guest.kept.clone();
+    kept.extend(guest.memory.unreturned().says());
+    match (taken.is_nothing(), kept.is_empty()) {
+        (true, true) => Ok("".into()),
+        (_, true) => Err(failure("leak", taken.to_string())),
+        (_, false) => Err(failure("leak", format!("{taken}: {}", kept.join(", ")))),
+    }
 }
 
 /// What is still held that was free at the start.
 pub(super) fn taken(guest: &Guest) -> Taken {
     Taken {
         frames: guest.frames_at_start.saturating_sub(frames(guest)),
-        grants: guest.grants.map_or(0, |grants| grants.taken().into()),
+        grants: guest.grants.as_ref().map_or(0, |grants| grants.taken().into()),
         ports: guest.events.open().into(),
         pirqs: guest.events.pirqs().into(),
         slots: guest.pool.pool.stats().in_use as u64,

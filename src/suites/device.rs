@@ -6,12 +6,14 @@
 //! ```
 
 use super::{
+    blame::of_memory,
     faults,
+    interrupt::Interrupt,
     verdict::{Outcome, Reason},
 };
 use crate::{
     addr::{BusAddr, DmaMask, to_usize},
-    arch::time::{Clock, Instant},
+    arch::time::Instant,
     dma::{self, Limits, Policy},
     mm::{
         memory::Memory,
@@ -26,8 +28,7 @@ use crate::{
         mastering,
     },
     xen::{
-        errno::XenError,
-        events::{EventChannels, LocalEvents, Pirq, Port, Sharing},
+        events::{LocalEvents, Pirq},
         shared_info::SharedInfo,
         store::{Store, TxId},
         xenbus::XenbusError,
@@ -56,11 +57,14 @@ impl Connection {
     pub fn open(
         services: Services<'static>,
         memory: &'static Memory<'static>,
+        kept: &mut Vec<String>,
     ) -> Result<Self, Outcome> {
-        let page = pages::shared_page(memory)
-            .map_err(|e| Outcome::Error(Reason::new("no-memory", e.to_string())))?;
+        let page = pages::shared_page(memory).map_err(of_memory)?;
         let front = Front::connect(services, Timeouts::default(), page);
-        front.map(|front| Self { front }).map_err(|failed| refusal(&failed))
+        front.map(|front| Self { front }).map_err(|failed| {
+            kept.extend(failed.report.kept());
+            refusal(&failed)
+        })
     }
 
     /// Asks the toolstack to take the device back while the guest still answers, and lets it. A domain that
@@ -85,9 +89,10 @@ impl Connection {
     }
 
     /// Closes the frontend; says what did not go to plan.
-    pub fn close(self) -> Result<(), Reason> {
+    pub fn close(self, kept: &mut Vec<String>) -> Result<(), Reason> {
         let reported = self.front.check_reports();
         let report = self.front.close();
+        kept.extend(report.kept());
         match &report.problem {
             None if report.leaks_nothing() => reported.map_err(|e| front_reason(&e)),
             Some(problem) => {
@@ -152,68 +157,6 @@ impl Identity {
 
 fn failure(code: &'static str, detail: String, remedy: &'static str) -> Outcome {
     Outcome::Failure(Reason::new(code, detail).remedy(remedy))
-}
-
-/// The device's interrupt, bound to an event channel.
-#[derive(Debug)]
-pub struct Interrupt {
-    events: &'static LocalEvents,
-    clock: &'static SharedInfo,
-    /// Where it arrives.
-    pub port: Port,
-    /// What it is to Xen.
-    pub pirq: Pirq,
-    /// How often it has.
-    pub count: u64,
-}
-
-impl Interrupt {
-    /// Binds a shared line.
-    pub fn bind(
-        events: &'static LocalEvents,
-        clock: &'static SharedInfo,
-        pirq: Pirq,
-    ) -> Result<Self, XenError> {
-        let port = events.bind_pirq(pirq, Sharing::Shared)?;
-        // A line that was asserted before anybody listened stays blocked until someone says it is handled.
-        let _ = events.eoi(pirq);
-        Ok(Self { events, clock, port, pirq, count: 0 })
-    }
-
-    /// Waits for the interrupt or the deadline; says whether it came.
-    pub fn wait(&mut self, deadline: Instant) -> bool {
-        loop {
-            if self.take() {
-                return true;
-            }
-            if self.clock.now() >= deadline {
-                return false;
-            }
-            // An error is as good as an early return: the clock ends the wait.
-            let _ = self.events.poll(&[self.port], deadline);
-        }
-    }
-
-    /// Whether it is later than `deadline`.
-    pub fn is_over(&self, deadline: Instant) -> bool {
-        self.clock.now() >= deadline
-    }
-
-    /// Takes a pending interrupt, if there is one.
-    pub fn take(&mut self) -> bool {
-        let came = self.events.take(self.port);
-        self.count += u64::from(came);
-        came
-    }
-
-    /// Tells Xen that the device no longer asserts the line. Call after the device was acknowledged.
-    pub fn done(&self) -> Result<(), XenError> {
-        self.events.eoi(self.pirq)
-    }
-
-    fn unbind(self) -> Result<(), XenError> {
-        self.events.close(self.port)
-    }
 }
 
 /// How long a device may take over something it does at once when it works.
@@ -316,14 +259,14 @@ impl Card {
     /// Acknowledges the device, then the interrupt.
     pub fn acknowledge(&mut self) -> Cause {
         let cause = self.nic.acknowledge();
-        let _ = self.interrupt.done();
+        self.interrupt.done();
         cause
     }
 
     /// Stops the device: driver and registers, bus mastering, interrupt.
     ///
     /// Memory of a device that does not come out of its reset is taken back once its bus mastering reads as off.
-    pub fn stop(self, access: &dyn ConfigAccess) -> Result<(), Reason> {
+    pub fn stop(self, access: &dyn ConfigAccess, kept: &mut Vec<String>) -> Result<(), Reason> {
         let Self { mut nic, interrupt, bdf, .. } = self;
         let quiesced = nic.quiesce();
         let off = mastering::stop_dma(access, bdf);
@@ -332,11 +275,19 @@ impl Card {
             _ => Ok(()),
         };
         drop(nic);
+        let (pirq, port, unended) = (interrupt.pirq, interrupt.port, interrupt.unended);
         let unbound = interrupt.unbind();
+        if unbound.is_err() {
+            kept.push(format!("the card's {pirq} on {port}"));
+        }
         quiesced.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
         off.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
         taken_back.map_err(|e| Reason::new(e.code(), e.to_string()).remedy(e.remedy()))?;
-        unbound.map_err(|e| Reason::new("irq-unbind", e.to_string()))
+        unbound.map_err(|e| Reason::new("irq-unbind", e.to_string()))?;
+        unended.map_or(Ok(()), |e| {
+            let detail = format!("Xen refused to end an interrupt of {pirq}: {e}");
+            Err(Reason::new("irq-eoi", detail).remedy("see Xen's log, and `xl debug-keys i`"))
+        })
     }
 }
 

@@ -4,6 +4,7 @@
 //! the device twice, and nothing on the wire can help or harm.
 
 use super::{
+    blame::of_memory,
     guest::Guest,
     memory::xen_agrees,
     pattern::{differs, fill},
@@ -105,8 +106,7 @@ fn awkward_offsets_come_back(guest: &mut Guest) -> Finding {
 
 fn straddling_frames_come_back(guest: &mut Guest) -> Finding {
     loopback(guest)?;
-    let pages =
-        Pages::scattered(guest.memory, 2).map_err(|e| failure("no-memory", e.to_string()))?;
+    let pages = Pages::scattered(guest.memory, 2).map_err(of_memory)?;
     let (mut pages, mut frames) = (OwnedSlice::from(pages), 0);
     for before in (1..FRAME_MAX).step_by(97) {
         fill(pages.select(PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX), before);
@@ -221,9 +221,7 @@ fn loopback(guest: &mut Guest) -> Result<(), Outcome> {
 /// A page from which frames have to bounce: for want of reach, unless everything bounces.
 fn bouncing_page(guest: &Guest) -> Result<Pages<'static>, Outcome> {
     match guest.options.bouncing {
-        Policy::Force => {
-            Pages::new(guest.memory, 1).map_err(|e| failure("no-memory", e.to_string()))
-        }
+        Policy::Force => Pages::new(guest.memory, 1).map_err(of_memory),
         _ => high_pages(guest, 1),
     }
 }
@@ -233,8 +231,7 @@ fn high_pages(guest: &Guest, count: u64) -> Result<Pages<'static>, Outcome> {
     const TRIES: usize = 512;
     let mut low = Vec::new();
     for _ in 0..TRIES {
-        let pages =
-            Pages::new(guest.memory, count).map_err(|e| failure("no-memory", e.to_string()))?;
+        let pages = Pages::new(guest.memory, count).map_err(of_memory)?;
         match pages.mfn() {
             Some(mfn) if mfn.addr().0 >= GIB_4 => return Ok(pages),
             _ => low.push(pages),

@@ -16,7 +16,7 @@ use crate::{
     mm::{
         e820::{Map, MapError},
         hole::Hole,
-        memory::Memory,
+        memory::{Memory, MemoryError},
     },
     net::Lease,
     options::{Options, SelfTest},
@@ -27,6 +27,7 @@ use crate::{
         store::XenStore,
     },
 };
+use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
 /// Everything boot made.
@@ -50,8 +51,8 @@ pub struct Guest {
     pub hole: Hole,
     /// Event channels.
     pub events: &'static LocalEvents,
-    /// The grant table; `None` if Xen gave none.
-    pub grants: Option<&'static GrantTable>,
+    /// The grant table, or why there is none.
+    pub grants: Result<&'static GrantTable, MemoryError>,
     /// Xenstore; `None` for dom0.
     pub store: Option<&'static XenStore<'static>>,
     /// The bounce pool.
@@ -70,6 +71,8 @@ pub struct Guest {
     pub compared: Compared,
     /// How much of the pool the device was made to use.
     pub walked: PoolWalk,
+    /// What could not be given back, by name.
+    pub kept: Vec<String>,
     /// The card's address on its network, once DHCP gave one.
     pub lease: Option<Lease>,
 }
@@ -164,14 +167,17 @@ impl Guest {
             .map_err(|why| blame::of_start(why, self.options.swiotlb, self.options.bouncing))
     }
 
-    fn connect(&self) -> Result<Connection, Outcome> {
+    fn connect(&mut self) -> Result<Connection, Outcome> {
         let skip = |code, text: &str| Outcome::Skip(Reason::new(code, text));
         let store = self
             .store
             .ok_or_else(|| skip("no-pci-here", "dom0 has no PCI backend to connect to"))?;
-        let grants = self.grants.ok_or_else(|| skip("no-grants", "Xen gave no grant table"))?;
+        let grants = self.grants.map_err(|error| {
+            let detail = format!("Xen gave no grant table: {error}");
+            Outcome::Failure(Reason::new("no-grants", detail))
+        })?;
         let services = Services { store, events: self.events, grants, clock: self.shared };
-        Connection::open(services, self.memory)
+        Connection::open(services, self.memory, &mut self.kept)
     }
 
     /// Lets go of the device in the reverse order; says what did not go to plan.
@@ -186,7 +192,7 @@ impl Guest {
             Some(SelfTest::BusMaster) => &stuck,
             _ => &connection.front,
         };
-        let stopped = card.map_or(Ok(()), |card| card.stop(access));
+        let stopped = card.map_or(Ok(()), |card| card.stop(access, &mut self.kept));
         let handed_back = match (self.options.detach, self.store) {
             (Some(limit), Some(store)) => {
                 let done = connection.hand_back(store, limit);
@@ -195,7 +201,7 @@ impl Guest {
             }
             _ => Ok(()),
         };
-        let closed = connection.close();
+        let closed = connection.close(&mut self.kept);
         stopped.and(handed_back).and(closed)
     }
 }

@@ -9,7 +9,10 @@ use super::{
 };
 use crate::{
     addr::DmaMask,
-    arch::time::{Clock, Instant},
+    arch::{
+        time::{Clock, Instant},
+        wait::Deadline,
+    },
     mm::contiguous::{AcquireError, ContiguousMemory, Order, Region},
     xen::store::{Store, StoreError, TxId},
 };
@@ -101,12 +104,13 @@ fn hold(guest: &Guest) -> Result<bool, Outcome> {
 }
 
 fn await_shutdown(guest: &Guest, store: &dyn Store, end: Instant) -> Result<bool, StoreError> {
-    while guest.shared.now() < end {
+    let told = Deadline::at(guest.shared, end).turns(|until| -> Result<_, StoreError> {
         let word = store.read_optional(TxId::NONE, SHUTDOWN_PATH)?;
         if word.is_some_and(|word| !word.is_empty()) {
-            return Ok(true);
+            return Ok(Some(()));
         }
-        store.wait_event(SHUTDOWN_PATH, guest.shared.now().after(LOOK_AGAIN).min(end))?;
-    }
-    Ok(false)
+        store.wait_event(SHUTDOWN_PATH, guest.shared.now().after(LOOK_AGAIN).min(until))?;
+        Ok(None)
+    })?;
+    Ok(told.is_some())
 }

@@ -9,7 +9,7 @@ use super::{
     verdict::Outcome,
 };
 use crate::{
-    arch::{time::Clock, traps},
+    arch::{time::Clock, traps, wait::Deadline},
     dma::OwnedSlice,
     nic::{Cause, FRAME_MIN},
     xen::{
@@ -70,7 +70,7 @@ fn event_channel_rings(guest: &mut Guest) -> Finding {
     })
 }
 
-/// A poll may return early, so the wait is a loop around it; what counts is that it ends, and not long after.
+/// A poll may return early, so it is called in turns; what counts is that they end, and not long after the deadline.
 fn poll_ends_at_its_deadline(guest: &mut Guest) -> Finding {
     /// A busy host may run the guest late; a lost timer never.
     const LATEST: Duration = Duration::from_secs(2);
@@ -80,10 +80,11 @@ fn poll_ends_at_its_deadline(guest: &mut Guest) -> Finding {
         let start = guest.shared.now();
         let deadline = start.after(SILENCE);
         let mut polls = 0;
-        while guest.shared.now() < deadline {
-            guest.events.poll(&[port], deadline).map_err(xen)?;
+        Deadline::at(guest.shared, deadline).turns(|until| -> Result<Option<()>, Outcome> {
+            guest.events.poll(&[port], until).map_err(xen)?;
             polls += 1;
-        }
+            Ok(None)
+        })?;
         let slept = guest.shared.now().since(start);
         if polls > POLLS {
             let detail = format!("{polls} polls in {} ms: none of them slept", slept.as_millis());
@@ -104,12 +105,12 @@ fn upcall_reaches_the_handler(guest: &mut Guest) -> Finding {
         guest.shared.set_upcall_mask(false);
         // Unmasking the port with its bit set has Xen make the upcall on the way out of the hypercall;
         // the handler masks upcalls again.
-        guest.events.notify(port).map_err(xen)?;
-        hypercall::unmask(port).map_err(xen)?;
+        let rung = guest.events.notify(port).and_then(|()| hypercall::unmask(port));
         guest.shared.set_upcall_mask(true);
         guest.shared.mask_all();
         let pending = guest.events.take(port);
         guest.shared.clear_upcall();
+        rung.map_err(xen)?;
         match (traps::upcalls() - before, pending) {
             (1.., true) => Ok(String::new()),
             (count, pending) => {

@@ -31,6 +31,8 @@ pub mod guest;
 #[cfg(target_os = "none")]
 mod hog;
 #[cfg(target_os = "none")]
+pub mod interrupt;
+#[cfg(target_os = "none")]
 mod irq;
 #[cfg(target_os = "none")]
 mod memory;

@@ -46,28 +46,27 @@ pub(super) fn send_and_receive(
 ) -> Result<Trip, Outcome> {
     let (record, sent) = send(card, frame)?;
     let mut strays = Strays::default();
-    loop {
+    let back = card.interrupt.until(deadline).turns(|until| -> Result<_, Outcome> {
         if let Some(back) = look(card, &sent, &mut strays, deadline)? {
-            return Ok(Trip { record, sent, back });
+            return Ok(Some(back));
         }
-        if card.interrupt.is_over(deadline) {
-            return Err(no_frame(card, &record, &strays));
-        }
-        if card.interrupt.wait(deadline) {
+        if card.interrupt.wait(until) {
             card.acknowledge();
-            continue;
+            return Ok(None);
         }
         // What only lacks its interrupt is there now.
-        return match look(card, &sent, &mut strays, deadline)? {
-            None => Err(no_frame(card, &record, &strays)),
+        match look(card, &sent, &mut strays, deadline)? {
+            None => Ok(None),
             // Both may come in the last moment.
             Some(back) if card.interrupt.take() => {
                 card.acknowledge();
-                Ok(Trip { record, sent, back })
+                Ok(Some(back))
             }
             Some(_) => Err(lost_interrupt(card, &sent)),
-        };
-    }
+        }
+    })?;
+    let back = back.ok_or_else(|| no_frame(card, &record, &strays))?;
+    Ok(Trip { record, sent, back })
 }
 
 /// As [`send_and_receive`], with the interrupt left alone.
@@ -78,15 +77,12 @@ pub(super) fn send_and_poll(
 ) -> Result<Trip, Outcome> {
     let (record, sent) = send(card, frame)?;
     let mut strays = Strays::default();
-    loop {
-        if let Some(back) = look(card, &sent, &mut strays, deadline)? {
-            return Ok(Trip { record, sent, back });
-        }
-        if card.interrupt.is_over(deadline) {
-            return Err(no_frame(card, &record, &strays));
-        }
-        core::hint::spin_loop();
-    }
+    let back = card
+        .interrupt
+        .until(deadline)
+        .turns(|_| look(card, &sent, &mut strays, deadline))?
+        .ok_or_else(|| no_frame(card, &record, &strays))?;
+    Ok(Trip { record, sent, back })
 }
 
 fn send(card: &mut Card, frame: OwnedSlice) -> Result<(TxRecord, OwnedSlice), Outcome> {
@@ -125,23 +121,22 @@ fn look(
     deadline: Instant,
 ) -> Result<Option<Vec<u8>>, Outcome> {
     let mut back = Vec::new();
-    loop {
+    let ours = card.interrupt.until(deadline).turns(|_| {
         let received = card.nic.receive(&mut back);
         match received.map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))? {
-            None => return Ok(None),
-            Some(len) if is_ours(&back[..len], sent) => {
-                back.truncate(len);
-                return Ok(Some(back));
-            }
+            None => Ok(Some(None)),
+            Some(len) if is_ours(&back[..len], sent) => Ok(Some(Some(len))),
             Some(len) => {
                 strays.count += 1;
                 strays.damaged = strays.damaged.or_else(|| damage(&back[..len], sent));
-                if card.interrupt.is_over(deadline) {
-                    return Ok(None);
-                }
+                Ok(None)
             }
         }
-    }
+    })?;
+    Ok(ours.flatten().map(|len| {
+        back.truncate(len);
+        back
+    }))
 }
 
 /// Whether a received frame can be the one sent: as long, and with the same addresses and type. A frame from

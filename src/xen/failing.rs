@@ -56,12 +56,12 @@ operations! {
     ConsoleSend, "console-send", Invalid, Prints, "`EVTCHNOP_send` to xenconsoled.";
     ConsolePoll, "console-poll", Invalid, Prints, "`SCHEDOP_poll` for xenconsoled.";
     Shutdown, "shutdown", BadAddress, Ends, "`SCHEDOP_shutdown`.";
-    Poll, "poll", Invalid, Takes, "`SCHEDOP_poll`.";
+    Poll, "poll", Invalid, Cuts, "`SCHEDOP_poll`.";
     AllocUnbound, "alloc-unbound", NoSpace, Takes, "`EVTCHNOP_alloc_unbound`.";
     BindPirq, "bind-pirq", Busy, Takes, "`EVTCHNOP_bind_pirq`.";
     BindIpi, "bind-ipi", NoSpace, Takes, "`EVTCHNOP_bind_ipi`.";
     ClosePort, "close-port", Invalid, GivesBack, "`EVTCHNOP_close`.";
-    Send, "send", Invalid, Takes, "`EVTCHNOP_send`.";
+    Send, "send", Invalid, Cuts, "`EVTCHNOP_send`.";
     Unmask, "unmask", Invalid, Takes, "`EVTCHNOP_unmask`.";
     Eoi, "eoi", Invalid, Takes, "`PHYSDEVOP_eoi`.";
     SetIopl, "set-iopl", Invalid, Takes, "`PHYSDEVOP_set_iopl`.";
@@ -85,6 +85,8 @@ enum Kind {
     Takes,
     /// Gives something back, or may: what it was about can be kept.
     GivesBack,
+    /// May cut off a peer, xenstored or pciback: what that has can't be had back.
+    Cuts,
     /// As the first, of xenstored.
     Asks,
     /// As the second, of xenstored.
@@ -98,13 +100,13 @@ enum Kind {
 impl Operation {
     /// Whether something may still be held because this failed.
     pub const fn may_keep(self) -> bool {
-        matches!(self.kind(), Kind::GivesBack | Kind::AsksBack)
+        matches!(self.kind(), Kind::GivesBack | Kind::AsksBack | Kind::Cuts)
     }
 
     /// How many return addresses tell its call sites apart.
     const fn depth(self) -> usize {
         match self.kind() {
-            Kind::Takes | Kind::GivesBack => 3,
+            Kind::Takes | Kind::GivesBack | Kind::Cuts => 3,
             Kind::Asks | Kind::AsksBack => 4,
             Kind::Prints | Kind::Ends => 0,
         }

@@ -64,6 +64,26 @@ fn whichever_calls_fail_no_region_is_lost() {
 }
 
 #[test]
+fn what_xen_will_not_take_back_is_counted_where_no_frame_is_missing() {
+    with_guest(|xen, memory| {
+        let region = memory.acquire(order(4), low()).unwrap();
+        // Unmapped, and then not traded: the frames are free, and low.
+        xen.fail_calls(2, 1);
+        memory.release(region).unwrap_err();
+        assert_eq!(memory.unreturned(), Unreturned { regions: 1, mapped: 0 });
+        let registers = DeviceMemory::map(memory, BusAddr(0xfebf_1000), 3 << 12).unwrap();
+        let before = xen.mapped();
+        xen.fail_calls(2, 1);
+        drop(registers);
+        assert_eq!(xen.mapped(), before - 2, "the page after the one that was refused goes, too");
+        let unreturned = memory.unreturned();
+        assert_eq!(unreturned, Unreturned { regions: 1, mapped: 1 });
+        assert!(unreturned.says().unwrap().starts_with("1 regions of low memory kept, 1 pages"));
+        assert_eq!(memory.free_pages() + memory.table_pages(), GUEST);
+    });
+}
+
+#[test]
 fn whichever_calls_fail_no_page_is_lost() {
     with_failing_calls(|memory| {
         if let Ok(pages) = Pages::new(memory, 600) {

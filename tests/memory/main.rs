@@ -8,7 +8,7 @@ use pvbounce::{
     addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, Pfn},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order},
-        memory::{Memory, MemoryError},
+        memory::{Memory, MemoryError, Unreturned},
         p2m::{P2m, PfnRange},
         page_table,
         pages::{DeviceMemory, Pages},

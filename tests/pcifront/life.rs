@@ -72,6 +72,8 @@ fn a_store_that_dies_costs_one_answer_and_the_page_the_backend_still_has() {
     let report = front.close();
     assert_eq!(report.problem.as_ref().unwrap().code(), "store-no-answer");
     assert!(report.to_string().contains("the backend keeps our page mapped"), "{report}");
+    let gref = report.still_granted.unwrap();
+    assert_eq!(report.kept(), [format!("pcifront's page ({gref})")]);
     assert_eq!((report.port_left, report.irqs_left.len()), (None, 0));
     assert_eq!((world.events.taken(), world.grants.taken(), world.grants.owned()), (0, 1, 1));
     assert!(world.elapsed() - begun < Duration::from_secs(9));

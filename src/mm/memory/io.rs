@@ -50,12 +50,17 @@ impl Memory<'_> {
         Ok(start)
     }
 
-    /// Undoes [`Memory::map_frames`].
+    /// Undoes [`Memory::map_frames`], of each page that Xen unmaps. Those that it does not are counted.
     pub(in crate::mm) fn unmap_frames(&self, start: u64, count: u64) -> Result<(), MemoryError> {
-        (0..count).try_for_each(|i| {
-            let virt = start + i * PAGE_SIZE_U64;
-            self.apply(&[Remap { virt, pte: Pte::NONE }])
-        })
+        let unmap = |i| self.apply(&[Remap { virt: start + i * PAGE_SIZE_U64, pte: Pte::NONE }]);
+        let refused = (0..count).filter_map(|i| unmap(i).err());
+        let (mut left, mut first) = (0, None);
+        for error in refused {
+            left += 1;
+            first = first.or(Some(error));
+        }
+        self.state.lock().unreturned.mapped += left;
+        first.map_or(Ok(()), Err)
     }
 
     /// Whether so many pages could be mapped.

@@ -17,6 +17,8 @@ pub use crate::mm::error::MemoryError;
 
 #[cfg(not(target_os = "none"))]
 use crate::xen::hypercall::fake::FakeXen;
+use alloc::{format, string::String};
+
 use crate::{
     addr::{Mfn, Pfn},
     mm::{
@@ -40,6 +42,26 @@ struct State {
     names: Names,
     tables: Tables,
     next_io: u64,
+    unreturned: Unreturned,
+}
+
+/// What Xen would not take back, and what of it no count of free frames shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Unreturned {
+    /// Regions of neighbouring frames that could not be traded for others.
+    pub regions: u64,
+    /// Pages of device memory, or of Xen's, that are still mapped.
+    pub mapped: u64,
+}
+
+impl Unreturned {
+    /// The same for people, if there is anything.
+    pub fn says(&self) -> Option<String> {
+        let Self { regions, mapped } = self;
+        (*self != Self::default()).then(|| {
+            format!("{regions} regions of low memory kept, {mapped} pages of device memory mapped")
+        })
+    }
 }
 
 /// Free pages that nobody else gets: neither mapped nor used, and free again when dropped.
@@ -82,6 +104,7 @@ impl<'x> Memory<'x> {
             names: Names::all_told(),
             tables: Tables::new(l4),
             next_io: page_table::IO,
+            unreturned: Unreturned { regions: 0, mapped: 0 },
         };
         Self { xen, p2m, state: spin::Mutex::new(state) }
     }
@@ -134,6 +157,11 @@ impl<'x> Memory<'x> {
     /// Frames that are free.
     pub fn free_pages(&self) -> u64 {
         self.state.lock().frames.free_count()
+    }
+
+    /// What Xen would not take back so far.
+    pub fn unreturned(&self) -> Unreturned {
+        self.state.lock().unreturned
     }
 
     /// Calls `visit` for every run of free frames.

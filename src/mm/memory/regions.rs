@@ -140,6 +140,7 @@ impl ContiguousMemory for Memory<'_> {
     fn release(&self, region: Region) -> Result<(), ReleaseError> {
         let (mfn, order) = (region.mfn(), region.order());
         let (run, released) = self.scatter(region);
+        self.state.lock().unreturned.regions += u64::from(released.is_err());
         if let Some(run) = run {
             let given = self.state.lock().frames.give(run);
             given.map_err(|_| ReleaseError { mfn, order, error: XenError::NoSpace })?;

@@ -12,7 +12,7 @@ use crate::{
         xenbus::{XenbusError, XenbusState},
     },
 };
-use alloc::{boxed::Box, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::fmt;
 
 /// Why the frontend is not, or no longer, in service.
@@ -170,6 +170,14 @@ impl fmt::Display for CloseReport {
 }
 
 impl CloseReport {
+    /// What was left behind, by whose it is.
+    pub fn kept(&self) -> Vec<String> {
+        let page = self.still_granted.map(|gref| format!("pcifront's page ({gref})"));
+        let port = self.port_left.map(|port| format!("pcifront's {port}"));
+        let irqs = self.irqs_left.iter().map(|bdf| format!("MSI of {bdf}"));
+        page.into_iter().chain(port).chain(irqs).collect()
+    }
+
     /// Whether everything taken was given back.
     pub const fn leaks_nothing(&self) -> bool {
         self.still_granted.is_none() && self.port_left.is_none() && self.irqs_left.is_empty()

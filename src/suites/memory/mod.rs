@@ -6,6 +6,7 @@ mod table;
 pub(super) use table::Table;
 pub(super) use table::exchange_without_the_device;
 
+use super::blame::of_memory;
 use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, proof, skip};
 use super::verdict::Outcome;
@@ -133,7 +134,7 @@ fn guest_lies_above_4_gib(guest: &mut Guest) -> Finding {
 }
 
 fn scattered_pages_have_no_neighbours(guest: &mut Guest) -> Finding {
-    let pages = Pages::scattered(guest.memory, 8).map_err(no_memory)?;
+    let pages = Pages::scattered(guest.memory, 8).map_err(of_memory)?;
     let run = PfnRange { start: pages.pfn(), count: 8 };
     let p2m = guest.memory.p2m();
     let mut last = None;
@@ -236,9 +237,5 @@ fn exchanged_frames_come_zeroed(guest: &mut Guest) -> Finding {
 }
 
 fn take(guest: &Guest, pages: u64) -> Result<Pages<'static>, Outcome> {
-    Pages::new(guest.memory, pages).map_err(no_memory)
-}
-
-fn no_memory(error: crate::mm::memory::MemoryError) -> Outcome {
-    failure("no-memory", error.to_string())
+    Pages::new(guest.memory, pages).map_err(of_memory)
 }

@@ -1,14 +1,15 @@
 //! Which buffers bounce, and whether the bytes get where they should: on the guest's own pool.
 
 use super::{
-    bits, device, finish, high_page, map_both, map_out, not_mapped, on_started_pool, played, pool,
+    bits, device, finish, high_page, map_both, map_out, not_mapped, of_memory, on_started_pool,
+    played, pool,
 };
 use crate::{
     addr::{DmaMask, PAGE_SIZE},
     dma::{self, Bidirectional, FinishError, FromDevice, Mapping, Plan, Policy, Pool},
     mm::{
         contiguous::{ContiguousMemory, Order},
-        memory::{Memory, MemoryError},
+        memory::Memory,
         pages::{LowPages, Pages},
         translate::{Offset, Place, Translate},
     },
@@ -66,8 +67,7 @@ pub(super) fn high_buffer_bounces(guest: &mut Guest) -> Finding {
 
 pub(super) fn straddling_buffer_bounces(guest: &mut Guest) -> Finding {
     pool(guest)?;
-    let mut pages =
-        Pages::scattered(guest.memory, 2).map_err(|e| failure("no-memory", e.to_string()))?;
+    let mut pages = Pages::scattered(guest.memory, 2).map_err(of_memory)?;
     let range = PAGE_SIZE - 700..PAGE_SIZE + 814;
     fill(&mut pages[range.clone()], 7);
     let mapping = map_out(wide(guest), &pages[range])?;
@@ -151,7 +151,7 @@ impl Player {
     }
 
     fn reads(&self, mapping: &Mapping<'_, Bidirectional, &mut [u8]>) -> Result<Vec<u8>, Outcome> {
-        let view = mapping.as_device(self.memory, 0).map_err(no_view)?;
+        let view = mapping.as_device(self.memory, 0).map_err(of_memory)?;
         let mut seen = vec![0; mapping.len()];
         view.window().read(0, &mut seen);
         if self.fault == Some(SelfTest::Corrupt) {
@@ -165,7 +165,7 @@ impl Player {
         mapping: &Mapping<'_, Bidirectional, &mut [u8]>,
         bytes: &[u8],
     ) -> Result<(), Outcome> {
-        let view = mapping.as_device(self.memory, 0).map_err(no_view)?;
+        let view = mapping.as_device(self.memory, 0).map_err(of_memory)?;
         let mut bytes = bytes.to_vec();
         if self.fault == Some(SelfTest::CopyBack) {
             bytes[Self::FAULTY] ^= 1;
@@ -173,10 +173,6 @@ impl Player {
         view.window().write(0, &bytes);
         Ok(())
     }
-}
-
-fn no_view(error: MemoryError) -> Outcome {
-    failure("no-memory", error.to_string())
 }
 
 pub(super) fn only_reported_bytes_come_back(guest: &mut Guest) -> Finding {
@@ -286,7 +282,7 @@ fn flip(
     mapping: &Mapping<'_, Bidirectional, &mut [u8]>,
     offset: isize,
 ) -> Result<(), Outcome> {
-    let view = mapping.as_device(guest.memory, offset).map_err(no_view)?;
+    let view = mapping.as_device(guest.memory, offset).map_err(of_memory)?;
     let window = view.window();
     window.write_u8(0, !window.read_u8(0));
     Ok(())
@@ -298,9 +294,7 @@ fn device_writes<D: dma::Direction, B: dma::Buffer<D>>(
     mapping: &Mapping<'_, D, B>,
     bytes: &[u8],
 ) -> Result<(), Outcome> {
-    let view = mapping
-        .as_device(guest.memory, 0)
-        .map_err(|error| failure("no-memory", error.to_string()))?;
+    let view = mapping.as_device(guest.memory, 0).map_err(of_memory)?;
     view.window().write(0, bytes);
     Ok(())
 }

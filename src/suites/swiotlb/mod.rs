@@ -9,6 +9,7 @@ mod mapping;
 mod refusals;
 mod starts;
 
+use super::blame::of_memory;
 use super::guest::Guest;
 use super::runner::{Finding, Suite, attends, failure, nothing, proof, skip};
 use super::verdict::{Outcome, Reason};
@@ -132,7 +133,7 @@ fn started(guest: &Guest) -> Result<&'static Pool<'static>, Outcome> {
 
 /// A page beyond 4 GiB, where a 32-bit device can't reach.
 fn high_page(guest: &Guest) -> Result<Pages<'static>, Outcome> {
-    let page = Pages::new(guest.memory, 1).map_err(|e| failure("no-memory", e.to_string()))?;
+    let page = Pages::new(guest.memory, 1).map_err(of_memory)?;
     match page.mfn() {
         Some(mfn) if mfn.addr().0 >= GIB_4 => Ok(page),
         mfn => Err(skip("memory-all-low", format!("the page is {mfn:?}, within reach"))),

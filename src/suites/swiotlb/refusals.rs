@@ -1,6 +1,6 @@
 //! Policies, and what a mapping says that can't be made: each refusal its own code.
 
-use super::{bits, device, finish, high_page, map_out, on_own_pool, on_started_pool};
+use super::{bits, device, finish, high_page, map_out, of_memory, on_own_pool, on_started_pool};
 use crate::{
     addr::PAGE_SIZE,
     dma::{MapError, Plan, Policy, ToDevice, Why},
@@ -16,7 +16,7 @@ use alloc::{format, string::ToString};
 /// What a device that reaches everything could use in place is bounced all the same.
 pub(super) fn force(guest: &mut Guest) -> Finding {
     on_started_pool(guest, &Plan::new(1 << 20), &mut |own| {
-        let page = Pages::new(guest.memory, 1).map_err(|e| failure("no-memory", e.to_string()))?;
+        let page = Pages::new(guest.memory, 1).map_err(of_memory)?;
         let auto = map_out(device(guest, own, bits(64), Policy::Auto), &page[..1514])?;
         let forced = map_out(device(guest, own, bits(64), Policy::Force), &page[..1514])?;
         let (direct, why, bus) = (!auto.bounced(), forced.why(), forced.bus());
@@ -64,8 +64,7 @@ pub(super) fn without_a_pool(guest: &mut Guest) -> Finding {
 
 /// Too large, exhausted, out of the mask, not contiguous, refused, empty: provoked, told apart.
 pub(super) fn codes(guest: &mut Guest) -> Finding {
-    let straddling =
-        Pages::scattered(guest.memory, 2).map_err(|e| failure("no-memory", e.to_string()))?;
+    let straddling = Pages::scattered(guest.memory, 2).map_err(of_memory)?;
     on_started_pool(guest, &Plan::new(1 << 20), &mut |own| {
         let on = |width, policy| device(guest, own, bits(width), policy);
         let forced = on(32, Policy::Force);

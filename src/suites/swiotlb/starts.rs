@@ -1,6 +1,6 @@
 //! When the pool starts, from what, and what happens when there is nothing to start it with.
 
-use super::{bits, device, finish, map_both, on_own_pool, pool, started};
+use super::{bits, device, finish, map_both, of_memory, on_own_pool, pool, started};
 use crate::{
     addr::{DmaMask, PAGE_SIZE, Pfn},
     dma::{Plan, Policy, SegmentInfo, Step},
@@ -99,8 +99,7 @@ fn stray(guest: &Guest, segment: SegmentInfo, from_reserve: bool) -> Option<Stri
 pub(super) fn reserve_is_exchanged_late(guest: &mut Guest) -> Finding {
     let memory = guest.memory;
     let reserve = Reserve::new(memory);
-    let no_memory = |error: crate::mm::memory::MemoryError| failure("no-memory", error.to_string());
-    let aside = reserve.set_aside(1 << 20).map_err(no_memory)?;
+    let aside = reserve.set_aside(1 << 20).map_err(of_memory)?;
     let found = on_own_pool(guest, &reserve, &mut |own| {
         own.start(&Plan::new(aside.bytes), &mut |_| {})
             .map_err(|error| skip(error.code(), error.to_string()))?;
@@ -114,7 +113,7 @@ pub(super) fn reserve_is_exchanged_late(guest: &mut Guest) -> Finding {
             _ => Err(failure("swiotlb-reserve", format!("{outside} segments are from elsewhere"))),
         }
     });
-    let returned = reserve.give_back().map_err(no_memory)?;
+    let returned = reserve.give_back().map_err(of_memory)?;
     found?;
     if returned != aside {
         return Err(failure("swiotlb-reserve", format!("{aside:?} set aside, {returned:?} back")));
