@@ -74,6 +74,9 @@ pub(crate) enum Command {
         /// The last one; none: all there are
         #[arg(long, value_name = "K", value_parser = clap::value_parser!(u32).range(1..))]
         to: Option<u32>,
+        /// These only, in this order
+        #[arg(value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["from", "to"])]
+        sites: Vec<u32>,
     },
     /// Judge runs on other machines by their serial logs: verdict, junit.xml and page as for a run here
     Judge {

@@ -43,7 +43,10 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Bench { peer } => figures::run(options, peer),
         Command::Abuse { cases } => abuse::run(options, &cases),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
-        Command::Sweep { from, to } => sweep::run(options, from, to),
+        Command::Sweep { from, to, sites } if sites.is_empty() => {
+            sweep::run(options, from..=to.unwrap_or(sweep::ALL), to.is_some())
+        }
+        Command::Sweep { sites, .. } => sweep::run(options, sites, true),
         Command::Judge { logs } => judge::run(&logs),
         Command::Fuzz { minutes, inputs, targets } => {
             let effort = minutes.map_or(Effort::Inputs(inputs), |n| Effort::Seconds(n * 60));

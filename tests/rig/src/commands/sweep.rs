@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use super::bench::Keep;
 use super::{Bench, smoke};
@@ -11,21 +12,31 @@ use crate::cli::Options;
 use crate::error::{Error, Result};
 use crate::job::Job;
 use crate::judge::Verdict;
+use crate::machine::Device;
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
 /// More sites than the guest tells apart.
-const ALL: u32 = 513;
+pub(super) const ALL: u32 = 513;
 /// Its memory in MiB, unless told otherwise: what is to fail is there in a small domain, too, and that is sooner done.
 const MEMORY: u32 = 64;
+/// How long a domain may live, in seconds.
+const LIMIT: u64 = 120;
 /// A small download: what is to fail is on its way, not in its length.
 const BYTES: usize = 100_000;
 
-pub(super) fn run(options: &Options, from: u32, to: Option<u32>) -> Result<ExitCode> {
+/// Some for `test`, spread over stages and suites: those without a device, which take a second each, and those with one.
+const QUICK: ([u32; 3], [u32; 6]) = ([1, 15, 36], [31, 39, 57, 135, 157, 170]);
+
+/// Fails at these sites, one after the other; those may be a part of them only.
+pub(super) fn run(
+    options: &Options,
+    sites: impl IntoIterator<Item = u32>,
+    is_part: bool,
+) -> Result<ExitCode> {
     let bench = Bench::prepare("sweep", options)?;
     let peers = Peers::start()?;
-    let jobs: Vec<Job> =
-        (from..=to.unwrap_or(ALL)).map(|site| job(options, &peers, site)).collect();
+    let jobs: Vec<Job> = sites.into_iter().map(|site| job(options, &peers, site)).collect();
     let (nic, _) = smoke::device(&options.nic);
     let mut sweep = Sweep::default();
     let ended = bench.run_each(options, nic, &jobs, Keep::Bad, &mut |record| sweep.add(record));
@@ -33,8 +44,8 @@ pub(super) fn run(options: &Options, from: u32, to: Option<u32>) -> Result<ExitC
     if !interrupted {
         ended?;
     }
-    let good = sweep.is_good(to.is_some());
-    print!("{}", sweep.table(from, to));
+    let good = sweep.is_good(is_part);
+    print!("{}", sweep.table(is_part));
     let run = bench.record(sweep.records);
     report::write(&run, &bench.folder)?;
     report::print_bad(&run, &bench.folder);
@@ -48,15 +59,33 @@ pub(super) fn run(options: &Options, from: u32, to: Option<u32>) -> Result<ExitC
 fn job(options: &Options, peers: &Peers, site: u32) -> Job {
     let (_, device) = smoke::device(&options.nic);
     let mut job = smoke::job(options, device, peers);
+    job.limit = options.limit(LIMIT);
+    at_site(job, peers, site)
+}
+
+/// The job, made small.
+fn at_site(mut job: Job, peers: &Peers, site: u32) -> Job {
     job.words.retain(|word| !word.starts_with("download="));
-    if device.is_some() {
+    if job.device.is_some() {
         let words = peers.words_for(BYTES).into_iter();
         job.words.extend(words.filter(|word| word.starts_with("download=")));
     }
     job.memory = job.memory.or(Some(MEMORY));
     job.name = format!("fail-{site:04}");
-    job.limit = options.limit(120);
     job.fails(site)
+}
+
+/// Few of them, that take little time.
+pub(super) fn quick(peers: &Peers) -> Vec<Job> {
+    let job = |config: &str, device, site| {
+        let mut job = Job::new("", config, device);
+        job.limit = Duration::from_secs(LIMIT);
+        at_site(job, peers, site)
+    };
+    let (bare, with) = QUICK;
+    let bare = bare.into_iter().map(|site| job("no-device.cfg", None, site));
+    let with = with.into_iter().map(|site| job("smoke-late.cfg", Some(Device::Nic), site));
+    bare.chain(with).collect()
 }
 
 /// A sweep under way.
@@ -78,7 +107,7 @@ impl Sweep {
         (self.ended || is_part) && self.records.iter().all(JobRecord::is_as_expected)
     }
 
-    fn table(&self, from: u32, to: Option<u32>) -> String {
+    fn table(&self, is_part: bool) -> String {
         let mut out =
             "\n| K | operation | in | called by | verdict | reason |\n|---:|---|---|---|---|---|\n"
                 .to_owned();
@@ -93,14 +122,14 @@ impl Sweep {
         }
         let bad = self.records.iter().filter(|record| !record.is_as_expected()).count();
         let last = self.records.last().and_then(|record| record.failing.as_ref()?.reached);
-        let end = match (self.ended, to) {
-            (true, _) => "the end was reached".to_owned(),
-            (false, Some(to)) => format!("up to {to}, as told"),
-            (false, None) => "THE END WAS NOT REACHED".to_owned(),
+        let end = match (self.ended, is_part) {
+            (true, _) => "the end was reached",
+            (false, true) => "a part, as told",
+            (false, false) => "THE END WAS NOT REACHED",
         };
         let last = last.map_or("?".to_owned(), |last| last.to_string());
         out + &format!(
-            "\n{} domains from site {from}: {} different sites failed, of {last} in the last domain; {bad} ended as they may not; {end}\n",
+            "\n{} domains: {} different sites failed, of {last} in the last domain; {bad} ended as they may not; {end}\n",
             self.records.len(),
             sites.len(),
         )
@@ -123,14 +152,18 @@ fn row(record: &JobRecord) -> String {
     )
 }
 
-/// The first function on the way that is above Xen's services.
+/// The first function on the way that is above Xen's services and the memory's bookkeeping, and its line.
 fn caller(way: &[String]) -> String {
-    let name = |frame: &String| {
-        let name = frame.split(" at ").next().unwrap_or(frame);
-        name.replace("pvbounce::", "")
-    };
-    let below = ["xen::", "<xen::", "<mm::", "mm::memory", "core::", "<alloc", "alloc::"];
-    let names: Vec<_> = way.iter().map(name).collect();
-    let found = names.iter().find(|name| !below.iter().any(|low| name.starts_with(low)));
-    found.or(names.first()).cloned().unwrap_or_default()
+    const BELOW: [&str; 4] = ["src/xen/", "src/mm/memory/", "core/src/", "alloc/src/"];
+    let frames = || way.iter().flat_map(|frame| frame.split(" in "));
+    let places = || frames().filter_map(|frame| frame.rsplit_once(" at "));
+    let above = places().find(|(_, file)| !BELOW.iter().any(|below| file.starts_with(below)));
+    let found = above.or_else(|| places().last());
+    found.map_or_else(
+        || "?".to_owned(),
+        |(name, file)| {
+            let name = name.rsplit("::").next().unwrap_or(name);
+            format!("{name}, {}", file.trim_start_matches("src/"))
+        },
+    )
 }

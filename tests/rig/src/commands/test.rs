@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, check, hog, home};
+use super::{Bench, abuse, check, hog, home, sweep};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
@@ -102,6 +102,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(faults())
     .chain(pool_options())
     .chain(large(peers))
+    .chain(sweep::quick(peers))
     .chain(abuse::quick(peers))
     .chain([
         // And after all that, the machine still works.
