@@ -86,7 +86,7 @@ proptest! {
                 prop_assert!(is_met(&limits, mapping.bus().0, buffer.len()), "{:?}", mapping);
                 let end = buffer.as_ptr().wrapping_add(buffer.len() - 1);
                 let last = translate.place_of(end).unwrap().bus.0;
-                prop_assert_eq!(last, mapping.bus().0 + buffer.len() as u64 - 1);
+                prop_assert_eq!(last, mapping.bus().0 + (buffer.len() as u64 - 1));
                 mapping.abandon();
             }
             Err(error) => prop_assert!(capable.is_err() || buffer.len() > limits.max_len, "{}", error),

@@ -154,6 +154,8 @@ impl Program {
         command.arg(MEMORY).arg("--").arg(&self.path).args(["--test-threads=1", "-q", filter]);
         // The test harness stops at the first failure, which it calls unstable.
         command.args(["-Z", "unstable-options", "--fail-fast"]).env("RUSTC_BOOTSTRAP", "1");
+        // What a mutant failed at is nothing to begin the next one with.
+        command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
         let folder = if self.package == "rig" { "tests/rig" } else { "" };
         command.current_dir(switched::tree().join(folder)).env("MUTANT", number.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
