@@ -50,6 +50,7 @@ fn with_pool(plan: Plan, test: impl FnOnce(&FakeMachine, &Pool<'_>)) {
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, &machine);
     pool.start(&plan, &mut |_| {}).unwrap();
+    assert!(pool.is_started());
     test(&machine, &pool);
     assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
     assert!(pool.stop(&mut |_| panic!("nothing was handed in")).slots_in_use == 0);

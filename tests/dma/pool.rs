@@ -139,6 +139,7 @@ fn a_region_that_xen_does_not_take_back_is_counted_and_never_used_again() {
     pool.start(&Plan { max_order: order(9), ..Plan::new(6 * MIB) }, &mut |_| {}).unwrap();
     let stopped = pool.stop(&mut drop);
     assert_eq!((stopped.released, stopped.stuck_bytes), (4 * MIB, 2 * MIB));
+    assert_eq!(pool.stats().stuck_bytes, 2 * MIB);
     assert!(!pool.stats().is_balanced());
     assert!(!pool.is_started());
     assert_eq!(machine.balance().out, 1);
@@ -279,6 +280,10 @@ fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
         assert_eq!(pool.shrink(), 0, "in use");
         more.abandon();
         assert_eq!(pool.shrink(), 4 * MIB);
+        for small in [2, 3] {
+            pool.grow(order(small), DmaMask::BITS_32).unwrap();
+        }
+        assert_eq!(pool.shrink(), (4 + 8) * PAGE_SIZE);
         assert_eq!(pool.stats().bytes, MIB);
         full.abandon();
     });
