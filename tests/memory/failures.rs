@@ -55,6 +55,19 @@ fn names_that_were_swapped_in_half_are_swapped_back() {
 }
 
 #[test]
+fn a_frame_that_is_anothers_leaves_those_it_was_to_swap_with_their_names() {
+    for stolen in [1, 2] {
+        with_guest(|xen, memory| {
+            let pfn = Pfn(free_neighbours(xen, memory).0 + stolen);
+            xen.plant_foreign(memory.p2m().get(pfn).unwrap(), pfn);
+            let error = Pages::scattered(memory, 6).unwrap_err();
+            assert!(matches!(error, MemoryError::Naming { .. }), "{pfn}: {error}");
+            assert_tables_agree(xen, memory);
+        });
+    }
+}
+
+#[test]
 fn whichever_calls_fail_no_region_is_lost() {
     with_failing_calls(|memory| {
         if let Ok(region) = memory.acquire(order(9), low()) {

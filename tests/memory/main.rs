@@ -72,11 +72,13 @@ fn assert_all_free_is_ours(xen: &FakeXen, memory: &Memory<'_>) {
 }
 
 /// Makes the first free pages neighbours in the machine: those of a region that Xen did not take back.
-fn free_neighbours(xen: &FakeXen, memory: &Memory<'_>) {
+fn free_neighbours(xen: &FakeXen, memory: &Memory<'_>) -> Pfn {
     let region = memory.acquire(order(4), low()).unwrap();
+    let first = region.pfn();
     xen.fail_after_chunks(0);
     memory.release(region).unwrap_err();
     assert_tables_agree(xen, memory);
+    first
 }
 
 #[test]

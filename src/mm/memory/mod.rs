@@ -219,14 +219,13 @@ impl<'x> Memory<'x> {
 
     /// Swaps two pages' frames, in both tables or in none.
     fn swap(&self, (a, at_a): (Pfn, Mfn), (b, at_b): (Pfn, Mfn)) -> Result<(), MemoryError> {
-        let name = |to_a, to_b| {
-            let updates = [machphys_update(to_a, a), machphys_update(to_b, b)];
+        let tell = |updates: &[MmuUpdate]| {
             // SAFETY: both frames are ours and free: they change their names and nothing else.
-            unsafe { self.xen.mmu_update(&updates) }
+            unsafe { self.xen.mmu_update(updates) }
         };
-        name(at_b, at_a).map_err(|error| {
-            // Xen may have done the first of the two.
-            let _ = name(at_a, at_b);
+        tell(&[machphys_update(at_b, a), machphys_update(at_a, b)]).map_err(|error| {
+            // Xen may have done the first of the two. The other frame may be the reason: it is not named again.
+            let _ = tell(&[machphys_update(at_b, b)]);
             MemoryError::Naming { pfn: a, error }
         })?;
         self.p2m.set(a, at_b);

@@ -2,7 +2,8 @@
 //!
 //! [`round_trip`] asserts: verdict, code, detail, note and remedy of each check, each suite's verdict and the run's
 //! come back as they were said, whatever a device or backend put into them: control characters and blanks are spaces
-//! then, and those at either end are gone. [`any_text`] asserts: any text is read; in a report without a defect every
+//! then, and those at either end are gone. [`any_text`] asserts: any text is read, and a report of which lines were
+//! lost, doubled or changed; in a report without a defect every
 //! suite that was announced ended, each with the verdict of its checks, and the result follows from theirs.
 
 use crate::Input;
@@ -97,13 +98,54 @@ pub fn round_trip(bytes: &[u8]) {
     }
 }
 
+/// A report without a defect.
+const REPORT: [&str; 15] = [
+    "KTAP version 1",
+    "1..2",
+    "  KTAP version 1",
+    "  # Subtest: boot",
+    "  1..2",
+    "  ok 1 a_check # as it should",
+    "  ok 2 x # SKIP dma-no-pool: none",
+    "ok 1 boot",
+    "  KTAP version 1",
+    "  # Subtest: dma",
+    "  1..1",
+    "  not ok 1 x # FAILURE leak: one page",
+    "not ok 2 dma # FAILURE",
+    "# taken frames=0 grants=0 ports=0 pirqs=0 slots=0",
+    "Test result: FAILURE",
+];
+
+/// The same with lines lost, doubled or changed.
+fn changed(input: &Input) -> String {
+    let line = |line: &str| match input.below(16) {
+        15 => String::new(),
+        14 => format!("{line}\n{line}\n"),
+        13 => {
+            let (head, tail) = line.split_at(line.rfind(['1', '2']).unwrap_or(0));
+            let number = input.one_of(&["0", "2", "3", "-1", ""]);
+            format!("{head}{number}{}\n", &tail[1..])
+        }
+        12 => line.replacen("ok", input.one_of(&["not ok", "", "OK"]), 1) + "\n",
+        11 => line.replacen("FAILURE", input.one_of(&["SUCCESS", "SKIP", "ERROR"]), 1) + "\n",
+        10 => format!("{}{line}\n", input.text(4)),
+        _ => line.to_owned() + "\n",
+    };
+    REPORT.map(line).concat()
+}
+
 /// See the head of this file.
 ///
 /// # Panics
 /// If what it asserts does not hold.
 pub fn any_text(bytes: &[u8]) {
-    let text = String::from_utf8_lossy(bytes);
+    let text = match bytes {
+        [0xff, story @ ..] => changed(&Input::new(story)).into(),
+        _ => String::from_utf8_lossy(bytes),
+    };
     let read = Parser::read(&text);
+    assert!(bytes != [0xff] || read.defects.is_empty(), "unchanged, and yet {:?}", read.defects);
     if read.defects.is_empty() {
         assert_eq!(read.planned, Some(read.suites.len()), "{text}");
         assert!(read.result.is_some(), "{text}");

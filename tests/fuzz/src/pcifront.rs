@@ -66,6 +66,8 @@ struct Backend {
     grants: Rc<FakeGrants>,
     events: Weak<FakeEvents>,
     mapped: Cell<Option<GrantRef>>,
+    /// Does nothing any more.
+    dead: Cell<bool>,
 }
 
 impl Backend {
@@ -143,6 +145,10 @@ impl Peer for Backend {
     fn step(&self) {
         // Whatever it does takes time, so that doing it for ever is seen.
         self.events.upgrade().into_iter().for_each(|events| events.clock().advance(INSTANT));
+        self.dead.set(self.dead.get() || self.input.once_in(32));
+        if self.dead.get() {
+            return;
+        }
         if !self.input.once_in(16) {
             self.follow();
         }
@@ -190,6 +196,7 @@ impl World {
             grants: Rc::clone(&grants),
             events: Rc::downgrade(&events),
             mapped: Cell::new(None),
+            dead: Cell::new(false),
         });
         for (node, value) in [("backend", BACKEND), ("backend-id", "0"), ("state", "1")] {
             tree.set(&format!("{GUEST}/{node}"), value);

@@ -36,10 +36,18 @@ fn is_host(address: Ipv4Address) -> bool {
     !address.is_unspecified() && !address.is_broadcast() && !address.is_multicast()
 }
 
+/// Whether it is a host's and in `network`, of which it is neither the name nor the broadcast address.
+fn is_host_in(network: Ipv4Cidr, address: Ipv4Address) -> bool {
+    let special = address == network.network().address() || Some(address) == network.broadcast();
+    is_host(address) && network.contains_addr(&address) && (!special || network.prefix_len() == 31)
+}
+
 fn dhcp(stack: &mut Stack<'_>) -> Result<(), NetError> {
     let lease = stack.dhcp(LIMIT)?;
-    assert!(is_host(lease.address().address()), "{lease:?}");
-    assert!(lease.router().is_none_or(is_host), "{lease:?}");
+    let network = lease.address();
+    assert!(is_host_in(network, network.address()), "{lease:?}");
+    let leads_out = |router| is_host_in(network, router) && router != network.address();
+    assert!(lease.router().is_none_or(leads_out), "{lease:?}");
     Ok(())
 }
 

@@ -21,9 +21,9 @@ const TOOL: [&str; 2] = ["cargo-fuzz", "0.13.2"];
 const OUTPUT: &str = "target/fuzz";
 const CORPUS: &str = "tests/fuzz/corpus";
 /// What every program is told. The fakes' pages are never freed, so that a stale pointer into them stays harmless: no
-/// leak. Nobody else writes to the corpus meanwhile.
+/// leak. Nobody else writes to the corpus meanwhile. Where others have the cores, a look takes seconds, and no input a minute.
 const ALWAYS: [&str; 6] = [
-    "-timeout=10",
+    "-timeout=60",
     "-rss_limit_mb=2048",
     "-detect_leaks=0",
     "-reload=0",
