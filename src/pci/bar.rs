@@ -185,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn a_device_has_six_a_bridge_two_and_what_else_there_is_none() {
+        for (header, count) in [(0, 6), (0x80, 6), (1, 2), (2, 0)] {
+            let device = FakeDevice::new(1, 2, 0).bytes(0x0e, &[header]);
+            let device = (0..6).fold(device, |device, index| {
+                device.bar(index, 0xfe00_0000 + index as u64 * 0x1000, 0x1000)
+            });
+            let bdf = "00:03.0".parse().unwrap();
+            let bus = FakeBus::behind_pciback().with(bdf, device);
+            let function = Function::probe(&bus, bdf).unwrap().unwrap();
+            assert_eq!(function.bars().unwrap().len(), count, "header {header:#x}");
+        }
+    }
+
+    #[test]
     fn sizes_come_out_and_registers_stay() {
         for bus in [FakeBus::hardware(), FakeBus::behind_pciback()] {
             let bdf = "00:03.0".parse().unwrap();

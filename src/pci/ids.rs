@@ -83,3 +83,32 @@ impl fmt::Debug for Class {
         fmt::Display::fmt(self, f)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_class_is_named_by_its_most_special_name() {
+        for (base, sub, name) in [
+            (0x01, 0x06, "SATA controller"),
+            (0x01, 0x08, "NVMe controller"),
+            (0x01, 0x00, "storage controller"),
+            (0x02, 0x00, "Ethernet controller"),
+            (0x02, 0x80, "network controller"),
+            (0x03, 0x00, "display controller"),
+            (0x04, 0x03, "multimedia device"),
+            (0x06, 0x04, "bridge"),
+            (0x07, 0x00, "communication controller"),
+            (0x0c, 0x03, "USB controller"),
+            (0x0c, 0x05, "serial bus controller"),
+            (0x0d, 0x11, "wireless controller"),
+            (0x12, 0x00, "accelerator"),
+            (0x00, 0x00, "device of another class"),
+        ] {
+            let class = Class::from_register(u32::from_le_bytes([0x20, 0x30, sub, base]));
+            assert_eq!((class.name(), class.interface), (name, 0x30));
+            assert_eq!(class.is_network(), base == 2, "{name}");
+        }
+    }
+}

@@ -128,6 +128,12 @@ mod tests {
         assert_eq!(msix.vectors, 5);
         assert_eq!((msix.table.bar, msix.table.offset), (3, 0x2000));
         assert_eq!((msix.pending.bar, msix.pending.offset), (4, 0x3000));
+        for (high, state) in [(0, (false, false)), (0x40, (false, true)), (0xc0, (true, true))] {
+            let record = [0x04, high, 0x03, 0x20, 0, 0, 0x04, 0x30, 0, 0];
+            let device = FakeDevice::new(1, 2, 0).capability(0x70, 0x11, &record);
+            let msix = with(device, |f| f.msix()).unwrap().unwrap();
+            assert_eq!((msix.enabled, msix.masked), state, "{high:#x}");
+        }
         let bad = FakeDevice::new(1, 2, 0).capability(0x70, 0x11, &[0, 0, 0x07, 0, 0, 0]);
         assert!(with(bad, |f| f.msix()).is_err());
         let late = FakeDevice::new(1, 2, 0).capability(0xfc, 0x11, &[0, 0]);

@@ -317,6 +317,29 @@ mod tests {
     }
 
     #[test]
+    fn what_gives_back_may_be_what_keeps() {
+        let keeping = Operation::ALL.into_iter().filter(|operation| operation.may_keep());
+        assert!(keeping.eq([
+            Operation::Remap,
+            Operation::MmuUpdate,
+            Operation::Exchange,
+            Operation::ExchangeDone,
+            Operation::Poll,
+            Operation::ClosePort,
+            Operation::Send,
+            Operation::Revoke,
+            Operation::StoreRemove,
+            Operation::StoreUnwatch,
+        ]));
+    }
+
+    #[test]
+    fn nothing_fails_and_nothing_is_counted_unless_it_was_asked_for() {
+        assert!(Operation::ALL.into_iter().all(|operation| check(operation).is_ok()));
+        assert_eq!((reached(), news()), (None, None));
+    }
+
+    #[test]
     fn every_operation_has_a_name_of_its_own_and_an_error_that_xen_knows() {
         for (place, operation) in Operation::ALL.into_iter().enumerate() {
             let word = operation.word();

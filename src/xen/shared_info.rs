@@ -159,5 +159,8 @@ mod tests {
         assert!(info.take(Port(65)));
         assert!(!info.take(Port(65)));
         assert!(info.is_pending(Port(64)));
+        page.write_u64(PENDING + 8, 1 << 5);
+        let pending = (0..192).map(Port).filter(|port| info.is_pending(*port));
+        assert!(pending.eq([Port(69)]), "that one and no other");
     }
 }

@@ -116,3 +116,15 @@ pub unsafe fn read(raw: *const xen_sys::start_info) -> StartInfo {
     });
     StartInfo::new(info, domu, raw.addr() as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ring_has_a_frame_and_a_port_or_is_none() {
+        assert!(ring(0, 3).is_none() && ring(7, 0).is_none() && ring(0, 0).is_none());
+        let both = ring(7, 3).unwrap();
+        assert_eq!((both.mfn, both.port), (Mfn(7), Port(3)));
+    }
+}

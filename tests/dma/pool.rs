@@ -307,6 +307,21 @@ fn what_a_full_pool_gave_out_once_it_can_give_out_again() {
 }
 
 #[test]
+fn a_wide_device_leaves_low_segments_to_those_that_need_them() {
+    let low = Plan { mask: bits(24), ..Plan::new(MIB) };
+    with_pool(low, |machine, pool| {
+        pool.grow(order(8), DmaMask::BITS_32).unwrap();
+        let device = |width| Device::new(pool, machine, Limits::new(bits(width)), Policy::Force);
+        for (width, needs_low) in [(32, false), (64, false), (24, true)] {
+            let mapping = device(width).map::<ToDevice, _>(vec![0; 5000]).unwrap();
+            assert_eq!(bits(24).covers(mapping.bus(), 5000), needs_low, "{width} bits");
+            mapping.abandon();
+        }
+        assert_eq!(pool.shrink(), MIB);
+    });
+}
+
+#[test]
 fn narrow_devices_get_segments_of_their_own_width() {
     let limits = |width| Limits::new(bits(width));
     with_pool(Plan::new(4 * MIB), |machine, pool| {

@@ -11,7 +11,7 @@ use pvbounce::{
         memory::{Memory, MemoryError, Unreturned},
         p2m::{P2m, PfnRange},
         page_table,
-        pages::{DeviceMemory, Pages},
+        pages::{DeviceMemory, LowPages, Pages},
         reserve::{Aside, Reserve},
         translate::{Place, Translate},
     },
@@ -255,6 +255,38 @@ fn pages_in_pieces_are_set_aside_in_several_runs_and_half_is_left() {
     assert_eq!(aside, Aside { bytes: 4 << 20, runs: 2 });
     assert_eq!(reserve.give_back().unwrap(), aside);
     assert_eq!(memory.free_pages(), 2048);
+}
+
+#[test]
+fn low_pages_go_back_when_they_are_dropped() {
+    with_guest(|xen, memory| {
+        let mask = DmaMask::from_bits(24).unwrap();
+        let free = || xen.free_below(Mfn(1 << (24 - 12)));
+        let before = free();
+        let pages = LowPages::new(memory, order(3), mask).unwrap();
+        assert_eq!(free(), before - 8);
+        drop(pages);
+        assert_eq!(free(), before);
+    });
+}
+
+#[test]
+fn registers_are_mapped_while_half_of_the_free_pages_hold_their_tables() {
+    for (free, fits) in [(8, true), (7, false)] {
+        with_guest(|_, memory| {
+            let mut taken = Vec::new();
+            while memory.free_pages() > free {
+                taken.push(Pages::new(memory, 1).unwrap());
+            }
+            let mapped = DeviceMemory::map(memory, BusAddr(0xfebf_1000), 16);
+            assert_eq!(
+                mapped.is_ok(),
+                fits,
+                "two tables, and two more for what is above: {free} free"
+            );
+            drop((mapped, taken));
+        });
+    }
 }
 
 #[test]

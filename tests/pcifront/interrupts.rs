@@ -36,6 +36,7 @@ fn msix_gives_a_pirq_an_entry() {
     Function::probe(&front, nic).unwrap().unwrap().enable(Command::MEMORY).unwrap();
     let pirqs = front.enable_msix(nic, &[0, 1, 4]).unwrap();
     assert_eq!(pirqs, [Pirq(16), Pirq(17), Pirq(18)]);
+    assert_eq!(world.backend.entries(), [0, 1, 4]);
     for asked in [0, 129] {
         let error = front.enable_msix(nic, &vec![0; asked]).unwrap_err();
         assert_eq!(error, FrontError::VectorCount { bdf: nic, asked });

@@ -7,7 +7,7 @@ use crate::{
         fake::{FakeMachine, Frames},
     },
     nic::{
-        FRAME_MAX, FRAME_MIN, TxFailure, Via,
+        FRAME_MAX, FRAME_MIN, RingError, TxFailure, Via,
         fake::{FakeRtl8139, Fault, TickingClock},
     },
 };
@@ -216,7 +216,10 @@ fn a_frame_reported_and_not_written_is_told_wherever_it_lies() {
             chip.set_fault(Fault::Unwritten(4 + 10 * before));
             chip.deliver(&broadcast);
             let error = card.receive(&mut received).unwrap_err();
-            assert_eq!(error.code(), "nic-rx-unwritten", "after {before}");
+            let start = before * (4 + FRAME_MAX + 4).next_multiple_of(4) % ring::RING;
+            let (length, offset) = (FRAME_MAX + 4, start);
+            let wanted = ReceiveError::Ring(RingError::Unwritten { length, offset });
+            assert_eq!((error, error.code()), (wanted, "nic-rx-unwritten"), "after {before}");
         });
     }
 }

@@ -332,3 +332,25 @@ impl fmt::Debug for XenStore<'_> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_request_fails_on_purpose_as_what_it_is() {
+        for (op, operation) in [
+            (MessageType::DIRECTORY, Operation::StoreDirectory),
+            (MessageType::READ, Operation::StoreRead),
+            (MessageType::WRITE, Operation::StoreWrite),
+            (MessageType::MKDIR, Operation::StoreWrite),
+            (MessageType::RM, Operation::StoreRemove),
+            (MessageType::TRANSACTION_START, Operation::StoreBegin),
+            (MessageType::TRANSACTION_END, Operation::StoreEnd),
+            (MessageType::WATCH, Operation::StoreWatch),
+            (MessageType::UNWATCH, Operation::StoreUnwatch),
+        ] {
+            assert_eq!(on_purpose(op), operation);
+        }
+    }
+}

@@ -92,6 +92,7 @@ pub struct FakeBackend {
     pending: Cell<Option<Raw>>,
     served: Cell<u32>,
     last_pirq: Cell<u32>,
+    entries: RefCell<Vec<u16>>,
     irqs: RefCell<BTreeSet<(Bdf, u32)>>,
     reports: RefCell<Vec<u32>>,
     report_answers: RefCell<Vec<i32>>,
@@ -127,6 +128,7 @@ impl FakeBackend {
             pending: Cell::default(),
             served: Cell::default(),
             last_pirq: Cell::new(15),
+            entries: RefCell::default(),
             irqs: RefCell::default(),
             reports: RefCell::default(),
             report_answers: RefCell::default(),
@@ -161,6 +163,11 @@ impl FakeBackend {
     /// How many functions have MSI or MSI-X on.
     pub fn irqs_on(&self) -> usize {
         self.irqs.borrow().len()
+    }
+
+    /// The MSI-X entries that PIRQs were asked for, in the order they were.
+    pub fn entries(&self) -> Vec<u16> {
+        self.entries.borrow().clone()
     }
 
     /// Whether it has the guest's page mapped.

@@ -57,6 +57,7 @@ impl FakeBackend {
         for n in 0..count as usize {
             let at = page::OP + op::MSIX + n * op::MSIX_ENTRY;
             let pirq = u16::try_from(next()).expect("few PIRQs in a test");
+            self.entries.borrow_mut().push(link.page.read_u16(at + 2));
             link.page.write_u16(at, pirq);
         }
         Ok(0)
