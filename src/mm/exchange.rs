@@ -59,9 +59,9 @@ pub(super) fn gather(
     let base = Mfn::checked(word);
     let came = base.is_some_and(|base| all_ours(xen, run, |i| base.checked_add(i)));
     // Untouched, the word is still the name, which is some other frame's number.
-    let untouched = word == run.start.0 && all_ours(xen, run, |i| p2m.get(Pfn(run.start.0 + i)));
+    let kept = all_ours(xen, run, |i| p2m.get(Pfn(run.start.0 + i)));
+    let untouched = word == run.start.0 && kept;
     let Some(base) = base.filter(|_| came && !untouched) else {
-        let kept = untouched || all_ours(xen, run, |i| p2m.get(Pfn(run.start.0 + i)));
         return Err(match traded {
             _ if !kept => {
                 run.iter().for_each(|pfn| p2m.clear(pfn));

@@ -98,5 +98,6 @@ mod tests {
         assert_eq!(driver_for(0x10ec, 0x8168), None);
         assert_eq!(driver_for(0x8139, 0x10ec), None);
         assert!(driver_names().eq(["rtl8139"]));
+        assert_eq!(DriverKind::Rtl8139.bar(), 1, "BAR 0 has the same registers as I/O ports");
     }
 }

@@ -40,6 +40,25 @@ fn a_refused_exchange_is_none_though_another_domains_frame_has_our_name() {
 }
 
 #[test]
+fn a_refused_release_is_none_though_another_domains_frames_have_our_names() {
+    with_guest(|xen, memory| {
+        let region = memory.acquire(order(2), low()).unwrap();
+        let run = PfnRange { start: region.pfn(), count: 4 };
+        for pfn in run.iter() {
+            xen.plant_foreign(Mfn(pfn.0), pfn);
+        }
+        xen.fail_calls(1, 1000);
+        assert!(memory.release(region).is_err());
+        xen.fail_calls(0, 0);
+        assert_all_free_is_ours(xen, memory);
+        assert!(
+            run.iter().all(|pfn| memory.p2m().get(pfn) != Some(Mfn(pfn.0))),
+            "a frame of another's"
+        );
+    });
+}
+
+#[test]
 fn whatever_an_exchange_lies_about_no_foreign_frame_becomes_free() {
     for (lie, n) in Lie::ALL.into_iter().flat_map(|lie| [(lie, 0), (lie, 4)]) {
         with_guest(|xen, memory| acquire_over(lie, order(n), xen, memory));
