@@ -165,6 +165,16 @@ mod tests {
     }
 
     #[test]
+    fn from_a_full_list_a_run_is_taken_at_an_edge_and_not_from_the_middle() {
+        let mut frames = Frames::empty();
+        (0..RUNS as u64).for_each(|i| frames.give(run(i * 8, 4)).unwrap());
+        assert!(!frames.take_run(run(9, 2)), "no room for two pieces");
+        assert!(frames.take_run(run(8, 2)) && frames.take_run(run(18, 2)));
+        assert!(frames.take_run(run(24, 4)), "no pieces");
+        assert!(frames.take_run(run(33, 2)), "there is room");
+    }
+
+    #[test]
     fn freeing_twice_is_refused() {
         let mut frames = Frames::empty();
         frames.give(run(8, 8)).unwrap();

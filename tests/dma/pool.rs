@@ -54,6 +54,8 @@ fn short_memory_halves_the_total_and_gives_every_attempt_back() {
         })
         .unwrap();
     assert_eq!((totals, started.bytes), (vec![32, 16, 8, 4], 4 * MIB));
+    let text = started.to_string();
+    assert!(text.starts_with("4096 KiB in 1 segments from 0x"), "{text}");
     assert_eq!(machine.free_frames(), 1500 - 1024);
     let again = pool.start(&Plan::new(MIB), &mut |_| {}).unwrap_err();
     assert_eq!(again, StartError::AlreadyStarted { bytes: 4 * MIB });

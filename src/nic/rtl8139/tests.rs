@@ -246,6 +246,7 @@ fn a_frame_never_sent_ends_in_a_reset_that_frees_its_slot() {
         for i in 0..4 {
             card.transmit(frame(60, i)).unwrap();
         }
+        assert_eq!(card.in_flight(), 4);
         let full = card.transmit(frame(60, 4)).unwrap_err();
         assert_eq!(full.error, TransmitError::Full { in_flight: 4 });
         assert_eq!(card.reclaim(), Ok(None));

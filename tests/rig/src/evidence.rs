@@ -181,6 +181,14 @@ mod tests {
         "vtd_dmar_translate dev 00:05.00 iova 0x12401000 -> gpa 0x12401000 mask 0xfff";
 
     #[test]
+    fn a_witness_that_is_not_there_says_why_if_one_was_due() {
+        let why = |trace: Trace| trace.why_none();
+        assert_eq!(why(Trace::Off("no IOMMU")).as_deref(), Some("no IOMMU"));
+        assert_eq!(why(Trace::Missing("no file".into())).as_deref(), Some("no file"));
+        assert_eq!((why(Trace::NotDue), why(Trace::Seen(Evidence::default()))), (None, None));
+    }
+
+    #[test]
     fn lines_are_read_for_one_device() {
         assert_eq!(
             translation(LINE, "00:05.00"),
