@@ -251,8 +251,8 @@ struct Flood {
     fails: Cell<bool>,
 }
 
-/// What the guest's work between two looks at the ring takes.
-const STEP: Duration = Duration::from_millis(1);
+/// What the guest's work between two looks at the ring takes. Miri looks at each byte of each of them.
+const STEP: Duration = Duration::from_millis(if cfg!(miri) { 500 } else { 1 });
 
 impl Flood {
     fn of(kind: MessageType, payload: &[u8]) -> Self {
@@ -346,6 +346,9 @@ fn a_backend_s_changes_without_end_hold_nobody_beyond_the_deadline() {
     assert_eq!(world.tree.taken(), 0);
 }
 
+/// How long the backend keeps a state. As above.
+const KEPT: Duration = Duration::from_millis(if cfg!(miri) { 50 } else { 1 });
+
 /// Changes its state at each step, but never to the one waited for.
 #[derive(Debug)]
 struct Restless {
@@ -356,7 +359,7 @@ struct Restless {
 
 impl pvbounce::xen::fake::Peer for Restless {
     fn step(&self) {
-        self.clock.advance(STEP);
+        self.clock.advance(KEPT);
         self.steps.set(self.steps.get() + 1);
         let state = ["1", "2", "3"][self.steps.get() % 3];
         self.tree.set("/local/domain/0/backend/pci/3/0/state", state);

@@ -81,6 +81,9 @@ const CARD_GONE: &[Fault] = &[
     ("net.ring_never_broke", "nic-reset"),
     ("net.ring_never_broke", "nic-gone"),
     ("close.device_lets_go", "nic-gone"),
+    ("close.device_lets_go", "pci-gone"),
+    // It was there when it was stopped, and nobody was left to take it back.
+    ("close.device_lets_go", "xenbus-stuck"),
     // QEMU answers with zeros where a card was, and pciback makes a command register out of all ones.
     ("close.device_lets_go", "pci-bus-master-left"),
 ];
@@ -110,7 +113,7 @@ const CASES: [Case; 14] = [
         .ends(Verdict::Failure, &[])
         .may(CARD_GONE, &["[VT-D]DMAR:"]),
     Case::new("pciback-unbound", "unbind_pciback")
-        .ends(Verdict::Failure, &[("close.device_lets_go", "xenbus-stuck")])
+        .ends(Verdict::Failure, &[])
         .may(CARD_GONE, &["[VT-D]DMAR:"]),
     Case { device: Device::Pullable, ..Case::new("device-pulled", "pull_device") }
         .ends(Verdict::Failure, &[])
@@ -121,6 +124,7 @@ const CASES: [Case; 14] = [
             ("close.device_lets_go", "store-no-answer"),
             ("close.nothing_is_kept", "leak"),
             ("rig", "toolstack-stuck"),
+            ("rig", "evidence-absent"),
         ],
     ),
 ];

@@ -17,7 +17,7 @@ const FUZZ: Effort = Effort::Seconds(60);
 /// Mutants drawn, by where they run: a minute each, and one boot for all.
 const SAMPLES: [(bool, usize); 2] = [(false, 20), (true, 10)];
 /// The library's modules that Miri looks at, as filters of its unit tests.
-const MODULES: [&str; 5] = ["--lib", "--", "dma::", "mm::", "xen::"];
+const MODULES: [&str; 6] = ["--lib", "--", "dma::", "mm::", "xen::", "pci::"];
 /// The tests through the public API that it looks at.
 const SUITES: [&str; 5] = ["memory", "hole", "xenstore", "pcifront", "dma"];
 
