@@ -1,6 +1,7 @@
 //! The host tests with one mutant after the other, as many at once as there are cores.
 
 use std::collections::BTreeSet;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Mutex;
@@ -24,6 +25,10 @@ const OF_TEXT: [&str; 2] = ["docs-", "waits-"];
 /// A mutant that is this much slower than the source will not end.
 const PATIENCE: u32 = 5;
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+/// One that sleeps takes none of the processor's time; it has this many times as much of everybody's.
+const ASLEEP: u32 = 20;
+/// `SIGXCPU`: the processor's time is over.
+const TOO_LONG: i32 = 24;
 /// What a mutant may take of the host's memory.
 const MEMORY: &str = "--as=4294967296";
 
@@ -149,9 +154,11 @@ impl Program {
     }
 
     fn run(&self, number: usize, filter: &str) -> Result<Fate> {
+        // Of the processor's time: a busy host makes no mutant endless.
         let limit = (self.takes * PATIENCE).max(LEAST_PATIENCE);
         let mut command = child::mortal("prlimit");
-        command.arg(MEMORY).arg("--").arg(&self.path).args(["--test-threads=1", "-q", filter]);
+        command.arg(format!("--cpu={}", limit.as_secs())).arg(MEMORY).arg("--");
+        command.arg(&self.path).args(["--test-threads=1", "-q", filter]);
         // The test harness stops at the first failure, which it calls unstable.
         command.args(["-Z", "unstable-options", "--fail-fast"]).env("RUSTC_BOOTSTRAP", "1");
         // What a mutant failed at is nothing to begin the next one with.
@@ -159,8 +166,9 @@ impl Program {
         let folder = if self.package == "rig" { "tests/rig" } else { "" };
         command.current_dir(switched::tree().join(folder)).env("MUTANT", number.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        Ok(match Guard::spawn(&mut command)?.wait(limit)? {
+        Ok(match Guard::spawn(&mut command)?.wait(limit * ASLEEP)? {
             None => Fate::Endless,
+            Some(status) if status.signal() == Some(TOO_LONG) => Fate::Endless,
             Some(status) if status.success() => Fate::Survived,
             Some(_) => Fate::Noticed,
         })
