@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Mutant, OUTPUT, cargo};
+use crate::artifacts;
 use crate::child;
 use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
@@ -70,6 +71,8 @@ pub(super) struct Source<'a> {
 impl Source<'_> {
     /// Copies the tree, edits it, puts the mutants in, and builds it.
     pub(super) fn build(&self) -> Result<Switched> {
+        // A file that the tree has no more must not be in the copy either.
+        artifacts::remove(&tree())?;
         let all = self.mutants.len();
         let stage = Stage::start("build", format!("{all} mutants in one program"));
         // Most is refused by a look at the types, without the tests and without making a program.
