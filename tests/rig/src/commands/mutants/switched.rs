@@ -268,7 +268,9 @@ fn smallest<'a>(
 /// The tree as git knows it, with what is not committed yet.
 fn copy_tree(to: &Path) -> Result {
     let files = child::output(Command::new("git").args(["ls-files", "-co", "--exclude-standard"]))?;
-    for file in files.lines().map(Path::new).filter(|file| file.is_file()) {
+    // The copy lies below the tree, whose settings cargo adds to those of the copy: each linker script once.
+    let wanted = |file: &&Path| file.is_file() && *file != Path::new(".cargo/config.toml");
+    for file in files.lines().map(Path::new).filter(wanted) {
         let copy = to.join(file);
         let folder = copy.parent().unwrap_or(to);
         fs::create_dir_all(folder).on("create", folder)?;
