@@ -178,3 +178,18 @@ impl Body {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_is_bytes_a_second_and_never_more_than_there_are_numbers_for() {
+        let rate =
+            |bytes, nanos| Download { bytes, took: Duration::from_nanos(nanos), crc32: 0 }.rate();
+        assert_eq!(rate(3000, 1_500_000_000), 2000);
+        assert_eq!(rate(7, 2_000_000_000), 3);
+        assert_eq!(rate(1000, 0), 0, "no time is no rate");
+        assert_eq!(rate(usize::MAX, 1), u64::MAX);
+    }
+}
