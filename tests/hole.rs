@@ -287,6 +287,26 @@ fn a_moved_page_has_its_name_when_it_is_taken() {
 }
 
 #[test]
+fn what_is_withheld_is_nobody_s_until_it_is_free_again() {
+    with_moved_only(|world, memory| {
+        let free = memory.free_pages();
+        let wanted = run(MIB_4, MIB_4 + 300);
+        let withheld = memory.withhold(wanted).unwrap();
+        assert_eq!((memory.free_pages(), memory.told()), (free - 300, wanted.end()));
+        let mut others = Vec::new();
+        memory.each_free(&mut |run| others.push(run));
+        assert!(others.iter().all(|run| run.end() <= Pfn(MIB_4) || run.start >= wanted.end()));
+        assert!(memory.withhold(run(MIB_4 + 299, MIB_4 + 301)).is_none(), "one of them is taken");
+        drop(withheld);
+        assert_eq!(memory.free_pages(), free);
+        world.xen.fail_calls(1, 1);
+        let unnamed = memory.withhold(run(MIB_4 + 400, MIB_4 + 500));
+        assert!(unnamed.is_none(), "Xen refused their names");
+        assert_eq!((memory.free_pages(), world.xen.failed()), (free, 1));
+    });
+}
+
+#[test]
 fn whichever_call_fails_no_moved_page_is_lost() {
     let calls = (1..).take_while(|&first| lives_with_a_failure(first)).count();
     assert!(calls > 10, "only {calls} calls failed in turn");

@@ -102,6 +102,16 @@ fn refusals_carry_operation_path_and_reason() {
 }
 
 #[test]
+fn a_node_is_missing_only_if_xenstored_says_so() {
+    let world = World::new();
+    world.daemon.behave(DaemonMode::Silent);
+    let store = &world.store() as &dyn Store;
+    assert_eq!(store.read_optional(TxId::NONE, "name").unwrap_err().code(), "store-no-answer");
+    assert_eq!(store.read_optional(TxId::NONE, "name"), Err(StoreError::Unusable));
+    assert_eq!(store.directory_optional(TxId::NONE, "data"), Err(StoreError::Unusable));
+}
+
+#[test]
 fn a_silent_daemon_costs_one_timeout_and_the_connection() {
     for mode in [DaemonMode::Silent, DaemonMode::Mute] {
         let world = World::new();

@@ -12,7 +12,7 @@
 #![expect(unsafe_code, reason = "changes how the image is mapped")]
 
 use crate::{
-    addr::{PAGE_SIZE_U64, Pfn, PhysAddr},
+    addr::{PAGE_SIZE, PAGE_SIZE_U64, Pfn, PhysAddr},
     arch::VIRT_BASE,
     mm::{
         error::MemoryError,
@@ -106,10 +106,9 @@ pub unsafe fn unmap(xen: &dyn MemoryCalls, range: Range<u64>) -> Result<(), XenE
 
 fn each_page(
     range: Range<u64>,
-    mut act: impl FnMut(u64) -> Result<(), XenError>,
+    act: impl FnMut(u64) -> Result<(), XenError>,
 ) -> Result<(), XenError> {
-    let pages = range.end.saturating_sub(range.start).div_ceil(PAGE_SIZE_U64);
-    (0..pages).try_for_each(|page| act(range.start + page * PAGE_SIZE_U64))
+    range.step_by(PAGE_SIZE).try_for_each(act)
 }
 
 #[cfg(test)]

@@ -87,11 +87,9 @@ impl Stack<'_> {
         let begun = socket.connect(self.interface.context(), server, port);
         begun.map_err(|_| NetError::Socket("a TCP connection"))?;
         self.run(Waited::Connect, CONNECT_LIMIT, |stack| {
-            match stack.sockets.get_mut::<Socket<'_>>(handle).state() {
-                State::Closed => Err(NetError::Refused(server)),
-                State::SynSent => Ok(None),
-                _ => Ok(Some(())),
-            }
+            // One that was refused is over, too: nothing can be sent on it.
+            let state = stack.sockets.get_mut::<Socket<'_>>(handle).state();
+            Ok((state != State::SynSent).then_some(()))
         })
     }
 

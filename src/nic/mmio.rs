@@ -5,12 +5,7 @@ use crate::mm::pages::DeviceMemory;
 /// Registers by byte offset. Each access happens once, whole and in order; one outside panics.
 pub trait Registers {
     /// Bytes of registers.
-    fn len(&self) -> usize;
-
-    /// Whether there are none.
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
+    fn size(&self) -> usize;
 
     /// Reads a byte.
     fn read_u8(&self, offset: usize) -> u8;
@@ -41,7 +36,7 @@ macro_rules! forward {
 }
 
 impl Registers for DeviceMemory<'_> {
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         self.window().len()
     }
 

@@ -33,6 +33,14 @@ mod tests {
     }
 
     #[test]
+    fn what_another_transfer_left_shows_in_each_byte() {
+        for other in (0..=u8::MAX).filter(|seed| *seed != 7) {
+            let both = pattern(7).into_iter().zip(pattern(other.into()));
+            assert_eq!(both.filter(|(a, b)| a == b).count(), 0, "seed {other}");
+        }
+    }
+
+    #[test]
     fn a_difference_is_named_by_its_place_and_so_is_a_missing_end() {
         let (mut other, bytes) = (pattern(7), pattern(7));
         other[123] ^= 1;

@@ -16,9 +16,9 @@ mod timing;
 use pvbounce::{
     addr::{BusAddr, DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn, PhysAddr},
     dma::{
-        Bidirectional, CoherentError, Device, FinishError, FromDevice, GrowError, Limits, MapError,
-        Mapping, Origin, Plan, Policy, Pool, PowerOfTwo, StartError, Step, Table, ToDevice, Why,
-        dma_capable,
+        AdoptError, Bidirectional, CoherentError, Device, FinishError, FromDevice, GrowError,
+        Limits, MapError, Mapping, Origin, Plan, Policy, Pool, PowerOfTwo, StartError, Step, Table,
+        ToDevice, Why, dma_capable,
         fake::{BusFault, FakeDevice, FakeMachine, FakePages, Faulty, Frames},
         slots::SLOT_SIZE,
     },

@@ -261,6 +261,21 @@ fn memory_handed_in_is_handed_back() {
 }
 
 #[test]
+fn memory_larger_than_a_segment_is_handed_back_at_once() {
+    let large = Order::every().last().unwrap();
+    let free = vec![(Mfn(0x8000), 1 << 14)];
+    let machine = FakeMachine::new(Frames { order_limit: large, free, ..Frames::default() });
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    let region = machine.acquire(large, DmaMask::BITS_32).unwrap();
+    let Err(AdoptError::Misaligned(region)) = pool.adopt(region) else {
+        panic!("{large} was taken")
+    };
+    machine.release(region).unwrap();
+    assert_eq!((pool.stats().segments, machine.balance().out), (0, 0));
+}
+
+#[test]
 fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
     let plan = Plan::new(MIB);
     with_pool(plan, |machine, pool| {

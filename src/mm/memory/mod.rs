@@ -337,7 +337,7 @@ impl<'x> Memory<'x> {
     pub fn withhold(&self, run: PfnRange) -> Option<Withheld<'_>> {
         let State { frames, names, .. } = &mut *self.state.lock();
         let taken = names.tell(run.end(), self.p2m, self.xen).is_ok() && frames.take_run(run);
-        taken.then_some(Withheld { memory: self, run })
+        taken.then(|| Withheld { memory: self, run })
     }
 }
 

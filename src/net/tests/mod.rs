@@ -223,6 +223,17 @@ fn a_card_s_faults_end_the_job_with_the_card_s_own_code() {
 }
 
 #[test]
+fn a_card_that_keeps_all_its_frames_is_not_called_a_silent_network() {
+    with_address(Manner::Good, |chip, stack| {
+        chip.set_fault(Fault::NeverSend);
+        let errors = [0; 5].map(|_| stack.arp(SERVER, Duration::from_millis(50)).unwrap_err());
+        let (last, before) = errors.split_last().unwrap();
+        assert!(before[..3].iter().all(|error| error.code() == "arp-timeout"), "{before:?}");
+        assert_eq!((last.code(), last.party()), ("nic-tx-full", Party::Machine), "{last}");
+    });
+}
+
+#[test]
 fn corrupt_frames_are_told_by_their_checksums() {
     with_address(Manner::Good, |chip, stack| {
         stack.ping(SERVER, 1).unwrap();

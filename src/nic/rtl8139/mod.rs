@@ -128,8 +128,8 @@ impl<R: Registers> fmt::Debug for Rtl8139<'_, R> {
 impl<'m, R: Registers> Idle<'m, R> {
     /// Resets the chip behind `regs`, whatever it was left doing. Memory decoding must be on.
     pub fn reset(regs: R, clock: &'m dyn Clock) -> Result<Self, StartError> {
-        if regs.len() < regs::LEN {
-            return Err(StartError::BarTooSmall { len: regs.len(), needed: regs::LEN });
+        if regs.size() < regs::LEN {
+            return Err(StartError::BarTooSmall { len: regs.size(), needed: regs::LEN });
         }
         let chip = Chip::new(regs, clock);
         let stopped = chip.reset()?;

@@ -46,6 +46,10 @@ fn every_length_no_frame_has_is_refused() {
         let refused = matches!(ring.next(header(1, length)), Err(RingError::BadLength { .. }));
         assert!(refused, "{length}");
     }
+    for length in [LENGTHS.0, LENGTHS.1] {
+        let frame = Next::Frame { offset: HEADER, len: length - CRC };
+        assert_eq!(ring.next(header(1, length)), Ok(frame));
+    }
 }
 
 #[test]

@@ -120,7 +120,7 @@ impl Chip<'_> {
 }
 
 impl Registers for &Chip<'_> {
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         0x100
     }
 

@@ -55,6 +55,7 @@ impl FakeRtl8139<'_> {
             }
             (0x40, 4) => {
                 assert_ne!(state.command & 4, 0, "TCR takes no effect with the transmitter off");
+                assert_eq!(value >> 24 & 3, 3, "other gaps between frames break IEEE 802.3");
                 state.tcr = value & !1;
                 if value & 1 != 0 {
                     self.go_on(state);
@@ -72,7 +73,7 @@ impl FakeRtl8139<'_> {
 }
 
 impl Registers for &FakeRtl8139<'_> {
-    fn len(&self) -> usize {
+    fn size(&self) -> usize {
         0x100
     }
 
