@@ -58,8 +58,8 @@ pub(super) fn gather(
     let word = want[0].load(Ordering::Relaxed);
     let base = Mfn::checked(word);
     let came = base.is_some_and(|base| all_ours(xen, run, |i| base.checked_add(i)));
-    // Untouched, the word is still the name, which is some other frame's number.
     let kept = all_ours(xen, run, |i| p2m.get(Pfn(run.start.0 + i)));
+    // Untouched, the word is still the name, which is some other frame's number.
     let untouched = word == run.start.0 && kept;
     let Some(base) = base.filter(|_| came && !untouched) else {
         return Err(match traded {

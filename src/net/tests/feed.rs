@@ -54,7 +54,8 @@ impl Nic for Feed<'_> {
         &mut self,
         _: OwnedSlice,
     ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
-        unimplemented!("the stack sends from buffers")
+        // The stack sends from buffers.
+        Err(TransmitError::Stopped)
     }
 
     fn reclaim(&mut self) -> Result<Option<Vec<u8>>, TransmitError> {

@@ -52,6 +52,18 @@ fn acknowledge(card: &mut Card<'_>) -> Result<(), &'static str> {
     if card.acknowledge().contains(Cause::GONE) { Err("nic-gone") } else { Ok(()) }
 }
 
+/// Runs `test` with a chip, a clock that ticks, and a pool of 1 MiB in a machine.
+fn with_chip<T>(
+    test: impl for<'m> FnOnce(&'m FakeRtl8139<'m>, &'m TickingClock, &'m Pool<'m>, &'m FakeMachine) -> T,
+) -> T {
+    let machine = FakeMachine::new(Frames::default());
+    let (chip, clock) = (FakeRtl8139::new(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+    test(&chip, &clock, &pool, &machine)
+}
+
 /// Everything a pool still hands out, as bus addresses of the first byte and lengths.
 fn rest_of(pool: &Pool<'_>, machine: &FakeMachine) -> Vec<(u64, u64)> {
     let device = dma::Device::new(pool, machine, limits(), Policy::Force);
@@ -64,15 +76,20 @@ fn rest_of(pool: &Pool<'_>, machine: &FakeMachine) -> Vec<(u64, u64)> {
 
 /// Runs a card that vanishes after `accesses`; whether it came to that.
 fn vanishes_after(accesses: usize) -> bool {
-    let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) = (FakeRtl8139::new(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
-    let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, &machine);
-    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
-    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
+    with_chip(|chip, clock, pool, machine| vanishes(accesses, chip, clock, pool, machine))
+}
+
+fn vanishes<'m>(
+    accesses: usize,
+    chip: &'m FakeRtl8139<'m>,
+    clock: &'m TickingClock,
+    pool: &'m Pool<'m>,
+    machine: &'m FakeMachine,
+) -> bool {
+    let device = dma::Device::new(pool, machine, limits(), Policy::Auto);
     chip.vanish_after(accesses);
     let start = clock.now();
-    let ended = live(&chip, &clock, device);
+    let ended = live(chip, clock, device);
     let took = clock.now().since(start);
     assert!(took < Duration::from_secs(1), "{accesses}: {took:?}");
     let expected = if chip.is_gone() { Err("nic-gone") } else { Ok(()) };
@@ -85,7 +102,7 @@ fn vanishes_after(accesses: usize) -> bool {
         stats.in_flight <= 1 + SLOTS as u64 && (chip.is_gone() || stats.in_flight == 0),
         "{stats:?}"
     );
-    let rest = rest_of(&pool, &machine);
+    let rest = rest_of(pool, machine);
     for (BusAddr(bus), len) in owned {
         let end = bus + len as u64;
         let again = rest.iter().find(|&&(at, count)| at < end && bus < at + count);
@@ -103,23 +120,23 @@ fn a_device_that_vanishes_at_any_access_ends_with_its_code_and_keeps_what_it_may
 
 /// Runs `end` on a card whose chip has three frames and then vanished.
 fn with_frames_lost(end: impl FnOnce(&mut Card<'_>, &Pool<'_>, &FakeMachine)) {
-    let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) = (FakeRtl8139::new(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
-    let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, &machine);
-    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
-    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
-    let mut card = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
-    chip.set_fault(Fault::NeverSend);
-    for _ in 0..3 {
-        card.transmit(BROADCAST.to_vec()).unwrap();
-    }
-    chip.vanish_after(0);
-    assert_eq!(card.reclaim().unwrap_err().code(), "nic-gone");
-    assert_eq!(card.transmit_in_place(BROADCAST.to_vec().into()).unwrap_err().code(), "nic-gone");
-    assert_eq!(card.quiesce().unwrap_err().code(), "nic-gone");
-    assert_eq!((pool.stats().in_flight, chip.owned().len()), (4, 4));
-    end(&mut card, &pool, &machine);
+    with_chip(|chip, clock, pool, machine| {
+        let device = dma::Device::new(pool, machine, limits(), Policy::Auto);
+        let mut card = Idle::reset(chip, clock).unwrap().start(device).unwrap();
+        chip.set_fault(Fault::NeverSend);
+        for _ in 0..3 {
+            card.transmit(BROADCAST.to_vec()).unwrap();
+        }
+        chip.vanish_after(0);
+        assert_eq!(card.reclaim().unwrap_err().code(), "nic-gone");
+        assert_eq!(
+            card.transmit_in_place(BROADCAST.to_vec().into()).unwrap_err().code(),
+            "nic-gone"
+        );
+        assert_eq!(card.quiesce().unwrap_err().code(), "nic-gone");
+        assert_eq!((pool.stats().in_flight, chip.owned().len()), (4, 4));
+        end(&mut card, pool, machine);
+    });
 }
 
 #[test]

@@ -100,7 +100,7 @@ pub(crate) enum Command {
         /// The files to change, as globs; none: all
         #[arg(long, value_name = "GLOB")]
         file: Vec<String>,
-        /// What only the guest has: an image of each mutant, run as domains of one boot
+        /// What only the guest has: one image of all of them, and a domain for each
         #[arg(long)]
         nested: bool,
         /// Only so many, drawn from all

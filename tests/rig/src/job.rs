@@ -45,6 +45,8 @@ pub(crate) struct Job {
     pub(crate) expect: Option<Verdict>,
     /// What has to go wrong, and nothing else may, so that the verdict is not right by accident.
     pub(crate) faults: &'static [Fault],
+    /// Of these at least one has to come.
+    pub(crate) either: &'static [Fault],
     /// What else may come of it, and need not.
     pub(crate) may: &'static [Fault],
     /// What Xen says of it that is no complaint in this job: parts of lines.
@@ -129,6 +131,7 @@ impl Job {
             limit: Duration::from_secs(60),
             expect: None,
             faults: &[],
+            either: &[],
             may: &[],
             provokes: Vec::new(),
             shows: Vec::new(),

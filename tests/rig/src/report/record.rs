@@ -29,7 +29,7 @@ pub(crate) struct RunRecord {
 impl RunRecord {
     /// The worst verdict of all jobs.
     pub(crate) fn worst(&self) -> Verdict {
-        self.jobs.iter().map(|job| job.verdict).max().unwrap_or(Verdict::Error)
+        self.jobs.iter().map(JobRecord::counts_as).max().unwrap_or(Verdict::Error)
     }
 }
 
@@ -48,6 +48,8 @@ pub(crate) struct JobRecord {
     pub(crate) also: Vec<Problem>,
     /// The checks and problems that have to come, and the only ones that may.
     pub(crate) faults: &'static [Fault],
+    /// Of these at least one has to come.
+    pub(crate) either: &'static [Fault],
     /// What may come, too.
     pub(crate) may: &'static [Fault],
     /// What it was to show and did not.
@@ -84,6 +86,16 @@ impl JobRecord {
         self.verdict == self.expected && self.surprises().is_empty() && self.not_shown.is_none()
     }
 
+    /// How it counts in a run of several: as SUCCESS if it ended as it has to, however that is, and else as it ended, which is
+    /// no SUCCESS.
+    pub(crate) fn counts_as(&self) -> Verdict {
+        match self.verdict {
+            _ if self.is_as_expected() => Verdict::Success,
+            verdict if self.expected == Verdict::Success && verdict != Verdict::Success => verdict,
+            verdict => verdict.max(Verdict::Failure),
+        }
+    }
+
     /// What came that may not, and what did not come that has to; nothing new where the verdict says it all.
     pub(super) fn said_surprises(&self) -> Vec<String> {
         if self.faults.is_empty() && self.failing.is_none() { Vec::new() } else { self.surprises() }
@@ -99,16 +111,23 @@ impl JobRecord {
         let unlisted = found
             .iter()
             .filter(|(at, code, verdict)| {
-                *verdict > Verdict::Skip
-                    && !self.faults.iter().chain(self.may).any(|fault| is(at, code, fault))
+                *verdict > Verdict::Skip && !self.known().any(|fault| is(at, code, fault))
             })
             .map(|(at, code, _)| format!("{at} {code} came, and may not"));
-        let lacking = self
-            .faults
-            .iter()
-            .filter(|fault| !found.iter().any(|(at, code, _)| is(at, code, fault)))
-            .map(|(at, code)| format!("{at} {code} did not come, and has to"));
-        unlisted.chain(lacking).collect()
+        let came = |fault: &&Fault| found.iter().any(|(at, code, _)| is(at, code, fault));
+        let lacking = self.faults.iter().filter(|fault| !came(fault));
+        let lacking = lacking.map(|(at, code)| format!("{at} {code} did not come, and has to"));
+        let none = !self.either.is_empty() && !self.either.iter().any(|fault| came(&fault));
+        let either = || {
+            let all = self.either.iter().map(|(at, code)| format!("{at} {code}"));
+            format!("none of these came, and one has to: {}", all.collect::<Vec<_>>().join(", "))
+        };
+        unlisted.chain(lacking).chain(none.then(either)).collect()
+    }
+
+    /// All that may come.
+    fn known(&self) -> impl Iterator<Item = &'static Fault> {
+        self.faults.iter().chain(self.either).chain(self.may)
     }
 
     /// Each check that did not pass and each problem that no check names: place, code, how bad.
@@ -130,7 +149,7 @@ impl JobRecord {
     /// Whether this check has to end so.
     pub(crate) fn is_wanted(&self, suite: &str, check: &CheckRecord) -> bool {
         let at = format!("{suite}.{}", check.name);
-        let mut known = self.faults.iter().chain(self.may);
+        let mut known = self.known();
         known.any(|(place, code)| *place == at && *code == check.code)
     }
 

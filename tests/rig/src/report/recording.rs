@@ -86,6 +86,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         problem: problems.next(),
         also: problems.collect(),
         faults: job.faults,
+        either: job.either,
         may: job.may,
         not_shown: None,
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
@@ -260,6 +261,41 @@ mod tests {
         assert!(!two("x", "", &job).is_as_expected());
         let surprises = two("", "x", &fails).surprises();
         assert_eq!(surprises, ["dma.b x came, and may not", "dma.a x did not come, and has to"]);
+    }
+
+    #[test]
+    fn of_several_ways_to_fail_one_has_to_come() {
+        let mut job = Job::new("x", "no-device.cfg", None).expect(Verdict::Failure, &[]);
+        job.either = &[("dma.a", "x"), ("dma.b", "y")];
+        for (first, second, right) in [
+            ("x", "", true),
+            ("", "y", true),
+            ("x", "y", true),
+            ("z", "", false),
+            ("x", "z", false),
+        ] {
+            assert_eq!(two(first, second, &job).is_as_expected(), right, "{first} {second}");
+        }
+        job.may = &[("dma.a", "z")];
+        assert!(two("z", "y", &job).is_as_expected());
+        let surprises = two("z", "", &job).surprises();
+        assert_eq!(surprises, ["none of these came, and one has to: dma.a x, dma.b y"]);
+    }
+
+    #[test]
+    fn a_job_that_ended_as_it_has_to_is_no_bad_news_and_any_other_end_is() {
+        let job = Job::new("x", "no-device.cfg", None);
+        let fails = job.clone().expect(Verdict::Failure, &[("dma.a", "x")]);
+        assert_eq!(two("x", "", &fails).counts_as(), Verdict::Success);
+        assert_eq!(two("", "", &fails).counts_as(), Verdict::Failure, "a SUCCESS that is wrong");
+        assert_eq!(two("x", "z", &fails).counts_as(), Verdict::Failure);
+        assert_eq!(two("", "", &job).counts_as(), Verdict::Success);
+        assert_eq!(two("x", "", &job).counts_as(), Verdict::Failure);
+        let mut skipped = two("", "", &job);
+        skipped.verdict = Verdict::Skip;
+        assert_eq!(skipped.counts_as(), Verdict::Skip);
+        skipped.expected = Verdict::Inconclusive;
+        assert_eq!(skipped.counts_as(), Verdict::Failure);
     }
 
     #[test]

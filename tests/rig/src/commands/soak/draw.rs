@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::job::{Abuse, Act, Job};
+use crate::judge::Verdict;
 use crate::machine::Device;
 use crate::peers::{DOWNLOAD, Peers};
 
@@ -15,6 +16,9 @@ pub(super) const REFERENCE: &str = "-same";
 /// The suites, in turn: all of them, and the parts that a domain may be told to run alone.
 const SUITES: [&str; 7] =
     ["smoke", "swiotlb,dma", "dma,net", "memory,swiotlb", "net", "boot,irq,dma", "irq,net"];
+
+/// Those that prove something in a domain without a device.
+const ALONE: [&str; 5] = ["smoke", "boot", "memory", "swiotlb", "irq"];
 
 /// Random numbers that a seed gives again: Steele, Lea and Flood's SplitMix64.
 #[derive(Debug)]
@@ -93,6 +97,10 @@ fn random(number: usize, peers: &Peers, dice: &mut Dice) -> Job {
     job.memory = Some(memory);
     job.flat = flat;
     job.words.extend([format!("suite={suites}"), format!("swiotlb={pool}")]);
+    if device.is_none() && !suites.split(',').any(|suite| ALONE.contains(&suite)) {
+        // There is nothing that it could show.
+        job = job.expect(Verdict::Skip, &[]);
+    }
     if device.is_some() {
         let most = u32::try_from(DOWNLOAD).unwrap_or(u32::MAX);
         let bytes = usize::try_from(dice.between(1, most)).unwrap_or(DOWNLOAD);
@@ -141,6 +149,18 @@ mod tests {
             let suites = suites.replace(',', "+");
             assert!(all.iter().any(|name| name.contains(&suites)), "no {suites}");
         }
+    }
+
+    #[test]
+    fn a_domain_without_a_device_that_is_asked_for_one_alone_has_to_say_so() {
+        let all = drawn(7);
+        let expected = |name: &str| all.iter().find(|job| job.name.contains(name)).unwrap().expect;
+        let alone = all.iter().filter(|job| job.device.is_none());
+        for job in alone {
+            let of_device = job.name.contains("-dma+net-") || job.name.contains("-net-");
+            assert_eq!(job.expect == Some(Verdict::Skip), of_device, "{}", job.name);
+        }
+        assert_eq!(expected(REFERENCE), None);
     }
 
     #[test]

@@ -82,7 +82,12 @@ impl Summary {
         self.host.add(hour, host_ms);
         if !record.is_as_expected() {
             self.bad += 1;
-            self.worst = self.worst.max(record.verdict);
+            // The network's doing stays that; all else that was not to be is a fault.
+            let counts = match record.counts_as() {
+                Verdict::Inconclusive => Verdict::Inconclusive,
+                other => other.max(Verdict::Failure),
+            };
+            self.worst = self.worst.max(counts);
         }
         if record.name.ends_with(REFERENCE) {
             for (name, value) in figures(record) {
