@@ -2,14 +2,12 @@
 
 use crate::{
     arch::image,
+    guest::Guest,
     mm::{heap, memory::MemoryError},
     options::OptionError,
-    suites::{
-        self, RESULT_PATH,
-        guest::Guest,
-        ktap::{PANIC, Writer},
-        verdict::{Outcome, Reason, Verdict},
-    },
+    report::ktap::{PANIC, Writer},
+    report::verdict::{Outcome, Reason, Verdict},
+    suites::{self, RESULT_PATH},
     xen::{
         console::{self, Console, OneLine, print_in_panic},
         errno::XenError,

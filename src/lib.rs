@@ -3,7 +3,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //!
 //! ```text
-//! addr < arch < xen < mm < dma < pci < nic < net < options < suites < lib
+//! addr < arch, report < xen < mm < dma < pci < device < nic < drivers, net < options < guest < suites < lib
 //! ```
 //!
 //! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
@@ -16,12 +16,16 @@ extern crate std;
 
 pub mod addr;
 pub mod arch;
+pub mod device;
 pub mod dma;
+pub mod drivers;
+pub mod guest;
 pub mod mm;
 pub mod net;
 pub mod nic;
 pub mod options;
 pub mod pci;
+pub mod report;
 pub mod suites;
 pub mod xen;
 
@@ -35,7 +39,7 @@ pub use ending::crash;
 
 /// Runs the suites the command line asks for, reports, and ends the domain.
 #[cfg(target_os = "none")]
-fn run(mut guest: suites::guest::Guest) -> ! {
+fn run(mut guest: guest::Guest) -> ! {
     xen::failing::enter("device");
     guest.bring_up();
     suites::run(&mut guest);

@@ -18,6 +18,7 @@ use crate::{
     },
     dma::{Plan, Pool, Table},
     ending::{StartError, give_up},
+    guest::{Guest, PoolState, Stopwatch},
     mm::{
         builder,
         contiguous::Order,
@@ -32,12 +33,7 @@ use crate::{
     },
     options::{Options, SelfTest},
     println,
-    suites::{
-        guest::{Compared, Guest, Stopwatch},
-        ktap::PoolWalk,
-        pool::PoolState,
-        verdict::{Outcome, Reason},
-    },
+    report::verdict::{Outcome, Reason},
     xen::{
         abi::memory::MEMORY_MAP,
         console,
@@ -109,7 +105,6 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         word(grants.is_ok())
     ));
     let nothing = || Outcome::Skip(Reason::new("not-tried", "the device was not looked for"));
-    let (connection, identity, card) = (Err(nothing()), Err(nothing()), Err(nothing()));
     crate::run(Guest {
         info,
         options,
@@ -123,15 +118,12 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         grants,
         store,
         pool,
-        connection,
-        identity,
+        connection: Err(nothing()),
+        assigned: Vec::new(),
+        under_test: 0,
         handed_back: false,
+        granted: None,
         kept: Vec::new(),
-        exchanges: None,
-        card,
-        compared: Compared::default(),
-        walked: PoolWalk::default(),
-        lease: None,
     })
 }
 

@@ -171,6 +171,8 @@ impl MapError {
     }
 }
 
+crate::report::verdict::coded!(MapError);
+
 /// What a device did wrong, seen when the mapping ended. Its slots are back in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FinishError {
@@ -240,6 +242,8 @@ impl FinishError {
         }
     }
 }
+
+crate::report::verdict::coded!(FinishError);
 
 /// Why a region handed in was not taken.
 #[derive(Debug, thiserror::Error)]

@@ -6,6 +6,7 @@ pub mod e820;
 pub mod error;
 pub mod exchange;
 pub mod frames;
+pub mod granted;
 #[cfg(target_os = "none")]
 pub mod heap;
 pub mod hole;

@@ -216,7 +216,7 @@ impl NetError {
             Self::Lease { .. } => "dhcp-bad-lease",
             Self::Receive(error) => error.code(),
             Self::Transmit(error) => error.code(),
-            Self::Gone => "nic-gone",
+            Self::Gone => "device-gone",
             Self::Bus => "nic-bus-error",
             Self::NoAddress => "net-no-address",
             Self::Socket(_) => "net-socket",

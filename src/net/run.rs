@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     arch::{time::Instant, wait::Deadline},
-    nic::Cause,
+    device::Cause,
 };
 use core::time::Duration;
 use smoltcp::iface::{PollIngressSingleResult, PollResult};

@@ -3,7 +3,8 @@
 use super::{error::NetError, lease::Lease, phy::Phy};
 use crate::{
     arch::time::{Clock, Instant},
-    nic::{Cause, Nic},
+    device::Cause,
+    nic::Nic,
 };
 use core::fmt;
 use smoltcp::{

@@ -2,100 +2,10 @@
 
 use crate::{
     arch::time::TimedOut,
+    device::ResetError,
     dma::{FinishError, MapError},
 };
 use alloc::vec::Vec;
-
-const RESET_REMEDY: &str = "the device does not react to its registers: check that the BAR is the \
-     one the device decodes and that memory decoding is on; reset the slot or the host";
-
-/// Why a card was not seen to stop. It may still use what memory it was given, which stays lent to it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ResetError {
-    /// It did not come out of its reset.
-    #[error(transparent)]
-    Stuck(#[from] TimedOut),
-    /// It does not answer: every register reads as all ones.
-    #[error("the card does not answer any more")]
-    Gone,
-}
-
-impl ResetError {
-    /// A stable name for reports.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Stuck(_) => "nic-reset-timeout",
-            Self::Gone => "nic-gone",
-        }
-    }
-
-    /// What to change.
-    pub const fn remedy(&self) -> &'static str {
-        match self {
-            Self::Stuck(_) => RESET_REMEDY,
-            Self::Gone => {
-                "nothing answers at the BAR: the device was removed or lost power, or its memory decoding is off; \
-                 check slot and host"
-            }
-        }
-    }
-}
-
-/// Why a card could not be started, or started anew.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum StartError {
-    /// The BAR is smaller than the register file.
-    #[error("a BAR of {len} bytes; the registers take {needed}")]
-    BarTooSmall {
-        /// Bytes mapped.
-        len: usize,
-        /// Bytes needed.
-        needed: usize,
-    },
-    /// No card has this address: most likely nothing answers at the BAR.
-    #[error("the card's address reads as {}", Mac(.0))]
-    BadAddress([u8; 6]),
-    /// It was not seen to stop.
-    #[error(transparent)]
-    Reset(#[from] ResetError),
-    /// Its receive buffer could not be mapped.
-    #[error("the receive buffer: {0}")]
-    Map(#[from] MapError),
-    /// The mapping lies where the device's registers can't point.
-    #[error("a receive buffer at {0:#x}, beyond 32 bits")]
-    BeyondRegisters(u64),
-    /// The card was quiesced and has no memory.
-    #[error("the card was stopped")]
-    Stopped,
-}
-
-impl StartError {
-    /// A stable name for reports.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::BarTooSmall { .. } => "nic-bar-too-small",
-            Self::BadAddress(_) => "nic-bad-address",
-            Self::Reset(error) => error.code(),
-            Self::Map(error) => error.code(),
-            Self::BeyondRegisters(_) => "nic-beyond-registers",
-            Self::Stopped => "nic-stopped",
-        }
-    }
-
-    /// What to change.
-    pub const fn remedy(&self) -> &'static str {
-        match self {
-            Self::BarTooSmall { .. } => {
-                "map the whole memory BAR: another BAR of the device was used"
-            }
-            Self::BadAddress(_) => RESET_REMEDY,
-            Self::Reset(error) => error.remedy(),
-            Self::Map(error) => error.remedy(),
-            Self::BeyondRegisters(_) => "give the device a 32-bit mask",
-            Self::Stopped => "start the driver anew",
-        }
-    }
-}
 
 /// A frame that was not taken, back with the reason.
 #[derive(Debug)]
@@ -172,11 +82,11 @@ impl TransmitError {
             Self::Full { .. } => "nic-tx-full",
             Self::Map(error) => error.code(),
             Self::Finish(error) => error.code(),
-            Self::BeyondRegisters(_) => "nic-beyond-registers",
+            Self::BeyondRegisters(_) => "device-beyond-registers",
             Self::Failed { .. } => "nic-tx-failed",
             Self::Stuck(_) => "nic-tx-timeout",
             Self::Lost(error) => error.code(),
-            Self::Stopped => "nic-stopped",
+            Self::Stopped => "device-stopped",
         }
     }
 
@@ -198,6 +108,8 @@ impl TransmitError {
         }
     }
 }
+
+crate::report::verdict::coded!(TransmitError);
 
 /// What a device wrote that can't be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -278,7 +190,7 @@ impl ReceiveError {
                 RingError::Unwritten { .. } => "nic-rx-unwritten",
                 RingError::Truncated { .. } => "nic-rx-truncated",
             },
-            Self::Stopped => "nic-stopped",
+            Self::Stopped => "device-stopped",
         }
     }
 
@@ -295,6 +207,8 @@ impl ReceiveError {
     }
 }
 
+crate::report::verdict::coded!(ReceiveError);
+
 /// A card's address in its usual form.
 #[derive(Clone, Copy, Debug)]
 pub struct Mac<'a>(pub &'a [u8; 6]);
@@ -309,7 +223,7 @@ impl core::fmt::Display for Mac<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{addr::BusAddr, dma::Why, nic::QuiesceError};
+    use crate::{addr::BusAddr, dma::Why};
     use alloc::string::ToString;
     use core::time::Duration;
 
@@ -328,22 +242,6 @@ mod tests {
     }
 
     #[test]
-    fn an_error_of_a_start_says_what_was_found_and_what_to_change() {
-        let small = StartError::BarTooSmall { len: 0x80, needed: 0x100 };
-        for (error, expected) in [
-            (small, ["nic-bar-too-small", "128 bytes", "whole memory BAR"]),
-            (StartError::BadAddress([1; 6]), ["nic-bad-address", "01:01:01", "memory decoding"]),
-            (StartError::Reset(STUCK), ["nic-reset-timeout", "7 ms", "memory decoding"]),
-            (StartError::Reset(ResetError::Gone), ["nic-gone", "not answer", "slot and host"]),
-            (StartError::Map(NO_POOL), ["dma-no-pool", "receive buffer", NO_POOL.remedy()]),
-            (StartError::BeyondRegisters(1 << 32), ["nic-beyond-registers", "0x1", "32-bit"]),
-            (StartError::Stopped, ["nic-stopped", "stopped", "anew"]),
-        ] {
-            shows(&error, error.code(), error.remedy(), expected);
-        }
-    }
-
-    #[test]
     fn an_error_of_sending_says_what_became_of_the_frame() {
         let short = TransmitError::BadLength { len: 59, min: 60, max: 1514 };
         let failed = TransmitError::Failed { failure: TxFailure::Underrun, status: 0x4000 };
@@ -352,12 +250,15 @@ mod tests {
             (TransmitError::Full { in_flight: 4 }, ["nic-tx-full", "4 frames", "reclaim"]),
             (TransmitError::Map(NO_POOL), ["dma-no-pool", "", NO_POOL.remedy()]),
             (TransmitError::Finish(OVERRUN), ["dma-overrun", "", OVERRUN.remedy()]),
-            (TransmitError::BeyondRegisters(1 << 32), ["nic-beyond-registers", "0x1", "32-bit"]),
+            (TransmitError::BeyondRegisters(1 << 32), ["device-beyond-registers", "0x1", "32-bit"]),
             (failed, ["nic-tx-failed", "0x00004000", "cable"]),
             (TransmitError::Stuck(LATE), ["nic-tx-timeout", "7 ms", "bus mastering"]),
-            (TransmitError::Lost(ResetError::Gone), ["nic-gone", "stays with it", "slot and host"]),
-            (TransmitError::Lost(STUCK), ["nic-reset-timeout", "7 ms", "reset the slot"]),
-            (TransmitError::Stopped, ["nic-stopped", "stopped", "anew"]),
+            (
+                TransmitError::Lost(ResetError::Gone),
+                ["device-gone", "stays with it", "slot and host"],
+            ),
+            (TransmitError::Lost(STUCK), ["device-reset-timeout", "7 ms", "reset the slot"]),
+            (TransmitError::Stopped, ["device-stopped", "stopped", "anew"]),
         ] {
             shows(&error, error.code(), error.remedy(), expected);
         }
@@ -378,21 +279,8 @@ mod tests {
             shows(&error, error.code(), error.remedy(), [code, value, "land elsewhere"]);
         }
         let lost = ReceiveError::Lost(ResetError::Gone);
-        shows(&lost, lost.code(), lost.remedy(), ["nic-gone", "stays with it", "slot and host"]);
+        shows(&lost, lost.code(), lost.remedy(), ["device-gone", "stays with it", "slot and host"]);
         let stopped = ReceiveError::Stopped;
-        shows(&stopped, stopped.code(), stopped.remedy(), ["nic-stopped", "stopped", "anew"]);
-    }
-
-    #[test]
-    fn an_error_of_stopping_says_whether_the_memory_is_back() {
-        let stuck = QuiesceError::Reset(STUCK);
-        shows(
-            &stuck,
-            stuck.code(),
-            stuck.remedy(),
-            ["nic-reset-timeout", "7 ms", "reset the slot"],
-        );
-        let wrote = QuiesceError::Finish(OVERRUN);
-        shows(&wrote, wrote.code(), wrote.remedy(), ["dma-overrun", "", OVERRUN.remedy()]);
+        shows(&stopped, stopped.code(), stopped.remedy(), ["device-stopped", "stopped", "anew"]);
     }
 }

@@ -1,40 +1,27 @@
 //! Network cards: what the suites and the IP stack see of one, and the drivers behind it.
 //!
 //! ```text
-//! Nic (trait)          frames in, frames out, interrupt causes, evidence: what was mapped, what bounced
+//! Nic (trait)          frames in and out, over [`crate::device::Driver`]
 //!   rtl8139            regs (datasheet names) - ring (pure logic) - mod (order of operations)
-//! table                vendor and device numbers -> driver
-//! mmio::Registers      how a driver reaches its device: a mapped BAR, or a fake that plays the device
-//! evidence             every address a device was given
+//! Loopback             a card as a [`crate::device::Mover`]: what it sends it receives
 //! ```
-//!
-//! A driver maps every frame through [`crate::dma`] and lends the mapping to its device
-//! ([`crate::dma::Lent`]): it comes back when the device reports to be through with it, or once the whole device
-//! was seen to stop. Nothing a device writes is believed: lengths and positions are checked before use, and what is
-//! wrong is an error with the value.
-//!
-//! A device's life: [`DriverKind::reset`] stops it, whatever it was left doing; then its bus mastering can be turned
-//! on; [`Idle::start`] gives it memory; [`Nic::quiesce`] stops it and takes the memory back.
 
-pub mod cause;
+mod counters;
 pub mod error;
-pub mod evidence;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
-pub mod mmio;
+mod loopback;
 pub mod rtl8139;
-pub mod table;
 
-pub use cause::{Cause, Counters};
-pub use error::{
-    ReceiveError, ResetError, RingError, StartError, TransmitError, TxFailure, Unsent,
+pub use counters::Counters;
+pub use error::{ReceiveError, RingError, TransmitError, TxFailure, Unsent};
+pub use loopback::Loopback;
+
+use crate::{
+    device::{Driver, Sent, StartError},
+    dma::OwnedSlice,
 };
-pub use evidence::{DmaRange, TxRecord, Via};
-pub use table::{DriverKind, Idle, driver_for};
-
-use crate::dma::{DeviceStopped, FinishError, OwnedSlice};
 use alloc::vec::Vec;
-use core::fmt;
 
 /// The shortest frame on the wire, without its checksum; a driver pads shorter ones with zeros.
 pub const FRAME_MIN: usize = 60;
@@ -43,11 +30,8 @@ pub const FRAME_MAX: usize = 1514;
 /// Destination, source and type.
 pub const HEADER: usize = 14;
 
-/// One network card, started. Dropping it stops the device; memory of a device that does not stop is kept for good.
-pub trait Nic: fmt::Debug {
-    /// The chip.
-    fn name(&self) -> &'static str;
-
+/// One network card, started.
+pub trait Nic: Driver {
     /// The card's own address.
     fn mac(&self) -> [u8; 6];
 
@@ -70,10 +54,8 @@ pub trait Nic: fmt::Debug {
     ///
     /// For buffers at places that matter. At least [`FRAME_MIN`] bytes, since there is no room to pad. After an
     /// error the memory is free again, or stays with a device that was not seen to stop.
-    fn transmit_in_place(
-        &mut self,
-        frame: OwnedSlice,
-    ) -> Result<(TxRecord, OwnedSlice), TransmitError>;
+    fn transmit_in_place(&mut self, frame: OwnedSlice)
+    -> Result<(Sent, OwnedSlice), TransmitError>;
 
     /// The oldest frame the device is done with; `None` if it is still at it, or has none.
     ///
@@ -93,61 +75,9 @@ pub trait Nic: fmt::Debug {
     /// After an error the receiver was reset and goes on with whatever comes next.
     fn receive(&mut self, frame: &mut Vec<u8>) -> Result<Option<usize>, ReceiveError>;
 
-    /// Takes the causes of the interrupt from the device, which then stops asserting it.
-    fn acknowledge(&mut self) -> Cause;
-
-    /// Lets exactly these causes interrupt.
-    fn enable_interrupts(&mut self, causes: Cause);
-
     /// What was counted since the driver started.
     fn counters(&self) -> Counters;
 
-    /// Every range the device was ever given, page by page, neighbours joined: what an independent
-    /// witness of its addresses is to be compared with.
-    fn dma_ranges(&self) -> &[DmaRange];
-
     /// The way of the frame last given to the device.
-    fn last_tx(&self) -> Option<TxRecord>;
-
-    /// Whether the guard bytes around memory the device writes to still hold.
-    fn check_guards(&self) -> Result<(), FinishError>;
-
-    /// Stops the device for good and takes all memory back: the pool's slots in use are what they were
-    /// before the driver started.
-    ///
-    /// Everything after this but the counters and evidence finds a card without memory. A device that is not seen to
-    /// stop keeps its memory until [`Nic::take_back`].
-    fn quiesce(&mut self) -> Result<(), QuiesceError>;
-
-    /// Takes all memory back from a device that was stopped by other means, such as its bus mastering.
-    fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError>;
-}
-
-/// What was wrong when a card was stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum QuiesceError {
-    /// It was not seen to stop. Its memory was not taken back, since it may still write there.
-    #[error(transparent)]
-    Reset(#[from] ResetError),
-    /// It wrote where it should not have. Its memory was taken back.
-    #[error(transparent)]
-    Finish(#[from] FinishError),
-}
-
-impl QuiesceError {
-    /// A stable name for reports.
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Reset(error) => error.code(),
-            Self::Finish(error) => error.code(),
-        }
-    }
-
-    /// What to change.
-    pub const fn remedy(&self) -> &'static str {
-        match self {
-            Self::Reset(error) => error.remedy(),
-            Self::Finish(error) => error.remedy(),
-        }
-    }
+    fn last_tx(&self) -> Option<Sent>;
 }

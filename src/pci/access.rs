@@ -155,6 +155,8 @@ impl ConfigError {
     }
 }
 
+crate::report::verdict::coded!(ConfigError);
+
 /// A way to config space.
 pub trait ConfigAccess: Debug {
     /// Reads `width` bytes at `offset`; bits above the width are zero.

@@ -116,6 +116,8 @@ impl PciError {
     }
 }
 
+crate::report::verdict::coded!(PciError);
+
 /// The interrupt registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InterruptPin {

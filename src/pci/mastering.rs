@@ -85,6 +85,8 @@ impl MasteringError {
     }
 }
 
+crate::report::verdict::coded!(MasteringError);
+
 /// Turns a function's bus mastering and decoding off, and looks whether it is.
 pub fn stop_dma(access: &dyn ConfigAccess, bdf: Bdf) -> Result<DeviceStopped, MasteringError> {
     let function = Function::probe(access, bdf)?.ok_or(MasteringError::Gone(bdf))?;

@@ -5,6 +5,7 @@
 //!   bar        base address registers: sizing without moving them
 //!   cap, msi   the capability list and the two interrupt capabilities
 //!   ids        class codes
+//!   resources  all of it, read once
 //!   mastering  when a function may do DMA
 //! access     the trait all of that goes through, with its errors
 //!   front      pcifront: a shared page, pciback answers (domU)
@@ -24,6 +25,7 @@ pub mod function;
 pub mod ids;
 pub mod mastering;
 pub mod msi;
+mod resources;
 
 pub use access::{ConfigAccess, ConfigError, Width};
 pub use address::{Bdf, Bus, ParseError};
@@ -31,3 +33,4 @@ pub use bar::{Bar, BarKind};
 pub use cap::{Capability, CapabilityId};
 pub use function::{Command, Function, PciError, Status};
 pub use mastering::{Decoding, MasteringError};
+pub use resources::{NoBar, Resources};

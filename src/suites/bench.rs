@@ -6,10 +6,7 @@
 
 use super::{
     cost::Cost,
-    guest::Guest,
-    ktap::FigureLine,
     runner::{Finding, Suite, failure, nothing, proof, skip},
-    verdict::Outcome,
 };
 use crate::{
     addr::{DmaMask, PAGE_SIZE},
@@ -21,8 +18,10 @@ use crate::{
         Buffer, Device, Direction, FromDevice, Limits, Mapping, Policy, ToDevice, Want,
         slots::{Run, SLOT_SIZE, Slots},
     },
+    guest::Guest,
     mm::{contiguous::Order, pages::Pages},
     println,
+    report::{ktap::FigureLine, verdict::Outcome},
     xen::shared_info::SharedInfo,
 };
 use alloc::{
@@ -36,6 +35,7 @@ use core::{cell::RefCell, fmt::Display, hint::black_box};
 pub(super) const SUITE: Suite = Suite {
     name: "bench",
     missing: nothing,
+    of_a_device: false,
     tidies: false,
     checks: &[
         proof("copies", copies),

@@ -1,7 +1,5 @@
 //! Suite `boot`: the guest stands on what it thinks it stands on.
 
-use super::blame::of_memory;
-use super::guest::Guest;
 use super::runner::{Finding, Suite, attends, failure, nothing, proof, skip};
 use crate::{
     arch::{
@@ -9,7 +7,9 @@ use crate::{
         probe::{self, Fault},
         time::Clock,
     },
+    guest::{Guest, blame::of_memory},
     mm::{page_table, pages::Pages},
+    report::Outcome,
     xen::{console, hypercall},
 };
 use alloc::{
@@ -22,6 +22,7 @@ const PAGE_FAULT: u8 = 14;
 pub(super) const SUITE: Suite = Suite {
     name: "boot",
     missing: nothing,
+    of_a_device: false,
     tidies: false,
     checks: &[
         proof("start_info", start_info),
@@ -149,6 +150,6 @@ fn faults(what: &str, result: Result<(), Fault>) -> Finding {
     }
 }
 
-fn unexpected(what: &str, fault: Fault) -> super::verdict::Outcome {
+fn unexpected(what: &str, fault: Fault) -> Outcome {
     failure("boot-wrong-fault", format!("{what} trapped with vector {}", fault.vector))
 }

@@ -1,16 +1,19 @@
 //! Suite `close`, always the last: the device lets go, and everything taken goes back.
 
-use super::{
+use super::runner::{Finding, Suite, attends, failure, nothing};
+use crate::{
     guest::Guest,
-    ktap::{CLOSE, Taken},
-    runner::{Finding, Suite, attends, failure, nothing},
-    verdict::{Outcome, Reason},
+    report::{
+        ktap::{CLOSE, Taken},
+        verdict::{Outcome, Reason},
+    },
 };
 use alloc::{format, string::ToString};
 
 pub(super) const SUITE: Suite = Suite {
     name: CLOSE,
     missing: nothing,
+    of_a_device: false,
     tidies: true,
     checks: &[
         attends("device_lets_go", device_lets_go),

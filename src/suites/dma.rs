@@ -1,47 +1,47 @@
-//! Suite `dma`: frames go out through the bounce pool, come back through it, and each byte is compared.
+//! Suite `dma`: bytes go out through the bounce pool, come back through it, and each is compared.
 //!
-//! The card is in loopback: what it reads from memory it writes to memory. Each frame therefore crosses
-//! the device twice, and nothing on the wire can help or harm.
+//! What the device reads from memory it writes to memory: a network card is in loopback. Each byte therefore crosses
+//! the device twice, and nothing on a wire can help or harm.
 
 use super::{
-    blame::of_memory,
-    guest::Guest,
     memory::xen_agrees,
-    pattern::{differs, fill},
-    runner::{Finding, Suite, attends, failure, proof, skip},
-    transfer::{MISMATCH_REMEDY, Trip, nic_failure, send_and_receive, with_bus_state},
-    verdict::Outcome,
+    runner::{Finding, Suite, attends, driven, failure, proof, skip},
+    transfer::{Trip, send_and_receive, with_bus_state},
     walk::Walk,
 };
 use crate::{
-    addr::{GIB_4, PAGE_SIZE, to_usize},
+    addr::{self, BusAddr, GIB_4, PAGE_SIZE, to_usize},
     arch::time::Clock,
+    device::{
+        Lengths, Sent, Traffic,
+        pattern::{MISMATCH_REMEDY, differs},
+    },
     dma::{OwnedSlice, Policy, SegmentInfo, Why},
+    guest::{Guest, blame::of_memory},
     mm::{
         contiguous::Order,
         pages::{LowPages, Pages},
     },
-    nic::{FRAME_MAX, FRAME_MIN, TxRecord},
+    report::{Outcome, Reason},
 };
 use alloc::{
     format,
     string::{String, ToString},
     vec::Vec,
 };
+use core::ops::Range;
 
 pub(super) const SUITE: Suite = Suite {
     name: "dma",
-    missing: |guest| match &guest.card {
-        Ok(_) => None,
-        Err(outcome) => Some(outcome.reason()),
-    },
+    missing: driven,
+    of_a_device: true,
     tidies: false,
     checks: &[
         proof("every_length_comes_back", every_length_comes_back),
         proof("awkward_offsets_come_back", awkward_offsets_come_back),
-        proof("straddling_frames_come_back", straddling_frames_come_back),
-        proof("low_frames_go_direct", low_frames_go_direct),
-        proof("source_is_high_and_dma_address_low", source_is_high_and_dma_address_low),
+        proof("straddling_buffers_come_back", straddling_buffers_come_back),
+        proof("low_buffers_go_direct", low_buffers_go_direct),
+        proof("source_is_high_and_dma_address_in_reach", source_is_high_and_dma_address_in_reach),
         proof("pool_serves_everywhere", pool_serves_everywhere),
         attends("guard_bytes_hold", guard_bytes_hold),
         attends("nothing_was_dropped", nothing_was_dropped),
@@ -51,123 +51,149 @@ pub(super) const SUITE: Suite = Suite {
 /// Slots that a walk through the pool goes to, about: each one of a pool of 16 MiB.
 const MOST_SLOTS: usize = 8192;
 
-/// Sends and compares one frame; returns how it went out, and its memory.
-fn round_trip(guest: &mut Guest, frame: OwnedSlice) -> Result<(TxRecord, OwnedSlice), Outcome> {
-    let now = guest.shared.now();
-    let card = guest.card.as_mut().map_err(|outcome| outcome.as_skip())?;
-    let deadline = now.after(card.patience());
-    let trip = send_and_receive(card, frame, deadline).map_err(|e| with_bus_state(guest, e))?;
-    let Trip { record, sent: frame, back } = trip;
-    match differs(&back, &frame) {
+/// About how many lengths are tried: each of a network card's.
+const MOST_LENGTHS: usize = 2048;
+/// A length that fits into one slot and over the end of a page: a card's longest frame.
+const USUAL: usize = 1514;
+/// The same for a run at an odd place in a page.
+const ODD: usize = 777;
+
+/// Fills, sends and compares the chosen range of `bytes`; returns how it went out, and the memory.
+fn round_trip(
+    guest: &mut Guest,
+    mut bytes: OwnedSlice,
+    range: Range<usize>,
+    aim: Option<BusAddr>,
+) -> Result<(Sent, OwnedSlice), Outcome> {
+    let (now, pool) = (guest.shared.now(), guest.pool.pool);
+    let device = guest.device_mut()?;
+    let seed = to_usize(device.compared.transfers);
+    let running = device.running()?;
+    running.mover().fill(bytes.select(range), seed)?;
+    let deadline = now.after(running.mover().patience());
+    if let Some(slot) = aim {
+        pool.aim(slot);
+    }
+    let trip = send_and_receive(running, bytes, deadline).map_err(|e| with_bus_state(guest, e))?;
+    let Trip { record, sent, back } = trip;
+    match differs(&back, &sent) {
         None => {
-            guest.compared.frames += 1;
-            guest.compared.bytes += frame.len() as u64;
-            Ok((record, frame))
+            let compared = &mut guest.device_mut()?.compared;
+            compared.transfers += 1;
+            compared.bytes += sent.len() as u64;
+            Ok((record, sent))
         }
         Some(at) => {
-            let (sent, got) = (frame.get(at), back.get(at));
             let detail = format!(
-                "length {}, byte {at}: sent {sent:02x?}, got {got:02x?}; source {:?}, DMA {}",
-                frame.len(),
+                "length {}, byte {at}: sent {:02x?}, got {:02x?}; source {:?}, DMA {}",
+                sent.len(),
+                sent.get(at),
+                back.get(at),
                 record.source,
                 record.dma
             );
-            let mismatch = nic_failure("dma-byte-mismatch", detail, MISMATCH_REMEDY);
-            Err(with_bus_state(guest, mismatch))
+            let mismatch = Reason::new("dma-byte-mismatch", detail).remedy(MISMATCH_REMEDY);
+            Err(with_bus_state(guest, Outcome::Failure(mismatch)))
         }
     }
 }
 
+/// Readies the device for transfers, and says how long they may be.
+fn ready(guest: &mut Guest) -> Result<Lengths, Outcome> {
+    let mover = guest.device_mut()?.running()?.mover();
+    mover.prepare()?;
+    Ok(mover.lengths())
+}
+
 fn every_length_comes_back(guest: &mut Guest) -> Finding {
-    loopback(guest)?;
-    let mut page = OwnedSlice::from(high_pages(guest, 1)?);
-    let mut bounced = 0;
-    for len in FRAME_MIN..=FRAME_MAX {
-        fill(page.select(0..len), len);
-        let (record, back) = round_trip(guest, page)?;
+    let lengths = ready(guest)?;
+    let count = addr::pages(lengths.max) as u64;
+    let mut pages = OwnedSlice::from(high_pages(guest, count)?);
+    let (mut transfers, mut bounced) = (0, 0);
+    for len in lengths.up_to(MOST_LENGTHS) {
+        let record;
+        (record, pages) = round_trip(guest, pages, 0..len, None)?;
+        transfers += 1;
         bounced += usize::from(record.bounced.is_some());
-        page = back;
     }
-    let frames = FRAME_MAX - FRAME_MIN + 1;
-    Ok(format!("{frames} frames, {bounced} bounced, lengths {FRAME_MIN} to {FRAME_MAX}"))
+    let Lengths { min, max, .. } = lengths;
+    Ok(format!("{transfers} transfers, {bounced} bounced, lengths {min} to {max}"))
 }
 
 fn awkward_offsets_come_back(guest: &mut Guest) -> Finding {
-    loopback(guest)?;
+    let len = ready(guest)?.near(ODD);
     let mut page = OwnedSlice::from(high_pages(guest, 1)?);
-    let mut frames = 0;
-    for offset in (1..64).chain([2047, 2048, 2049, PAGE_SIZE - 777]) {
-        fill(page.select(offset..offset + 777), offset);
-        (_, page) = round_trip(guest, page)?;
-        frames += 1;
+    let mut transfers = 0;
+    for offset in (1..64).chain([2047, 2048, 2049, PAGE_SIZE - len]) {
+        (_, page) = round_trip(guest, page, offset..offset + len, None)?;
+        transfers += 1;
     }
-    Ok(format!("{frames} frames"))
+    Ok(format!("{transfers} transfers"))
 }
 
-fn straddling_frames_come_back(guest: &mut Guest) -> Finding {
-    loopback(guest)?;
+fn straddling_buffers_come_back(guest: &mut Guest) -> Finding {
+    let len = ready(guest)?.near(USUAL);
     let pages = Pages::scattered(guest.memory, 2).map_err(of_memory)?;
-    let (mut pages, mut frames) = (OwnedSlice::from(pages), 0);
-    for before in (1..FRAME_MAX).step_by(97) {
-        fill(pages.select(PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX), before);
+    let (mut pages, mut transfers) = (OwnedSlice::from(pages), 0);
+    for before in (1..len).step_by(97) {
+        let start = PAGE_SIZE - before;
         let record;
-        (record, pages) = round_trip(guest, pages)?;
+        (record, pages) = round_trip(guest, pages, start..start + len, None)?;
         if record.bounced.is_none() {
             let detail =
                 format!("{before} bytes before the page's end went direct to {}", record.dma);
             return Err(failure("dma-not-bounced", detail));
         }
-        frames += 1;
+        transfers += 1;
     }
-    Ok(format!("{frames} frames over frames that are no neighbours"))
+    Ok(format!("{transfers} transfers over frames that are no neighbours"))
 }
 
-/// What the card can reach it uses in place, also over two pages that are machine neighbours.
-fn low_frames_go_direct(guest: &mut Guest) -> Finding {
-    loopback(guest)?;
+/// What the device can reach it uses in place, also over two pages that are machine neighbours.
+fn low_buffers_go_direct(guest: &mut Guest) -> Finding {
+    let len = ready(guest)?.near(USUAL);
     if guest.options.bouncing == Policy::Force {
         return Err(skip("dma-force-asked-for", "the command line says force: everything bounces"));
     }
     let order = Order::holding(2 * PAGE_SIZE).unwrap_or(Order::ZERO);
     let pages =
         LowPages::new(guest.memory, order, guest.pool.plan.mask).map_err(super::memory::refused)?;
-    let (mut pages, mut frames) = (OwnedSlice::from(pages), 0);
-    // The RTL8139 reads from multiples of four only; anything else would have to bounce.
-    for before in (4..FRAME_MAX).step_by(96) {
-        fill(pages.select(PAGE_SIZE - before..PAGE_SIZE - before + FRAME_MAX), before);
+    let (mut pages, mut transfers) = (OwnedSlice::from(pages), 0);
+    // From multiples of 16, where every device can read; a place that it can't read from would have to bounce.
+    for before in (16..len).step_by(96) {
+        let start = PAGE_SIZE - before;
         let record;
-        (record, pages) = round_trip(guest, pages)?;
+        (record, pages) = round_trip(guest, pages, start..start + len, None)?;
         let in_place =
             record.source.is_some_and(|place| place.bus == record.dma && xen_agrees(guest, place));
         if record.bounced.is_some() || !in_place {
             let detail = format!("{:?} -> {}: {:?}", record.source, record.dma, record.bounced);
             return Err(failure("dma-bounced", detail));
         }
-        frames += 1;
+        transfers += 1;
     }
-    Ok(format!("{frames} frames used where they lay"))
+    Ok(format!("{transfers} transfers used where they lay"))
 }
 
-fn source_is_high_and_dma_address_low(guest: &mut Guest) -> Finding {
-    loopback(guest)?;
-    let mut page = OwnedSlice::from(high_pages(guest, 1)?);
-    page.select(0..FRAME_MAX);
-    let (record, _) = round_trip(guest, page)?;
-    let mask = guest.pool.plan.mask;
+fn source_is_high_and_dma_address_in_reach(guest: &mut Guest) -> Finding {
+    let len = ready(guest)?.near(USUAL);
+    let page = OwnedSlice::from(high_pages(guest, 1)?);
+    let (record, _) = round_trip(guest, page, 0..len, None)?;
+    let reach = guest.device_mut()?.running()?.reach;
     let high = record.source.is_some_and(|place| place.bus.0 >= GIB_4 && xen_agrees(guest, place));
-    let low = mask.covers(record.dma, record.len);
+    let low = reach.covers(record.dma, record.len);
     // The driver was told the policy: what is forced says so.
     let as_told =
         (record.bounced == Some(Why::Forced)) == (guest.options.bouncing == Policy::Force);
     let source = record.source.map_or_else(|| "nowhere".into(), |place| place.bus.to_string());
     let why = record.bounced.map_or_else(|| "not bounced".into(), |why| why.to_string());
-    let note = format!("{source} -> {}, within a {mask}: {why}", record.dma);
+    let note = format!("{source} -> {}, within a {reach}: {why}", record.dma);
     if high && low && as_told { Ok(note) } else { Err(failure("dma-wrong-side", note)) }
 }
 
-/// The card sends from all over the pool: from each slot, or from every n-th where there are many.
+/// The device reads from all over the pool: from each slot, or from every n-th where there are many.
 fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
-    loopback(guest)?;
+    let len = ready(guest)?.near(USUAL);
     let pool = guest.pool.pool;
     if !pool.is_started() {
         return Err(skip("swiotlb-not-started", "there is no pool to walk through"));
@@ -180,45 +206,41 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
         if !walk.wants(slot) {
             continue;
         }
-        pool.aim(slot);
-        fill(page.select(0..FRAME_MAX), to_usize(guest.compared.frames));
+        // Some devices need the buffer's place in its page kept, so it has the slot's.
+        let start = slot.page_offset();
         let record;
-        (record, page) = round_trip(guest, page)?;
+        (record, page) = round_trip(guest, page, start..start + len, Some(slot))?;
         walk.went(slot, record.dma);
     }
-    guest.walked = walk.seen();
-    // The receive ring is one mapping for as long as the driver runs: its slots are taken.
-    let ring = guest.pool.held;
-    if walk.missed() > ring {
-        let detail = format!("{} slots missed, {ring} are taken", walk.missed());
+    let held = guest.pool.held;
+    let seen = walk.seen();
+    guest.device_mut()?.walked = seen;
+    if walk.missed() > held {
+        let detail = format!("{} slots missed, {held} are taken", walk.missed());
         return Err(failure("dma-wrong-slot", detail));
     }
-    Ok(format!("{}; the receive ring, of {ring} more, stays where it is", guest.walked))
+    Ok(format!("{seen}; drivers hold {held} more for good"))
 }
 
 fn guard_bytes_hold(guest: &mut Guest) -> Finding {
-    let card = guest.card.as_ref().map_err(|outcome| outcome.as_skip())?;
-    card.nic.check_guards().map_err(|e| nic_failure(e.code(), e.to_string(), e.remedy()))?;
+    guest.device_mut()?.running()?.driver().check_guards()?;
     Ok(String::new())
 }
 
 fn nothing_was_dropped(guest: &mut Guest) -> Finding {
-    let card = guest.card.as_ref().map_err(|outcome| outcome.as_skip())?;
-    let counters = card.nic.counters();
-    if counters.rx_missed != 0 || counters.tx_dropped != 0 {
-        return Err(failure("dma-dropped", format!("{counters:?}")));
+    let running = guest.device_mut()?.running()?;
+    let traffic = running.driver().traffic();
+    if traffic.lost != 0 {
+        return Err(failure("dma-dropped", format!("{traffic:?}")));
     }
+    let Traffic { sent, sent_bounced, received, .. } = traffic;
+    let interrupts = running.interrupt.count;
     Ok(format!(
-        "{} out, {} of them bounced; {} in; {} interrupts",
-        counters.tx_frames, counters.tx_bounced, counters.rx_frames, card.interrupt.count
+        "{sent} out, {sent_bounced} of them bounced; {received} in; {interrupts} interrupts"
     ))
 }
 
-fn loopback(guest: &mut Guest) -> Result<(), Outcome> {
-    guest.card.as_mut().map_err(|outcome| outcome.as_skip())?.loopback(true)
-}
-
-/// A page from which frames have to bounce: for want of reach, unless everything bounces.
+/// A page from which bytes have to bounce: for want of reach, unless everything bounces.
 fn bouncing_page(guest: &Guest) -> Result<Pages<'static>, Outcome> {
     match guest.options.bouncing {
         Policy::Force => Pages::new(guest.memory, 1).map_err(of_memory),

@@ -2,18 +2,16 @@
 //!
 //! Runs only when named. Another guest then shows what it does with a pool that can't be had in full.
 
-use super::{
-    guest::Guest,
-    runner::{Finding, Suite, failure, proof},
-    verdict::{Outcome, Reason},
-};
+use super::runner::{Finding, Suite, failure, proof};
 use crate::{
     addr::DmaMask,
     arch::{
         time::{Clock, Instant},
         wait::Deadline,
     },
+    guest::Guest,
     mm::contiguous::{AcquireError, ContiguousMemory, Order, Region},
+    report::verdict::{Outcome, Reason},
     xen::store::{Store, StoreError, TxId},
 };
 use alloc::{format, string::ToString, vec::Vec};
@@ -25,6 +23,7 @@ pub(super) const SUITE: Suite = Suite {
         Some(_) => None,
         None => Some(Reason::new("no-store", "there is nobody to tell")),
     },
+    of_a_device: false,
     tidies: false,
     checks: &[proof("low_memory_is_taken_held_and_given_back", take_hold_give)],
 };

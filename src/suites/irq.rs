@@ -1,17 +1,15 @@
 //! Suite `irq`: events reach the guest, and the device's interrupt is one of them.
 
 use super::{
-    device::Card,
-    guest::Guest,
-    pattern::fill,
     runner::{Finding, Suite, failure, nothing, proof},
-    transfer::{IRQ_REMEDY, nic_failure, send_and_poll, send_and_receive, with_bus_state},
-    verdict::Outcome,
+    transfer::{irq_lost, send_and_poll, send_and_receive, with_bus_state},
 };
 use crate::{
     arch::{time::Clock, traps, wait::Deadline},
+    device::Cause,
     dma::OwnedSlice,
-    nic::{Cause, FRAME_MIN},
+    guest::{Guest, Running},
+    report::verdict::Outcome,
     xen::{
         errno::XenError,
         events::{EventChannels, Port},
@@ -28,18 +26,19 @@ use core::time::Duration;
 pub(super) const SUITE: Suite = Suite {
     name: "irq",
     missing: nothing,
+    of_a_device: true,
     tidies: false,
     checks: &[
         proof("event_channel_rings", event_channel_rings),
         proof("poll_ends_at_its_deadline", poll_ends_at_its_deadline),
         proof("upcall_reaches_the_handler", upcall_reaches_the_handler),
         proof("device_interrupts", device_interrupts),
-        proof("every_frame_interrupts", every_frame_interrupts),
+        proof("every_transfer_interrupts", every_transfer_interrupts),
         proof("masked_device_is_silent", masked_device_is_silent),
     ],
 };
 
-const FRAMES: u64 = 32;
+const TRANSFERS: u64 = 32;
 const SILENCE: Duration = Duration::from_millis(20);
 
 fn xen(error: XenError) -> Outcome {
@@ -121,69 +120,73 @@ fn upcall_reaches_the_handler(guest: &mut Guest) -> Finding {
     })
 }
 
-fn card(guest: &mut Guest) -> Result<&mut Card, Outcome> {
-    guest.card.as_mut().map_err(|outcome| outcome.as_skip())
+fn running(guest: &mut Guest) -> Result<&mut Running, Outcome> {
+    guest.device_mut()?.running()
 }
 
-/// Sends one frame to ourselves; true if the interrupt came.
+/// Has the shortest run of bytes go out and come back; true if the interrupt came.
 fn interrupts_once(guest: &mut Guest, seed: usize) -> Result<bool, Outcome> {
     let now = guest.shared.now();
-    let mut frame = OwnedSlice::from(vec![0; FRAME_MIN]);
-    fill(&mut frame, seed);
-    let card = card(guest)?;
-    let deadline = now.after(card.patience());
-    card.acknowledge();
-    card.interrupt.take();
-    let before = card.interrupt.count;
-    let trip = send_and_receive(card, frame, deadline);
-    let came = card.interrupt.count > before || card.interrupt.wait(deadline);
-    card.acknowledge();
+    let device = running(guest)?;
+    let bytes = shortest(device, seed)?;
+    let deadline = now.after(device.mover().patience());
+    device.acknowledge();
+    device.interrupt.take();
+    let before = device.interrupt.count;
+    let trip = send_and_receive(device, bytes, deadline);
+    let came = device.interrupt.count > before || device.interrupt.wait(deadline);
+    device.acknowledge();
     trip.map(|_| came).map_err(|outcome| with_bus_state(guest, outcome))
 }
 
+fn shortest(device: &mut Running, seed: usize) -> Result<OwnedSlice, Outcome> {
+    let mut bytes = vec![0; device.mover().lengths().min];
+    device.mover().fill(&mut bytes, seed)?;
+    Ok(bytes.into())
+}
+
 fn device_interrupts(guest: &mut Guest) -> Finding {
-    card(guest)?.loopback(true)?;
+    running(guest)?.mover().prepare()?;
     let came = interrupts_once(guest, 1)?;
-    let interrupt = &card(guest)?.interrupt;
+    let interrupt = &running(guest)?.interrupt;
     let (pirq, port) = (interrupt.pirq, interrupt.port);
     if !came {
-        let detail = format!("no event on {port} for {pirq}");
-        return Err(nic_failure("irq-lost", detail, IRQ_REMEDY));
+        return Err(irq_lost(format!("no event on {port} for {pirq}")));
     }
     Ok(format!("{pirq} on {port}"))
 }
 
-fn every_frame_interrupts(guest: &mut Guest) -> Finding {
-    let before = card(guest)?.interrupt.count;
-    for i in 0..FRAMES {
+fn every_transfer_interrupts(guest: &mut Guest) -> Finding {
+    let before = running(guest)?.interrupt.count;
+    for i in 0..TRANSFERS {
         if !interrupts_once(guest, i.to_le_bytes()[0].into())? {
-            let detail = format!("frame {i} of {FRAMES} brought no interrupt");
-            return Err(nic_failure("irq-lost", detail, IRQ_REMEDY));
+            return Err(irq_lost(format!("transfer {i} of {TRANSFERS} brought no interrupt")));
         }
     }
-    let count = card(guest)?.interrupt.count - before;
-    Ok(format!("{count} interrupts for {FRAMES} frames"))
+    let count = running(guest)?.interrupt.count - before;
+    Ok(format!("{count} interrupts for {TRANSFERS} transfers"))
 }
 
 fn masked_device_is_silent(guest: &mut Guest) -> Finding {
     let clock = guest.shared;
-    let card = card(guest)?;
-    let patience = card.patience();
-    card.acknowledge();
-    card.interrupt.take();
-    card.nic.enable_interrupts(Cause::empty());
-    let sent = send_and_poll(card, vec![0x77; FRAME_MIN].into(), clock.now().after(patience));
-    let masked = card.interrupt.wait(clock.now().after(SILENCE));
-    // The frame's cause was not acknowledged: what was held back has to come as soon as it may.
-    card.nic.enable_interrupts(Cause::RECEIVER);
-    let unmasked = card.interrupt.wait(clock.now().after(patience));
-    card.acknowledge();
+    let device = running(guest)?;
+    let patience = device.mover().patience();
+    device.acknowledge();
+    device.interrupt.take();
+    device.mover().enable_interrupts(Cause::empty());
+    let bytes = shortest(device, 0x77)?;
+    let sent = send_and_poll(device, bytes, clock.now().after(patience));
+    let masked = device.interrupt.wait(clock.now().after(SILENCE));
+    // The transfer's cause was not acknowledged: what was held back has to come as soon as it may.
+    device.mover().enable_interrupts(Cause::RECEIVER);
+    let unmasked = device.interrupt.wait(clock.now().after(patience));
+    device.acknowledge();
     sent.map_err(|outcome| with_bus_state(guest, outcome))?;
     match (masked, unmasked) {
         (true, _) => Err(failure("irq-spurious", "an interrupt came while all causes were masked")),
         (false, false) => {
-            let detail = "no interrupt came for a frame received while all causes were masked";
-            Err(nic_failure("irq-lost", detail.into(), IRQ_REMEDY))
+            let detail = "no interrupt came for bytes that came while all causes were masked";
+            Err(irq_lost(detail.into()))
         }
         (false, true) => Ok(String::new()),
     }

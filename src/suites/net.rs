@@ -1,28 +1,22 @@
 //! Suite `net`: the card on its wire. Every byte of it goes through the same mappings as in suite `dma`,
 //! but now somebody else's frames arrive when they like.
 
-use super::{
-    blame,
-    device::Card,
-    guest::Guest,
-    interrupt::Interrupt,
-    runner::{Finding, Suite, attends, failure, proof, skip},
-    verdict::{Outcome, Reason},
-};
+use super::runner::{Finding, Suite, attends, driven, failure, proof, skip};
 use crate::{
     addr::to_usize,
-    arch::time::{self, Instant},
-    net::{Lease, NetError, Stack, Wait},
+    arch::time,
+    guest::{Guest, Interrupt, blame},
+    net::{Lease, NetError, Stack},
+    nic::Nic,
+    report::{Outcome, Reason},
 };
-use alloc::{format, string::ToString};
+use alloc::format;
 use core::{net::Ipv4Addr, time::Duration};
 
 pub(super) const SUITE: Suite = Suite {
     name: "net",
-    missing: |guest| match &guest.card {
-        Ok(_) => None,
-        Err(outcome) => Some(outcome.reason()),
-    },
+    missing: no_card,
+    of_a_device: true,
     tidies: false,
     checks: &[
         attends("link_is_up", link_is_up),
@@ -41,21 +35,20 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(60);
 const PINGS: u16 = 10;
 const DATAGRAMS: u16 = 64;
 
-impl Wait for Interrupt {
-    fn wait(&mut self, deadline: Instant) {
-        Self::wait(self, deadline);
-    }
-
-    fn handled(&mut self) {
-        // The next wait ends at its deadline even if Xen did not take this.
-        self.done();
-    }
+/// Why there is no card to test, if there is none.
+fn no_card(guest: &Guest) -> Option<Reason> {
+    let other = || {
+        let detail = "the device moves bytes, but is no network card";
+        Reason::new("not-a-nic", detail).remedy("pass a network card through for this suite")
+    };
+    driven(guest).or_else(|| {
+        let running = guest.device().ok()?.running.as_ref().ok()?;
+        (!running.is_card()).then(other)
+    })
 }
 
 fn link_is_up(guest: &mut Guest) -> Finding {
-    let card = card(guest)?;
-    card.loopback(false)?;
-    if card.nic.link_up() {
+    if card(guest)?.0.link_up() {
         return Ok("".into());
     }
     let reason = Reason::new("link-down", "the card reports no link");
@@ -65,11 +58,11 @@ fn link_is_up(guest: &mut Guest) -> Finding {
 }
 
 fn dhcp_gives_a_lease(guest: &mut Guest) -> Finding {
-    if !card(guest)?.nic.link_up() {
+    if !card(guest)?.0.link_up() {
         return Err(skip("link-down", "no DHCP without a link"));
     }
     let lease = with_stack(guest, |stack| stack.dhcp(DHCP_LIMIT))?;
-    guest.lease = Some(lease);
+    guest.device_mut()?.lease = Some(lease);
     let (address, took) = (lease.address(), lease.took());
     let router =
         lease.router().map_or_else(|| "no router".into(), |router| format!("router {router}"));
@@ -119,24 +112,27 @@ fn download_is_intact(guest: &mut Guest) -> Finding {
 }
 
 fn ring_never_broke(guest: &mut Guest) -> Finding {
-    let card = card(guest)?;
-    let counters = card.nic.counters();
-    card.nic.check_guards().map_err(|e| failure(e.code(), e.to_string()))?;
+    let (nic, interrupt) = card(guest)?;
+    let counters = nic.counters();
+    nic.check_guards()?;
     if counters.resets != 0 {
         return Err(failure("nic-reset", format!("{counters:?}")));
     }
     Ok(format!(
         "{} out, {} in, {} missed, {} interrupts",
-        counters.tx_frames, counters.rx_frames, counters.rx_missed, card.interrupt.count
+        counters.tx_frames, counters.rx_frames, counters.rx_missed, interrupt.count
     ))
 }
 
-fn card(guest: &mut Guest) -> Result<&mut Card, Outcome> {
-    guest.card.as_mut().map_err(|outcome| outcome.as_skip())
+/// The card on its wire, and its interrupt.
+fn card(guest: &mut Guest) -> Result<(&mut dyn Nic, &mut Interrupt), Outcome> {
+    let none = || skip("not-a-nic", "the device is no network card");
+    let (card, interrupt) = guest.device_mut()?.running()?.card().ok_or_else(none)?;
+    Ok((card.on_wire()?, interrupt))
 }
 
-fn lease(guest: &Guest) -> Result<&Lease, Outcome> {
-    guest.lease.as_ref().ok_or_else(|| skip("no-lease", "DHCP gave no address"))
+fn lease(guest: &Guest) -> Result<Lease, Outcome> {
+    guest.device()?.lease.ok_or_else(|| skip("no-lease", "DHCP gave no address"))
 }
 
 /// Whom to talk to: the router, else the DHCP server.
@@ -150,12 +146,11 @@ fn with_stack<T>(
     guest: &mut Guest,
     job: impl FnOnce(&mut Stack<'_>) -> Result<T, NetError>,
 ) -> Result<T, Outcome> {
-    let (clock, lease) = (guest.shared, guest.lease);
-    let card = card(guest)?;
-    card.loopback(false)?;
-    let before = card.nic.counters();
-    let mut stack = Stack::new(&mut *card.nic, clock, &mut card.interrupt, time::tsc());
+    let (clock, lease) = (guest.shared, guest.device()?.lease);
+    let (nic, interrupt) = card(guest)?;
+    let before = nic.counters();
+    let mut stack = Stack::new(nic, clock, interrupt, time::tsc());
     let ready = lease.map_or(Ok(()), |lease| stack.take_lease(&lease));
     let done = ready.and_then(|()| job(&mut stack));
-    done.map_err(|error| blame::of_network(&error, &before, &card.nic.counters()))
+    done.map_err(|error| blame::of_network(&error, &before, &nic.counters()))
 }

@@ -1,13 +1,11 @@
 //! Suite `pci`: the way to the device's config space works, and what is in it makes sense.
 
-use super::{
-    device::Identity,
+use super::runner::{Finding, Suite, failure, proof};
+use crate::{
     guest::Guest,
-    runner::{Finding, Suite, failure, proof},
-    verdict::{Outcome, Reason},
-};
-use crate::pci::{
-    Bar, BarKind, Command, ConfigAccess, ConfigError, Function, PciError, Width, front::Front,
+    pci::{Bar, BarKind, Command, ConfigAccess, Function, Resources, Width, front::Front},
+    report::{Outcome, Reason},
+    xen::events::Pirq,
 };
 use alloc::{
     format,
@@ -21,6 +19,7 @@ pub(super) const SUITE: Suite = Suite {
         Err(Outcome::Skip(reason)) => Some(reason.clone()),
         _ => None,
     },
+    of_a_device: true,
     tidies: false,
     checks: &[
         proof("frontend_connects", frontend_connects),
@@ -44,16 +43,17 @@ fn frontend_connects(guest: &mut Guest) -> Finding {
 }
 
 fn device_is_recognised(guest: &mut Guest) -> Finding {
-    let Identity { bdf, id, class, pirq, .. } = identity(guest)?;
-    let pirq = pirq.map_or_else(|| "no interrupt pin".into(), |pirq| pirq.to_string());
+    let Resources { bdf, id, class, pin, .. } = resources(guest)?;
+    let pirq =
+        pin.map_or_else(|| "no interrupt pin".into(), |pin| Pirq(pin.line.into()).to_string());
     Ok(format!("{bdf} {id} {class}, {pirq}"))
 }
 
 fn widths_agree(guest: &mut Guest) -> Finding {
     let front = front(guest)?;
-    let bdf = identity(guest)?.bdf;
+    let bdf = resources(guest)?.bdf;
     for offset in (0..0x40).step_by(4) {
-        let read = |offset, width| front.read(bdf, offset, width).map_err(config);
+        let read = |offset, width| front.read(bdf, offset, width);
         let whole = read(offset, Width::U32)?;
         let halves = read(offset, Width::U16)? | read(offset + 2, Width::U16)? << 16;
         let bytes = (0..4)
@@ -69,9 +69,9 @@ fn widths_agree(guest: &mut Guest) -> Finding {
 
 fn byte_write_sticks(guest: &mut Guest) -> Finding {
     let front = front(guest)?;
-    let bdf = identity(guest)?.bdf;
-    let read = || front.read(bdf, CACHE_LINE_SIZE, Width::U8).map_err(config);
-    let write = |value| front.write(bdf, CACHE_LINE_SIZE, Width::U8, value).map_err(config);
+    let bdf = resources(guest)?.bdf;
+    let read = || front.read(bdf, CACHE_LINE_SIZE, Width::U8);
+    let write = |value| front.write(bdf, CACHE_LINE_SIZE, Width::U8, value);
     let before = read()?;
     write(before ^ 0x10)?;
     let flipped = read()?;
@@ -86,8 +86,8 @@ fn byte_write_sticks(guest: &mut Guest) -> Finding {
 }
 
 fn bars_have_addresses(guest: &mut Guest) -> Finding {
-    let identity = identity(guest)?;
-    let homeless = identity
+    let resources = resources(guest)?;
+    let homeless = resources
         .bars
         .iter()
         .find(|bar| matches!(bar.kind, BarKind::Memory { address, .. } if address.0 == 0));
@@ -96,7 +96,7 @@ fn bars_have_addresses(guest: &mut Guest) -> Finding {
             Reason::new("pci-no-address", format!("BAR {} of {} bytes", bar.index, bar.size));
         return Err(Outcome::Failure(reason.remedy("see dom0's kernel log for `can't assign`")));
     }
-    let bars: Vec<_> = identity.bars.iter().map(describe).collect();
+    let bars: Vec<_> = resources.bars.iter().map(describe).collect();
     Ok(bars.join(", "))
 }
 
@@ -108,20 +108,20 @@ fn describe(bar: &Bar) -> String {
 }
 
 fn capabilities_end(guest: &mut Guest) -> Finding {
-    let found = function(guest)?.capabilities().map_err(pci)?;
+    let found = function(guest)?.capabilities()?;
     let names: Vec<_> = found.iter().map(|cap| format!("{:#04x}", cap.id.0)).collect();
     Ok(if names.is_empty() { "none".into() } else { names.join(" ") })
 }
 
 fn bus_master_turns_off_and_on(guest: &mut Guest) -> Finding {
     let function = function(guest)?;
-    let was = function.command().map_err(config)?.contains(Command::MASTER);
-    function.disable(Command::MASTER).map_err(config)?;
-    let off = function.command().map_err(config)?;
-    function.enable(Command::MASTER).map_err(config)?;
-    let on = function.command().map_err(config)?;
+    let was = function.command()?.contains(Command::MASTER);
+    function.disable(Command::MASTER)?;
+    let off = function.command()?;
+    function.enable(Command::MASTER)?;
+    let on = function.command()?;
     if !was {
-        function.disable(Command::MASTER).map_err(config)?;
+        function.disable(Command::MASTER)?;
     }
     if off.contains(Command::MASTER) || !on.contains(Command::MASTER) {
         return Err(failure("pci-bus-master", format!("off reads {off:?}, on reads {on:?}")));
@@ -130,7 +130,8 @@ fn bus_master_turns_off_and_on(guest: &mut Guest) -> Finding {
 }
 
 fn driver_starts(guest: &mut Guest) -> Finding {
-    guest.card.as_ref().map(|card| card.describe()).map_err(Clone::clone)
+    let running = guest.device()?.running.as_ref();
+    running.map(|running| running.describe()).map_err(Clone::clone)
 }
 
 /// The frontend; why there is none was reported by the first check.
@@ -138,22 +139,12 @@ fn front(guest: &Guest) -> Result<&Front<'static>, Outcome> {
     guest.connection.as_ref().map(|c| &c.front).map_err(Outcome::as_skip)
 }
 
-fn identity(guest: &Guest) -> Result<&Identity, Outcome> {
-    guest.identity.as_ref().map_err(Clone::clone)
+fn resources(guest: &Guest) -> Result<&Resources, Outcome> {
+    guest.device()?.resources.as_ref().map_err(Clone::clone)
 }
 
 fn function(guest: &Guest) -> Result<Function<'_>, Outcome> {
     let front = front(guest)?;
-    let bdf = identity(guest)?.bdf;
-    Function::probe(front, bdf)
-        .map_err(config)?
-        .ok_or_else(|| failure("pci-gone", format!("{bdf} went away")))
-}
-
-fn config(error: ConfigError) -> Outcome {
-    Outcome::Failure(Reason::new(error.code(), error.to_string()).remedy(error.remedy()))
-}
-
-fn pci(error: PciError) -> Outcome {
-    Outcome::Failure(Reason::new(error.code(), error.to_string()).remedy(error.remedy()))
+    let bdf = resources(guest)?.bdf;
+    Function::probe(front, bdf)?.ok_or_else(|| failure("pci-gone", format!("{bdf} went away")))
 }

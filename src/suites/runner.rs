@@ -1,16 +1,14 @@
 //! Runs the suites that were asked for and writes the report.
 
-use super::{
-    bench, boot, close, dma, faults,
-    guest::Guest,
-    hog, irq,
-    ktap::{DmaLimits, DmaRange, FailedSite, PoolWalk, RangeKind, Sites, Transfers, Writer},
-    memory, net, pci, suite, swiotlb,
-    verdict::{Outcome, Reason, Verdict},
-};
+use super::{bench, boot, close, dma, faults, hog, irq, memory, net, pci, suite, swiotlb};
 use crate::{
     addr::PAGE_SIZE_U64,
-    nic::Via,
+    device::{Traffic, Via},
+    guest::Guest,
+    report::{
+        ktap::{DmaLimits, DmaRange, FailedSite, PoolWalk, RangeKind, Sites, Transfers, Writer},
+        verdict::{Outcome, Reason, Verdict},
+    },
     xen::{
         console::Console,
         failing::{self, Operation},
@@ -42,6 +40,14 @@ pub(super) const fn nothing(_: &Guest) -> Option<Reason> {
     None
 }
 
+/// Why the device can't be used, if it can't.
+pub(super) fn driven(guest: &Guest) -> Option<Reason> {
+    match guest.device() {
+        Ok(device) => device.running.as_ref().err().map(Outcome::reason),
+        Err(outcome) => Some(outcome.reason()),
+    }
+}
+
 /// The machine is wrong.
 pub(super) fn failure(code: &'static str, detail: impl Into<String>) -> Outcome {
     Outcome::Failure(Reason::new(code, detail))
@@ -59,19 +65,19 @@ pub fn run(guest: &mut Guest) -> Verdict {
 }
 
 fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
-    let chosen: Vec<_> =
-        SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name)).collect();
+    let chosen = chosen(guest);
     let mut writer = Writer::start(Console, chosen.len() + 1)?;
     let (mut passed, mut total) = (0, 0);
-    let (mut dma, mut struck) = (None, false);
-    for suite in chosen {
+    let (mut not_shown, mut struck) = (None, false);
+    for (suite, device) in chosen {
         say_failed(&mut writer)?;
         failing::enter(suite.name);
-        let ran = suite.run(guest, &mut writer)?;
+        guest.under_test = device.unwrap_or(0);
+        let ran = suite.run(&title(suite, device, guest), guest, &mut writer)?;
         passed += ran.tally.passed;
         total += ran.tally.total();
         if suite.name == dma::SUITE.name {
-            dma = Some(ran);
+            not_shown = not_shown.or_else(|| nothing_shown(guest, &ran));
         }
         if let Ok(connection) = &guest.connection {
             // So that none waits for its answer; whether there were any is said at the end.
@@ -84,11 +90,10 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     }
     say_failed(&mut writer)?;
     failing::enter(close::SUITE.name);
-    let transfers = totals(guest, &mut writer)?;
-    let shown = suite::not_shown(guest.connection.is_ok(), dma.as_ref(), transfers.compared);
-    shown.into_iter().for_each(|reason| writer.not_shown(reason));
+    totals(guest, &mut writer)?;
+    not_shown.into_iter().for_each(|reason| writer.not_shown(reason));
     report_ranges(guest, &mut writer)?;
-    let closed = close::SUITE.run(guest, &mut writer)?.tally;
+    let closed = close::SUITE.run(close::SUITE.name, guest, &mut writer)?.tally;
     writer.taken(&close::taken(guest))?;
     failing::enter("end");
     if let Some(store) = guest.store {
@@ -123,24 +128,56 @@ fn failed_site(failed: &failing::Failed) -> FailedSite {
     }
 }
 
-/// What went through the device, and through how much of the pool.
-fn totals(guest: &Guest, writer: &mut Writer<Console>) -> Result<Transfers, fmt::Error> {
-    let counters = guest.card.as_ref().map(|card| card.nic.counters()).unwrap_or_default();
-    let transfers = Transfers {
-        sent: counters.tx_frames,
-        received: counters.rx_frames,
-        compared: guest.compared.frames,
-        bytes: guest.compared.bytes,
-    };
+/// The suites that run, in order: those about a device once for each that the domain has.
+fn chosen(guest: &Guest) -> Vec<(&'static Suite, Option<usize>)> {
+    let devices = guest.assigned.len();
+    let asked = SUITES.iter().filter(|suite| guest.options.suites.contains(suite.name));
+    asked
+        .flat_map(|suite| {
+            let of_devices = if suite.of_a_device { devices } else { 0 };
+            let once = (of_devices == 0).then_some((*suite, None));
+            once.into_iter().chain((0..of_devices).map(|device| (*suite, Some(device))))
+        })
+        .collect()
+}
+
+/// A suite's name, with that of its device where there are several.
+fn title(suite: &Suite, device: Option<usize>, guest: &Guest) -> String {
+    match device.map(|device| guest.assigned[device].bdf) {
+        Some(bdf) if guest.assigned.len() > 1 => format!("{}@{bdf}", suite.name),
+        _ => suite.name.into(),
+    }
+}
+
+/// Why a device that was to show its DMA in suite `dma` did not, if it did not.
+fn nothing_shown(guest: &Guest, ran: &suite::Ran) -> Option<Reason> {
+    let compared = guest.device().map_or(0, |device| device.compared.transfers);
+    suite::not_shown(guest.connection.is_ok(), ran, compared)
+}
+
+/// What went through the devices, and through how much of the pool.
+fn totals(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
+    let mut transfers = Transfers::default();
+    let mut walked = PoolWalk::default();
+    for device in &guest.assigned {
+        let traffic = device.running.as_ref().map(|running| running.driver().traffic());
+        let Traffic { sent, received, .. } = traffic.unwrap_or_default();
+        transfers.sent += sent;
+        transfers.received += received;
+        transfers.compared += device.compared.transfers;
+        transfers.bytes += device.compared.bytes;
+        if device.walked.slots > walked.slots {
+            walked = device.walked;
+        }
+    }
     writer.transfers(&transfers)?;
     // A pool that grew since the walk is as large as it is.
-    let (stats, walked) = (guest.pool.pool.stats(), guest.walked);
+    let stats = guest.pool.pool.stats();
     writer.pool_walk(&PoolWalk {
         all_slots: walked.all_slots.max(stats.slots as u64),
         all_segments: walked.all_segments.max(stats.segments as u64),
         ..walked
-    })?;
-    Ok(transfers)
+    })
 }
 
 /// Writes the verdict where dom0 can read it without the console. A store that refuses is no failure: the
@@ -155,7 +192,9 @@ pub const RESULT_PATH: &str = "data/pvbounce/result";
 
 /// What a device may have touched: the pool's segments, and what the driver was given elsewhere.
 fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
-    let mask = guest.pool.plan.mask.highest().0;
+    let running = || guest.assigned.iter().filter_map(|device| device.running.as_ref().ok());
+    let reach = running().map(|running| running.reach).max();
+    let mask = reach.unwrap_or(guest.pool.plan.mask).highest().0;
     writer.dma_limits(&DmaLimits { mask, memory: guest.info.nr_pages * PAGE_SIZE_U64 })?;
     let mut ranges = Vec::new();
     guest.pool.pool.for_each_segment(&mut |segment| {
@@ -163,8 +202,8 @@ fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
         let last = first + segment.len as u64 - 1;
         ranges.push(DmaRange { first, last, kind: RangeKind::Pool });
     });
-    let given = guest.card.as_ref().map_or(&[][..], |card| card.nic.dma_ranges());
-    let direct = given.iter().filter(|range| range.via == Via::Direct);
+    let given = running().flat_map(|running| running.driver().dma_ranges());
+    let direct = given.filter(|range| range.via == Via::Direct);
     ranges.extend(direct.map(|range| DmaRange {
         first: range.start.0,
         last: range.end.0 - 1,

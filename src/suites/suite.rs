@@ -6,7 +6,7 @@
 //!
 //! `G` is the guest; on the host the tests play it.
 
-use super::{
+use crate::report::{
     ktap::Writer,
     verdict::{Outcome, Reason, Tally, Verdict},
 };
@@ -41,6 +41,8 @@ pub struct Suite<G: 'static> {
     pub name: &'static str,
     /// Why the suite can't run on this guest, if it can't.
     pub missing: fn(&G) -> Option<Reason>,
+    /// Whether it is about a device, and runs for each that there is.
+    pub of_a_device: bool,
     /// Whether it only tidies up, so that its success proves nothing.
     pub tidies: bool,
     /// What it claims, in order.
@@ -57,17 +59,18 @@ pub struct Ran {
 }
 
 impl<G> Suite<G> {
-    /// Runs the checks in order and writes their part of the report.
+    /// Runs the checks in order and writes their part of the report, under `title`.
     pub fn run<W: fmt::Write>(
         &self,
+        title: &str,
         guest: &mut G,
         writer: &mut Writer<W>,
     ) -> Result<Ran, fmt::Error> {
         if let Some(reason) = (self.missing)(guest) {
-            writer.suite(self.name, 0)?.skip(&reason)?;
+            writer.suite(title, 0)?.skip(&reason)?;
             return Ok(Ran { tally: Tally::default(), skipped: Some(reason) });
         }
-        let mut section = writer.suite(self.name, self.checks.len())?;
+        let mut section = writer.suite(title, self.checks.len())?;
         let mut proofs = Proofs::default();
         for check in self.checks {
             let outcome = (check.run)(guest).map_or_else(|outcome| outcome, Outcome::pass);
@@ -116,17 +119,16 @@ impl Proofs {
 
 /// Why a run with a device that was to show its DMA did not show it, if it did not: not a single frame was compared.
 ///
-/// `dma` is what came of suite `dma`; `None` if it was not asked for.
-pub fn not_shown(device: bool, dma: Option<&Ran>, compared: u64) -> Option<Reason> {
-    let dma = dma.filter(|_| device && compared == 0)?;
-    let nothing = || Reason::new("nothing-compared", "no frame came back to be compared");
-    Some(dma.skipped.clone().unwrap_or_else(nothing))
+/// `dma` is what came of suite `dma` for it.
+pub fn not_shown(device: bool, dma: &Ran, compared: u64) -> Option<Reason> {
+    let nothing = || Reason::new("nothing-compared", "no transfer came back to be compared");
+    (device && compared == 0).then(|| dma.skipped.clone().unwrap_or_else(nothing))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::suites::ktap::Parser;
+    use crate::report::ktap::Parser;
 
     /// Plays the guest: what the checks of its suite find.
     struct Played {
@@ -140,13 +142,13 @@ mod tests {
     ];
 
     fn suite(tidies: bool) -> Suite<Played> {
-        Suite { name: "dma", missing: |_| None, tidies, checks: &CHECKS }
+        Suite { name: "dma", missing: |_| None, of_a_device: false, tidies, checks: &CHECKS }
     }
 
     fn run(suite: &Suite<Played>, proves: Finding, attends: Finding) -> (Ran, Verdict, Verdict) {
         let mut text = String::new();
         let mut writer = Writer::start(&mut text, 1).unwrap();
-        let ran = suite.run(&mut Played { proves, attends }, &mut writer).unwrap();
+        let ran = suite.run("dma", &mut Played { proves, attends }, &mut writer).unwrap();
         let whole = writer.finish().unwrap();
         let report = Parser::read(&text);
         assert_eq!(report.suites[0].checks.len(), 2, "{text}");
@@ -191,10 +193,15 @@ mod tests {
     #[test]
     fn a_suite_of_which_nothing_proves_is_no_success() {
         const ATTENDS: [Check<()>; 1] = [attends("guards_hold", |()| Ok(String::new()))];
-        let nothing =
-            Suite::<()> { name: "dma", missing: |()| None, tidies: false, checks: &ATTENDS };
+        let nothing = Suite::<()> {
+            name: "dma",
+            missing: |()| None,
+            of_a_device: false,
+            tidies: false,
+            checks: &ATTENDS,
+        };
         let mut writer = Writer::start(String::new(), 1).unwrap();
-        let ran = nothing.run(&mut (), &mut writer).unwrap();
+        let ran = nothing.run("dma", &mut (), &mut writer).unwrap();
         assert_eq!(writer.finish().unwrap(), Verdict::Skip);
         assert_eq!(ran.skipped.unwrap().code, "nothing-proved");
     }
@@ -204,11 +211,12 @@ mod tests {
         let absent = Suite::<()> {
             name: "dma",
             missing: |()| Some(Reason::new("no-driver", "")),
+            of_a_device: false,
             tidies: false,
             checks: &[],
         };
         let mut writer = Writer::start(String::new(), 1).unwrap();
-        let ran = absent.run(&mut (), &mut writer).unwrap();
+        let ran = absent.run("dma", &mut (), &mut writer).unwrap();
         assert_eq!(ran.skipped.unwrap().code, "no-driver");
         assert_eq!(writer.finish().unwrap(), Verdict::Skip);
     }
@@ -224,10 +232,9 @@ mod tests {
         let silent = Ran { skipped: None, ..Ran::default() };
         let skipped = Ran { skipped: Some(Reason::new("no-driver", "")), ..Ran::default() };
         let code = |device, dma, compared| not_shown(device, dma, compared).map(|why| why.code);
-        assert_eq!(code(true, Some(&silent), 0), Some("nothing-compared"));
-        assert_eq!(code(true, Some(&skipped), 0), Some("no-driver"));
-        assert_eq!(code(true, Some(&silent), 1), None);
-        assert_eq!(code(true, None, 0), None, "suite dma was not asked for");
-        assert_eq!(code(false, Some(&skipped), 0), None, "there is no device");
+        assert_eq!(code(true, &silent, 0), Some("nothing-compared"));
+        assert_eq!(code(true, &skipped, 0), Some("no-driver"));
+        assert_eq!(code(true, &silent, 1), None);
+        assert_eq!(code(false, &skipped, 0), None, "there is no device");
     }
 }

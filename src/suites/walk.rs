@@ -4,10 +4,10 @@
 //! IOMMU entry anywhere else stays unseen. The walk goes to the first and the last slot of each segment, and to
 //! every one in between as long as there are not too many; else to every n-th.
 
-use super::ktap::PoolWalk;
 use crate::{
     addr::BusAddr,
     dma::{SegmentInfo, slots::SLOT_SIZE},
+    report::ktap::PoolWalk,
 };
 use alloc::vec::Vec;
 

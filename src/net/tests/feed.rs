@@ -2,13 +2,11 @@
 
 use super::{Duration, Instant, MAC, TickingClock, Wait};
 use crate::{
+    device::{Cause, DmaRange, Driver, QuiesceError, Sent, StartError, Traffic},
     dma::{DeviceStopped, FinishError, OwnedSlice},
-    nic::{
-        Cause, Counters, DmaRange, Nic, QuiesceError, ReceiveError, StartError, TransmitError,
-        TxRecord, Unsent,
-    },
+    nic::{Counters, Nic, ReceiveError, TransmitError, Unsent},
 };
-use alloc::{collections::VecDeque, vec::Vec};
+use alloc::{collections::VecDeque, string::String, vec::Vec};
 
 /// What one look at the card takes.
 pub(super) const LOOK: Duration = Duration::from_millis(2);
@@ -28,11 +26,43 @@ impl<'a> Feed<'a> {
     }
 }
 
-impl Nic for Feed<'_> {
+impl Driver for Feed<'_> {
     fn name(&self) -> &'static str {
         "feed"
     }
 
+    fn label(&self) -> String {
+        String::new()
+    }
+
+    fn acknowledge(&mut self) -> Cause {
+        Cause::empty()
+    }
+
+    fn enable_interrupts(&mut self, _: Cause) {}
+
+    fn traffic(&self) -> Traffic {
+        self.counters().traffic()
+    }
+
+    fn dma_ranges(&self) -> &[DmaRange] {
+        &[]
+    }
+
+    fn check_guards(&self) -> Result<(), FinishError> {
+        Ok(())
+    }
+
+    fn quiesce(&mut self) -> Result<(), QuiesceError> {
+        Ok(())
+    }
+
+    fn take_back(&mut self, _: &DeviceStopped) -> Result<(), FinishError> {
+        Ok(())
+    }
+}
+
+impl Nic for Feed<'_> {
     fn mac(&self) -> [u8; 6] {
         MAC
     }
@@ -50,10 +80,7 @@ impl Nic for Feed<'_> {
         Ok(())
     }
 
-    fn transmit_in_place(
-        &mut self,
-        _: OwnedSlice,
-    ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
+    fn transmit_in_place(&mut self, _: OwnedSlice) -> Result<(Sent, OwnedSlice), TransmitError> {
         // The stack sends from buffers.
         Err(TransmitError::Stopped)
     }
@@ -84,34 +111,12 @@ impl Nic for Feed<'_> {
         Ok(Some(len))
     }
 
-    fn acknowledge(&mut self) -> Cause {
-        Cause::empty()
-    }
-
-    fn enable_interrupts(&mut self, _: Cause) {}
-
     fn counters(&self) -> Counters {
         Counters::default()
     }
 
-    fn dma_ranges(&self) -> &[DmaRange] {
-        &[]
-    }
-
-    fn last_tx(&self) -> Option<TxRecord> {
+    fn last_tx(&self) -> Option<Sent> {
         None
-    }
-
-    fn check_guards(&self) -> Result<(), FinishError> {
-        Ok(())
-    }
-
-    fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        Ok(())
-    }
-
-    fn take_back(&mut self, _: &DeviceStopped) -> Result<(), FinishError> {
-        Ok(())
     }
 }
 

@@ -5,15 +5,15 @@ mod hostile;
 mod peer;
 
 use super::*;
-use crate::arch::time::{Clock, Instant};
 use crate::{
+    arch::time::{Clock, Instant},
+    device::{Driver as _, Idle as _, fake::TickingClock},
     dma::{
         Device, Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
     nic::{
-        DriverKind, Nic,
-        fake::{FakeRtl8139, Fault, TickingClock},
+        fake::{FakeRtl8139, Fault},
         rtl8139::Idle,
     },
 };
@@ -34,9 +34,9 @@ fn with_stack(manner: Manner, test: impl FnOnce(&FakeRtl8139<'_>, &mut Stack<'_>
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, &machine);
     pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
-    let limits = DriverKind::Rtl8139.limits();
-    let device = Device::new(&pool, &machine, limits, Policy::Auto);
-    let mut card = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
+    let idle = Idle::reset(&chip, &clock).unwrap();
+    let device = Device::new(&pool, &machine, idle.limits(), Policy::Auto);
+    let mut card = idle.start(device).unwrap();
     let mut peer = Peer::new(&chip, &clock, manner);
     let mut stack = Stack::new(&mut card, &clock, &mut peer, 0x1234);
     test(&chip, &mut stack);

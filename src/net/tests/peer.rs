@@ -2,14 +2,12 @@
 
 use crate::{
     arch::time::{Clock, Instant},
+    device::fake::TickingClock,
     net::{
         Wait,
         stack::{instant, time},
     },
-    nic::{
-        FRAME_MAX,
-        fake::{FakeRtl8139, TickingClock},
-    },
+    nic::{FRAME_MAX, fake::FakeRtl8139},
 };
 use alloc::{collections::VecDeque, format, string::String, vec, vec::Vec};
 use core::time::Duration;

@@ -4,15 +4,13 @@
 //! section 3.2.5). Where the next step stands on a write having arrived (the line no longer asserted, the device
 //! running), the register is read back.
 
-use super::{
-    super::{cause::Cause, error::ResetError, mmio::Registers},
-    regs::{
-        CAPR, CAPR_LAG, CBR, CR, Command, ERTXTH_WHOLE_FRAME, IDR0, IMR, ISR, Interrupt, MPC, MSR,
-        Media, RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
-    },
+use super::regs::{
+    CAPR, CAPR_LAG, CBR, CR, Command, ERTXTH_WHOLE_FRAME, IDR0, IMR, ISR, Interrupt, MPC, MSR,
+    Media, RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
 };
 use crate::{
     arch::time::{Clock, Instant, TimedOut},
+    device::{Cause, Registers, ResetError},
     dma::DeviceStopped,
 };
 use core::{fmt, time::Duration};

@@ -34,30 +34,35 @@ mod tests;
 mod vanishing;
 
 use super::{
-    Nic, QuiesceError,
-    cause::{Cause, Counters},
-    error::{ReceiveError, ResetError, StartError, TransmitError, Unsent},
-    evidence::{DmaRange, Ranges, TxRecord},
-    mmio::Registers,
+    Counters, Nic,
+    error::{Mac, ReceiveError, TransmitError, Unsent},
 };
 use crate::{
     addr::DmaMask,
     arch::time::{Clock, Instant},
+    device::{
+        self, Cause, DmaRange, Driver, QuiesceError, Registers, ResetError, Sent, StartError,
+        Traffic, evidence::Ranges,
+    },
     dma::{
         self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
         PowerOfTwo, ToDevice,
     },
 };
-use alloc::{vec, vec::Vec};
+use alloc::{
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
 use chip::Chip;
 use core::{fmt, mem};
 use ring::{BUFFER, RxRing, SLOTS, TxSlots};
 
 /// The chip's name.
-pub(super) const NAME: &str = "rtl8139";
+const NAME: &str = "rtl8139";
 
 /// 32-bit addresses that are multiples of four (datasheet, TSAD and RBSTART).
-pub(super) const fn limits() -> Limits {
+const fn limits() -> Limits {
     let limits = Limits::new(DmaMask::BITS_32);
     match PowerOfTwo::new(4) {
         Some(four) => limits.aligned_to(four),
@@ -93,7 +98,7 @@ pub struct Rtl8139<'m, R: Registers> {
     sent: Vec<Vec<u8>>,
     counters: Counters,
     ranges: Ranges,
-    last_tx: Option<TxRecord>,
+    last_tx: Option<Sent>,
 }
 
 /// How far a driver has come.
@@ -136,20 +141,26 @@ impl<'m, R: Registers> Idle<'m, R> {
         let mac = chip.mac();
         chip.check_there()?;
         if mac[0] & 1 != 0 || mac == [0; 6] {
-            return Err(StartError::BadAddress(mac));
+            let [a, b, c, d, e, f] = mac;
+            let value = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+            return Err(StartError::Unfit { what: "address", value });
         }
         Ok(Self { chip, mac, stopped })
     }
+}
 
-    /// The proof that the chip was seen to stop.
-    pub const fn stopped(&self) -> &DeviceStopped {
+impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
+    type Running = Rtl8139<'m, R>;
+
+    fn limits(&self) -> Limits {
+        limits()
+    }
+
+    fn stopped(&self) -> &DeviceStopped {
         &self.stopped
     }
 
-    /// Starts receiving. No interrupt is enabled yet.
-    ///
-    /// Bus mastering must be on, and `dma` made with the chip's limits ([`super::DriverKind::limits`]).
-    pub fn start(self, dma: dma::Device<'m>) -> Result<Rtl8139<'m, R>, StartError> {
+    fn start(self, dma: dma::Device<'m>) -> Result<Rtl8139<'m, R>, StartError> {
         let Self { chip, mac, stopped } = self;
         let buffer = dma.map::<FromDevice, _>(vec![0; BUFFER])?;
         let bus = buffer.bus();
@@ -223,11 +234,56 @@ impl<R: Registers> Rtl8139<'_, R> {
     }
 }
 
-impl<R: Registers> Nic for Rtl8139<'_, R> {
+impl<R: Registers> Driver for Rtl8139<'_, R> {
     fn name(&self) -> &'static str {
         NAME
     }
 
+    fn label(&self) -> String {
+        Mac(&self.mac).to_string()
+    }
+
+    fn acknowledge(&mut self) -> Cause {
+        let cause = self.chip.acknowledge();
+        self.counters.interrupts += u64::from(!cause.is_empty());
+        if cause.contains(Cause::OVERFLOW) {
+            self.counters.rx_missed += self.chip.take_missed();
+        }
+        cause
+    }
+
+    fn enable_interrupts(&mut self, causes: Cause) {
+        self.enabled = causes;
+        self.chip.enable_interrupts(causes);
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.counters.traffic()
+    }
+
+    fn dma_ranges(&self) -> &[DmaRange] {
+        self.ranges.all()
+    }
+
+    fn check_guards(&self) -> Result<(), FinishError> {
+        self.buffer.as_ref().map_or(Ok(()), |buffer| buffer.check_guards())
+    }
+
+    fn quiesce(&mut self) -> Result<(), QuiesceError> {
+        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        Ok(self.take_back(&stopped)?)
+    }
+
+    fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
+        self.life = Life::Ended;
+        self.drop_in_flight(stopped);
+        self.sent.clear();
+        let buffer = self.buffer.take();
+        buffer.map(|buffer| buffer.reclaim(stopped).finish(0)).transpose().map(drop)
+    }
+}
+
+impl<R: Registers> Nic for Rtl8139<'_, R> {
     fn mac(&self) -> [u8; 6] {
         self.mac
     }
@@ -251,7 +307,7 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
     fn transmit_in_place(
         &mut self,
         frame: OwnedSlice,
-    ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
+    ) -> Result<(Sent, OwnedSlice), TransmitError> {
         self.send_in_place(frame)
     }
 
@@ -274,47 +330,12 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
         self.next_frame(frame)
     }
 
-    fn acknowledge(&mut self) -> Cause {
-        let cause = self.chip.acknowledge();
-        self.counters.interrupts += u64::from(!cause.is_empty());
-        if cause.contains(Cause::OVERFLOW) {
-            self.counters.rx_missed += self.chip.take_missed();
-        }
-        cause
-    }
-
-    fn enable_interrupts(&mut self, causes: Cause) {
-        self.enabled = causes;
-        self.chip.enable_interrupts(causes);
-    }
-
     fn counters(&self) -> Counters {
         self.counters
     }
 
-    fn dma_ranges(&self) -> &[DmaRange] {
-        self.ranges.all()
-    }
-
-    fn last_tx(&self) -> Option<TxRecord> {
+    fn last_tx(&self) -> Option<Sent> {
         self.last_tx
-    }
-
-    fn check_guards(&self) -> Result<(), FinishError> {
-        self.buffer.as_ref().map_or(Ok(()), |buffer| buffer.check_guards())
-    }
-
-    fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
-        Ok(self.take_back(&stopped)?)
-    }
-
-    fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
-        self.life = Life::Ended;
-        self.drop_in_flight(stopped);
-        self.sent.clear();
-        let buffer = self.buffer.take();
-        buffer.map(|buffer| buffer.reclaim(stopped).finish(0)).transpose().map(drop)
     }
 }
 

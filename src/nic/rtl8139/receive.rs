@@ -4,13 +4,11 @@
 //! is reported and was not written is told from one that was: no byte of an earlier frame passes for one of a later.
 
 use super::{
-    super::{
-        error::{ReceiveError, RingError},
-        mmio::Registers,
-    },
+    super::error::{ReceiveError, RingError},
     Life, Rtl8139,
     ring::{CRC, HEADER, Next, RxRing},
 };
+use crate::device::Registers;
 use alloc::vec::Vec;
 use core::time::Duration;
 

@@ -2,13 +2,14 @@
 
 use super::*;
 use crate::{
+    device::{Idle as _, Via, fake::TickingClock},
     dma::{
         Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
     nic::{
-        FRAME_MAX, FRAME_MIN, RingError, TxFailure, Via,
-        fake::{FakeRtl8139, Fault, TickingClock},
+        FRAME_MAX, FRAME_MIN, RingError, TxFailure,
+        fake::{FakeRtl8139, Fault},
     },
 };
 use alloc::boxed::Box;
@@ -232,7 +233,7 @@ fn a_device_that_is_gone_says_so_everywhere() {
         assert_eq!(error, ReceiveError::Lost(ResetError::Gone));
         assert_eq!(card.counters().rx_missed, 0, "all ones are no count");
         let unsent = card.transmit(frame(60, 0)).unwrap_err();
-        assert_eq!((unsent.error.code(), unsent.frame.len()), ("nic-gone", 60));
+        assert_eq!((unsent.error.code(), unsent.frame.len()), ("device-gone", 60));
         assert!(!card.link_up());
         chip.set_fault(Fault::None);
     });
@@ -393,8 +394,8 @@ fn a_chip_that_does_not_react_is_not_started() {
         let started = Idle::reset(&chip, &clock).and_then(|idle| idle.start(device));
         started.map(drop).unwrap_err().code()
     };
-    assert_eq!(start(MAC, Fault::NeverReset), "nic-reset-timeout");
-    assert_eq!(start([0xff; 6], Fault::None), "nic-bad-address");
-    assert_eq!(start([0; 6], Fault::None), "nic-bad-address");
+    assert_eq!(start(MAC, Fault::NeverReset), "device-reset-timeout");
+    assert_eq!(start([0xff; 6], Fault::None), "device-unfit");
+    assert_eq!(start([0; 6], Fault::None), "device-unfit");
     assert_eq!(start(MAC, Fault::None), "dma-no-pool");
 }

@@ -4,14 +4,13 @@ use super::{
     super::{
         FRAME_MAX, FRAME_MIN, HEADER,
         error::{TransmitError, TxFailure, Unsent},
-        evidence::TxRecord,
-        mmio::Registers,
     },
     InFlight, Life, Rtl8139,
     ring::{Outcome, outcome},
 };
 use crate::{
     arch::time::TimedOut,
+    device::{Registers, Sent},
     dma::{Lent, OwnedSlice, ToDevice},
 };
 use alloc::vec::Vec;
@@ -40,7 +39,7 @@ impl<R: Registers> Rtl8139<'_, R> {
     pub(super) fn send_in_place(
         &mut self,
         frame: OwnedSlice,
-    ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
+    ) -> Result<(Sent, OwnedSlice), TransmitError> {
         while self.slots.used() > 0 {
             let sent = self.finish_oldest()?;
             self.keep_for_reclaim(sent);
@@ -78,10 +77,10 @@ impl<R: Registers> Rtl8139<'_, R> {
     }
 
     /// The doorbell: from here on the device reads the frame.
-    fn give(&mut self, slot: usize, frame: OwnedSlice) -> Result<TxRecord, Refused> {
+    fn give(&mut self, slot: usize, frame: OwnedSlice) -> Result<Sent, Refused> {
         let mapping = self.dma.try_map::<ToDevice, _>(frame);
         let mapping = mapping.map_err(|(error, frame)| (error.into(), frame))?;
-        let record = TxRecord::of(&mapping);
+        let record = Sent::of(&mapping);
         let (Ok(address), Ok(len)) = (u32::try_from(record.dma.0), u32::try_from(record.len))
         else {
             return Err((TransmitError::BeyondRegisters(record.dma.0), mapping.abandon()));

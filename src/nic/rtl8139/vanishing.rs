@@ -3,11 +3,12 @@
 use super::*;
 use crate::{
     addr::BusAddr,
+    device::{Idle as _, fake::TickingClock},
     dma::{
         Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
-    nic::fake::{FakeRtl8139, Fault, TickingClock},
+    nic::fake::{FakeRtl8139, Fault},
 };
 use alloc::boxed::Box;
 use core::time::Duration;
@@ -49,7 +50,7 @@ fn work(chip: &FakeRtl8139<'_>, card: &mut Card<'_>) -> Result<(), &'static str>
 }
 
 fn acknowledge(card: &mut Card<'_>) -> Result<(), &'static str> {
-    if card.acknowledge().contains(Cause::GONE) { Err("nic-gone") } else { Ok(()) }
+    if card.acknowledge().contains(Cause::GONE) { Err("device-gone") } else { Ok(()) }
 }
 
 /// Runs `test` with a chip, a clock that ticks, and a pool of 1 MiB in a machine.
@@ -92,7 +93,7 @@ fn vanishes<'m>(
     let ended = live(chip, clock, device);
     let took = clock.now().since(start);
     assert!(took < Duration::from_secs(1), "{accesses}: {took:?}");
-    let expected = if chip.is_gone() { Err("nic-gone") } else { Ok(()) };
+    let expected = if chip.is_gone() { Err("device-gone") } else { Ok(()) };
     assert_eq!(ended, expected, "after {accesses}");
     // Of what it may still use nothing is handed out again, and of the rest all.
     let owned = chip.owned();
@@ -128,12 +129,12 @@ fn with_frames_lost(end: impl FnOnce(&mut Card<'_>, &Pool<'_>, &FakeMachine)) {
             card.transmit(BROADCAST.to_vec()).unwrap();
         }
         chip.vanish_after(0);
-        assert_eq!(card.reclaim().unwrap_err().code(), "nic-gone");
+        assert_eq!(card.reclaim().unwrap_err().code(), "device-gone");
         assert_eq!(
             card.transmit_in_place(BROADCAST.to_vec().into()).unwrap_err().code(),
-            "nic-gone"
+            "device-gone"
         );
-        assert_eq!(card.quiesce().unwrap_err().code(), "nic-gone");
+        assert_eq!(card.quiesce().unwrap_err().code(), "device-gone");
         assert_eq!((pool.stats().in_flight, chip.owned().len()), (4, 4));
         end(&mut card, pool, machine);
     });

@@ -142,6 +142,8 @@ impl FrontError {
     }
 }
 
+crate::report::verdict::coded!(FrontError);
+
 /// What was given back, and what could not be.
 #[derive(Debug, Default)]
 #[must_use = "it says what was leaked"]

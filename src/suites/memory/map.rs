@@ -2,13 +2,11 @@
 
 use crate::{
     addr::{PAGE_SHIFT, Pfn},
+    guest::Guest,
     mm::p2m::PfnRange,
     pci::{Bar, BarKind},
-    suites::{
-        guest::Guest,
-        runner::{Finding, failure, skip},
-        verdict::{Outcome, Reason},
-    },
+    report::verdict::{Outcome, Reason},
+    suites::runner::{Finding, failure, skip},
 };
 use alloc::{format, string::ToString, vec::Vec};
 
@@ -76,14 +74,14 @@ fn serve(guest: &mut Guest) -> Finding {
 
 /// No register of the device lies where the map has RAM, nor where another of its registers lies.
 pub(super) fn bars_are_apart(guest: &mut Guest) -> Finding {
-    let identity = guest.identity.as_ref().map_err(Outcome::as_skip)?;
+    let resources = guest.device()?.resources.as_ref().map_err(Outcome::as_skip)?;
     let map = guest.map.as_ref().map_err(|error| skip("memory-map", error.to_string()))?;
     let conflict = |detail| {
         let remedy = "add `e820_host=1` to the xl config and create the domain anew: the guest's RAM \
                       then leaves the host's holes free";
         Err(Outcome::Failure(Reason::new("memory-bar-conflict", detail).remedy(remedy)))
     };
-    let ranges: Vec<_> = identity.bars.iter().filter_map(memory_range).collect();
+    let ranges: Vec<_> = resources.bars.iter().filter_map(memory_range).collect();
     for (place, &(index, start, size)) in ranges.iter().enumerate() {
         if let Some(ram) = map.ram_under(start, size) {
             return conflict(format!("BAR {index} {start:#x}+{size:#x} lies under {ram}"));

@@ -3,21 +3,19 @@
 mod map;
 mod table;
 
-pub(super) use table::Table;
 pub(super) use table::exchange_without_the_device;
 
-use super::blame::of_memory;
-use super::guest::Guest;
 use super::runner::{Finding, Suite, failure, nothing, proof, skip};
-use super::verdict::Outcome;
 use crate::{
     addr::{DmaMask, GIB_4, Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn},
+    guest::{Guest, blame::of_memory},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region},
         p2m::PfnRange,
         pages::Pages,
         translate::Place,
     },
+    report::verdict::Outcome,
 };
 use alloc::{
     format,
@@ -27,6 +25,7 @@ use alloc::{
 pub(super) const SUITE: Suite = Suite {
     name: "memory",
     missing: nothing,
+    of_a_device: false,
     tidies: false,
     checks: &[
         proof("memory_map", memory_map),

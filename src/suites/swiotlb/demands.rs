@@ -6,12 +6,10 @@ use crate::{
     dma::{
         Coherent, CoherentError, Device, Limits, MapError, Plan, Policy, Pool, PowerOfTwo, ToDevice,
     },
+    guest::Guest,
     mm::{contiguous::Order, pages::Pages},
-    suites::{
-        guest::Guest,
-        runner::{Finding, failure, skip},
-        verdict::Outcome,
-    },
+    report::verdict::Outcome,
+    suites::runner::{Finding, failure, skip},
 };
 use alloc::{
     format,

@@ -4,12 +4,10 @@ use super::{bits, device, finish, map_out, not_mapped, on_started_pool, pool};
 use crate::{
     arch::time::Clock,
     dma::{Bidirectional, Device, Limits, MapError, Mapping, Plan, Policy, ToDevice},
+    guest::Guest,
     mm::contiguous::Order,
-    suites::{
-        guest::Guest,
-        runner::{Finding, failure, skip},
-        verdict::Outcome,
-    },
+    report::verdict::Outcome,
+    suites::runner::{Finding, failure, skip},
 };
 use alloc::{format, string::ToString, vec, vec::Vec};
 

@@ -6,7 +6,9 @@ use super::{
 };
 use crate::{
     addr::{DmaMask, PAGE_SIZE},
+    device::pattern::{differs, fill},
     dma::{self, Bidirectional, FinishError, FromDevice, Mapping, Plan, Policy, Pool},
+    guest::Guest,
     mm::{
         contiguous::{ContiguousMemory, Order},
         memory::Memory,
@@ -14,12 +16,10 @@ use crate::{
         translate::{Offset, Place, Translate},
     },
     options::SelfTest,
+    report::verdict::Outcome,
     suites::{
-        guest::Guest,
         memory::xen_agrees,
-        pattern::{differs, fill},
         runner::{Finding, failure},
-        verdict::Outcome,
     },
 };
 use alloc::{

@@ -9,21 +9,21 @@ mod mapping;
 mod refusals;
 mod starts;
 
-use super::blame::of_memory;
-use super::guest::Guest;
 use super::runner::{Finding, Suite, attends, failure, nothing, proof, skip};
-use super::verdict::{Outcome, Reason};
 use crate::{
     addr::{DmaMask, GIB_4},
     dma::{self, Bidirectional, Limits, MapError, Mapping, Plan, Policy, Pool, Table, ToDevice},
+    guest::{Guest, blame::of_memory},
     mm::{contiguous::ContiguousMemory, pages::Pages},
     options::PoolStart,
+    report::verdict::{Outcome, Reason},
 };
 use alloc::{format, string::ToString};
 
 pub(super) const SUITE: Suite = Suite {
     name: "swiotlb",
     missing: nothing,
+    of_a_device: false,
     tidies: false,
     checks: &[
         attends("nothing_is_spent_without_need", starts::nothing_is_spent_without_need),

@@ -4,12 +4,10 @@ use super::{bits, device, finish, high_page, map_out, of_memory, on_own_pool, on
 use crate::{
     addr::PAGE_SIZE,
     dma::{MapError, Plan, Policy, ToDevice, Why},
+    guest::Guest,
     mm::pages::Pages,
     println,
-    suites::{
-        guest::Guest,
-        runner::{Finding, failure, skip},
-    },
+    suites::runner::{Finding, failure, skip},
 };
 use alloc::{format, string::ToString};
 

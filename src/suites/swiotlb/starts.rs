@@ -4,17 +4,15 @@ use super::{bits, device, finish, map_both, of_memory, on_own_pool, pool, starte
 use crate::{
     addr::{DmaMask, PAGE_SIZE, Pfn},
     dma::{Plan, Policy, SegmentInfo, Step},
+    guest::Guest,
     mm::{
         contiguous::{ContiguousMemory, Order, Region},
         reserve::Reserve,
     },
     options::PoolStart,
     println,
-    suites::{
-        guest::Guest,
-        runner::{Finding, failure, skip},
-        verdict::Outcome,
-    },
+    report::verdict::Outcome,
+    suites::runner::{Finding, failure, skip},
 };
 use alloc::{
     format,

@@ -158,6 +158,8 @@ impl StoreError {
     }
 }
 
+crate::report::verdict::coded!(StoreError);
+
 /// Operations on the tree. Each ends within the implementation's own deadline.
 pub trait Store: Debug {
     /// The text at `path`.

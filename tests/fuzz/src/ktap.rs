@@ -7,7 +7,7 @@
 //! suite that was announced ended, each with the verdict of its checks, and the result follows from theirs.
 
 use crate::Input;
-use pvbounce::suites::{
+use pvbounce::report::{
     ktap::{Parser, Taken, Writer},
     verdict::{Outcome, Reason, Tally, Verdict},
 };

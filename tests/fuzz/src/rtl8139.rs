@@ -8,12 +8,10 @@ use crate::{Input, pattern::bytes_of};
 use pvbounce::{
     addr::BusAddr,
     arch::time::Clock,
+    device::{Cause, Driver as _, Idle as _, Registers, fake::TickingClock},
     dma::{Device, Plan, Policy, Pool, Table, fake::FakeMachine},
     mm::contiguous::Order,
-    nic::{
-        Cause, DriverKind, FRAME_MAX, FRAME_MIN, Nic, fake::TickingClock, mmio::Registers,
-        rtl8139::Idle,
-    },
+    nic::{FRAME_MAX, FRAME_MIN, Nic, rtl8139::Idle},
 };
 use std::{
     cell::{Cell, RefCell},
@@ -233,7 +231,6 @@ fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
     if pool.start(&plan, &mut |_| {}).is_err() {
         return;
     }
-    let device = Device::new(&pool, machine, DriverKind::Rtl8139.limits(), Policy::Force);
     let clock = TickingClock::default();
     let (ring, position, given) = (Cell::new(0), Cell::new(0), RefCell::default());
     let (stuck, tame) = (input.once_in(64), Cell::new(false));
@@ -250,7 +247,10 @@ fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
         stuck,
         tame,
     };
-    let started = Idle::reset(&chip, &clock).and_then(|idle| idle.start(device));
+    let started = Idle::reset(&chip, &clock).and_then(|idle| {
+        let device = Device::new(&pool, machine, idle.limits(), Policy::Force);
+        idle.start(device)
+    });
     let Ok(mut card) = started else { return };
     let mut frame = Vec::new();
     for _ in 0..64 {

@@ -6,7 +6,7 @@ use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use pvbounce::suites::ktap;
+use pvbounce::report::ktap;
 
 use crate::console::{JobEnd, Marker, Piece, Splitter};
 use crate::error::{Context, Error, Result};

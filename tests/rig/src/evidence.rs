@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
-use pvbounce::suites::ktap::{DmaRange, RangeKind};
+use pvbounce::report::ktap::{DmaRange, RangeKind};
 use serde::Serialize;
 
 use crate::error::{Context, Result};

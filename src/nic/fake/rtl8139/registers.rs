@@ -1,7 +1,7 @@
 //! The register file: which register is how wide, and what a write does once it arrives.
 
 use super::{FakeRtl8139, Fault, State};
-use crate::nic::mmio::Registers;
+use crate::device::Registers;
 
 impl FakeRtl8139<'_> {
     /// One access more; `None` if nobody answers it.

@@ -10,8 +10,8 @@ use crate::Input;
 use core::net::SocketAddrV4;
 use pvbounce::{
     arch::time::{Clock, Instant},
+    device::fake::TickingClock,
     net::{Ipv4Cidr, Lease, NetError, Offer, Stack, Wait},
-    nic::fake::TickingClock,
 };
 use smoltcp::wire::Ipv4Address;
 use std::time::Duration;

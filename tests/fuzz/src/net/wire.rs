@@ -3,11 +3,11 @@
 use crate::Input;
 use core::cell::Cell;
 use pvbounce::{
-    dma::{DeviceStopped, FinishError, OwnedSlice},
-    nic::{
-        Cause, Counters, DmaRange, FRAME_MAX, Nic, QuiesceError, ReceiveError, StartError,
-        TransmitError, TxRecord, Unsent, fake::TickingClock,
+    device::{
+        Cause, DmaRange, Driver, QuiesceError, Sent, StartError, Traffic, fake::TickingClock,
     },
+    dma::{DeviceStopped, FinishError, OwnedSlice},
+    nic::{Counters, FRAME_MAX, Nic, ReceiveError, TransmitError, Unsent},
 };
 use smoltcp::{
     phy::ChecksumCapabilities,
@@ -256,11 +256,43 @@ impl<'c> Wire<'c> {
     }
 }
 
-impl Nic for Wire<'_> {
+impl Driver for Wire<'_> {
     fn name(&self) -> &'static str {
         "wire"
     }
 
+    fn label(&self) -> String {
+        String::new()
+    }
+
+    fn acknowledge(&mut self) -> Cause {
+        Cause::RECEIVED
+    }
+
+    fn enable_interrupts(&mut self, _causes: Cause) {}
+
+    fn traffic(&self) -> Traffic {
+        self.counters().traffic()
+    }
+
+    fn dma_ranges(&self) -> &[DmaRange] {
+        &[]
+    }
+
+    fn check_guards(&self) -> Result<(), FinishError> {
+        Ok(())
+    }
+
+    fn quiesce(&mut self) -> Result<(), QuiesceError> {
+        Ok(())
+    }
+
+    fn take_back(&mut self, _stopped: &DeviceStopped) -> Result<(), FinishError> {
+        Ok(())
+    }
+}
+
+impl Nic for Wire<'_> {
     fn mac(&self) -> [u8; 6] {
         MAC
     }
@@ -286,7 +318,7 @@ impl Nic for Wire<'_> {
     fn transmit_in_place(
         &mut self,
         _frame: OwnedSlice,
-    ) -> Result<(TxRecord, OwnedSlice), TransmitError> {
+    ) -> Result<(Sent, OwnedSlice), TransmitError> {
         Err(TransmitError::Full { in_flight: 0 })
     }
 
@@ -318,33 +350,11 @@ impl Nic for Wire<'_> {
         Ok(Some(arrived.len()))
     }
 
-    fn acknowledge(&mut self) -> Cause {
-        Cause::RECEIVED
-    }
-
-    fn enable_interrupts(&mut self, _causes: Cause) {}
-
     fn counters(&self) -> Counters {
         Counters::default()
     }
 
-    fn dma_ranges(&self) -> &[DmaRange] {
-        &[]
-    }
-
-    fn last_tx(&self) -> Option<TxRecord> {
+    fn last_tx(&self) -> Option<Sent> {
         None
-    }
-
-    fn check_guards(&self) -> Result<(), FinishError> {
-        Ok(())
-    }
-
-    fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        Ok(())
-    }
-
-    fn take_back(&mut self, _stopped: &DeviceStopped) -> Result<(), FinishError> {
-        Ok(())
     }
 }

@@ -78,7 +78,7 @@ impl Case {
 
 /// A card that is taken away while it writes: whatever of it the driver sees first.
 const CARD_GONE: &[Fault] = &[
-    ("net.download_is_intact", "nic-gone"),
+    ("net.download_is_intact", "device-gone"),
     ("net.download_is_intact", "nic-rx-status"),
     ("net.download_is_intact", "nic-rx-truncated"),
     ("net.download_is_intact", "nic-rx-length"),
@@ -86,8 +86,8 @@ const CARD_GONE: &[Fault] = &[
     ("net.download_is_intact", "nic-bus-error"),
     ("net.download_is_intact", "nic-tx-timeout"),
     ("net.ring_never_broke", "nic-reset"),
-    ("net.ring_never_broke", "nic-gone"),
-    ("close.device_lets_go", "nic-gone"),
+    ("net.ring_never_broke", "device-gone"),
+    ("close.device_lets_go", "device-gone"),
     // QEMU answers with zeros where a card was, and pciback makes a command register out of all ones.
     ("close.device_lets_go", "pci-bus-master-left"),
 ];

@@ -88,7 +88,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
             .expect(Verdict::Error, &[("options.command_line", "option-unknown")]),
         // Machines that lack something: a clear word, and no hang.
         late("not-a-nic", Device::Other)
-            .expect(Verdict::Skip, &[("pci.driver_starts", "not-a-nic")]),
+            .expect(Verdict::Skip, &[("pci.driver_starts", "no-driver")]),
         late("no-driver", Device::Undriven)
             .expect(Verdict::Skip, &[("pci.driver_starts", "no-driver")]),
         silent,
@@ -130,16 +130,16 @@ fn faults() -> impl Iterator<Item = Job> {
         ),
         ("keep-port", "boot", &[("close.nothing_is_kept", "leak")]),
         ("leak", "boot", &[("close.nothing_is_kept", "leak")]),
-        ("mask-irq", "irq", &[("irq.every_frame_interrupts", "irq-lost")]),
+        ("mask-irq", "irq", &[("irq.every_transfer_interrupts", "irq-lost")]),
         (
             "loopback",
             "dma",
             &[
                 ("dma.every_length_comes_back", LOOPED),
                 ("dma.awkward_offsets_come_back", LOOPED),
-                ("dma.straddling_frames_come_back", LOOPED),
-                ("dma.low_frames_go_direct", LOOPED),
-                ("dma.source_is_high_and_dma_address_low", LOOPED),
+                ("dma.straddling_buffers_come_back", LOOPED),
+                ("dma.low_buffers_go_direct", LOOPED),
+                ("dma.source_is_high_and_dma_address_in_reach", LOOPED),
                 ("dma.pool_serves_everywhere", LOOPED),
             ],
         ),
@@ -163,7 +163,7 @@ fn pool_options() -> [Job; 4] {
         let job = Job::new(name, "smoke-late.cfg", Some(Device::Nic)).word("suite=swiotlb,dma");
         words.split(' ').fold(job, |job, word| job.word(word))
     };
-    let way = "source_is_high_and_dma_address_low";
+    let way = "source_is_high_and_dma_address_in_reach";
     [
         // Each of the three would go unnoticed in a run that passes without it.
         job("pool-told", "swiotlb=late,1,force,grow dma_bits=28")

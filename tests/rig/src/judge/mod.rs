@@ -1,7 +1,7 @@
 //! The verdict on a job: what the guest said, what dom0 and Xen saw and what QEMU traced, put together.
 
-use pvbounce::suites::ktap::{NotShown, Report};
-use pvbounce::suites::verdict;
+use pvbounce::report::ktap::{NotShown, Report};
+use pvbounce::report::verdict;
 use serde::Serialize;
 
 use crate::boot::Fate;

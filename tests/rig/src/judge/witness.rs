@@ -1,7 +1,7 @@
 //! What others than the guest saw: QEMU each address that the device used, dom0 how much memory Xen has.
 
-use pvbounce::suites::ktap::{PoolWalk, Report};
-use pvbounce::suites::verdict;
+use pvbounce::report::ktap::{PoolWalk, Report};
+use pvbounce::report::verdict;
 
 use super::{Facts, Finding, Problem, Verdict};
 use crate::evidence::{Evidence, Trace};

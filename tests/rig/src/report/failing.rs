@@ -3,7 +3,7 @@
 //! Whatever fails, a verdict comes in time: no crash, nothing that Xen or dom0 complain of, and nothing is kept, unless what
 //! failed was to give it back.
 
-use pvbounce::suites::ktap::{FailedSite, Report};
+use pvbounce::report::ktap::{FailedSite, Report};
 use pvbounce::xen::failing::Operation;
 use serde::Serialize;
 

@@ -1,6 +1,6 @@
 //! The record of a run: everything that the table, result.json, JUnit and the page show.
 
-use pvbounce::suites::ktap::Figures;
+use pvbounce::report::ktap::Figures;
 use serde::Serialize;
 
 use super::failing::FailingRecord;

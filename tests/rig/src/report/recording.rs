@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use pvbounce::suites::ktap::{Check, Parser, Report};
-use pvbounce::suites::verdict;
+use pvbounce::report::ktap::{Check, Parser, Report};
+use pvbounce::report::verdict;
 
 use super::failing::FailingRecord;
 use super::record::{CheckRecord, FiguresRecord, JobRecord, SuiteRecord};

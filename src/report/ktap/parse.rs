@@ -13,7 +13,7 @@ use super::{
     DMA_LIMITS, DMA_RANGE, FAILED, INDENT, NOT_SHOWN, PANIC, POOL_WALK, REMEDY, RESULT, SITES,
     SUBTEST, TAKEN, TRANSFERS, VERSION, text,
 };
-use crate::suites::verdict::Verdict;
+use crate::report::verdict::Verdict;
 
 /// Takes a console line by line.
 #[derive(Debug, Default)]

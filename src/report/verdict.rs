@@ -13,7 +13,7 @@
 //! The host adds CRASH and TIMEOUT: a guest can't report those about itself.
 
 use alloc::borrow::Cow;
-use alloc::string::String;
+use alloc::string::{String, ToString};
 use core::fmt;
 use core::str::FromStr;
 
@@ -112,6 +112,44 @@ impl fmt::Display for Reason {
             "" => f.write_str(self.code),
             detail => write!(f, "{}: {detail}", self.code),
         }
+    }
+}
+
+/// An error that a report can carry: its text has the value.
+pub trait Coded: fmt::Display {
+    /// Its stable name.
+    fn code(&self) -> &'static str;
+
+    /// What to do about it; empty if there is nothing.
+    fn remedy(&self) -> &'static str;
+}
+
+/// Makes an error [`Coded`] by its own functions of the same names.
+macro_rules! coded {
+    ($error:ty) => {
+        impl $crate::report::Coded for $error {
+            fn code(&self) -> &'static str {
+                self.code()
+            }
+
+            fn remedy(&self) -> &'static str {
+                self.remedy()
+            }
+        }
+    };
+}
+pub(crate) use coded;
+
+impl<E: Coded> From<E> for Reason {
+    fn from(error: E) -> Self {
+        Self { code: error.code(), detail: error.to_string(), remedy: error.remedy().into() }
+    }
+}
+
+/// An error is the machine's doing unless whoever met it knows better.
+impl<E: Coded> From<E> for Outcome {
+    fn from(error: E) -> Self {
+        Self::Failure(error.into())
     }
 }
 
@@ -227,7 +265,6 @@ impl FromIterator<Verdict> for Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::string::ToString;
 
     #[test]
     fn worst_wins() {

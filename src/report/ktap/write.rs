@@ -7,7 +7,7 @@ use super::{
     DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, FAILED, FailedSite, NOT_SHOWN, POOL_WALK, PoolWalk,
     REMEDY, RESULT, SITES, SUBTEST, Sites, TAKEN, TRANSFERS, Taken, Transfers, VERSION,
 };
-use crate::suites::verdict::{Outcome, Reason, Tally, Verdict};
+use crate::report::verdict::{Outcome, Reason, Tally, Verdict};
 
 /// Writes one report. Numbers the suites itself; adds up their verdicts.
 #[derive(Debug)]

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use super::{CLOSE, DmaRange, RangeKind, Report, Suite};
-use crate::suites::verdict::{Tally, Verdict};
+use crate::report::verdict::{Tally, Verdict};
 
 /// The bytes of a slot of the bounce pool.
 const SLOT: u128 = 2048;

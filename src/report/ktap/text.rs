@@ -14,7 +14,7 @@ use alloc::string::String;
 use core::fmt::{self, Write};
 use core::mem;
 
-use crate::suites::verdict::{Reason, Verdict};
+use crate::report::verdict::{Reason, Verdict};
 
 /// Shows a value as free text.
 pub(super) struct OneLine<T>(pub(super) T);

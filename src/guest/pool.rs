@@ -8,12 +8,13 @@
 //! off
 //! ```
 
-use super::{guest::Stopwatch, verdict::Reason};
+use super::Stopwatch;
 use crate::{
     addr::{DmaMask, PAGE_SIZE},
     dma::{Plan, Pool, StartError, Started, Step, Stopped},
     mm::reserve::{Aside, Reserve},
     options::PoolStart,
+    report::verdict::Reason,
 };
 
 /// The bounce pool and how its start went.

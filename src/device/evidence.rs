@@ -42,10 +42,10 @@ impl DmaRange {
     }
 }
 
-/// One frame's way to the device.
+/// How one run of bytes got to the device that was to read it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TxRecord {
-    /// Where the frame itself lay; `None` if its first byte is no RAM.
+pub struct Sent {
+    /// Where the bytes themselves lay; `None` if its first byte is no RAM.
     pub source: Option<Place>,
     /// The address the device was given.
     pub dma: BusAddr,
@@ -55,8 +55,8 @@ pub struct TxRecord {
     pub bounced: Option<Why>,
 }
 
-impl TxRecord {
-    pub(super) fn of<D: Direction, B: Buffer<D>>(mapping: &Mapping<'_, D, B>) -> Self {
+impl Sent {
+    pub(crate) fn of<D: Direction, B: Buffer<D>>(mapping: &Mapping<'_, D, B>) -> Self {
         let (source, dma) = (mapping.place(), mapping.bus());
         Self { source, dma, len: mapping.len(), bounced: mapping.why() }
     }
@@ -64,14 +64,14 @@ impl TxRecord {
 
 /// The ranges given so far, page by page, neighbours of a kind joined.
 #[derive(Debug, Default)]
-pub(super) struct Ranges(Vec<DmaRange>);
+pub(crate) struct Ranges(Vec<DmaRange>);
 
 impl Ranges {
-    pub(super) fn all(&self) -> &[DmaRange] {
+    pub(crate) fn all(&self) -> &[DmaRange] {
         &self.0
     }
 
-    pub(super) fn add<D: Direction, B: Buffer<D>>(&mut self, mapping: &Mapping<'_, D, B>) {
+    pub(crate) fn add<D: Direction, B: Buffer<D>>(&mut self, mapping: &Mapping<'_, D, B>) {
         let via = if mapping.bounced() { Via::Pool } else { Via::Direct };
         self.add_range(mapping.bus(), mapping.len(), via);
     }

@@ -2,6 +2,7 @@
 
 use crate::{
     arch::{time::Instant, wait::Deadline},
+    net::Wait,
     xen::{
         errno::XenError,
         events::{EventChannels, LocalEvents, Pirq, Port, Sharing},
@@ -74,5 +75,16 @@ impl Interrupt {
     /// Gives the port back.
     pub fn unbind(self) -> Result<(), XenError> {
         self.events.close(self.port)
+    }
+}
+
+impl Wait for Interrupt {
+    fn wait(&mut self, deadline: Instant) {
+        Self::wait(self, deadline);
+    }
+
+    fn handled(&mut self) {
+        // The next wait ends at its deadline even if Xen did not take this.
+        self.done();
     }
 }

@@ -1,12 +1,12 @@
 //! Whose doing it is that a check did not pass: the machine's, the network's, or that of who wrote the config.
 
-use super::verdict::{Outcome, Reason};
 use crate::{
     dma::Policy,
     mm::memory::MemoryError,
     net::{NetError, Party, Waited},
     nic::Counters,
     options::PoolStart,
+    report::verdict::{Outcome, Reason},
 };
 use alloc::string::ToString;
 
@@ -71,7 +71,7 @@ pub fn of_memory(error: MemoryError) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{suites::verdict::Verdict, xen::errno::XenError};
+    use crate::{report::verdict::Verdict, xen::errno::XenError};
     use core::net::{Ipv4Addr, SocketAddrV4};
 
     const NOTHING: fn(&mut Counters) = |_| {};
@@ -130,6 +130,6 @@ mod tests {
         assert_eq!(start("dma-no-pool", late, Policy::Auto), Verdict::Failure);
         assert_eq!(start("dma-out-of-mask", late, Policy::Direct), Verdict::Error);
         assert_eq!(start("dma-out-of-mask", late, Policy::Auto), Verdict::Failure);
-        assert_eq!(start("nic-reset-timeout", off, Policy::Direct), Verdict::Failure);
+        assert_eq!(start("device-reset-timeout", off, Policy::Direct), Verdict::Failure);
     }
 }

@@ -10,7 +10,7 @@ use proptest::prelude::*;
 
 use super::Flaw::{Contradiction, Missing, NotItsWord};
 use super::*;
-use crate::suites::verdict::{Outcome, Reason, Verdict};
+use crate::report::verdict::{Outcome, Reason, Verdict};
 
 /// A report of a run with a device, in which a copy failed.
 fn sample() -> String {

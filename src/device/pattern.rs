@@ -1,5 +1,9 @@
 //! Bytes to send and to look for: a pattern in which a shifted, repeated or lost byte shows.
 
+/// What to do about bytes that are not those sent.
+pub const MISMATCH_REMEDY: &str =
+    "a wrong frame in P2M or IOMMU, or memory that is not coherent: try swiotlb=force";
+
 /// Fills `bytes` with the pattern of `seed`.
 pub fn fill(bytes: &mut [u8], seed: usize) {
     for (i, byte) in bytes.iter_mut().enumerate() {

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::defect::{Defect, Flaw};
 use super::figures::Figures;
 use super::{DmaLimits, DmaRange, FailedSite, PoolWalk, Sites, Taken, Transfers};
-use crate::suites::verdict::{Tally, Verdict};
+use crate::report::verdict::{Tally, Verdict};
 
 /// One check's line.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,0 +1,5 @@
+//! What host tests of every driver need.
+
+mod clock;
+
+pub use clock::TickingClock;

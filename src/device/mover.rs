@@ -1,0 +1,104 @@
+//! Devices that move bytes on command, which is all that a test of DMA needs of one.
+
+use super::{driver::Driver, evidence::Sent};
+use crate::{dma::OwnedSlice, report::Outcome};
+use alloc::vec::Vec;
+use core::time::Duration;
+
+/// A device that reads bytes from memory and writes the same bytes elsewhere.
+///
+/// The two halves are calls of their own, so that the caller can wait between them as it likes: by interrupt, or by
+/// looking. An error is an [`Outcome`], since who is at fault depends on the kind of device: a network card without a
+/// link is not broken.
+pub trait Mover: Driver {
+    /// What it can be asked to move in one transfer.
+    fn lengths(&self) -> Lengths;
+
+    /// Readies the device for transfers whose bytes stay inside it: a network card goes into loopback.
+    fn prepare(&mut self) -> Result<(), Outcome>;
+
+    /// Fills `bytes` with something that the device can bring back, another for each `seed`.
+    ///
+    /// A pattern where the device takes any bytes; what its medium holds where it may write to none.
+    fn fill(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), Outcome>;
+
+    /// Has the device read `bytes` from right where they lie, and returns their memory once it has let go of them.
+    ///
+    /// Their length is one of [`Mover::lengths`], and [`Mover::fill`] filled them. After an error the memory is free
+    /// again, or stays with a device that was not seen to stop.
+    fn send(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), Outcome>;
+
+    /// Looks once for what the device wrote to memory of what it was `sent`; `back` grows to hold it.
+    fn fetch(&mut self, sent: &[u8], back: &mut Vec<u8>) -> Result<Arrival, Outcome>;
+
+    /// Why nothing came back of a transfer, as far as the device or its driver knows.
+    fn missing(&self, sent: &Sent) -> Outcome;
+
+    /// How long bytes may take to come back from a device that works.
+    fn patience(&self) -> Duration;
+}
+
+/// How many bytes a device moves in one transfer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lengths {
+    /// At least.
+    pub min: usize,
+    /// At most.
+    pub max: usize,
+    /// `min` plus any multiple of this.
+    pub step: usize,
+}
+
+impl Lengths {
+    /// All of them, the shortest first, but not more than about `most`: from a longer series every n-th, and the last.
+    pub fn up_to(self, most: usize) -> impl Iterator<Item = usize> {
+        let Self { min, max, step, .. } = self;
+        let steps = (max - min) / step;
+        let stride = steps.div_ceil(most.max(1)).max(1);
+        let last = (!steps.is_multiple_of(stride)).then_some(steps);
+        (0..=steps).step_by(stride).chain(last).map(move |i| min + i * step)
+    }
+
+    /// The longest that is not longer than `len`; the shortest if none is that short.
+    pub const fn near(self, len: usize) -> usize {
+        let len = if len > self.max { self.max } else { len };
+        self.min + len.saturating_sub(self.min) / self.step * self.step
+    }
+}
+
+/// What [`Mover::fetch`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// Nothing yet.
+    Nothing,
+    /// Something else, which was dropped; there may be more.
+    Other,
+    /// The first so many bytes of the buffer.
+    Back(usize),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lengths_are_walked_with_their_ends_and_not_more_than_asked_for() {
+        let frames = Lengths { min: 60, max: 1514, step: 1 };
+        assert!(frames.up_to(2000).eq(60..=1514));
+        let some: Vec<_> = frames.up_to(100).collect();
+        assert!(some.len() <= 102, "{}", some.len());
+        assert_eq!((some[0], *some.last().unwrap()), (60, 1514));
+        let blocks = Lengths { min: 512, max: 4096, step: 512 };
+        assert_eq!(blocks.up_to(3).collect::<Vec<_>>(), [512, 2048, 3584, 4096]);
+        let one = Lengths { min: 16, max: 16, step: 1 };
+        assert_eq!(one.up_to(0).collect::<Vec<_>>(), [16]);
+    }
+
+    #[test]
+    fn a_length_that_can_not_be_becomes_the_next_shorter_that_can() {
+        let blocks = Lengths { min: 512, max: 4096, step: 512 };
+        for (asked, given) in [(0, 512), (512, 512), (777, 512), (1024, 1024), (9999, 4096)] {
+            assert_eq!(blocks.near(asked), given);
+        }
+    }
+}

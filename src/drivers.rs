@@ -1,0 +1,171 @@
+//! Which driver runs which device: one table, by the numbers in config space.
+//!
+//! A row is a device's vendor and number and the function that maps its registers and resets it. A new family of
+//! devices is a folder with an [`Idle`] and a [`Driver`], and its rows here.
+
+use crate::{
+    arch::time::Clock,
+    device::{Driver, Idle, Mover, StartError},
+    dma::{self, DeviceStopped, Limits},
+    mm::{memory::Memory, pages::DeviceMemory},
+    nic::{Loopback, Nic, rtl8139},
+    pci::{Resources, ids::DeviceId},
+};
+use alloc::boxed::Box;
+use core::fmt;
+
+/// A driver of this guest.
+#[derive(Debug)]
+pub struct Entry {
+    /// The device it drives.
+    pub id: DeviceId,
+    /// The chip.
+    pub name: &'static str,
+    reset: Reset,
+}
+
+/// Maps a device's registers and stops it, whatever it was left doing.
+type Reset =
+    for<'m> fn(&Bars<'_, 'm>, &'m dyn Clock) -> Result<Box<dyn Ready<'m> + 'm>, StartError>;
+
+const DRIVERS: [Entry; 1] = [entry(0x10ec, 0x8139, "rtl8139", |bars, clock| {
+    // BAR 0 has the same registers as I/O ports.
+    Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
+})];
+
+const fn entry(vendor: u16, device: u16, name: &'static str, reset: Reset) -> Entry {
+    Entry { id: DeviceId { vendor, device }, name, reset }
+}
+
+/// The driver for a device with these numbers in its configuration space.
+pub fn driver_for(id: DeviceId) -> Option<&'static Entry> {
+    const { &DRIVERS }.iter().find(|entry| entry.id == id)
+}
+
+/// The names of all drivers, for a message about a device without one.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    DRIVERS.iter().map(|entry| entry.name)
+}
+
+impl Entry {
+    /// Stops the device, whatever it was left doing. Memory decoding must be on; bus mastering is better off until
+    /// this has returned.
+    pub fn reset<'m>(
+        &self,
+        bars: &Bars<'_, 'm>,
+        clock: &'m dyn Clock,
+    ) -> Result<Box<dyn Ready<'m> + 'm>, StartError> {
+        (self.reset)(bars, clock)
+    }
+}
+
+/// Where a driver gets its device's registers.
+#[derive(Clone, Copy, Debug)]
+pub struct Bars<'a, 'm> {
+    /// Where they are mapped.
+    pub memory: &'m Memory<'m>,
+    /// What the function offers.
+    pub resources: &'a Resources,
+}
+
+impl<'m> Bars<'_, 'm> {
+    /// Maps a memory BAR, whole.
+    pub fn map(&self, index: u8) -> Result<DeviceMemory<'m>, StartError> {
+        let (address, len) = self.resources.memory_bar(index)?;
+        Ok(DeviceMemory::map(self.memory, address, len)?)
+    }
+}
+
+/// A device that was seen to stop and was given no memory yet, whatever its family.
+pub trait Ready<'m>: fmt::Debug {
+    /// What the device demands of addresses.
+    fn limits(&self) -> Limits;
+
+    /// The proof that the device was seen to stop.
+    fn stopped(&self) -> &DeviceStopped;
+
+    /// Gives the device memory and starts it: see [`Idle::start`].
+    fn start(self: Box<Self>, dma: dma::Device<'m>) -> Result<Started<'m>, StartError>;
+}
+
+/// A started device, by what can be asked of it.
+#[derive(Debug)]
+pub enum Started<'m> {
+    /// A network card.
+    Nic(Loopback<'m>),
+    /// One that only moves bytes.
+    Mover(Box<dyn Mover + 'm>),
+}
+
+impl<'m> Started<'m> {
+    /// As a device that moves bytes, which each of them is.
+    pub fn mover(&mut self) -> &mut (dyn Mover + 'm) {
+        match self {
+            Self::Nic(card) => card,
+            Self::Mover(mover) => &mut **mover,
+        }
+    }
+
+    /// As a device with a driver.
+    pub fn driver(&self) -> &(dyn Driver + 'm) {
+        match self {
+            Self::Nic(card) => card,
+            Self::Mover(mover) => &**mover,
+        }
+    }
+
+    /// As a network card, if it is one.
+    pub const fn card(&mut self) -> Option<&mut Loopback<'m>> {
+        match self {
+            Self::Nic(card) => Some(card),
+            Self::Mover(_) => None,
+        }
+    }
+}
+
+/// A family's [`Idle`], with what its running driver is.
+struct Family<'m, I: Idle<'m>> {
+    idle: I,
+    started: fn(I::Running) -> Started<'m>,
+}
+
+impl<'m, I: Idle<'m>> fmt::Debug for Family<'m, I> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.idle.fmt(f)
+    }
+}
+
+impl<'m, I: Idle<'m>> Ready<'m> for Family<'m, I> {
+    fn limits(&self) -> Limits {
+        self.idle.limits()
+    }
+
+    fn stopped(&self) -> &DeviceStopped {
+        self.idle.stopped()
+    }
+
+    fn start(self: Box<Self>, dma: dma::Device<'m>) -> Result<Started<'m>, StartError> {
+        Ok((self.started)(self.idle.start(dma)?))
+    }
+}
+
+fn card<'m, I: Idle<'m, Running: Nic> + 'm>(idle: I) -> Box<dyn Ready<'m> + 'm> {
+    Box::new(Family { idle, started: |nic| Started::Nic(Loopback::new(Box::new(nic))) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name(vendor: u16, device: u16) -> Option<&'static str> {
+        driver_for(DeviceId { vendor, device }).map(|entry| entry.name)
+    }
+
+    #[test]
+    fn a_device_is_known_by_both_numbers() {
+        assert_eq!(name(0x10ec, 0x8139), Some("rtl8139"));
+        assert_eq!(name(0x10ec, 0x8168), None);
+        assert_eq!(name(0x8139, 0x10ec), None);
+        assert!(names().eq(["rtl8139"]));
+    }
+}

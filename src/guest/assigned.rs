@@ -1,0 +1,189 @@
+//! A function that was assigned to the domain: found, recognised, reset, started.
+//!
+//! ```text
+//! config space read -> driver known -> bus master off, decode on -> registers mapped -> device reset
+//!       -> [the pool starts] -> bus master on -> driver started, interrupt bound
+//! ```
+//! Backwards in [`Running::stop`]. Limits are the device's own once it was reset, so the pool is started between.
+
+use super::{Running, Stopwatch, blame};
+use crate::{
+    addr::DmaMask,
+    dma::{self, Limits, Policy},
+    drivers::{self, Bars, Ready},
+    mm::memory::Memory,
+    net::Lease,
+    options::{PoolStart, SelfTest},
+    pci::{Bdf, Decoding, Function, Resources, front::Front},
+    report::{Outcome, Reason, ktap::PoolWalk},
+    xen::{events::LocalEvents, shared_info::SharedInfo},
+};
+use alloc::{boxed::Box, format, vec::Vec};
+
+/// One function, and what was shown of it.
+#[derive(Debug)]
+pub struct Assigned {
+    /// Where it is, as the guest sees it.
+    pub bdf: Bdf,
+    /// What it offers, or why that is not known.
+    pub resources: Result<Resources, Outcome>,
+    /// Its driver and interrupt, or why it has none.
+    pub running: Result<Running, Outcome>,
+    /// Transfers that came back and were compared byte by byte.
+    pub compared: Compared,
+    /// How much of the pool the device was made to use.
+    pub walked: PoolWalk,
+    /// A card's address on its network, once DHCP gave one.
+    pub lease: Option<Lease>,
+}
+
+/// What was compared byte by byte after it went through the device.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Compared {
+    /// Transfers.
+    pub transfers: u64,
+    /// The bytes in them.
+    pub bytes: u64,
+}
+
+impl Assigned {
+    /// The running device; what depends on it is a SKIP without.
+    pub fn running(&mut self) -> Result<&mut Running, Outcome> {
+        self.running.as_mut().map_err(|outcome| outcome.as_skip())
+    }
+}
+
+/// What drivers are started with.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    /// All memory.
+    pub(super) memory: &'static Memory<'static>,
+    /// The bounce pool.
+    pub(super) pool: &'static dma::Pool<'static>,
+    /// What is bounced.
+    pub(super) policy: Policy,
+    /// When the pool starts.
+    pub(super) when: PoolStart,
+    /// The reach that devices are held to, if that is less than their own.
+    pub(super) reach: Option<DmaMask>,
+    /// Event channels.
+    pub(super) events: &'static LocalEvents,
+    /// The clock behind every deadline.
+    pub(super) clock: &'static SharedInfo,
+    /// Where stages are said.
+    pub(super) stages: Stopwatch,
+    /// A fault on purpose.
+    pub(super) fault: Option<SelfTest>,
+}
+
+/// A function that was looked at, and reset if there is a driver for it.
+#[derive(Debug)]
+pub(super) struct Found<'f> {
+    front: &'f Front<'static>,
+    bdf: Bdf,
+    resources: Result<Resources, Outcome>,
+    reset: Result<Stopped<'f>, Outcome>,
+}
+
+/// A device that was seen to stop, and may do DMA as soon as it is told what.
+#[derive(Debug)]
+struct Stopped<'f> {
+    decoding: Decoding<'f>,
+    ready: Box<dyn Ready<'static>>,
+}
+
+impl<'f> Found<'f> {
+    /// Reads a function's config space and resets the device.
+    pub(super) fn look(front: &'f Front<'static>, bdf: Bdf, setup: &Setup) -> Self {
+        let gone = || Outcome::Failure(Reason::new("pci-gone", format!("{bdf} went away")));
+        let read = Resources::read(front, bdf).map_err(Outcome::from);
+        let resources = read.and_then(|read| read.ok_or_else(gone));
+        match &resources {
+            Ok(Resources { id, class, .. }) => {
+                setup.stages.stage(format_args!("pci: {bdf} is {id}, {class}"));
+            }
+            Err(outcome) => setup.stages.stage(format_args!("pci: {bdf}: {}", outcome.reason())),
+        }
+        let reset = match &resources {
+            Ok(resources) => Stopped::reset(front, resources, setup),
+            Err(outcome) => Err(outcome.as_skip()),
+        };
+        Self { front, bdf, resources, reset }
+    }
+
+    /// How far it reaches, if it can be driven.
+    pub(super) fn mask(&self) -> Option<DmaMask> {
+        self.reset.as_ref().ok().map(|stopped| stopped.ready.limits().mask)
+    }
+
+    /// Why it can't be driven.
+    pub(super) fn why_not(&self) -> Option<Reason> {
+        self.reset.as_ref().err().map(Outcome::reason)
+    }
+
+    /// Starts the driver.
+    pub(super) fn start(self, setup: &Setup) -> Assigned {
+        let Self { front, bdf, resources, reset } = self;
+        let started = match (&resources, reset) {
+            (Ok(resources), Ok(stopped)) => stopped.start(front, resources, setup),
+            (_, Err(outcome)) => Err(outcome),
+            (Err(outcome), _) => Err(outcome.as_skip()),
+        };
+        let running = started.map_err(|why| blame::of_start(why, setup.when, setup.policy));
+        match &running {
+            Ok(running) => setup.stages.stage(format_args!("{bdf}: {}", running.describe())),
+            Err(outcome) => setup.stages.stage(format_args!("{bdf}: {}", outcome.reason())),
+        }
+        Assigned {
+            bdf,
+            resources,
+            running,
+            compared: Compared::default(),
+            walked: PoolWalk::default(),
+            lease: None,
+        }
+    }
+}
+
+impl<'f> Stopped<'f> {
+    fn reset(
+        front: &'f Front<'static>,
+        resources: &Resources,
+        setup: &Setup,
+    ) -> Result<Self, Outcome> {
+        let entry = driver(resources)?;
+        let gone = || Outcome::Failure(Reason::new("pci-gone", "the device went away"));
+        let function = Function::probe(front, resources.bdf)?.ok_or_else(gone)?;
+        // Whatever is made here is undone in reverse order if a later step fails.
+        let decoding = Decoding::on(function)?;
+        let ready = entry.reset(&Bars { memory: setup.memory, resources }, setup.clock)?;
+        Ok(Self { decoding, ready })
+    }
+
+    fn start(
+        self,
+        front: &'f Front<'static>,
+        resources: &Resources,
+        setup: &Setup,
+    ) -> Result<Running, Outcome> {
+        let Self { decoding, ready } = self;
+        decoding.allow_dma(ready.stopped())?;
+        let own = ready.limits();
+        let mask = setup.reach.map_or(own.mask, |reach| reach.min(own.mask));
+        let limits = Limits { mask, ..own };
+        let device = dma::Device::new(setup.pool, setup.memory, limits, setup.policy);
+        let running = Running::new(ready.start(device)?, front, resources, mask, setup)?;
+        decoding.leave_on();
+        Ok(running)
+    }
+}
+
+fn driver(resources: &Resources) -> Result<&'static drivers::Entry, Outcome> {
+    let Resources { bdf, id, class, .. } = resources;
+    drivers::driver_for(*id).ok_or_else(|| {
+        let known: Vec<_> = drivers::names().collect();
+        let remedy = format!("pass one of these through: {}", known.join(", "));
+        let detail = format!("{bdf} is {id}, a {class}, for which there is no driver here");
+        Outcome::Skip(Reason::new("no-driver", detail).remedy(remedy))
+    })
+}

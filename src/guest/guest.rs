@@ -1,0 +1,195 @@
+//! Everything boot made, and how the devices are brought up and let go of.
+
+use super::{
+    Assigned, Connection, PoolState, Stopwatch,
+    assigned::{Found, Setup},
+    faults,
+};
+use crate::{
+    addr::DmaMask,
+    dma::Policy,
+    mm::{
+        e820::{Map, MapError},
+        granted::Granted,
+        hole::Hole,
+        memory::{Memory, MemoryError},
+    },
+    options::{Options, SelfTest},
+    pci::{ConfigAccess, front::Services},
+    report::{Outcome, Reason},
+    xen::{
+        events::LocalEvents, grants::GrantTable, shared_info::SharedInfo, start_info::StartInfo,
+        store::XenStore,
+    },
+};
+use alloc::{format, string::String, vec::Vec};
+
+/// Everything boot made.
+#[derive(Debug)]
+pub struct Guest {
+    /// What the builder said.
+    pub info: StartInfo,
+    /// What the command line said.
+    pub options: Options,
+    /// The page shared with Xen.
+    pub shared: &'static SharedInfo,
+    /// Time since the start.
+    pub clock: Stopwatch,
+    /// All memory.
+    pub memory: &'static Memory<'static>,
+    /// Frames that were free once the heap had its own.
+    pub frames_at_start: u64,
+    /// The memory map, or why it can't be believed.
+    pub map: Result<Map, MapError>,
+    /// What had to move out of the map's holes.
+    pub hole: Hole,
+    /// Event channels.
+    pub events: &'static LocalEvents,
+    /// The grant table, or why there is none.
+    pub grants: Result<&'static GrantTable, MemoryError>,
+    /// Xenstore; `None` for dom0.
+    pub store: Option<&'static XenStore<'static>>,
+    /// The bounce pool.
+    pub pool: PoolState,
+    /// The connection to the PCI backend, or why there is none.
+    pub connection: Result<Connection, Outcome>,
+    /// The functions assigned to the domain, in the order of their addresses.
+    pub assigned: Vec<Assigned>,
+    /// Which of them the running suite is about.
+    pub under_test: usize,
+    /// Whether the toolstack has taken the devices back.
+    pub handed_back: bool,
+    /// What Xen granted while the domain had its devices.
+    pub granted: Option<Granted>,
+    /// What could not be given back, by name.
+    pub kept: Vec<String>,
+}
+
+impl Guest {
+    /// Connects to the devices, starts a pool if there is one to start it for, and their drivers.
+    pub fn bring_up(&mut self) {
+        self.connection = self.connect();
+        let setup = self.setup();
+        let found: Vec<_> = match &self.connection {
+            Ok(connection) => {
+                let functions = connection.front.functions();
+                self.clock.stage(format_args!("pci: connected, {} functions", functions.len()));
+                functions.iter().map(|&bdf| Found::look(&connection.front, bdf, &setup)).collect()
+            }
+            Err(outcome) => {
+                self.clock.stage(format_args!("pci: {}", outcome.reason()));
+                Vec::new()
+            }
+        };
+        self.pool.at_device(need(&self.connection, &found, &self.options), &self.clock);
+        self.assigned = found.into_iter().map(|found| found.start(&setup)).collect();
+        self.pool.held = self.pool.pool.stats().in_use;
+    }
+
+    /// The function that the running suite is about; the outcome says why there is none.
+    pub fn device(&self) -> Result<&Assigned, Outcome> {
+        match (&self.connection, self.assigned.get(self.under_test)) {
+            (Ok(_), Some(assigned)) => Ok(assigned),
+            (Ok(_), None) => Err(no_function()),
+            (Err(outcome), _) => Err(outcome.as_skip()),
+        }
+    }
+
+    /// As [`Guest::device`].
+    pub fn device_mut(&mut self) -> Result<&mut Assigned, Outcome> {
+        match (&self.connection, self.assigned.get_mut(self.under_test)) {
+            (Ok(_), Some(assigned)) => Ok(assigned),
+            (Ok(_), None) => Err(no_function()),
+            (Err(outcome), _) => Err(outcome.as_skip()),
+        }
+    }
+
+    /// Whether the domain was given a device that answers.
+    pub fn has_device(&self) -> bool {
+        self.assigned.iter().any(|assigned| assigned.resources.is_ok())
+    }
+
+    /// Lets go of the devices, the last first; says what did not go to plan.
+    pub fn let_go(&mut self) -> Result<(), Reason> {
+        let closed = || Outcome::Skip(Reason::new("closed", "the device was closed"));
+        let Ok(mut connection) = core::mem::replace(&mut self.connection, Err(closed())) else {
+            return Ok(());
+        };
+        let stuck = faults::StuckMaster(&connection.front);
+        let access: &dyn ConfigAccess = match self.options.selftest {
+            Some(SelfTest::BusMaster) => &stuck,
+            _ => &connection.front,
+        };
+        let mut stopped = Ok(());
+        for assigned in self.assigned.iter_mut().rev() {
+            let running = core::mem::replace(&mut assigned.running, Err(closed()));
+            let front = &connection.front;
+            let ended =
+                running.map_or(Ok(()), |running| running.stop(front, access, &mut self.kept));
+            stopped = stopped.and(ended);
+        }
+        let handed_back = match (self.options.detach, self.store) {
+            (Some(limit), Some(store)) => {
+                let done = connection.hand_back(store, limit);
+                self.handed_back = done.is_ok();
+                done
+            }
+            _ => Ok(()),
+        };
+        let closed = connection.close(&mut self.kept);
+        stopped.and(handed_back).and(closed)
+    }
+
+    fn setup(&self) -> Setup {
+        Setup {
+            memory: self.memory,
+            pool: self.pool.pool,
+            policy: self.options.bouncing,
+            when: self.options.swiotlb,
+            reach: self.options.reach,
+            events: self.events,
+            clock: self.shared,
+            stages: self.clock,
+            fault: self.options.selftest,
+        }
+    }
+
+    fn connect(&mut self) -> Result<Connection, Outcome> {
+        let skip = |code, text: &str| Outcome::Skip(Reason::new(code, text));
+        let store = self
+            .store
+            .ok_or_else(|| skip("no-pci-here", "dom0 has no PCI backend to connect to"))?;
+        let grants = self.grants.map_err(|error| {
+            let detail = format!("Xen gave no grant table: {error}");
+            Outcome::Failure(Reason::new("no-grants", detail))
+        })?;
+        let services = Services { store, events: self.events, grants, clock: self.shared };
+        Connection::open(services, self.memory, &mut self.kept)
+    }
+}
+
+fn no_function() -> Outcome {
+    Outcome::Failure(Reason::new("pci-no-function", "the bus is empty"))
+}
+
+/// How far the nearest-sighted device reaches that a pool is for, or why nobody needs a pool.
+fn need(
+    connection: &Result<Connection, Outcome>,
+    found: &[Found<'_>],
+    options: &Options,
+) -> Result<DmaMask, Reason> {
+    let reach = options.reach.unwrap_or(DmaMask::BITS_64);
+    let masks = found.iter().filter_map(Found::mask);
+    let nearest = masks.min().map(|mask| mask.min(reach));
+    match (nearest, connection) {
+        (Some(_), _) if options.bouncing == Policy::Direct && !options.soft_iommu => {
+            Err(Reason::new("swiotlb-not-needed", "noforce: nothing may bounce"))
+        }
+        (Some(mask), _) => Ok(mask),
+        (None, _) if options.soft_iommu => Ok(reach),
+        (None, Err(outcome)) => Err(outcome.reason()),
+        (None, Ok(_)) => {
+            Err(found.iter().find_map(Found::why_not).unwrap_or_else(|| no_function().reason()))
+        }
+    }
+}

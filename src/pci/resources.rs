@@ -1,0 +1,107 @@
+//! What a function offers: everything a driver can need of it, read once.
+
+use super::{
+    Bar, BarKind, Bdf, ConfigAccess, Function, PciError,
+    function::InterruptPin,
+    ids::{Class, DeviceId},
+    msi::{Msi, Msix},
+};
+use crate::addr::{BusAddr, to_usize};
+use alloc::vec::Vec;
+
+/// One function as its config space describes it.
+#[derive(Clone, Debug)]
+pub struct Resources {
+    /// Where it is, as the guest sees it.
+    pub bdf: Bdf,
+    /// Which one it is.
+    pub id: DeviceId,
+    /// What it does.
+    pub class: Class,
+    /// Where it answers.
+    pub bars: Vec<Bar>,
+    /// Its interrupt pin and line, if it has them.
+    pub pin: Option<InterruptPin>,
+    /// Its MSI capability.
+    pub msi: Option<Msi>,
+    /// Its MSI-X capability.
+    pub msix: Option<Msix>,
+}
+
+impl Resources {
+    /// Reads the config space of the function at `bdf`; `None` if nobody answers there.
+    pub fn read(access: &dyn ConfigAccess, bdf: Bdf) -> Result<Option<Self>, PciError> {
+        let Some(function) = Function::probe(access, bdf)? else {
+            return Ok(None);
+        };
+        Ok(Some(Self {
+            bdf,
+            id: function.id()?,
+            class: function.class()?,
+            bars: function.bars()?,
+            pin: function.interrupt_pin()?,
+            msi: function.msi()?,
+            msix: function.msix()?,
+        }))
+    }
+
+    /// Where the memory BAR with this number is, and how many bytes it has.
+    pub fn memory_bar(&self, index: u8) -> Result<(BusAddr, usize), NoBar> {
+        let bar = self.bars.iter().find(|bar| bar.index == index);
+        match bar.map(|bar| (bar.kind, bar.size)) {
+            Some((BarKind::Memory { address, .. }, size)) if address.0 != 0 => {
+                Ok((address, to_usize(size)))
+            }
+            found => {
+                Err(NoBar { index, is_memory: matches!(found, Some((BarKind::Memory { .. }, _))) })
+            }
+        }
+    }
+}
+
+/// A function lacks the memory range that its driver needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("BAR {index} {}", if *.is_memory { "has no address" } else { "is no memory" })]
+pub struct NoBar {
+    /// Its number.
+    pub index: u8,
+    /// Whether it is memory at least.
+    pub is_memory: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pci::fake::{FakeBus, FakeDevice};
+    use alloc::string::ToString;
+
+    const BDF: &str = "00:03.0";
+
+    fn read(device: FakeDevice) -> Result<Option<Resources>, PciError> {
+        let bdf = BDF.parse().unwrap();
+        Resources::read(&FakeBus::hardware().with(bdf, device), bdf)
+    }
+
+    #[test]
+    fn a_function_says_all_at_once_and_one_that_is_not_there_nothing() {
+        let device = FakeDevice::new(0x8086, 0x10d3, 0x02_0000)
+            .bar(0, 0xfeb0_0000, 0x2_0000)
+            .capability(0x50, 0x05, &[0x80, 0x00])
+            .interrupt(1, 0x0b);
+        let resources = read(device).unwrap().unwrap();
+        assert_eq!(resources.id.to_string(), "8086:10d3");
+        assert!(resources.class.is_network());
+        assert_eq!(resources.memory_bar(0), Ok((BusAddr(0xfeb0_0000), 0x2_0000)));
+        assert_eq!(resources.pin.unwrap().line, 0x0b);
+        assert!(resources.msi.unwrap().wide && resources.msix.is_none());
+        let bus = FakeBus::hardware();
+        assert!(Resources::read(&bus, BDF.parse().unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn a_bar_that_is_missing_or_has_no_address_is_named() {
+        let resources = read(FakeDevice::new(1, 2, 0).bar(0, 0, 0x1000)).unwrap().unwrap();
+        assert_eq!(resources.memory_bar(0).unwrap_err().to_string(), "BAR 0 has no address");
+        assert_eq!(resources.memory_bar(1).unwrap_err().to_string(), "BAR 1 is no memory");
+    }
+}
