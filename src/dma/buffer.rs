@@ -20,7 +20,9 @@ mod sealed {
         fn bytes(&self) -> &[u8];
 
         /// `None` for buffers that may only be read; those are no [`super::Buffer`] for a device that writes.
-        fn bytes_mut(&mut self) -> Option<&mut [u8]>;
+        fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+            None
+        }
     }
 }
 
@@ -34,10 +36,6 @@ impl Bytes for &[u8] {
 
     fn bytes(&self) -> &[u8] {
         self
-    }
-
-    fn bytes_mut(&mut self) -> Option<&mut [u8]> {
-        None
     }
 }
 

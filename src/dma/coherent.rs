@@ -143,11 +143,6 @@ impl Coherent<'_> {
         self.len
     }
 
-    /// Whether there are no bytes: never.
-    pub const fn is_empty(&self) -> bool {
-        false
-    }
-
     /// Whether the bytes are slots of the pool, not a region of their own.
     pub const fn from_pool(&self) -> bool {
         matches!(self.source, Source::Pool(_))

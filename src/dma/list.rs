@@ -42,7 +42,7 @@ impl<'m> Device<'m> {
                 }
             }
         }
-        if list.is_empty() { Err(MapError::Empty) } else { Ok(list) }
+        if list.parts.is_empty() { Err(MapError::Empty) } else { Ok(list) }
     }
 }
 
@@ -63,11 +63,6 @@ impl<'m, D: Direction, B: Buffer<D>> List<'m, D, B> {
     /// Bytes in all of them.
     pub fn len(&self) -> usize {
         self.parts.iter().map(Mapping::len).sum()
-    }
-
-    /// Whether there are none: never.
-    pub fn is_empty(&self) -> bool {
-        self.parts.is_empty()
     }
 
     /// The mappings, in order.

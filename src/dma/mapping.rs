@@ -151,11 +151,6 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         }
     }
 
-    /// Whether there are no bytes: never.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// Whether the device uses slots instead of the buffer.
     pub const fn bounced(&self) -> bool {
         matches!(self.path, Path::Bounced(..))
@@ -248,11 +243,6 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
             Path::Bounced(bounce, _) => self.pool.end(bounce.into_lease(), 0),
         }
         ManuallyDrop::into_inner(self.buffer)
-    }
-
-    /// The buffer while the device works on slots instead; `None` when the device has the buffer itself.
-    pub fn buffer(&self) -> Option<&[u8]> {
-        self.bounced().then(|| self.buffer.bytes())
     }
 }
 

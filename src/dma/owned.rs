@@ -108,10 +108,6 @@ impl Bytes for OwnedSlice {
     fn bytes(&self) -> &[u8] {
         self
     }
-
-    fn bytes_mut(&mut self) -> Option<&mut [u8]> {
-        Some(self)
-    }
 }
 
 impl Buffer<ToDevice> for OwnedSlice {}

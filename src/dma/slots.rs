@@ -84,7 +84,7 @@ impl Run {
         self.count() << SLOT_SHIFT
     }
 
-    /// Whether the run has no slots: never.
+    /// Whether the run has no slots.
     pub const fn is_empty(&self) -> bool {
         self.count == 0
     }

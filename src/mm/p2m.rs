@@ -60,11 +60,6 @@ impl<'m> P2m<'m> {
         self.entries.len() as u64
     }
 
-    /// Whether there are no PFNs: never, for a domain that runs.
-    pub const fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The machine frame behind `pfn`.
     pub fn get(&self, pfn: Pfn) -> Option<Mfn> {
         let entry = self.entries.get(to_usize(pfn.0))?.load(Ordering::Relaxed);

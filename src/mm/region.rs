@@ -76,11 +76,6 @@ impl Region {
         self.order.bytes()
     }
 
-    /// Whether the region has no bytes: never.
-    pub const fn is_empty(&self) -> bool {
-        false
-    }
-
     /// The way to read and write the region's bytes.
     pub const fn window(&self) -> Window<'_> {
         // SAFETY: whoever made the region vouched for the mapping; it lasts until the region is given back, which
