@@ -8,6 +8,12 @@ use crate::{
 use alloc::{boxed::Box, vec, vec::Vec};
 use proptest::prelude::*;
 
+/// What the compiler works out no mutant changes; the same worked out here can differ.
+#[test]
+fn the_levels_are_the_same_at_any_time() {
+    assert_eq!(level_offsets(), LEVELS);
+}
+
 fn slots(order: u8) -> Box<Slots> {
     let mut slots = Box::new(Slots::NONE);
     slots.reset(Order::new(order).unwrap());

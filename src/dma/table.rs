@@ -164,11 +164,10 @@ impl Books {
         wanted: impl Fn(&SegmentInfo) -> bool,
     ) -> Option<(Region, Origin)> {
         self.cool();
-        let index = (0..MAX_SEGMENTS).find(|&index| {
-            self.info(index).is_some_and(|info| info.in_use == 0 && wanted(&info))
-        })?;
-        let origin = self.segments[index].origin();
-        self.remove(index).map(|region| (region, origin))
+        (0..MAX_SEGMENTS).find_map(|index| {
+            let origin = self.info(index).filter(|info| wanted(info))?.origin;
+            Some((self.remove(index)?, origin))
+        })
     }
 
     /// Takes a run of slots.

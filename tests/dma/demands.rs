@@ -3,7 +3,6 @@
 
 use super::*;
 use proptest::prelude::*;
-use pvbounce::dma::SegmentInfo;
 
 /// The buffers that can be mapped at once, and their size: what is mapped lies somewhere inside.
 const BUFFERS: usize = 48;

@@ -17,8 +17,8 @@ use pvbounce::{
     addr::{BusAddr, DmaMask, GIB_4, Mfn, PAGE_SIZE, Pfn, PhysAddr},
     dma::{
         AdoptError, Bidirectional, CoherentError, Device, FinishError, FromDevice, GrowError,
-        Limits, MapError, Mapping, Origin, Plan, Policy, Pool, PowerOfTwo, StartError, Step, Table,
-        ToDevice, Why, dma_capable,
+        Limits, MapError, Mapping, Origin, Plan, Policy, Pool, PowerOfTwo, SegmentInfo, StartError,
+        Step, Table, ToDevice, Why, dma_capable,
         fake::{BusFault, FakeDevice, FakeMachine, FakePages, Faulty, Frames},
         slots::SLOT_SIZE,
     },

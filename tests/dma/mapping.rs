@@ -1,6 +1,14 @@
 //! What becomes of the bytes: each way, in part, too many, outside.
 
 use super::*;
+use pvbounce::{
+    mm::{
+        memory::Memory,
+        p2m::{P2m, PfnRange},
+    },
+    xen::hypercall::fake::FakeXen,
+};
+use std::sync::atomic::AtomicU64;
 
 #[test]
 fn the_device_reads_below_4_gib_what_lies_above() {
@@ -102,6 +110,43 @@ fn a_device_that_writes_outside_is_caught_to_the_byte() {
             }
         }
         assert_eq!(pool.stats().overruns, 24);
+    });
+}
+
+#[test]
+fn a_device_that_changes_the_same_bits_on_both_sides_is_caught() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        for lane in 0..8 {
+            let mapping = forced(machine, pool).map::<FromDevice, _>(vec![0; 64]).unwrap();
+            for outside in [lane - 16, lane - 8, 64 + lane, 72 + lane] {
+                flip(machine, mapping.bus(), outside);
+                assert!(mapping.check_guards().is_err(), "{lane}: {outside}");
+            }
+            assert_eq!(mapping.finish(64).unwrap_err().code(), "dma-overrun");
+        }
+    });
+}
+
+#[test]
+fn whoever_plays_the_device_is_given_the_slots_from_the_byte_on_that_was_asked_for() {
+    let entries: Vec<_> = (0..512).map(|_| AtomicU64::new(0)).collect();
+    let xen = FakeXen::new(0x400, &entries);
+    let own = PfnRange { start: Pfn(0), count: 512 };
+    let memory = Memory::fake(&xen, P2m::new(&entries), &[own]);
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let mapping = forced(machine, pool).map::<FromDevice, _>(vec![0; 10_000]).unwrap();
+        let place = mapping.bus().page_offset();
+        let pages = |offset: usize| {
+            let seen = mapping.as_device(&memory, offset.cast_signed()).unwrap();
+            let pages = xen.mapped();
+            drop(seen);
+            pages
+        };
+        let all = pages(0);
+        for offset in [100, 3000, 6000, 9999] {
+            assert_eq!(pages(offset), all - (place + offset) / PAGE_SIZE, "{offset}");
+        }
+        mapping.abandon();
     });
 }
 

@@ -280,6 +280,29 @@ fn memory_larger_than_a_segment_is_handed_back_at_once() {
 }
 
 #[test]
+fn memory_that_is_not_aligned_to_its_size_is_no_segment() {
+    let machine = FakeMachine::new(Frames { skew: 1, ..Frames::default() });
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    let region = machine.acquire(order(3), DmaMask::BITS_32).unwrap();
+    let Err(AdoptError::Misaligned(region)) = pool.adopt(region) else { panic!("it was taken") };
+    machine.release(region).unwrap();
+    let error = pool.grow(order(3), DmaMask::BITS_32).unwrap_err();
+    assert!(matches!(error, GrowError::Acquire(AcquireError::Misplaced { .. })), "{error}");
+    pool.grow(order(0), DmaMask::BITS_32).unwrap();
+    assert_eq!(pool.stop(&mut drop).released, PAGE_SIZE);
+    assert_eq!(machine.balance().out, 0);
+}
+
+#[test]
+fn a_segment_holds_its_bytes_and_no_others() {
+    let (bus, origin) = (BusAddr(0x3000), Origin::Started);
+    let segment = SegmentInfo { bus, len: 0x2000, origin, in_use: 0 };
+    assert!([0x3000, 0x4fff].into_iter().all(|at| segment.holds(BusAddr(at))));
+    assert!(![0, 0x2fff, 0x5000, 0x30_0000].into_iter().any(|at| segment.holds(BusAddr(at))));
+}
+
+#[test]
 fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
     let plan = Plan::new(MIB);
     with_pool(plan, |machine, pool| {
@@ -310,6 +333,22 @@ fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
         assert_eq!((stats.acquired, stats.released), (4, 3));
         full.abandon();
     });
+}
+
+#[test]
+fn a_pool_grows_by_less_than_it_would_where_xen_permits_no_more() {
+    let machine = FakeMachine::new(Frames { order_limit: order(4), ..Frames::default() });
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.start(&Plan::new(MIB).growing_by(order(9)), &mut |_| {}).unwrap();
+    let device = forced(&machine, &pool);
+    let full = [0; 16].map(|_| device.map::<ToDevice, _>(vec![0; 16 * PAGE_SIZE]).unwrap());
+    let more = device.map::<ToDevice, _>(vec![0; 5 * PAGE_SIZE]).unwrap();
+    assert_eq!((pool.stats().bytes, pool.stats().grown), (MIB + 16 * PAGE_SIZE, 1));
+    device.map::<ToDevice, _>(vec![0; 16 * PAGE_SIZE]).unwrap().abandon();
+    assert_eq!(pool.stats().grown, 2, "by one of its own size");
+    more.abandon();
+    full.into_iter().for_each(|mapping| drop(mapping.abandon()));
 }
 
 #[test]

@@ -31,6 +31,7 @@ pub(super) struct State {
     pub(super) free: Vec<(u64, u64)>,
     pub(super) order_limit: Order,
     pub(super) guest_pages: usize,
+    pub(super) skew: u64,
     pub(super) next_pfn: u64,
     pub(super) balance: Balance,
     /// By first machine frame.
@@ -49,6 +50,7 @@ impl State {
             free: frames.free.iter().map(|&(first, count)| (first.0, count)).collect(),
             order_limit: frames.order_limit,
             guest_pages: frames.guest_pages,
+            skew: frames.skew,
             next_pfn: REGION_PFN,
             balance: Balance::default(),
             extents: BTreeMap::new(),
@@ -83,11 +85,11 @@ impl State {
 
     /// Takes the highest naturally aligned block below the mask out of the free list.
     pub(super) fn take_block(&mut self, order: Order, mask: DmaMask) -> Option<u64> {
-        let pages = order.pages() as u64;
+        let (pages, skew) = (order.pages() as u64, self.skew);
         let limit = mask.highest().0 >> PAGE_SHIFT;
         let top_of = |&(first, count): &(u64, u64)| {
             let end = (first + count).min(limit.saturating_add(1));
-            let start = end.checked_sub(pages)? & !(pages - 1);
+            let start = (end.checked_sub(pages + skew)? & !(pages - 1)) + skew;
             (start >= first).then_some(start)
         };
         let (index, start) = (self.free.iter().enumerate())

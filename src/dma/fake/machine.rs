@@ -34,6 +34,8 @@ pub struct Frames {
     pub order_limit: Order,
     /// Pages the guest has to trade.
     pub guest_pages: usize,
+    /// By how many frames blocks miss their natural alignment: 0 in any Xen.
+    pub skew: u64,
 }
 
 impl Default for Frames {
@@ -45,6 +47,7 @@ impl Default for Frames {
                 .to_vec(),
             order_limit: Order::MAX,
             guest_pages: 1 << 20,
+            skew: 0,
         }
     }
 }

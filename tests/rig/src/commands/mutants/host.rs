@@ -163,6 +163,8 @@ impl Program {
         command.args(["-Z", "unstable-options", "--fail-fast"]).env("RUSTC_BOOTSTRAP", "1");
         // What a mutant failed at is nothing to begin the next one with.
         command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
+        // Nobody asks for the smallest input that a mutant fails at.
+        command.env("PROPTEST_MAX_SHRINK_ITERS", "0");
         let folder = if self.package == "rig" { "tests/rig" } else { "" };
         command.current_dir(switched::tree().join(folder)).env("MUTANT", number.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
