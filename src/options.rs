@@ -5,7 +5,7 @@
 
 use crate::{
     addr::DmaMask,
-    dma::{Policy, slots::SLOT_SIZE},
+    dma::{Policy, run::SLOT_SIZE},
 };
 use core::{fmt, net::SocketAddrV4, time::Duration};
 

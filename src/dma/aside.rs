@@ -1,6 +1,6 @@
 //! Runs of slots given back and put aside as they are, for the next requests of the same lengths.
 
-use super::{slots::Run, want::Want};
+use super::{run::Run, want::Want};
 use core::mem;
 
 /// Classes by the remainder of the length, so that short runs have their own.

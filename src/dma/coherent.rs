@@ -99,7 +99,7 @@ macro_rules! access {
 impl<'m> Device<'m> {
     /// `len` bytes to share with the device, zeroed, at a page boundary or what more it demands.
     pub fn coherent(&self, len: usize) -> Result<Coherent<'m>, CoherentError> {
-        let limits = self.limits();
+        let (limits, pool) = (self.limits(), self.pool());
         let limit = limits.boundary.map_or(Order::MAX.bytes(), PowerOfTwo::bytes);
         let too_large = CoherentError::TooLarge { len, limit: limit.min(Order::MAX.bytes()) };
         if len == 0 {
@@ -111,16 +111,16 @@ impl<'m> Device<'m> {
         let page = PowerOfTwo::new(PAGE_SIZE).unwrap_or(PowerOfTwo::ONE);
         let paged = limits.aligned_to(limits.alignment.max(page));
         let layout = Shape::new(&paged).bare(0, len).ok_or(too_large)?;
-        if let Some(mut lease) = self.pool.lease_run(layout.want) {
+        if let Some(mut lease) = pool.lease_run(layout.want) {
             lease.bytes.zero();
             let bus = lease.bus();
-            return Ok(Coherent { pool: self.pool, source: Source::Pool(lease), bus, len });
+            return Ok(Coherent { pool, source: Source::Pool(lease), bus, len });
         }
         let order = Order::holding(len.max(limits.alignment.bytes())).ok_or(too_large)?;
-        let region = self.pool.acquire_shared(order, limits.mask)?;
+        let region = pool.acquire_shared(order, limits.mask)?;
         let (bus, bytes) = (region.bus(), SharedBytes::of_region(&region, 0, region.len()));
         let source = Source::Region(Held(region), bytes);
-        Ok(Coherent { pool: self.pool, source, bus, len })
+        Ok(Coherent { pool, source, bus, len })
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     error::{MapError, Why},
     layout::{Layout, Shape},
     limits::{Limits, Policy},
-    mapping::Mapping,
+    mapping::{Home, Mapping},
     pool::{Pool, Shortage},
     segment::Lease,
 };
@@ -18,13 +18,10 @@ use core::fmt;
 /// Maps buffers for one device.
 #[derive(Clone, Copy)]
 pub struct Device<'m> {
-    pub(super) pool: &'m Pool<'m>,
-    pub(super) translate: &'m dyn Translate,
+    home: Home<'m>,
     limits: Limits,
     shape: Shape,
     policy: Policy,
-    /// Whether slots are filled before a device writes to them.
-    pub(super) fills: bool,
 }
 
 impl fmt::Debug for Device<'_> {
@@ -44,14 +41,15 @@ impl<'m> Device<'m> {
         limits: Limits,
         policy: Policy,
     ) -> Self {
-        Self { pool, translate, limits, shape: Shape::new(&limits), policy, fills: true }
+        let home = Home { pool, translate, fills: true };
+        Self { home, limits, shape: Shape::new(&limits), policy }
     }
 
     /// The same, but slots are not filled before the device writes to them: for measuring what that costs.
     ///
     /// A device that reports more than it wrote then passes, and hands over what was in the slots before.
     pub const fn without_fill(self) -> Self {
-        Self { fills: false, ..self }
+        Self { home: Home { fills: false, ..self.home }, ..self }
     }
 
     /// What the device demands of addresses.
@@ -66,14 +64,14 @@ impl<'m> Device<'m> {
 
     /// The pool it bounces through.
     pub const fn pool(&self) -> &'m Pool<'m> {
-        self.pool
+        self.home.pool
     }
 
     /// The longest buffer that can be bounced in one mapping, in bytes, whatever its address.
     ///
     /// What it takes is one empty segment within the device's reach; 0 if there is none at all.
     pub fn max_mapping(&self) -> usize {
-        self.shape.largest(self.pool.largest_segment(self.limits.mask))
+        self.shape.largest(self.home.pool.largest_segment(self.limits.mask))
     }
 
     /// Gives `buffer` to the device, in place if the device can use it there, else through the pool.
@@ -101,8 +99,8 @@ impl<'m> Device<'m> {
         match way {
             Ok(Way::Bounce(why)) => self.through(buffer, why),
             Ok(Way::Direct(bus)) => {
-                self.pool.begin_direct();
-                Ok(Mapping::direct(self, buffer, bus))
+                self.home.pool.begin_direct();
+                Ok(Mapping::direct(&self.home, buffer, bus))
             }
             Err(error) => Err((self.failed(error), buffer)),
         }
@@ -115,14 +113,14 @@ impl<'m> Device<'m> {
         why: Why,
     ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
         match self.bounce::<D>(buffer.bytes(), &why) {
-            Ok(bounce) => Ok(Mapping::through(self, bounce, why, buffer)),
+            Ok(bounce) => Ok(Mapping::through(&self.home, bounce, why, buffer)),
             Err(error) => Err((self.failed(error), buffer)),
         }
     }
 
     #[cold]
     fn failed(&self, error: MapError) -> MapError {
-        self.pool.books().stats.failures += 1;
+        self.home.pool.books().stats.failures += 1;
         error
     }
 
@@ -136,7 +134,7 @@ impl<'m> Device<'m> {
             Policy::Force => return Ok(Way::Bounce(Why::Forced)),
             Policy::Auto | Policy::Direct => {}
         }
-        let capable = dma_capable(self.translate, bytes, &self.limits)
+        let capable = dma_capable(self.home.translate, bytes, &self.limits)
             .and_then(|place| if may_be_direct { Ok(place) } else { Err(Why::Borrowed) });
         match capable {
             Ok(_) if bytes.len() > self.limits.max_len => Err(self.too_large(bytes.len())),
@@ -153,7 +151,7 @@ impl<'m> Device<'m> {
         let guarded = D::FROM_DEVICE;
         let layout = if guarded { shape.guarded(address, len) } else { shape.bare(address, len) };
         let leased = layout.and_then(|layout| {
-            self.pool.lease(layout.want, to_device).map(|lease| (lease, layout))
+            self.home.pool.lease(layout.want, to_device).map(|lease| (lease, layout))
         });
         let (lease, layout) = match leased {
             Some(leased) => leased,
@@ -173,7 +171,7 @@ impl<'m> Device<'m> {
     ) -> Result<(Lease, Layout), MapError> {
         let (address, len) = (bytes.as_ptr().addr(), bytes.len());
         let bare = self.shape.bare(address, len).ok_or_else(|| self.too_large(len))?;
-        let leased = self.pool.lease_hard(layout.unwrap_or(bare), bare, to_device);
+        let leased = self.home.pool.lease_hard(layout.unwrap_or(bare), bare, to_device);
         leased.map_err(|shortage| self.explain(shortage, len, *why))
     }
 

@@ -8,7 +8,7 @@
 //! Guards are [`GUARD`] bytes of the mapping's own pattern (`bounce`). They cost a slot where a buffer fills its
 //! slots exactly; a pool too full for that gives a bare run, whose guards are whatever slack there is.
 
-use super::{limits::Limits, slots::SLOT_SIZE, want::Want};
+use super::{limits::Limits, run::SLOT_SIZE, want::Want};
 
 /// Guard bytes on each side, at most.
 pub(super) const GUARD: usize = 16;

@@ -51,7 +51,6 @@
 use super::{
     bounce::Bounce,
     buffer::Buffer,
-    device::Device,
     direction::{Direction, FromDevice, Readable, Writable},
     error::{FinishError, Why},
     pool::Pool,
@@ -67,6 +66,15 @@ use crate::{
     },
 };
 use core::{fmt, marker::PhantomData, mem::ManuallyDrop, ops::Range, ptr};
+
+/// Where a device's mappings come from, and how they begin.
+#[derive(Clone, Copy)]
+pub(super) struct Home<'m> {
+    pub(super) pool: &'m Pool<'m>,
+    pub(super) translate: &'m dyn Translate,
+    /// Whether slots are filled before a device writes to them.
+    pub(super) fills: bool,
+}
 
 /// How the device gets at the buffer.
 #[derive(Debug)]
@@ -104,32 +112,32 @@ impl<D: Direction, B: Buffer<D>> fmt::Debug for Mapping<'_, D, B> {
 }
 
 impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
-    /// `device` uses `buffer` where it lies, at `bus`.
-    pub(super) fn direct(device: &Device<'m>, mut buffer: B, bus: BusAddr) -> Self {
+    /// The device uses `buffer` where it lies, at `bus`.
+    pub(super) fn direct(home: &Home<'m>, mut buffer: B, bus: BusAddr) -> Self {
         let shared = SharedBytes::of_buffer(&mut buffer);
-        Self::new(device, Path::Direct(shared, bus), buffer)
+        Self::new(home, Path::Direct(shared, bus), buffer)
     }
 
-    /// `device` uses slots instead of `buffer`.
+    /// The device uses slots instead of `buffer`.
     #[inline(always)]
-    pub(super) fn through(device: &Device<'m>, mut bounce: Bounce, why: Why, buffer: B) -> Self {
+    pub(super) fn through(home: &Home<'m>, mut bounce: Bounce, why: Why, buffer: B) -> Self {
         if D::TO_DEVICE {
             bounce.write(0, buffer.bytes());
         }
         if D::FROM_DEVICE {
-            if !D::TO_DEVICE && device.fills {
+            if !D::TO_DEVICE && home.fills {
                 bounce.fill(0, bounce.len());
             }
             bounce = bounce.armed();
         }
-        Self::new(device, Path::Bounced(bounce, why), buffer)
+        Self::new(home, Path::Bounced(bounce, why), buffer)
     }
 
     #[inline(always)]
-    fn new(device: &Device<'m>, path: Path, buffer: B) -> Self {
+    fn new(home: &Home<'m>, path: Path, buffer: B) -> Self {
         // The doorbell that follows must not overtake the bytes.
         volatile::write_barrier();
-        let (pool, translate, buffer) = (device.pool, device.translate, ManuallyDrop::new(buffer));
+        let (pool, translate, buffer) = (home.pool, home.translate, ManuallyDrop::new(buffer));
         Self { pool, path, buffer, translate, direction: PhantomData }
     }
 

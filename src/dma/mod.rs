@@ -35,6 +35,7 @@
 //! | module | what it knows |
 //! |---|---|
 //! | `want` | what a run of slots has to be for a device; pure |
+//! | [`run`] | slots of 2 KiB, and runs of them |
 //! | [`slots`] | which 2 KiB slots of one segment are taken; pure |
 //! | `segment`, `table` | up to 64 segments and the choice among them; pure |
 //! | [`pool`], [`start`] | where segments come from and go to |
@@ -67,6 +68,7 @@ pub mod owned;
 mod places;
 pub mod pool;
 mod raw;
+pub mod run;
 mod segment;
 pub mod slots;
 pub mod start;

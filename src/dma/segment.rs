@@ -6,7 +6,8 @@
 
 use super::{
     raw::{Held, SharedBytes},
-    slots::{NotTaken, Run, SLOT_SHIFT, SLOT_SIZE, Slots},
+    run::{Run, SLOT_SHIFT, SLOT_SIZE},
+    slots::{NotTaken, Slots},
     want::Want,
 };
 use crate::{

@@ -10,7 +10,7 @@
 //! Each step is reported to the caller as it happens, with Xen's answer. An order that Xen does not
 //! permit is not asked for again during the same start; orders that merely were not to be had are.
 
-use super::{error::GrowError, pool::Pool, segment::Origin, slots::SLOT_SIZE};
+use super::{error::GrowError, pool::Pool, run::SLOT_SIZE, segment::Origin};
 use crate::{
     addr::{BusAddr, DmaMask, PAGE_SIZE},
     mm::contiguous::{AcquireError, Order, ReleaseError},

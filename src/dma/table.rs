@@ -10,8 +10,9 @@
 //! could use serves a wider device only when nothing else does.
 
 use super::{
+    run::SLOT_SIZE,
     segment::{Lease, Origin, Segment, SegmentInfo},
-    slots::{ORDERS, SLOT_SIZE},
+    slots::ORDERS,
     stats::Stats,
     want::Want,
 };

@@ -6,7 +6,7 @@
 
 use super::{
     limits::Limits,
-    slots::{MAX_SLOTS, SLOT_SHIFT},
+    run::{MAX_SLOTS, SLOT_SHIFT},
 };
 use crate::addr::{BusAddr, DmaMask, to_usize};
 

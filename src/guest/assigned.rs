@@ -16,7 +16,7 @@ use crate::{
     options::{PoolStart, SelfTest},
     pci::{Bdf, Decoding, Function, Resources, front::Front},
     report::{Outcome, Reason, ktap::PoolWalk},
-    xen::{events::LocalEvents, shared_info::SharedInfo},
+    xen::{local_events::LocalEvents, shared_info::SharedInfo},
 };
 use alloc::{boxed::Box, format, vec::Vec};
 

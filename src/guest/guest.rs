@@ -18,8 +18,8 @@ use crate::{
     pci::{ConfigAccess, front::Services},
     report::{Outcome, Reason},
     xen::{
-        events::LocalEvents, grants::GrantTable, shared_info::SharedInfo, start_info::StartInfo,
-        store::XenStore,
+        grants::GrantTable, local_events::LocalEvents, shared_info::SharedInfo,
+        start_info::StartInfo, store::XenStore,
     },
 };
 use alloc::{format, string::String, vec::Vec};

@@ -5,7 +5,8 @@ use crate::{
     net::Wait,
     xen::{
         errno::XenError,
-        events::{EventChannels, LocalEvents, Pirq, Port, Sharing},
+        events::{EventChannels, Pirq, Port, Sharing},
+        local_events::LocalEvents,
         shared_info::SharedInfo,
     },
 };

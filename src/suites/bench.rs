@@ -5,8 +5,8 @@
 //! the console as [`FigureLine`]s.
 
 use super::{
+    check::{Finding, Suite, failure, nothing, proof, skip},
     cost::Cost,
-    runner::{Finding, Suite, failure, nothing, proof, skip},
 };
 use crate::{
     addr::{DmaMask, PAGE_SIZE},
@@ -16,7 +16,8 @@ use crate::{
     },
     dma::{
         Buffer, Device, Direction, FromDevice, Limits, Mapping, Policy, ToDevice, Want,
-        slots::{Run, SLOT_SIZE, Slots},
+        run::{Run, SLOT_SIZE},
+        slots::Slots,
     },
     guest::Guest,
     mm::{contiguous::Order, pages::Pages},

@@ -1,6 +1,6 @@
 //! Suite `boot`: the guest stands on what it thinks it stands on.
 
-use super::runner::{Finding, Suite, attends, failure, nothing, proof, skip};
+use super::check::{Finding, Suite, attends, failure, nothing, proof, skip};
 use crate::{
     arch::{
         image::{self, Access},

@@ -1,6 +1,6 @@
 //! Suite `close`, always the last: the device lets go, and everything taken goes back.
 
-use super::runner::{Finding, Suite, attends, failure, nothing};
+use super::check::{Finding, Suite, attends, failure, nothing};
 use crate::{
     guest::Guest,
     report::{

@@ -4,8 +4,8 @@
 //! the device twice, and nothing on a wire can help or harm.
 
 use super::{
+    check::{Finding, Suite, attends, driven, failure, proof, skip},
     memory::xen_agrees,
-    runner::{Finding, Suite, attends, driven, failure, proof, skip},
     transfer::{Trip, send_and_receive, with_bus_state},
     walk::Walk,
 };

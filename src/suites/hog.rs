@@ -2,7 +2,7 @@
 //!
 //! Runs only when named. Another guest then shows what it does with a pool that can't be had in full.
 
-use super::runner::{Finding, Suite, failure, proof};
+use super::check::{Finding, Suite, failure, proof};
 use crate::{
     addr::DmaMask,
     arch::{

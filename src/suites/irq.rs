@@ -1,7 +1,7 @@
 //! Suite `irq`: events reach the guest, and the device's interrupt is one of them.
 
 use super::{
-    runner::{Finding, Suite, failure, nothing, proof},
+    check::{Finding, Suite, failure, nothing, proof},
     transfer::{irq_lost, send_and_poll, send_and_receive, with_bus_state},
 };
 use crate::{

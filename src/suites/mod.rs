@@ -12,6 +12,8 @@ mod bench;
 #[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
+mod check;
+#[cfg(target_os = "none")]
 mod close;
 #[cfg(target_os = "none")]
 mod dma;

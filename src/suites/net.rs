@@ -1,7 +1,7 @@
 //! Suite `net`: the card on its wire. Every byte of it goes through the same mappings as in suite `dma`,
 //! but now somebody else's frames arrive when they like.
 
-use super::runner::{Finding, Suite, attends, driven, failure, proof, skip};
+use super::check::{Finding, Suite, attends, driven, failure, proof, skip};
 use crate::{
     addr::to_usize,
     arch::time,

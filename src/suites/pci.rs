@@ -1,6 +1,6 @@
 //! Suite `pci`: the way to the device's config space works, and what is in it makes sense.
 
-use super::runner::{Finding, Suite, failure, proof};
+use super::check::{Finding, Suite, failure, proof};
 use crate::{
     guest::Guest,
     pci::{Bar, BarKind, Command, ConfigAccess, Function, Resources, Width, front::Front},

@@ -1,13 +1,15 @@
 //! Runs the suites that were asked for and writes the report.
 
-use super::{bench, boot, close, dma, faults, hog, irq, memory, net, pci, suite, swiotlb};
+use super::{
+    bench, boot, check::Suite, close, dma, faults, hog, irq, memory, net, pci, suite, swiotlb,
+};
 use crate::{
     addr::PAGE_SIZE_U64,
     device::{Traffic, Via},
     guest::Guest,
     report::{
         ktap::{DmaLimits, DmaRange, FailedSite, PoolWalk, RangeKind, Sites, Transfers, Writer},
-        verdict::{Outcome, Reason, Verdict},
+        verdict::{Reason, Verdict},
     },
     xen::{
         console::Console,
@@ -17,11 +19,6 @@ use crate::{
 };
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
-
-pub(super) use super::suite::{Finding, attends, proof};
-
-/// A suite of this guest.
-pub(super) type Suite = suite::Suite<Guest>;
 
 const SUITES: [&Suite; 9] = [
     &boot::SUITE,
@@ -34,29 +31,6 @@ const SUITES: [&Suite; 9] = [
     &hog::SUITE,
     &bench::SUITE,
 ];
-
-/// Nothing is missing: for suites that run everywhere.
-pub(super) const fn nothing(_: &Guest) -> Option<Reason> {
-    None
-}
-
-/// Why the device can't be used, if it can't.
-pub(super) fn driven(guest: &Guest) -> Option<Reason> {
-    match guest.device() {
-        Ok(device) => device.running.as_ref().err().map(Outcome::reason),
-        Err(outcome) => Some(outcome.reason()),
-    }
-}
-
-/// The machine is wrong.
-pub(super) fn failure(code: &'static str, detail: impl Into<String>) -> Outcome {
-    Outcome::Failure(Reason::new(code, detail))
-}
-
-/// The check can't run here.
-pub(super) fn skip(code: &'static str, detail: impl Into<String>) -> Outcome {
-    Outcome::Skip(Reason::new(code, detail))
-}
 
 /// Runs the suites, prints the report up to its last line, and returns the verdict.
 pub fn run(guest: &mut Guest) -> Verdict {

@@ -6,7 +6,7 @@
 
 use crate::{
     addr::BusAddr,
-    dma::{SegmentInfo, slots::SLOT_SIZE},
+    dma::{SegmentInfo, run::SLOT_SIZE},
     report::ktap::PoolWalk,
 };
 use alloc::vec::Vec;

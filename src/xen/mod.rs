@@ -11,6 +11,8 @@ pub mod failing;
 pub mod fake;
 pub mod grants;
 pub mod hypercall;
+#[cfg(target_os = "none")]
+pub mod local_events;
 pub mod shared_info;
 pub mod start_info;
 pub mod store;

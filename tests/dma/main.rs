@@ -20,7 +20,7 @@ use pvbounce::{
         Limits, MapError, Mapping, Origin, Plan, Policy, Pool, PowerOfTwo, SegmentInfo, StartError,
         Step, Table, ToDevice, Why, dma_capable,
         fake::{BusFault, FakeDevice, FakeMachine, FakePages, Faulty, Frames},
-        slots::SLOT_SIZE,
+        run::SLOT_SIZE,
     },
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region, ReleaseError},

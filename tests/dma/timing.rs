@@ -3,10 +3,7 @@
 use super::*;
 use pvbounce::{
     arch::copy,
-    dma::{
-        Want,
-        slots::{Run, Slots},
-    },
+    dma::{Want, run::Run, slots::Slots},
 };
 use std::{hint::black_box, time::Instant};
 

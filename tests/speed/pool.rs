@@ -1,10 +1,7 @@
 //! Segments of which a part is taken, and what is done to them.
 
 use pvbounce::{
-    dma::{
-        Want,
-        slots::{Run, Slots},
-    },
+    dma::{Want, run::Run, slots::Slots},
     mm::contiguous::Order,
 };
 use std::{hint::black_box, iter::from_fn};

@@ -1,9 +1,6 @@
 //! The books of the fake machine: who has which frame, and where it is mapped.
 
-use super::{
-    host::HostPages,
-    machine::{Balance, Frames},
-};
+use super::host::HostPages;
 use crate::{
     addr::{DmaMask, Mfn, PAGE_SHIFT, Pfn},
     mm::contiguous::{AcquireError, Order, Region},
@@ -13,6 +10,48 @@ use alloc::{collections::BTreeMap, vec::Vec};
 
 /// The first frame number given to traded regions in the guest's numbering.
 const REGION_PFN: u64 = 0x4000;
+
+/// Free machine frames of a new [`super::FakeMachine`], and what its guest may do.
+#[derive(Clone, Debug)]
+pub struct Frames {
+    /// Runs of free frames: first, and how many.
+    pub free: Vec<(Mfn, u64)>,
+    /// The largest order the guest may ask for.
+    pub order_limit: Order,
+    /// Pages the guest has to trade.
+    pub guest_pages: usize,
+    /// By how many frames blocks miss their natural alignment: 0 in any Xen.
+    pub skew: u64,
+}
+
+impl Default for Frames {
+    /// 8 MiB below 16 MiB, 64 MiB below 256 MiB, 512 MiB below 4 GiB; plenty above.
+    fn default() -> Self {
+        Self {
+            free: [(0x800, 0x800), (0x8000, 0x4000), (0x8_0000, 0x2_0000), (0x20_0000, 0x10_0000)]
+                .map(|(first, count)| (Mfn(first), count))
+                .to_vec(),
+            order_limit: Order::MAX,
+            guest_pages: 1 << 20,
+            skew: 0,
+        }
+    }
+}
+
+/// What the machine counted. Balanced when nothing is out and nothing was refused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Regions out now.
+    pub out: usize,
+    /// Successful exchanges.
+    pub acquired: usize,
+    /// Refused ones.
+    pub refused: usize,
+    /// Regions that came back.
+    pub released: usize,
+    /// Regions that came back twice, or other than they went.
+    pub bad_releases: usize,
+}
 
 /// A run of frames behind host pages.
 #[derive(Clone, Copy, Debug)]

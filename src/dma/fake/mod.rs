@@ -15,4 +15,5 @@ mod machine;
 
 pub use device::{BusFault, FakeDevice};
 pub use faulty::Faulty;
-pub use machine::{Balance, FakeMachine, FakePages, Frames};
+pub use frames::{Balance, Frames};
+pub use machine::{FakeMachine, FakePages};

@@ -381,21 +381,3 @@ fn a_quiesced_card_refuses_everything_and_kept_nothing() {
         assert_eq!(card.quiesce(), Ok(()));
     });
 }
-
-#[test]
-fn a_chip_that_does_not_react_is_not_started() {
-    let machine = FakeMachine::new(Frames::default());
-    let (clock, mut table) = (TickingClock::default(), Box::new(Table::new()));
-    let pool = Pool::new(&mut table, &machine);
-    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
-    let start = |mac, fault| {
-        let chip = FakeRtl8139::new(&machine, mac);
-        chip.set_fault(fault);
-        let started = Idle::reset(&chip, &clock).and_then(|idle| idle.start(device));
-        started.map(drop).unwrap_err().code()
-    };
-    assert_eq!(start(MAC, Fault::NeverReset), "device-reset-timeout");
-    assert_eq!(start([0xff; 6], Fault::None), "device-unfit");
-    assert_eq!(start([0; 6], Fault::None), "device-unfit");
-    assert_eq!(start(MAC, Fault::None), "dma-no-pool");
-}

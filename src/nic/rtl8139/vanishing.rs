@@ -1,4 +1,4 @@
-//! A chip that vanishes between any two accesses to its registers.
+//! A chip that does not react, or that vanishes between any two accesses to its registers.
 
 use super::*;
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
 use alloc::boxed::Box;
 use core::time::Duration;
 
+const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const BROADCAST: [u8; 60] = [0xff; 60];
 
 type Card<'m> = Rtl8139<'m, &'m FakeRtl8139<'m>>;
@@ -58,7 +59,7 @@ fn with_chip<T>(
     test: impl for<'m> FnOnce(&'m FakeRtl8139<'m>, &'m TickingClock, &'m Pool<'m>, &'m FakeMachine) -> T,
 ) -> T {
     let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) = (FakeRtl8139::new(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
+    let (chip, clock) = (FakeRtl8139::new(&machine, MAC), TickingClock::default());
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, &machine);
     pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
@@ -159,4 +160,23 @@ fn a_device_stopped_by_other_means_gives_everything_back() {
         assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
         assert_eq!(card.transmit(BROADCAST.to_vec()).unwrap_err().error, TransmitError::Stopped);
     });
+}
+
+#[test]
+fn a_chip_that_does_not_react_or_gets_no_memory_is_not_started() {
+    let machine = FakeMachine::new(Frames::default());
+    let (clock, mut table) = (TickingClock::default(), Box::new(Table::new()));
+    let pool = Pool::new(&mut table, &machine);
+    let reset = |mac, fault| {
+        let chip = FakeRtl8139::new(&machine, mac);
+        chip.set_fault(fault);
+        Idle::reset(&chip, &clock).map(drop).unwrap_err().code()
+    };
+    assert_eq!(reset(MAC, Fault::NeverReset), "device-reset-timeout");
+    assert_eq!(reset([0xff; 6], Fault::None), "device-unfit");
+    assert_eq!(reset([0; 6], Fault::None), "device-unfit");
+    let chip = FakeRtl8139::new(&machine, MAC);
+    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
+    let started = Idle::reset(&chip, &clock).unwrap().start(device);
+    assert_eq!(started.map(drop).unwrap_err().code(), "dma-no-pool");
 }

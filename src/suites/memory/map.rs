@@ -1,12 +1,13 @@
 //! The memory map against the pages in use and the device's registers.
 
+use super::frames;
 use crate::{
     addr::{PAGE_SHIFT, Pfn},
     guest::Guest,
     mm::p2m::PfnRange,
     pci::{Bar, BarKind},
     report::verdict::{Outcome, Reason},
-    suites::runner::{Finding, failure, skip},
+    suites::check::{Finding, failure, skip},
 };
 use alloc::{format, string::ToString, vec::Vec};
 
@@ -62,14 +63,14 @@ pub(super) fn moved_pages_serve(guest: &mut Guest) -> Finding {
 }
 
 fn serve(guest: &mut Guest) -> Finding {
-    let first = super::take(guest, 1)?.pfn();
+    let first = frames::take(guest, 1)?.pfn();
     if first < guest.hole.to {
         return Err(failure("memory-hole", format!("{first} is free, and did not move")));
     }
-    super::pages_come_zeroed(guest)?;
-    super::scattered_pages_have_no_neighbours(guest)?;
-    super::exchange_64_kib(guest)?;
-    super::exchange_2_mib(guest)
+    frames::pages_come_zeroed(guest)?;
+    frames::scattered_pages_have_no_neighbours(guest)?;
+    frames::exchange_64_kib(guest)?;
+    frames::exchange_2_mib(guest)
 }
 
 /// No register of the device lies where the map has RAM, nor where another of its registers lies.

@@ -9,7 +9,7 @@ use crate::{
         granted::{Granted, GrantedError, Row, WIDTHS},
     },
     println,
-    suites::runner::{Finding, skip},
+    suites::check::{Finding, skip},
 };
 use alloc::{format, string::ToString};
 

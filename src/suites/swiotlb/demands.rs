@@ -1,6 +1,6 @@
 //! What devices demand of addresses beyond 32 bits, each met on a pool made for the check.
 
-use super::{bits, device, finish, map_out, not_mapped, on_own_pool, on_started_pool};
+use super::own::{bits, device, finish, map_out, not_mapped, on_own_pool, on_started_pool};
 use crate::{
     addr::{PAGE_SIZE, to_usize},
     dma::{
@@ -9,7 +9,7 @@ use crate::{
     guest::Guest,
     mm::{contiguous::Order, pages::Pages},
     report::verdict::Outcome,
-    suites::runner::{Finding, failure, skip},
+    suites::check::{Finding, failure, skip},
 };
 use alloc::{
     format,

@@ -1,13 +1,13 @@
 //! A pool over time: full, growing, shrinking, used at random, and empty again.
 
-use super::{bits, device, finish, map_out, not_mapped, on_started_pool, pool};
+use super::own::{bits, device, finish, map_out, not_mapped, on_started_pool, pool};
 use crate::{
     arch::time::Clock,
     dma::{Bidirectional, Device, Limits, MapError, Mapping, Plan, Policy, ToDevice},
     guest::Guest,
     mm::contiguous::Order,
     report::verdict::Outcome,
-    suites::runner::{Finding, failure, skip},
+    suites::check::{Finding, failure, skip},
 };
 use alloc::{format, string::ToString, vec, vec::Vec};
 

@@ -1,14 +1,13 @@
 //! Which buffers bounce, and whether the bytes get where they should: on the guest's own pool.
 
-use super::{
-    bits, device, finish, high_page, map_both, map_out, not_mapped, of_memory, on_started_pool,
-    played, pool,
+use super::own::{
+    bits, device, finish, high_page, map_both, map_out, not_mapped, on_started_pool, played, pool,
 };
 use crate::{
     addr::{DmaMask, PAGE_SIZE},
     device::pattern::{differs, fill},
     dma::{self, Bidirectional, FinishError, FromDevice, Mapping, Plan, Policy, Pool},
-    guest::Guest,
+    guest::{Guest, blame::of_memory},
     mm::{
         contiguous::{ContiguousMemory, Order},
         memory::Memory,
@@ -18,8 +17,8 @@ use crate::{
     options::SelfTest,
     report::verdict::Outcome,
     suites::{
+        check::{Finding, failure},
         memory::xen_agrees,
-        runner::{Finding, failure},
     },
 };
 use alloc::{

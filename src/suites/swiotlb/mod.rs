@@ -6,19 +6,11 @@
 mod demands;
 mod life;
 mod mapping;
+mod own;
 mod refusals;
 mod starts;
 
-use super::runner::{Finding, Suite, attends, failure, nothing, proof, skip};
-use crate::{
-    addr::{DmaMask, GIB_4},
-    dma::{self, Bidirectional, Limits, MapError, Mapping, Plan, Policy, Pool, Table, ToDevice},
-    guest::{Guest, blame::of_memory},
-    mm::{contiguous::ContiguousMemory, pages::Pages},
-    options::PoolStart,
-    report::verdict::{Outcome, Reason},
-};
-use alloc::{format, string::ToString};
+use super::check::{Suite, attends, nothing, proof};
 
 pub(super) const SUITE: Suite = Suite {
     name: "swiotlb",
@@ -60,124 +52,3 @@ pub(super) const SUITE: Suite = Suite {
         proof("own_pool_grows_as_told", life::own_pool_grows_as_told),
     ],
 };
-
-/// The storage of the pools that are made for one check; all zero, so no part of the image.
-static TABLE: spin::Mutex<Table> = spin::Mutex::new(Table::new());
-
-/// Runs a check on a pool of its own, not started. Every page must be back after it.
-fn on_own_pool(
-    guest: &Guest,
-    memory: &dyn ContiguousMemory,
-    test: &mut dyn FnMut(&Pool<'_>) -> Finding,
-) -> Finding {
-    let before = guest.memory.free_pages() + guest.memory.table_pages();
-    let mut table = TABLE.lock();
-    let pool = Pool::new(&mut table, memory);
-    let found = test(&pool);
-    let stopped = pool.stop(&mut drop);
-    // What the check found comes before what it kept because of it.
-    let found = found?;
-    let after = guest.memory.free_pages() + guest.memory.table_pages();
-    if stopped.slots_in_use != 0 || !pool.stats().is_balanced() || before != after {
-        let detail = format!("{before} pages before, {after} after: {stopped:?}");
-        return Err(failure("swiotlb-pages-lost", detail));
-    }
-    Ok(found)
-}
-
-/// As [`on_own_pool`], with the pool started; no start, no check.
-fn on_started_pool(
-    guest: &Guest,
-    plan: &Plan,
-    test: &mut dyn FnMut(&Pool<'_>) -> Finding,
-) -> Finding {
-    on_own_pool(guest, guest.memory, &mut |pool| {
-        pool.start(plan, &mut |_| {}).map_err(|error| skip(error.code(), error.to_string()))?;
-        test(pool)
-    })
-}
-
-/// A device on this pool.
-const fn device<'m>(
-    guest: &Guest,
-    pool: &'m Pool<'m>,
-    limits: Limits,
-    policy: Policy,
-) -> dma::Device<'m> {
-    dma::Device::new(pool, guest.memory, limits, policy)
-}
-
-/// A device of so many address lines.
-fn bits(bits: u32) -> Limits {
-    Limits::new(DmaMask::from_bits(bits).unwrap_or(DmaMask::BITS_32))
-}
-
-/// The pool, or a SKIP with the reason why there is none: `pool_is_started` has the verdict on that.
-fn pool(guest: &Guest) -> Result<&'static Pool<'static>, Outcome> {
-    started(guest).map_err(|outcome| outcome.as_skip())
-}
-
-/// The pool, or what has to be said about there being none.
-fn started(guest: &Guest) -> Result<&'static Pool<'static>, Outcome> {
-    match &guest.pool.started {
-        Some(Ok(_)) => Ok(guest.pool.pool),
-        Some(Err(error)) => Err(Outcome::Failure(
-            Reason::new(error.code(), error.to_string()).remedy(error.remedy()),
-        )),
-        None if guest.pool.when == PoolStart::Off => {
-            Err(skip("swiotlb-off", "the command line says swiotlb=off"))
-        }
-        None => Err(skip("swiotlb-not-needed", "no device has asked for it")),
-    }
-}
-
-/// A page beyond 4 GiB, where a 32-bit device can't reach.
-fn high_page(guest: &Guest) -> Result<Pages<'static>, Outcome> {
-    let page = Pages::new(guest.memory, 1).map_err(of_memory)?;
-    match page.mfn() {
-        Some(mfn) if mfn.addr().0 >= GIB_4 => Ok(page),
-        mfn => Err(skip("memory-all-low", format!("the page is {mfn:?}, within reach"))),
-    }
-}
-
-/// Maps a buffer that is only read.
-fn map_out<'m, 'b>(
-    device: dma::Device<'m>,
-    buffer: &'b [u8],
-) -> Result<Mapping<'m, ToDevice, &'b [u8]>, Outcome> {
-    device.map(buffer).map_err(not_mapped)
-}
-
-/// Maps a buffer that both sides write.
-fn map_both<'m, 'b>(
-    device: dma::Device<'m>,
-    buffer: &'b mut [u8],
-) -> Result<Mapping<'m, Bidirectional, &'b mut [u8]>, Outcome> {
-    device.map(buffer).map_err(not_mapped)
-}
-
-fn not_mapped(error: MapError) -> Outcome {
-    Outcome::Failure(Reason::new(error.code(), error.to_string()).remedy(error.remedy()))
-}
-
-/// Ends a mapping after the CPU has played its device, which has let go of it also where the play came to nothing.
-fn played<D: dma::Direction, B: dma::Buffer<D>>(
-    mapping: Mapping<'_, D, B>,
-    written: usize,
-    play: impl FnOnce(&Mapping<'_, D, B>) -> Result<(), Outcome>,
-) -> Result<(), Outcome> {
-    match play(&mapping) {
-        Ok(()) => finish(mapping, written),
-        Err(outcome) => {
-            mapping.abandon();
-            Err(outcome)
-        }
-    }
-}
-
-fn finish<D: dma::Direction, B: dma::Buffer<D>>(
-    mapping: Mapping<'_, D, B>,
-    written: usize,
-) -> Result<(), Outcome> {
-    mapping.finish(written).map(drop).map_err(|error| failure(error.code(), error.to_string()))
-}

@@ -1,13 +1,13 @@
 //! Policies, and what a mapping says that can't be made: each refusal its own code.
 
-use super::{bits, device, finish, high_page, map_out, of_memory, on_own_pool, on_started_pool};
+use super::own::{bits, device, finish, high_page, map_out, on_own_pool, on_started_pool};
 use crate::{
     addr::PAGE_SIZE,
     dma::{MapError, Plan, Policy, ToDevice, Why},
-    guest::Guest,
+    guest::{Guest, blame::of_memory},
     mm::pages::Pages,
     println,
-    suites::runner::{Finding, failure, skip},
+    suites::check::{Finding, failure, skip},
 };
 use alloc::{format, string::ToString};
 

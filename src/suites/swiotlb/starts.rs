@@ -1,10 +1,10 @@
 //! When the pool starts, from what, and what happens when there is nothing to start it with.
 
-use super::{bits, device, finish, map_both, of_memory, on_own_pool, pool, started};
+use super::own::{bits, device, finish, map_both, on_own_pool, pool, started};
 use crate::{
     addr::{DmaMask, PAGE_SIZE, Pfn},
     dma::{Plan, Policy, SegmentInfo, Step},
-    guest::Guest,
+    guest::{Guest, blame::of_memory},
     mm::{
         contiguous::{ContiguousMemory, Order, Region},
         reserve::Reserve,
@@ -12,7 +12,7 @@ use crate::{
     options::PoolStart,
     println,
     report::verdict::Outcome,
-    suites::runner::{Finding, failure, skip},
+    suites::check::{Finding, failure, skip},
 };
 use alloc::{
     format,
