@@ -154,9 +154,9 @@ impl Slots {
         slot < self.total() && !bits::get(&self.used, slot)
     }
 
-    /// Joins the runs put aside with the free blocks; whether there were any.
-    pub fn settle(&mut self) -> bool {
-        self.aside.drain().map(|run| self.free_run(&run)).count() > 0
+    /// Joins the runs put aside with the free blocks.
+    pub fn settle(&mut self) {
+        self.aside.drain().for_each(|run| self.free_run(&run));
     }
 
     /// Gives a run back.
@@ -187,8 +187,8 @@ impl Slots {
         if let Some(run) = self.cut(want) {
             return Some(run);
         }
-        let joined = self.settle().then(|| self.cut(want)).flatten();
-        joined.or_else(|| self.cut_between(want))
+        self.settle();
+        self.cut(want).or_else(|| self.cut_between(want))
     }
 
     fn cut(&mut self, want: Want) -> Option<Run> {
@@ -239,7 +239,7 @@ impl Slots {
     #[inline]
     fn is_run(&self, start: usize, count: usize) -> bool {
         let (word, bit) = (start / 64, start % 64);
-        if count == 0 || bit + count >= 64 || word >= WORDS {
+        if bit + count >= 64 || word >= WORDS {
             return self.is_long_run(start, count);
         }
         // As `is_long_run`, in one word.
@@ -261,17 +261,15 @@ impl Slots {
     /// Frees slots `start..end` as the fewest aligned blocks.
     fn free_range(&mut self, mut start: usize, end: usize) {
         while start < end {
-            let aligned = start.trailing_zeros().min(usize::BITS - 1);
-            let order = aligned.min((end - start).ilog2()) as usize;
+            let order = start.trailing_zeros().min((end - start).ilog2()) as usize;
             self.merge_block(order, start >> order);
             start += 1 << order;
         }
     }
 
-    /// Frees a block, joined with its buddy for as long as that one is free.
+    /// Frees a block, joined with its buddy for as long as that one is free; the whole has a buddy that never is.
     fn merge_block(&mut self, mut order: usize, mut index: usize) {
-        let top = self.total.ilog2() as usize;
-        while order < top && self.is_free(order, index ^ 1) {
+        while self.is_free(order, index ^ 1) {
             self.drop_block(order, index ^ 1);
             (order, index) = (order + 1, index / 2);
         }

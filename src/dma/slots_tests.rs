@@ -68,8 +68,9 @@ fn the_whole_segment_can_be_taken_and_comes_back_whole() {
         assert_eq!(slots.largest(), None);
         assert_eq!(slots.take(want(1, 0)), None);
         slots.give(run).unwrap();
-        assert!(slots.settle());
+        slots.settle();
         assert_eq!(slots.largest(), Some(total.ilog2() as usize));
+        assert!(slots.is_free_slot(total - 1) && !slots.is_free_slot(total));
         assert_sound(&slots);
     }
 }
@@ -85,6 +86,19 @@ fn what_is_left_over_of_a_block_is_free_at_once() {
     slots.give(two).unwrap();
     slots.settle();
     assert_eq!(slots.largest(), Some(3));
+}
+
+#[test]
+fn the_upper_half_of_the_largest_segment_is_served_slot_by_slot() {
+    let mut slots = slots(Order::MAX.get());
+    let half = slots.total() / 2;
+    let low = slots.take(want(half, 0)).unwrap();
+    assert_eq!(low.start(), 0);
+    let taken: Vec<Run> = (0..200).map(|_| slots.take(want(1, 0)).unwrap()).collect();
+    assert!(taken.iter().map(Run::start).eq(half..half + 200));
+    taken.into_iter().chain([low]).for_each(|run| slots.give(run).unwrap());
+    slots.settle();
+    assert_eq!(slots.largest(), Some(slots.total().ilog2() as usize));
 }
 
 #[test]

@@ -12,6 +12,21 @@ fn says(error: (&str, &str), code: &str, word: &str) {
 }
 
 #[test]
+fn each_step_of_a_start_says_what_it_did() {
+    let order = order(9);
+    let error = AcquireError::NoFreePages { pages: 512 };
+    for (step, text) in [
+        (Step::Acquired { order, missing: 4096 }, "order 9, 4096 bytes to go"),
+        (Step::Refused { order, error }, "order 9 refused: no 512 neighbouring free pages"),
+        (Step::TooScattered { order, missing: 8192 }, "8192 bytes in pieces of order 9 are more"),
+        (Step::GaveBack { bytes: 5 << 10 }, "5 KiB given back"),
+        (Step::Halved { bytes: 3 << 10 }, "halved to 3 KiB"),
+    ] {
+        assert!(step.to_string().starts_with(text), "{step}");
+    }
+}
+
+#[test]
 fn a_buffer_that_can_not_be_mapped() {
     let all = [
         (MapError::Empty, "dma-empty", "at least one byte"),

@@ -4,13 +4,15 @@
 //! list      cargo-mutants, .cargo/mutants.toml says of what
 //! switched  all of them in one program (tests/mutants), where a number picks one
 //! host      the tests, with one number after the other
-//! nested    one image, and a domain for each number; a mutant whose report is SUCCESS survived
+//! nested    one image, and a domain for each number; a mutant survived whose report is SUCCESS and says what the
+//!           source's says
 //! singly    what can't be switched (constants): cargo-mutants itself, a build each
 //! ```
 //! Mutants that change nothing are listed with their reason in .cargo/mutants.toml, and left out by all.
 
 mod host;
 mod nested;
+mod notes;
 mod singly;
 mod switched;
 
@@ -88,6 +90,8 @@ impl Mutant {
 enum Fate {
     /// A test failed, or the guest's run was no SUCCESS.
     Noticed,
+    /// The guest's run was a SUCCESS, and its report says something that no run of the source says.
+    Told,
     /// It did not end in time, which nobody overlooks.
     Endless,
     /// It is no program.
@@ -115,17 +119,18 @@ pub(super) fn survivors(options: &Options, choice: &Choice) -> Result<Vec<String
 
 /// A row for each folder of the source.
 fn table(mutants: &[Mutant], fates: &[Fate]) -> String {
-    let mut rows: BTreeMap<&Path, [usize; 4]> = BTreeMap::new();
+    let mut rows: BTreeMap<&Path, [usize; 5]> = BTreeMap::new();
     for (mutant, fate) in mutants.iter().zip(fates) {
         let folder = mutant.file.parent().unwrap_or(&mutant.file);
         rows.entry(folder).or_default()[*fate as usize] += 1;
     }
     let head = format!(
-        "{:<28} {:>8} {:>8} {:>10} {:>9}\n",
-        "folder", "noticed", "endless", "no program", "survived"
+        "{:<28} {:>8} {:>8} {:>8} {:>10} {:>9}\n",
+        "folder", "noticed", "told", "endless", "no program", "survived"
     );
-    let row = |(folder, [noticed, endless, none, survived]): (&&Path, &[usize; 4])| {
-        format!("{:<28} {noticed:>8} {endless:>8} {none:>10} {survived:>9}\n", folder.display())
+    let row = |(folder, [noticed, told, endless, none, survived]): (&&Path, &[usize; 5])| {
+        let folder = folder.display();
+        format!("{folder:<28} {noticed:>8} {told:>8} {endless:>8} {none:>10} {survived:>9}\n")
     };
     head + &rows.iter().map(row).collect::<String>()
 }
@@ -224,6 +229,9 @@ mod tests {
         let fates = [Fate::Noticed, Fate::Survived, Fate::Endless];
         let table = table(&["a", "b", "c"].map(mutant), &fates);
         let row = table.lines().nth(1).unwrap();
-        assert_eq!(row.split_whitespace().collect::<Vec<_>>(), ["src/dma", "1", "1", "0", "1"]);
+        assert_eq!(
+            row.split_whitespace().collect::<Vec<_>>(),
+            ["src/dma", "1", "0", "1", "0", "1"]
+        );
     }
 }

@@ -1,9 +1,11 @@
-//! One image with all mutants in it, and a domain for each: a mutant whose run is as good as the source's survived.
+//! One image with all mutants in it, and a domain for each: a mutant whose run is as good as the source's, and says the
+//! same, survived.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use super::notes::{self, Steady};
 use super::switched::{Edit, Source};
 use super::{Fate, Mutant};
 use crate::cli::Options;
@@ -14,6 +16,7 @@ use crate::job::Job;
 use crate::judge::Verdict;
 use crate::machine::Device;
 use crate::peers::Peers;
+use crate::report::JobRecord;
 
 const BUILD: [&str; 7] = [
     "build",
@@ -35,6 +38,10 @@ const READS: Edit<'_> = (
 );
 /// As many share one boot: what they leave behind must not reach the next hundred, and QEMU's trace has to fit.
 const BOOT: usize = 60;
+/// How often the source itself runs in each boot, for what its reports have in common.
+const SOURCES: usize = 3;
+const SOURCE: &str = "source-";
+const MUTANT: &str = "mutant-";
 /// A run takes two seconds; one that takes more will not end.
 const LIMIT: Duration = Duration::from_secs(25);
 
@@ -59,28 +66,43 @@ pub(super) fn run(options: &Options, mutants: &[Mutant]) -> Result<Vec<Fate>> {
     Ok(fates)
 }
 
+fn fate(record: &JobRecord, steady: &Steady) -> Fate {
+    match record.verdict {
+        _ if record.is_as_expected() => match steady.differs(&notes::of(record)) {
+            Some(_) => Fate::Told,
+            None => Fate::Survived,
+        },
+        Verdict::Timeout => Fate::Endless,
+        _ => Fate::Noticed,
+    }
+}
+
 fn boot(options: &Options, image: &Path, numbers: &[usize]) -> Result<Vec<(usize, Fate)>> {
     let bench = Bench::prepare("mutants", options)?;
     let peers = Peers::start()?;
-    let jobs: Vec<Job> = numbers
-        .iter()
-        .map(|number| {
-            let (_, device) = smoke::device(smoke::DEFAULT_NIC);
-            let job = smoke::job(options, device.or(Some(Device::Nic)), &peers);
-            let name = format!("mutant-{number}");
-            let raw_words = format!("{} mutant={number}", job.raw_words).trim().to_owned();
-            Job { name, image: Some(image.to_owned()), raw_words, limit: LIMIT, ..job }
-        })
-        .collect();
-    let records = bench.run(options, smoke::DEFAULT_NIC, &jobs)?;
-    let fate = |verdict: Verdict, as_expected: bool| match verdict {
-        _ if as_expected => Fate::Survived,
-        Verdict::Timeout => Fate::Endless,
-        _ => Fate::Noticed,
+    let job = |name: String, words: &str| {
+        let (_, device) = smoke::device(smoke::DEFAULT_NIC);
+        let job = smoke::job(options, device.or(Some(Device::Nic)), &peers);
+        let raw_words = format!("{} {words}", job.raw_words).trim().to_owned();
+        Job { name, image: Some(image.to_owned()), raw_words, limit: LIMIT, ..job }
     };
-    let ended = records.iter().filter_map(|record| {
-        let number = record.name.strip_prefix("mutant-")?.parse().ok()?;
-        Some((number, fate(record.verdict, record.is_as_expected())))
+    let mut jobs: Vec<Job> = (0..SOURCES).map(|n| job(format!("{SOURCE}{n}"), "")).collect();
+    let mutant = |number| job(format!("{MUTANT}{number}"), &format!("mutant={number}"));
+    jobs.extend(numbers.iter().map(mutant));
+    let records = bench.run(options, smoke::DEFAULT_NIC, &jobs)?;
+    let (sources, mutants): (Vec<_>, Vec<_>) =
+        records.iter().partition(|record| record.name.starts_with(SOURCE));
+    if let Some(bad) = sources.iter().find(|record| !record.is_as_expected()) {
+        let what = format!("{}, which is the source, ended as {}", bad.name, bad.verdict.word());
+        return Err(Error::unfit(
+            what,
+            "see the run's folder; mutants show nothing until it is cured",
+        ));
+    }
+    let steady = Steady::of(&sources.into_iter().map(notes::of).collect::<Vec<_>>());
+    let ended = mutants.into_iter().filter_map(|record| {
+        let number = record.name.strip_prefix(MUTANT)?.parse().ok()?;
+        Some((number, fate(record, &steady)))
     });
     let ended: Vec<(usize, Fate)> = ended.collect();
     let seen: BTreeSet<usize> = ended.iter().map(|(number, _)| *number).collect();
