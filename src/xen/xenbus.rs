@@ -256,7 +256,7 @@ mod tests {
     use super::*;
     use crate::arch::time::Instant;
     use crate::xen::{
-        fake::{FakeEvents, Peer},
+        fake::{FakeEvents, Peer, events::ROUND},
         store::fake::{FakeStore, Tree},
     };
     use alloc::rc::Rc;
@@ -311,7 +311,7 @@ mod tests {
     fn wait_ends_with_the_event_that_brings_the_state() {
         let (state, when) = wait(&["2", "3", "4"], false);
         assert_eq!(state, Ok(XenbusState::Connected));
-        assert!(when.since(Instant(0)) < Duration::from_millis(40));
+        assert!(when.since(Instant(0)) < 40 * ROUND);
     }
 
     #[test]

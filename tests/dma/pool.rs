@@ -45,15 +45,21 @@ fn short_memory_halves_the_total_and_gives_every_attempt_back() {
     let machine = FakeMachine::new(frames);
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, &machine);
-    let mut totals = Vec::new();
+    let (mut totals, mut held, mut requests) = (Vec::new(), 0, 0);
     let started = pool
         .start(&Plan::new(64 * MIB), &mut |step| match step {
             Step::Halved { bytes } => totals.push(bytes / MIB),
-            Step::GaveBack { .. } => assert_eq!(machine.free_frames(), 1500),
+            Step::Acquired { order, .. } => (held, requests) = (held + order.bytes(), requests + 1),
+            Step::Refused { .. } => requests += 1,
+            Step::GaveBack { bytes } => {
+                assert_eq!((bytes, machine.free_frames()), (held, 1500));
+                held = 0;
+            }
             _ => {}
         })
         .unwrap();
-    assert_eq!((totals, started.bytes), (vec![32, 16, 8, 4], 4 * MIB));
+    assert_eq!((totals, started.bytes, held), (vec![32, 16, 8, 4], 4 * MIB, 4 * MIB));
+    assert_eq!(started.requests, requests);
     let text = started.to_string();
     assert!(text.starts_with("4096 KiB in 1 segments from 0x"), "{text}");
     assert_eq!(machine.free_frames(), 1500 - 1024);

@@ -7,7 +7,7 @@ use pvbounce::{
         fake::{Answers, Connects, FakeBackend},
         front::FrontError,
     },
-    xen::{events::EventChannels, grants::GrantError, xenbus::XenbusState},
+    xen::{events::EventChannels, fake::events::ROUND, grants::GrantError, xenbus::XenbusState},
 };
 use std::time::Duration;
 
@@ -89,7 +89,7 @@ fn a_silent_backend_ends_the_use_of_the_page() {
     world.backend.answers.set(Answers::Well);
     world.events.poll(&[front.port().unwrap()], soon(&world)).unwrap();
     assert_eq!(front.read(nic, 0, Width::U32), Err(ConfigError::Unusable));
-    assert!(world.elapsed() - later <= Duration::from_millis(5));
+    assert!(world.elapsed() - later <= 5 * ROUND);
     assert_clean(&world, &front.close());
 }
 
