@@ -1,15 +1,19 @@
-//! Which driver runs which device: one table, by the numbers in config space.
+//! Which driver runs which device: one table, by the numbers or the class in config space.
 //!
-//! A row is a device's vendor and number and the function that maps its registers and resets it. A new family of
-//! devices is a folder with an [`Idle`] and a [`Driver`], and its rows here.
+//! A row is a device's vendor and number, or its class, and the function that maps its registers and resets it. A new
+//! family of devices is a folder with an [`Idle`] and a [`Driver`], and its rows here.
 
 use crate::{
     arch::time::Clock,
     device::{Driver, Idle, Mover, StartError},
     dma::{self, DeviceStopped, Limits},
+    engine::edu,
     mm::{memory::Memory, pages::DeviceMemory},
     nic::{Loopback, Nic, rtl8139},
-    pci::{Resources, ids::DeviceId},
+    pci::{
+        Resources,
+        ids::{Class, DeviceId},
+    },
 };
 use alloc::boxed::Box;
 use core::fmt;
@@ -17,29 +21,49 @@ use core::fmt;
 /// A driver of this guest.
 #[derive(Debug)]
 pub struct Entry {
-    /// The device it drives.
-    pub id: DeviceId,
+    /// The devices it drives.
+    pub drives: Drives,
     /// The chip.
     pub name: &'static str,
     reset: Reset,
+}
+
+/// What a driver drives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drives {
+    /// Devices with these numbers.
+    Id(DeviceId),
+    /// Any device of this class, whoever made it: its registers are a standard's.
+    Class(Class),
 }
 
 /// Maps a device's registers and stops it, whatever it was left doing.
 type Reset =
     for<'m> fn(&Bars<'_, 'm>, &'m dyn Clock) -> Result<Box<dyn Ready<'m> + 'm>, StartError>;
 
-const DRIVERS: [Entry; 1] = [entry(0x10ec, 0x8139, "rtl8139", |bars, clock| {
-    // BAR 0 has the same registers as I/O ports.
-    Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
-})];
+const DRIVERS: [Entry; 2] = [
+    entry(id(0x10ec, 0x8139), "rtl8139", |bars, clock| {
+        // BAR 0 has the same registers as I/O ports.
+        Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
+    }),
+    entry(id(0x1234, 0x11e8), "edu", |bars, clock| {
+        Ok(mover(edu::Idle::reset(bars.map(0)?, clock)?))
+    }),
+];
 
-const fn entry(vendor: u16, device: u16, name: &'static str, reset: Reset) -> Entry {
-    Entry { id: DeviceId { vendor, device }, name, reset }
+const fn entry(drives: Drives, name: &'static str, reset: Reset) -> Entry {
+    Entry { drives, name, reset }
 }
 
-/// The driver for a device with these numbers in its configuration space.
-pub fn driver_for(id: DeviceId) -> Option<&'static Entry> {
-    const { &DRIVERS }.iter().find(|entry| entry.id == id)
+const fn id(vendor: u16, device: u16) -> Drives {
+    Drives::Id(DeviceId { vendor, device })
+}
+
+/// The driver for a device with these numbers and this class in its configuration space; one for the very device comes
+/// before one for its class.
+pub fn driver_for(id: DeviceId, class: Class) -> Option<&'static Entry> {
+    let drives = |wanted| const { &DRIVERS }.iter().find(|entry| entry.drives == wanted);
+    drives(Drives::Id(id)).or_else(|| drives(Drives::Class(class)))
 }
 
 /// The names of all drivers, for a message about a device without one.
@@ -153,19 +177,26 @@ fn card<'m, I: Idle<'m, Running: Nic> + 'm>(idle: I) -> Box<dyn Ready<'m> + 'm> 
     Box::new(Family { idle, started: |nic| Started::Nic(Loopback::new(Box::new(nic))) })
 }
 
+fn mover<'m, I: Idle<'m, Running: Mover> + 'm>(idle: I) -> Box<dyn Ready<'m> + 'm> {
+    Box::new(Family { idle, started: |mover| Started::Mover(Box::new(mover)) })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn name(vendor: u16, device: u16) -> Option<&'static str> {
-        driver_for(DeviceId { vendor, device }).map(|entry| entry.name)
+    const NO_CLASS: Class = Class { base: 0, sub: 0xff, interface: 0 };
+
+    fn name(vendor: u16, device: u16, class: Class) -> Option<&'static str> {
+        driver_for(DeviceId { vendor, device }, class).map(|entry| entry.name)
     }
 
     #[test]
     fn a_device_is_known_by_both_numbers() {
-        assert_eq!(name(0x10ec, 0x8139), Some("rtl8139"));
-        assert_eq!(name(0x10ec, 0x8168), None);
-        assert_eq!(name(0x8139, 0x10ec), None);
-        assert!(names().eq(["rtl8139"]));
+        assert_eq!(name(0x10ec, 0x8139, NO_CLASS), Some("rtl8139"));
+        assert_eq!(name(0x10ec, 0x8168, NO_CLASS), None);
+        assert_eq!(name(0x8139, 0x10ec, NO_CLASS), None);
+        assert_eq!(name(0x1234, 0x11e8, NO_CLASS), Some("edu"));
+        assert!(names().eq(["rtl8139", "edu"]));
     }
 }

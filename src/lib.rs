@@ -3,7 +3,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //!
 //! ```text
-//! addr < arch, report < xen < mm < dma < pci < device < nic < drivers, net < options < guest < suites < lib
+//! addr < arch, report < xen < mm < dma < pci < device < nic, engine < drivers, net < options < guest < suites < lib
 //! ```
 //!
 //! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
@@ -19,6 +19,7 @@ pub mod arch;
 pub mod device;
 pub mod dma;
 pub mod drivers;
+pub mod engine;
 pub mod guest;
 pub mod mm;
 pub mod net;

@@ -149,6 +149,8 @@ pub struct Options {
     pub reach: Option<DmaMask>,
     /// What suite `hog` does.
     pub hog: Hog,
+    /// How many transfers each walk of suite `dma` makes at most, about; `None` for as many as there are.
+    pub transfers: Option<usize>,
     /// A deliberate fault.
     pub selftest: Option<SelfTest>,
     /// How long the toolstack has to take the device back at the end; `None` for not asking it to.
@@ -170,6 +172,7 @@ impl Default for Options {
             soft_iommu: false,
             reach: None,
             hog: Hog { hold: Duration::from_secs(30), leave: 0 },
+            transfers: None,
             selftest: None,
             detach: None,
             echo: None,
@@ -179,7 +182,7 @@ impl Default for Options {
 }
 
 /// Name and accepted values of every option, for messages; README has the same in a table.
-pub const KNOWN: [(&str, &str); 10] = [
+pub const KNOWN: [(&str, &str); 11] = [
     ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,bench"),
     (
         "swiotlb",
@@ -188,6 +191,7 @@ pub const KNOWN: [(&str, &str); 10] = [
     ),
     ("iommu", "soft: a pool even where nothing needs one"),
     ("dma_bits", "24 to 64: the device is given no address of more bits"),
+    ("transfers", "1 to 65536: about how many of them each walk of suite dma makes at most"),
     ("hog", "<seconds>, 1 to 600, then optionally ,<MiB of low memory to leave>"),
     ("echo", "<IPv4>:<port> of a UDP echo server"),
     ("download", "<IPv4>:<port>/<bytes> of an HTTP server"),
@@ -271,6 +275,10 @@ impl Options {
                 let bits = value.parse().ok().filter(|bits| (24..=64).contains(bits))?;
                 self.reach = Some(DmaMask::from_bits(bits)?);
             }
+            "transfers" => {
+                let most = value.parse().ok().filter(|most| (1..=65536).contains(most))?;
+                self.transfers = Some(most);
+            }
             "hog" => self.hog = parse_hog(value)?,
             _ => {}
         }
@@ -337,7 +345,7 @@ mod tests {
     fn every_option_is_understood() {
         let line = "suite=boot,dma swiotlb=early,16,force,grow echo=10.0.2.2:7 iommu=soft \
                     download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0 \
-                    dma_bits=28 hog=20,6";
+                    dma_bits=28 hog=20,6 transfers=50";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
         assert_eq!(options.pool_bytes, Some(16 << 20));
@@ -345,6 +353,7 @@ mod tests {
         assert!(options.grow && options.soft_iommu);
         assert_eq!(options.reach.unwrap().bits(), 28);
         assert_eq!(options.hog, Hog { hold: Duration::from_secs(20), leave: 6 << 20 });
+        assert_eq!(options.transfers, Some(50));
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);
         assert_eq!(options.detach, Some(Duration::from_secs(9)));
@@ -409,6 +418,8 @@ mod tests {
             "iommu=hard",
             "dma_bits=23",
             "dma_bits=65",
+            "transfers=0",
+            "transfers=65537",
             "hog=0",
             "hog=5,many",
             "echo=here",

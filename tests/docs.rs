@@ -39,7 +39,7 @@ fn literal(text: &str) -> Option<&str> {
 
 /// The codes in one file: in the arms of its functions called `code`, and where a reason is made.
 fn codes(text: &str) -> BTreeSet<String> {
-    let text = text.split("#[cfg(test)]\nmod tests").next().unwrap_or(text);
+    let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let bodies = text.split("fn code(").skip(1).filter_map(|body| body.split("\n    }\n").next());
     let arms = bodies.flat_map(|body| body.split("=> ").skip(1).filter_map(literal));
     let makers = OPENERS.iter().flat_map(|opener| text.split(opener).skip(1).filter_map(literal));

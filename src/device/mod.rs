@@ -6,9 +6,11 @@
 //! Registers (trait)    how a driver reaches its device: a mapped BAR, or a fake that plays the device
 //! evidence             every address a device was given
 //! pattern              bytes to move and to look for
+//! life                 how far a driver has come
 //! ```
 //!
-//! The families of drivers are the layers above: [`crate::nic`], and whatever moves bytes without being one.
+//! The families of drivers are the layers above: [`crate::nic`], and [`crate::engine`] for what moves bytes without being
+//! one.
 //!
 //! A driver maps every buffer through [`crate::dma`] and lends the mapping to its device
 //! ([`crate::dma::Lent`]): it comes back when the device reports to be through with it, or once the whole device
@@ -24,6 +26,7 @@ pub mod error;
 pub mod evidence;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
+pub(crate) mod life;
 pub mod mover;
 pub mod pattern;
 pub mod registers;

@@ -36,6 +36,11 @@ pub trait Mover: Driver {
 
     /// How long bytes may take to come back from a device that works.
     fn patience(&self) -> Duration;
+
+    /// How long a transfer out and back takes where a device is so slow that fewer of them have to do.
+    fn pace(&self) -> Duration {
+        Duration::ZERO
+    }
 }
 
 /// How many bytes a device moves in one transfer.

@@ -180,7 +180,7 @@ impl<'f> Stopped<'f> {
 
 fn driver(resources: &Resources) -> Result<&'static drivers::Entry, Outcome> {
     let Resources { bdf, id, class, .. } = resources;
-    drivers::driver_for(*id).ok_or_else(|| {
+    drivers::driver_for(*id, *class).ok_or_else(|| {
         let known: Vec<_> = drivers::names().collect();
         let remedy = format!("pass one of these through: {}", known.join(", "));
         let detail = format!("{bdf} is {id}, a {class}, for which there is no driver here");

@@ -29,7 +29,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::ops::Range;
+use core::{ops::Range, time::Duration};
 
 pub(super) const SUITE: Suite = Suite {
     name: "dma",
@@ -47,6 +47,9 @@ pub(super) const SUITE: Suite = Suite {
         attends("nothing_was_dropped", nothing_was_dropped),
     ],
 };
+
+/// How long a walk may take with a device that is slow.
+const WALK: Duration = Duration::from_secs(90);
 
 /// Slots that a walk through the pool goes to, about: each one of a pool of 16 MiB.
 const MOST_SLOTS: usize = 8192;
@@ -105,12 +108,21 @@ fn ready(guest: &mut Guest) -> Result<Lengths, Outcome> {
     Ok(mover.lengths())
 }
 
+/// About how many of `wanted` transfers a walk makes: as many as the device does in [`WALK`], or as the command line
+/// says.
+fn most(guest: &mut Guest, wanted: usize) -> Result<usize, Outcome> {
+    let pace = guest.device_mut()?.running()?.mover().pace().as_nanos();
+    let bearable = WALK.as_nanos().checked_div(pace).and_then(|most| usize::try_from(most).ok());
+    let told = guest.options.transfers.unwrap_or(usize::MAX);
+    Ok(wanted.min(bearable.unwrap_or(usize::MAX)).min(told))
+}
+
 fn every_length_comes_back(guest: &mut Guest) -> Finding {
     let lengths = ready(guest)?;
     let count = addr::pages(lengths.max) as u64;
     let mut pages = OwnedSlice::from(high_pages(guest, count)?);
     let (mut transfers, mut bounced) = (0, 0);
-    for len in lengths.up_to(MOST_LENGTHS) {
+    for len in lengths.up_to(most(guest, MOST_LENGTHS)?) {
         let record;
         (record, pages) = round_trip(guest, pages, 0..len, None)?;
         transfers += 1;
@@ -201,7 +213,7 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
     let mut page = OwnedSlice::from(bouncing_page(guest)?);
     let mut segments = Vec::new();
     pool.for_each_segment(&mut |segment| segments.push(segment));
-    let mut walk = Walk::new(&segments, MOST_SLOTS);
+    let mut walk = Walk::new(&segments, most(guest, MOST_SLOTS)?);
     for slot in segments.iter().flat_map(SegmentInfo::slots) {
         if !walk.wants(slot) {
             continue;

@@ -1,5 +1,6 @@
 //! What host tests of every driver need.
 
 mod clock;
+pub mod leftovers;
 
 pub use clock::TickingClock;

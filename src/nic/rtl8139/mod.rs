@@ -42,7 +42,7 @@ use crate::{
     arch::time::{Clock, Instant},
     device::{
         self, Cause, DmaRange, Driver, QuiesceError, Registers, ResetError, Sent, StartError,
-        Traffic, evidence::Ranges,
+        Traffic, evidence::Ranges, life::Life,
     },
     dma::{
         self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
@@ -99,16 +99,6 @@ pub struct Rtl8139<'m, R: Registers> {
     counters: Counters,
     ranges: Ranges,
     last_tx: Option<Sent>,
-}
-
-/// How far a driver has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Running,
-    /// The device was not seen to stop when it should have. Only a further reset leads back.
-    Lost(ResetError),
-    /// Quiesced.
-    Ended,
 }
 
 /// A frame in a transmit slot.

@@ -5,10 +5,10 @@
 
 use super::{
     super::error::{ReceiveError, RingError},
-    Life, Rtl8139,
+    Rtl8139,
     ring::{CRC, HEADER, Next, RxRing},
 };
-use crate::device::Registers;
+use crate::device::{Registers, life::Life};
 use alloc::vec::Vec;
 use core::time::Duration;
 

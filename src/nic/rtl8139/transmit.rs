@@ -5,12 +5,12 @@ use super::{
         FRAME_MAX, FRAME_MIN, HEADER,
         error::{TransmitError, TxFailure, Unsent},
     },
-    InFlight, Life, Rtl8139,
+    InFlight, Rtl8139,
     ring::{Outcome, outcome},
 };
 use crate::{
     arch::time::TimedOut,
-    device::{Registers, Sent},
+    device::{Registers, Sent, life::Life},
     dma::{Lent, OwnedSlice, ToDevice},
 };
 use alloc::vec::Vec;

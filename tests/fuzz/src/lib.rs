@@ -4,7 +4,7 @@
 //! ```text
 //! xenstored   store                  a reply ring that says anything, at any moment
 //! pciback     pcifront               states, nodes and the shared page, at any moment
-//! devices     config, rtl8139        config space; registers and receive ring
+//! devices     config, edu, rtl8139   config space; registers, buffer, receive ring
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
 //! callers     dma, options           operations against a model; the command line
@@ -20,6 +20,7 @@ mod pattern;
 pub mod config;
 pub mod dma;
 pub mod e820;
+pub mod edu;
 pub mod exchange;
 pub mod ktap;
 pub mod net;
@@ -34,10 +35,11 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 13] = [
     ("config", config::run),
     ("dma", dma::run),
     ("e820", e820::run),
+    ("edu", edu::run),
     ("exchange", exchange::run),
     ("http", net::http),
     ("ktap", ktap::round_trip),

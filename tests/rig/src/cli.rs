@@ -131,9 +131,13 @@ pub(crate) enum Peer {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// The network card that QEMU plays (rtl8139, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
-    /// undriven (a card without a driver); edu (a device that is no network card)
+    /// undriven (a card without a driver)
     #[arg(long, global = true, default_value = "rtl8139", value_name = "CARD")]
     pub(crate) nic: String,
+    /// The device that QEMU plays, whatever its kind: a card as above, edu (a DMA engine), or virtio-rng (a device without
+    /// a driver)
+    #[arg(long, global = true, value_name = "MODEL", conflicts_with = "nic")]
+    pub(crate) device: Option<String>,
     /// When the bounce pool starts: early, late, reserve, off
     #[arg(long, global = true, value_name = "WHEN")]
     pub(crate) swiotlb: Option<String>,
@@ -178,6 +182,11 @@ impl Options {
         self.release.map_or_else(Release::of_host, Ok)
     }
 
+    /// The device asked for, by whichever option.
+    pub(crate) fn device(&self) -> &str {
+        self.device.as_deref().unwrap_or(&self.nic)
+    }
+
     /// The time a domain may live.
     pub(crate) fn limit(&self, default: u64) -> Duration {
         Duration::from_secs(self.timeout.unwrap_or(default))
@@ -209,6 +218,16 @@ mod tests {
         let cli =
             Cli::try_parse_from(["run.sh", "dom0", "--memory", "16", "--suite", "boot"]).unwrap();
         assert_eq!(cli.options.memory, Some(16));
+    }
+
+    #[test]
+    fn a_device_is_asked_for_by_one_option_or_the_other() {
+        let device =
+            |words: &[&str]| Cli::try_parse_from(words).map(|cli| cli.options.device().to_owned());
+        assert_eq!(device(&["run.sh"]).unwrap(), "rtl8139");
+        assert_eq!(device(&["run.sh", "--nic", "e1000"]).unwrap(), "e1000");
+        assert_eq!(device(&["run.sh", "--device", "edu"]).unwrap(), "edu");
+        assert!(device(&["run.sh", "--device", "edu", "--nic", "e1000"]).is_err());
     }
 
     #[test]

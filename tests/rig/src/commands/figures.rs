@@ -29,7 +29,7 @@ pub(super) fn run(options: &Options, peer: Option<Peer>) -> Result<ExitCode> {
     options.no_trace = true;
     let bench = Bench::prepare("bench", &options)?;
     let peers = Peers::start()?;
-    let (nic, device) = smoke::device(&options.nic);
+    let (nic, device) = smoke::device(options.device());
     let mut jobs = vec![smoke::job(&options, device, &peers)];
     if peer == Some(Peer::Linux) {
         // Last: whatever it leaves of the card or of the machine, our figures have been taken.

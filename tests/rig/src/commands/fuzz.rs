@@ -86,10 +86,11 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 12] = [
+const TARGETS: [Target; 13] = [
     Target::parser("config", 512),
     Target::story("dma", 160),
     Target::parser("e820", 512),
+    Target::story("edu", 160),
     Target::story("exchange", 96),
     Target::parser("http", 512),
     Target::parser("ktap", 512),

@@ -6,11 +6,11 @@ use super::{Bench, conclude};
 use crate::cli::Options;
 use crate::error::Result;
 use crate::job::Job;
-use crate::machine::Device;
+use crate::machine::{Device, Model};
 use crate::peers::Peers;
 use crate::report::JobRecord;
 
-/// The card behind the names of `--nic` that are none themselves.
+/// The card where the device asked for is none.
 pub(super) const DEFAULT_NIC: &str = "rtl8139";
 
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
@@ -21,20 +21,22 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
 
 /// One domain with the card that the options name.
 pub(super) fn records(bench: &Bench, options: &Options) -> Result<Vec<JobRecord>> {
-    let (nic, device) = device(&options.nic);
+    let (nic, device) = device(options.device());
     let job = job(options, device, &Peers::start()?);
     bench.run(options, nic, &[job])
 }
 
-/// What `--nic` means: the card's model, and which device the domain gets.
+/// What `--nic` or `--device` means: the card's model, and which device the domain gets.
 pub(super) fn device(name: &str) -> (&str, Option<Device>) {
     match name {
         "none" => (DEFAULT_NIC, None),
-        "edu" => (DEFAULT_NIC, Some(Device::Other)),
         "unplugged" => (DEFAULT_NIC, Some(Device::Unplugged)),
         "undriven" => (DEFAULT_NIC, Some(Device::Undriven)),
         "lonely" => (DEFAULT_NIC, Some(Device::LonelyNic)),
-        card => (card, Some(Device::Nic)),
+        name => match Model::find(name) {
+            Some(model) => (DEFAULT_NIC, Some(Device::Other(model))),
+            None => (name, Some(Device::Nic)),
+        },
     }
 }
 
@@ -52,6 +54,7 @@ pub(super) fn job(options: &Options, device: Option<Device>, peers: &Peers) -> J
         job.words.extend(peers.words());
     }
     job.raw_words.clone_from(&options.cmdline);
-    job.limit = options.limit(90);
+    let limit = if let Some(Device::Other(model)) = device { model.limit.as_secs() } else { 90 };
+    job.limit = options.limit(limit);
     job
 }

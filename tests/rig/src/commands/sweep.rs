@@ -37,7 +37,7 @@ pub(super) fn run(
     let bench = Bench::prepare("sweep", options)?;
     let peers = Peers::start()?;
     let jobs: Vec<Job> = sites.into_iter().map(|site| job(options, &peers, site)).collect();
-    let (nic, _) = smoke::device(&options.nic);
+    let (nic, _) = smoke::device(options.device());
     let mut sweep = Sweep::default();
     let ended = bench.run_each(options, nic, &jobs, Keep::Bad, &mut |record| sweep.add(record));
     let interrupted = matches!(ended, Err(Error::Interrupted));
@@ -57,7 +57,7 @@ pub(super) fn run(
 
 /// A domain with all that a smoke has, in which something fails.
 fn job(options: &Options, peers: &Peers, site: u32) -> Job {
-    let (_, device) = smoke::device(&options.nic);
+    let (_, device) = smoke::device(options.device());
     let mut job = smoke::job(options, device, peers);
     job.limit = options.limit(LIMIT);
     at_site(job, peers, site)

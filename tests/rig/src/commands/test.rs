@@ -11,7 +11,7 @@ use crate::cli::Options;
 use crate::error::Result;
 use crate::job::{Fault, Job};
 use crate::judge::Verdict;
-use crate::machine::{COM2_LOG, Device};
+use crate::machine::{COM2_LOG, Device, Model};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
@@ -87,7 +87,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
             .word("swiotbl=late")
             .expect(Verdict::Error, &[("options.command_line", "option-unknown")]),
         // Machines that lack something: a clear word, and no hang.
-        late("not-a-nic", Device::Other)
+        Job::new("not-a-nic", "smoke-late.cfg", model("virtio-rng"))
             .expect(Verdict::Skip, &[("pci.driver_starts", "no-driver")]),
         late("no-driver", Device::Undriven)
             .expect(Verdict::Skip, &[("pci.driver_starts", "no-driver")]),
@@ -100,6 +100,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     ]
     .into_iter()
     .chain(faults())
+    .chain(movers())
     .chain(pool_options())
     .chain(large(peers))
     .chain(sweep::quick(peers))
@@ -155,6 +156,22 @@ fn faults() -> impl Iterator<Item = Job> {
             .word(format!("selftest={fault}"))
             .expect(Verdict::Failure, seen)
     })
+}
+
+/// Devices that are no network cards: each moves bytes and interrupts.
+fn movers() -> impl Iterator<Item = Job> {
+    let job = |name: &str, device| {
+        Job::new(name, "smoke-late.cfg", model(device)).word("suite=irq,dma").word("transfers=20")
+    };
+    // 100 ms for each transfer are QEMU's.
+    let mut edu = job("edu", "edu").shows("dma", "every_length_comes_back", "lengths 1 to 4096");
+    edu.limit = Duration::from_secs(120);
+    [edu].into_iter()
+}
+
+/// A device of the machine's that is no network card.
+fn model(name: &str) -> Option<Device> {
+    Model::find(name).map(Device::Other)
 }
 
 /// What the guest's words about the pool do to a whole run: in as few domains as can tell them apart.

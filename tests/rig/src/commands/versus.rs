@@ -40,7 +40,7 @@ const LEGEND: [&str; 6] = [
 /// Both guests in turns, ours first.
 pub(super) fn jobs(options: &Options, stack: &Stack, peers: &Peers) -> Result<Vec<Job>> {
     // The names that stand for something else than a card with a peer behind it are no card's.
-    let drivers = drivers(&options.nic, &stack.peer_drivers()?)?;
+    let drivers = drivers(options.device(), &stack.peer_drivers()?)?;
     let device = Some(Device::Nic);
     let [_, download] = peers.words();
 

@@ -132,8 +132,8 @@ impl Plan {
                 command.args(["-netdev", "user,id=n3", "-device"]);
                 command.arg(format!("{},netdev=n3,bus=slot1,romfile=", self.nic));
             }
-            Device::Other => {
-                command.args(["-device", &format!("edu,bus=pcie.0,addr={slot:#x}")]);
+            Device::Other(model) => {
+                command.args(["-device", &format!("{},bus=pcie.0,addr={slot:#x}", model.device)]);
             }
         }
     }

@@ -2,11 +2,13 @@
 
 mod accel;
 mod argv;
+mod models;
 mod qmp;
 mod running;
 
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
+pub(crate) use models::Model;
 pub(crate) use qmp::Qmp;
 pub(crate) use running::{Machine, Next, Source};
 
@@ -20,7 +22,7 @@ pub(crate) enum Device {
     /// The network card with its cable pulled while the job runs.
     Unplugged,
     /// A device that is no network card.
-    Other,
+    Other(&'static Model),
     /// A network card that the guest has no driver for, and never will: it can't do DMA.
     Undriven,
     /// The network card behind a port whose slot can be switched off.
@@ -33,7 +35,7 @@ impl Device {
         match self {
             Self::Nic | Self::Unplugged => 5,
             Self::LonelyNic => 6,
-            Self::Other => 7,
+            Self::Other(model) => model.slot,
             Self::Undriven => 8,
             Self::Pullable => 9,
         }

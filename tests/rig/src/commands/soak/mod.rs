@@ -29,7 +29,7 @@ const EACH: Duration = Duration::from_secs(60);
 pub(super) fn run(options: &Options, minutes: u32, seed: Option<u64>) -> Result<ExitCode> {
     let seed = seed.unwrap_or_else(of_the_time);
     let bench = Bench::prepare("soak", options)?;
-    let (nic, _) = smoke::device(&options.nic);
+    let (nic, _) = smoke::device(options.device());
     let length = Duration::from_secs(60 * u64::from(minutes));
     let count = A_MINUTE * usize::try_from(minutes).unwrap_or(A_MINUTE) + 1;
     let mut jobs = draw::jobs(seed, count, &Peers::start()?, options.limit(120));
