@@ -102,6 +102,25 @@ fn what_the_device_did_not_write_is_nothing_of_another_mapping() {
 }
 
 #[test]
+fn no_byte_of_a_pattern_is_told_by_the_ones_before() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        const MAPPINGS: usize = 1000;
+        let mut seen = [[0; 256]; 8];
+        for _ in 0..MAPPINGS {
+            let mapping = forced(machine, pool).map::<FromDevice, _>(vec![0; 8]).unwrap();
+            let mut word = [0; 8];
+            mapping.read(0, &mut word);
+            seen.iter_mut().zip(word).for_each(|(seen, byte)| seen[usize::from(byte)] += 1);
+            mapping.abandon();
+        }
+        for (at, seen) in seen.iter().enumerate() {
+            let (kinds, most) = (seen.iter().filter(|n| **n > 0).count(), seen.iter().max());
+            assert!(kinds > 200 && most < Some(&(MAPPINGS / 40)), "byte {at}: {kinds}, {most:?}");
+        }
+    });
+}
+
+#[test]
 fn only_what_nobody_but_the_device_writes_is_filled() {
     with_soiled_pool(|machine, pool| {
         let device = forced(machine, pool);

@@ -336,6 +336,7 @@ fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
         assert_eq!(pool.shrink(), (4 + 8) * PAGE_SIZE);
         let stats = pool.stats();
         assert_eq!((stats.bytes, stats.grown, stats.shrunk), (MIB, 3, 3));
+        assert_eq!((stats.segments, stats.slots), (1, MIB / SLOT_SIZE));
         assert_eq!((stats.acquired, stats.released), (4, 3));
         full.abandon();
     });

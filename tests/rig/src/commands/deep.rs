@@ -28,6 +28,8 @@ const MIRI: [(&str, &str); 3] = [
 const MODULES: [&str; 6] = ["--lib", "--", "dma::", "mm::", "xen::", "pci::"];
 /// The tests through the public API that it looks at; `hole` and `memory` take it hours, and touch no page.
 const SUITES: [&str; 3] = ["xenstore", "pcifront", "dma"];
+/// Modules of theirs in which each test waits through time-outs, step by step.
+const TIMEOUTS: [&str; 5] = ["--", "--skip", "backend::", "--skip", "faults::"];
 
 /// What it leaves out is counted as skipped, with the reason.
 pub(super) fn run(options: &Options) -> Result<Tally> {
@@ -59,7 +61,8 @@ fn miri(nightly: &Nightly, tally: &mut Tally) -> Result {
         skip(tally, 1, "Miri: add it with rustup component add miri rust-src");
         return Ok(());
     }
-    let suites = SUITES.iter().flat_map(|suite| ["--test", suite]).collect::<Vec<_>>();
+    let suites = SUITES.iter().flat_map(|suite| ["--test", suite]).chain(TIMEOUTS);
+    let suites = suites.collect::<Vec<_>>();
     for (name, words) in [("Miri, library", &MODULES[..]), ("Miri, tests", &suites[..])] {
         let stage = Stage::start("deep", name);
         let mut command: Command = nightly.command("cargo");

@@ -8,13 +8,14 @@ use crate::report::JobRecord;
 /// What the checks said, by suite and name, in words and numbers.
 pub(super) type Notes = BTreeMap<String, Vec<String>>;
 
-/// The notes of a run.
+/// The notes of a run, and what it left in the store.
 pub(super) fn of(record: &JobRecord) -> Notes {
     let notes = record.suites.iter().flat_map(|suite| {
         let checks = suite.checks.iter();
         checks.map(|check| (format!("{}.{}", suite.name, check.name), words(&check.detail)))
     });
-    notes.collect()
+    let store = record.store.iter();
+    notes.chain(store.map(|(key, value)| (format!("store {key}"), words(value)))).collect()
 }
 
 fn words(note: &str) -> Vec<String> {
