@@ -6,6 +6,7 @@
 use crate::{
     addr::DmaMask,
     dma::{Policy, run::SLOT_SIZE},
+    pci::Bdf,
 };
 use core::{fmt, net::SocketAddrV4, time::Duration};
 
@@ -43,6 +44,29 @@ impl SuiteSet {
     /// Whether the suite `name` is in.
     pub fn contains(self, name: &str) -> bool {
         SUITES.iter().position(|known| *known == name).is_some_and(|i| self.0 >> i & 1 != 0)
+    }
+}
+
+/// How many functions can be named.
+const MOST_FUNCTIONS: usize = 8;
+
+/// A choice among the domain's functions; all of them unless some are named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FunctionSet([Option<Bdf>; MOST_FUNCTIONS]);
+
+impl FunctionSet {
+    /// Reads addresses as the guest sees them, with commas between.
+    fn parse(list: &str) -> Option<Self> {
+        let mut set = Self::default();
+        for (at, text) in list.split(',').enumerate() {
+            *set.0.get_mut(at)? = Some(text.parse().ok()?);
+        }
+        Some(set)
+    }
+
+    /// Those that were named.
+    pub fn named(&self) -> impl Iterator<Item = Bdf> {
+        self.0.into_iter().flatten()
     }
 }
 
@@ -135,6 +159,8 @@ pub struct Download {
 pub struct Options {
     /// Which suites run.
     pub suites: SuiteSet,
+    /// Which functions they test.
+    pub functions: FunctionSet,
     /// When the pool starts.
     pub swiotlb: PoolStart,
     /// Bytes of the pool; `None` for a sixteenth of the domain, between 1 and 64 MiB.
@@ -165,6 +191,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             suites: SuiteSet::SMOKE,
+            functions: FunctionSet::default(),
             swiotlb: PoolStart::Late,
             pool_bytes: None,
             bouncing: Policy::Auto,
@@ -182,8 +209,9 @@ impl Default for Options {
 }
 
 /// Name and accepted values of every option, for messages; README has the same in a table.
-pub const KNOWN: [(&str, &str); 11] = [
+pub const KNOWN: [(&str, &str); 12] = [
     ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,bench"),
+    ("dev", "<BDF as the guest sees it>, up to 8 with commas between: only these are tested"),
     (
         "swiotlb",
         "early|late|reserve|off, then optionally ,<MiB> or ,slots=<512 to 524288>, \
@@ -262,6 +290,7 @@ impl Options {
     fn set(&mut self, name: &str, value: &str) -> Option<()> {
         match name {
             "suite" => self.suites = SuiteSet::parse(value)?,
+            "dev" => self.functions = FunctionSet::parse(value)?,
             "swiotlb" => self.set_swiotlb(value)?,
             "echo" => self.echo = Some(value.parse().ok()?),
             "download" => self.download = Some(parse_download(value)?),
@@ -345,7 +374,7 @@ mod tests {
     fn every_option_is_understood() {
         let line = "suite=boot,dma swiotlb=early,16,force,grow echo=10.0.2.2:7 iommu=soft \
                     download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0 \
-                    dma_bits=28 hog=20,6 transfers=50";
+                    dma_bits=28 hog=20,6 transfers=50 dev=00:01.0,0000:00:02.1";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
         assert_eq!(options.pool_bytes, Some(16 << 20));
@@ -354,6 +383,8 @@ mod tests {
         assert_eq!(options.reach.unwrap().bits(), 28);
         assert_eq!(options.hog, Hog { hold: Duration::from_secs(20), leave: 6 << 20 });
         assert_eq!(options.transfers, Some(50));
+        let bdf = |text: &str| text.parse::<Bdf>().unwrap();
+        assert!(options.functions.named().eq(["00:01.0", "00:02.1"].map(bdf)));
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);
         assert_eq!(options.detach, Some(Duration::from_secs(9)));
@@ -410,6 +441,10 @@ mod tests {
         for line in [
             "suite=",
             "suite=smoke,nosuch",
+            "dev=",
+            "dev=here",
+            "dev=00:01.0,,00:02.0",
+            "dev=1:0.0,1:1.0,1:2.0,1:3.0,1:4.0,1:5.0,1:6.0,1:7.0,1:8.0",
             "swiotlb=sometimes",
             "swiotlb=0",
             "swiotlb=4096",

@@ -5,7 +5,10 @@ use super::{
     error::{QuiesceError, StartError},
     evidence::DmaRange,
 };
-use crate::dma::{self, DeviceStopped, FinishError, Limits};
+use crate::{
+    dma::{self, DeviceStopped, FinishError, Limits},
+    pci::Delivery,
+};
 use alloc::string::String;
 use core::fmt;
 
@@ -17,6 +20,16 @@ pub trait Driver: fmt::Debug {
 
     /// What tells this device from others of its kind, such as an address of its own.
     fn label(&self) -> String;
+
+    /// The ways of interrupting that the driver knows to set up, the best first.
+    fn deliveries(&self) -> &'static [Delivery] {
+        &[Delivery::Intx]
+    }
+
+    /// Interrupts come this way from now on, as the host has just set up. Meanwhile none is enabled.
+    ///
+    /// For what the device itself has to be told, such as the vector of a queue.
+    fn deliver(&mut self, _how: Delivery) {}
 
     /// Takes the causes of the interrupt from the device, which then stops asserting it.
     fn acknowledge(&mut self) -> Cause;

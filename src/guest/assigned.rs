@@ -95,7 +95,11 @@ struct Stopped<'f> {
 impl<'f> Found<'f> {
     /// Reads a function's config space and resets the device.
     pub(super) fn look(front: &'f Front<'static>, bdf: Bdf, setup: &Setup) -> Self {
-        let gone = || Outcome::Failure(Reason::new("pci-gone", format!("{bdf} went away")));
+        let gone = || {
+            let detail = format!("nothing answers at {bdf}");
+            let remedy = "see `xl pci-list`: the device is not, or no more, the domain's";
+            Outcome::Failure(Reason::new("pci-gone", detail).remedy(remedy))
+        };
         let read = Resources::read(front, bdf).map_err(Outcome::from);
         let resources = read.and_then(|read| read.ok_or_else(gone));
         match &resources {
@@ -172,7 +176,7 @@ impl<'f> Stopped<'f> {
         let mask = setup.reach.map_or(own.mask, |reach| reach.min(own.mask));
         let limits = Limits { mask, ..own };
         let device = dma::Device::new(setup.pool, setup.memory, limits, setup.policy);
-        let running = Running::new(ready.start(device)?, front, resources, mask, setup)?;
+        let running = Running::new(ready.start(device)?, front, resources, mask, setup);
         decoding.leave_on();
         Ok(running)
     }

@@ -14,8 +14,11 @@ use crate::{
         hole::Hole,
         memory::{Memory, MemoryError},
     },
-    options::{Options, SelfTest},
-    pci::{ConfigAccess, front::Services},
+    options::{FunctionSet, Options, SelfTest},
+    pci::{
+        Bdf, ConfigAccess, Delivery, Lacks,
+        front::{Front, Services},
+    },
     report::{Outcome, Reason},
     xen::{
         grants::GrantTable, local_events::LocalEvents, shared_info::SharedInfo,
@@ -74,7 +77,8 @@ impl Guest {
             Ok(connection) => {
                 let functions = connection.front.functions();
                 self.clock.stage(format_args!("pci: connected, {} functions", functions.len()));
-                functions.iter().map(|&bdf| Found::look(&connection.front, bdf, &setup)).collect()
+                let chosen = chosen(functions, &self.options.functions);
+                chosen.map(|bdf| Found::look(&connection.front, bdf, &setup)).collect()
             }
             Err(outcome) => {
                 self.clock.stage(format_args!("pci: {}", outcome.reason()));
@@ -102,6 +106,28 @@ impl Guest {
             (Ok(_), None) => Err(no_function()),
             (Err(outcome), _) => Err(outcome.as_skip()),
         }
+    }
+
+    /// The frontend; what depends on it is a SKIP without.
+    pub fn front(&self) -> Result<&Front<'static>, Outcome> {
+        self.connection.as_ref().map(|connection| &connection.front).map_err(Outcome::as_skip)
+    }
+
+    /// Has the device under test interrupt this way; a SKIP where device or driver lacks it.
+    pub fn deliver(&mut self, how: Delivery) -> Result<(), Outcome> {
+        let front = self.connection.as_ref().map(|connection| &connection.front);
+        let front = front.map_err(Outcome::as_skip)?;
+        let device = self.assigned.get_mut(self.under_test).ok_or_else(no_function)?;
+        let resources = device.resources.as_ref().map_err(Outcome::as_skip)?;
+        let running = device.running.as_mut().map_err(|outcome| outcome.as_skip())?;
+        if !resources.offers(how) {
+            return Err(Outcome::from(Lacks { bdf: device.bdf, how }).as_skip());
+        }
+        if !running.driver().deliveries().contains(&how) {
+            let detail = format!("the driver for {} sets up no {how}", running.driver().name());
+            return Err(Outcome::Skip(Reason::new("irq-not-driven", detail)));
+        }
+        running.deliver(front, resources, how).map_err(Outcome::Failure)
     }
 
     /// Whether the domain was given a device that answers.
@@ -166,6 +192,12 @@ impl Guest {
         let services = Services { store, events: self.events, grants, clock: self.shared };
         Connection::open(services, self.memory, &mut self.kept)
     }
+}
+
+/// The functions to test: those that were named, whether they are there or not, else all that are there.
+fn chosen(functions: &[Bdf], asked: &FunctionSet) -> impl Iterator<Item = Bdf> {
+    let all = if asked.named().next().is_none() { functions } else { &[] };
+    all.iter().copied().chain(asked.named())
 }
 
 fn no_function() -> Outcome {

@@ -1,8 +1,13 @@
 //! The device's interrupt: waited for, counted and ended.
 
 use crate::{
-    arch::{time::Instant, wait::Deadline},
+    arch::{
+        time::{Clock, Instant},
+        wait::Deadline,
+    },
     net::Wait,
+    pci::Delivery,
+    report::Reason,
     xen::{
         errno::XenError,
         events::{EventChannels, Pirq, Port, Sharing},
@@ -10,45 +15,89 @@ use crate::{
         shared_info::SharedInfo,
     },
 };
-use core::convert::Infallible;
+use alloc::format;
+use core::{convert::Infallible, fmt, mem, time::Duration};
 
-/// The device's interrupt, bound to an event channel.
+/// The device's interrupt, bound to an event channel; or none, and why.
+///
+/// A device without one is looked at now and then instead.
 #[derive(Debug)]
 pub struct Interrupt {
     events: &'static LocalEvents,
     clock: &'static SharedInfo,
-    /// Where it arrives.
-    pub port: Port,
-    /// What it is to Xen.
-    pub pirq: Pirq,
-    /// How often it has.
+    bound: Result<Bound, Reason>,
+    /// How often it has come.
     pub count: u64,
     /// Why Xen would not end one, the first time that it would not.
     pub unended: Option<XenError>,
 }
 
+/// Where an interrupt arrives.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// The event channel.
+    pub port: Port,
+    /// What it is to Xen.
+    pub pirq: Pirq,
+    /// How the device sends it.
+    pub how: Delivery,
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { port, pirq, how } = self;
+        write!(f, "{how}, {pirq} on {port}")
+    }
+}
+
+/// How long a device without an interrupt is left alone at a time.
+const NAP: Duration = Duration::from_millis(1);
+
 impl Interrupt {
-    /// Binds a shared line.
-    pub fn bind(
+    /// No interrupt, and why.
+    pub const fn none(
         events: &'static LocalEvents,
         clock: &'static SharedInfo,
-        pirq: Pirq,
-    ) -> Result<Self, XenError> {
-        let port = events.bind_pirq(pirq, Sharing::Shared)?;
-        let mut interrupt = Self { events, clock, port, pirq, count: 0, unended: None };
-        // A line that was asserted before anybody listened stays blocked until someone says it is handled.
-        interrupt.done();
-        Ok(interrupt)
+        why: Reason,
+    ) -> Self {
+        Self { events, clock, bound: Err(why), count: 0, unended: None }
     }
 
-    /// Waits for the interrupt or the deadline; says whether it came.
+    /// Binds an interrupt that the host has turned on; one that was bound before has to be unbound.
+    pub fn bind(&mut self, pirq: Pirq, how: Delivery) -> Result<(), Reason> {
+        let sharing = match how {
+            Delivery::Intx => Sharing::Shared,
+            Delivery::Msi | Delivery::Msix => Sharing::Exclusive,
+        };
+        let port = self.events.bind_pirq(pirq, sharing).map_err(|error| {
+            let remedy = "the line may be shared with dom0: see xl dmesg";
+            Reason::new("irq-bind", format!("{how}, {pirq}: {error}")).remedy(remedy)
+        })?;
+        self.bound = Ok(Bound { port, pirq, how });
+        // A line that was asserted before anybody listened stays blocked until someone says it is handled.
+        self.done();
+        Ok(())
+    }
+
+    /// Where it arrives; `Err` says why nowhere.
+    pub const fn bound(&self) -> Result<&Bound, &Reason> {
+        self.bound.as_ref()
+    }
+
+    /// Waits for the interrupt or the deadline; says whether it came. Without one it only waits a little.
     pub fn wait(&mut self, deadline: Instant) -> bool {
+        let Ok(Bound { port, .. }) = self.bound else {
+            let nap = self.clock.now().after(NAP).min(deadline);
+            // An error is as good as an early return: the caller has its own deadline.
+            let _ = self.events.poll(&[], nap);
+            return false;
+        };
         let came = self.until(deadline).turns(|until| -> Result<_, Infallible> {
             if self.take() {
                 return Ok(Some(()));
             }
             // An error is as good as an early return: the clock ends the wait.
-            let _ = self.events.poll(&[self.port], until);
+            let _ = self.events.poll(&[port], until);
             Ok(None)
         });
         came == Ok(Some(()))
@@ -61,21 +110,26 @@ impl Interrupt {
 
     /// Takes a pending interrupt, if there is one.
     pub fn take(&mut self) -> bool {
-        let came = self.events.take(self.port);
+        let came = self.bound.as_ref().is_ok_and(|bound| self.events.take(bound.port));
         self.count += u64::from(came);
         came
     }
 
     /// Tells Xen that the device no longer asserts the line. Call after the device was acknowledged.
     ///
-    /// A refusal is kept for the card's end to report: the next call may end this interrupt, too.
+    /// A refusal is kept for the device's end to report: the next call may end this interrupt, too.
     pub fn done(&mut self) {
-        self.unended = self.unended.or(self.events.eoi(self.pirq).err());
+        if let Ok(bound) = &self.bound {
+            self.unended = self.unended.or(self.events.eoi(bound.pirq).err());
+        }
     }
 
-    /// Gives the port back.
-    pub fn unbind(self) -> Result<(), XenError> {
-        self.events.close(self.port)
+    /// Gives the port back; `why` there is no interrupt from now on.
+    ///
+    /// Returns what was bound, if the host still has to turn it off, and Xen's refusal to close the port.
+    pub fn unbind(&mut self, why: Reason) -> Option<(Bound, Result<(), XenError>)> {
+        let bound = mem::replace(&mut self.bound, Err(why)).ok()?;
+        Some((bound, self.events.close(bound.port)))
     }
 }
 

@@ -29,7 +29,7 @@ pub use {
     assigned::{Assigned, Compared},
     connection::Connection,
     guest::Guest,
-    interrupt::Interrupt,
+    interrupt::{Bound, Interrupt},
     pool::{PoolState, Unneeded},
     running::{Running, bus_state},
     stopwatch::Stopwatch,

@@ -1,6 +1,6 @@
 //! A device with its driver running and its interrupt bound.
 
-use super::{Interrupt, assigned::Setup, faults::RINGS};
+use super::{Interrupt, assigned::Setup, faults::RINGS, interrupt::Bound};
 use crate::{
     addr::DmaMask,
     arch::{time::Instant, wait::Deadline},
@@ -8,11 +8,16 @@ use crate::{
     drivers::Started,
     nic::Loopback,
     options::SelfTest,
-    pci::{Bdf, ConfigAccess, Function, Resources, Status, front::Front, mastering},
+    pci::{
+        Bdf, ConfigAccess, Delivery, Function, Host, Resources, Status, front::Front, mastering,
+    },
     report::{Outcome, Reason},
-    xen::events::Pirq,
 };
-use alloc::{format, string::String, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 /// A started device.
 #[derive(Debug)]
@@ -28,28 +33,60 @@ pub struct Running {
 }
 
 impl Running {
-    /// Binds the interrupt of a device that was just started.
+    /// A device that was just started, with the best interrupt that it, its driver and the host have.
     pub(super) fn new(
-        mut started: Started<'static>,
-        _front: &Front<'static>,
+        started: Started<'static>,
+        host: &dyn Host,
         resources: &Resources,
         reach: DmaMask,
         setup: &Setup,
-    ) -> Result<Self, Outcome> {
-        let failure = |code, detail: String, remedy: &'static str| {
-            Outcome::Failure(Reason::new(code, detail).remedy(remedy))
-        };
-        let pin = resources.pin.ok_or_else(|| {
-            failure("pci-no-interrupt", "no interrupt pin".into(), "use a device with INTx")
-        })?;
-        let pirq = Pirq(pin.line.into());
-        let interrupt = Interrupt::bind(setup.events, setup.clock, pirq).map_err(|e| {
-            let remedy = "the line may be shared with dom0: see xl dmesg";
-            failure("irq-bind", format!("{pirq}: {e}"), remedy)
-        })?;
-        started.mover().enable_interrupts(Cause::RECEIVER);
+    ) -> Self {
+        let none = Reason::new("pci-no-intx", format!("{} has no interrupt", resources.bdf));
+        let interrupt = Interrupt::none(setup.events, setup.clock, none);
         let (bdf, fault) = (resources.bdf, setup.fault);
-        Ok(Self { started, interrupt, reach, bdf, fault, acknowledged: 0 })
+        let mut running = Self { started, interrupt, reach, bdf, fault, acknowledged: 0 };
+        for &how in running.driver().deliveries().iter().filter(|how| resources.offers(**how)) {
+            match running.deliver(host, resources, how) {
+                Ok(()) => break,
+                Err(reason) => setup.stages.stage(format_args!("{bdf}: no {how}: {reason}")),
+            }
+        }
+        running
+    }
+
+    /// Has the device interrupt this way instead of that before. Without success there is no interrupt.
+    pub fn deliver(
+        &mut self,
+        host: &dyn Host,
+        resources: &Resources,
+        how: Delivery,
+    ) -> Result<(), Reason> {
+        self.mover().enable_interrupts(Cause::empty());
+        let why = Reason::new("irq-switched", format!("{how} took its place"));
+        self.silence(host, why)?;
+        let bound = host.turn_on(resources, how).and_then(|pirq| {
+            self.interrupt.bind(pirq, how).inspect_err(|_| {
+                // The refusal to bind is what gets told.
+                let _ = host.turn_off(self.bdf, how);
+            })
+        });
+        if let Err(reason) = bound {
+            self.interrupt.unbind(reason.clone());
+            return Err(reason);
+        }
+        self.mover().deliver(how);
+        self.mover().enable_interrupts(Cause::RECEIVER);
+        Ok(())
+    }
+
+    /// Ends the interrupt there is; `why` there is none from now on.
+    fn silence(&mut self, host: &dyn Host, why: Reason) -> Result<(), Reason> {
+        let Some((Bound { port, pirq, how }, closed)) = self.interrupt.unbind(why) else {
+            return Ok(());
+        };
+        let off = host.turn_off(self.bdf, how);
+        closed.map_err(|e| Reason::new("irq-unbind", format!("{pirq} on {port}: {e}")))?;
+        Ok(off?)
     }
 
     /// The device as one that moves bytes.
@@ -77,8 +114,12 @@ impl Running {
 
     /// The chip, which one it is, and its interrupt.
     pub fn describe(&self) -> String {
-        let (driver, Interrupt { pirq, port, .. }) = (self.driver(), &self.interrupt);
-        format!("{} {}, {pirq} on {port}", driver.name(), driver.label())
+        let driver = self.driver();
+        let interrupt = match self.interrupt.bound() {
+            Ok(bound) => bound.to_string(),
+            Err(reason) => format!("polled: {reason}"),
+        };
+        format!("{} {}, {interrupt}", driver.name(), driver.label())
     }
 
     /// A wait by the clock of the device's interrupt.
@@ -113,30 +154,31 @@ impl Running {
     ///
     /// Memory of a device that does not come out of its reset is taken back once its bus mastering reads as off.
     pub(super) fn stop(
-        self,
-        _front: &Front<'static>,
+        mut self,
+        host: &dyn Host,
         access: &dyn ConfigAccess,
         kept: &mut Vec<String>,
     ) -> Result<(), Reason> {
-        let Self { mut started, interrupt, bdf, .. } = self;
-        let quiesced = started.mover().quiesce();
+        let bdf = self.bdf;
+        let quiesced = self.mover().quiesce();
         let off = mastering::stop_dma(access, bdf);
         let taken_back = match (&quiesced, &off) {
-            (Err(QuiesceError::Reset(_)), Ok(stopped)) => started.mover().take_back(stopped),
+            (Err(QuiesceError::Reset(_)), Ok(stopped)) => self.mover().take_back(stopped),
             _ => Ok(()),
         };
-        drop(started);
-        let (pirq, port, unended) = (interrupt.pirq, interrupt.port, interrupt.unended);
-        let unbound = interrupt.unbind();
+        let bound = self.interrupt.bound().map(ToString::to_string).unwrap_or_default();
+        let unbound = self.silence(host, Reason::new("closed", "the device was closed"));
         if unbound.is_err() {
-            kept.push(format!("{bdf}'s {pirq} on {port}"));
+            kept.push(format!("{bdf}'s {bound}"));
         }
+        let unended = self.interrupt.unended;
+        drop(self);
         quiesced?;
         off?;
         taken_back?;
-        unbound.map_err(|e| Reason::new("irq-unbind", format!("{e}")))?;
+        unbound?;
         unended.map_or(Ok(()), |e| {
-            let detail = format!("Xen refused to end an interrupt of {pirq}: {e}");
+            let detail = format!("Xen refused to end an interrupt of {bdf}: {e}");
             Err(Reason::new("irq-eoi", detail).remedy("see Xen's log, and `xl debug-keys i`"))
         })
     }

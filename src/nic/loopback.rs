@@ -7,6 +7,7 @@ use crate::{
         pattern,
     },
     dma::{DeviceStopped, FinishError, OwnedSlice},
+    pci::Delivery,
     report::{Outcome, Reason},
 };
 use alloc::{
@@ -127,6 +128,14 @@ impl Driver for Loopback<'_> {
 
     fn label(&self) -> String {
         Mac(&self.nic.mac()).to_string()
+    }
+
+    fn deliveries(&self) -> &'static [Delivery] {
+        self.nic.deliveries()
+    }
+
+    fn deliver(&mut self, how: Delivery) {
+        self.nic.deliver(how);
     }
 
     fn acknowledge(&mut self) -> Cause {

@@ -8,6 +8,7 @@
 //!   resources  all of it, read once
 //!   mastering  when a function may do DMA
 //! access     the trait all of that goes through, with its errors
+//! host       who carries it out, and gives functions their interrupts
 //!   front      pcifront: a shared page, pciback answers (domU)
 //!   direct     ports 0xcf8 and 0xcfc (dom0)
 //!   fake       devices in memory, and a pciback to play, for host tests
@@ -22,6 +23,7 @@ pub mod direct;
 pub mod fake;
 pub mod front;
 pub mod function;
+mod host;
 pub mod ids;
 pub mod mastering;
 pub mod msi;
@@ -32,5 +34,6 @@ pub use address::{Bdf, Bus, ParseError};
 pub use bar::{Bar, BarKind};
 pub use cap::{Capability, CapabilityId};
 pub use function::{Command, Function, PciError, Status};
+pub use host::{Delivery, Host, Lacks};
 pub use mastering::{Decoding, MasteringError};
 pub use resources::{NoBar, Resources};

@@ -19,6 +19,8 @@ pub struct Msi {
     pub wide: bool,
     /// Whether single vectors can be masked.
     pub maskable: bool,
+    /// Address and data of its message, while it is on.
+    pub message: Option<(u64, u16)>,
 }
 
 /// A structure in one of the device's BARs.
@@ -55,16 +57,29 @@ impl Function<'_> {
         };
         let control = self.read_u16(record.offset + 2)?;
         let log = control >> 1 & 0b111;
+        if record.offset > 0xf0 {
+            return Err(self.bad_capability(record.offset, "MSI runs past 0xff"));
+        }
         if log > 5 {
             return Err(self.bad_capability(record.offset, "more than 32 MSI vectors"));
         }
+        let (enabled, wide) = (control & 1 != 0, control & 1 << 7 != 0);
         Ok(Some(Msi {
             offset: record.offset,
-            enabled: control & 1 != 0,
+            enabled,
             vectors: 1 << log,
-            wide: control & 1 << 7 != 0,
+            wide,
             maskable: control & 1 << 8 != 0,
+            message: if enabled { Some(self.message(record.offset, wide)?) } else { None },
         }))
+    }
+
+    /// The message that an MSI capability holds (PCI 3.0, section 6.8.1).
+    fn message(&self, offset: u16, wide: bool) -> Result<(u64, u16), PciError> {
+        let low = self.read_u32(offset + 4)?;
+        let high = if wide { self.read_u32(offset + 8)? } else { 0 };
+        let data = self.read_u16(offset + if wide { 12 } else { 8 })?;
+        Ok((u64::from(high) << 32 | u64::from(low), data))
     }
 
     /// The MSI-X capability, if there is one.

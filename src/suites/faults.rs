@@ -7,7 +7,7 @@
 //! | `loopback`   | between a driver and its caller                   | `dma` `every_length_comes_back`            |
 //! | `dirty`      | the hypercall layer soils pages                   | `memory` `…_come_zeroed`                   |
 //! | `hide-range` | the report                                        | the rig, which has QEMU's trace            |
-//! | `mask-irq`   | between a driver and its caller                   | `irq` `every_transfer_interrupts`             |
+//! | `mask-irq`   | between a driver and its caller                   | `irq` `intx_interrupts`                    |
 //! | `bus-master` | the way to config space                           | `close` `device_lets_go`                   |
 //! | `keep-port`  | the guest                                         | `close` `nothing_is_kept`                  |
 //! | `leak`       | the guest                                         | the same                                   |

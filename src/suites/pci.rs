@@ -3,7 +3,7 @@
 use super::check::{Finding, Suite, failure, proof};
 use crate::{
     guest::Guest,
-    pci::{Bar, BarKind, Command, ConfigAccess, Function, Resources, Width, front::Front},
+    pci::{Bar, BarKind, Command, ConfigAccess, Function, Resources, Width},
     report::{Outcome, Reason},
     xen::events::Pirq,
 };
@@ -50,7 +50,7 @@ fn device_is_recognised(guest: &mut Guest) -> Finding {
 }
 
 fn widths_agree(guest: &mut Guest) -> Finding {
-    let front = front(guest)?;
+    let front = guest.front()?;
     let bdf = resources(guest)?.bdf;
     for offset in (0..0x40).step_by(4) {
         let read = |offset, width| front.read(bdf, offset, width);
@@ -68,7 +68,7 @@ fn widths_agree(guest: &mut Guest) -> Finding {
 }
 
 fn byte_write_sticks(guest: &mut Guest) -> Finding {
-    let front = front(guest)?;
+    let front = guest.front()?;
     let bdf = resources(guest)?.bdf;
     let read = || front.read(bdf, CACHE_LINE_SIZE, Width::U8);
     let write = |value| front.write(bdf, CACHE_LINE_SIZE, Width::U8, value);
@@ -134,17 +134,12 @@ fn driver_starts(guest: &mut Guest) -> Finding {
     running.map(|running| running.describe()).map_err(Clone::clone)
 }
 
-/// The frontend; why there is none was reported by the first check.
-fn front(guest: &Guest) -> Result<&Front<'static>, Outcome> {
-    guest.connection.as_ref().map(|c| &c.front).map_err(Outcome::as_skip)
-}
-
 fn resources(guest: &Guest) -> Result<&Resources, Outcome> {
     guest.device()?.resources.as_ref().map_err(Clone::clone)
 }
 
 fn function(guest: &Guest) -> Result<Function<'_>, Outcome> {
-    let front = front(guest)?;
+    let front = guest.front()?;
     let bdf = resources(guest)?.bdf;
     Function::probe(front, bdf)?.ok_or_else(|| failure("pci-gone", format!("{bdf} went away")))
 }

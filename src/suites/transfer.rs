@@ -8,7 +8,11 @@ use crate::{
     guest::{Guest, Running, bus_state},
     report::{Outcome, Reason},
 };
-use alloc::{format, string::String, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 /// Bytes that came back.
 #[derive(Debug)]
@@ -36,6 +40,9 @@ pub(super) fn send_and_receive(
     bytes: OwnedSlice,
     deadline: Instant,
 ) -> Result<Trip, Outcome> {
+    if device.interrupt.bound().is_err() {
+        return send_and_poll(device, bytes, deadline);
+    }
     let (record, sent) = device.mover().send(bytes)?;
     let mut back = Vec::new();
     let len = device.until(deadline).turns(|until| -> Result<_, Outcome> {
@@ -110,9 +117,9 @@ fn look(
 
 fn lost_interrupt(device: &mut Running, sent: &[u8]) -> Outcome {
     let cause = device.acknowledge();
-    let (pirq, port) = (device.interrupt.pirq, device.interrupt.port);
+    let bound = device.interrupt.bound().map(ToString::to_string).unwrap_or_default();
     irq_lost(format!(
-        "{} bytes came back, but {pirq} never rang {port}; the device asks for attention with {cause:?}",
+        "{} bytes came back, but no interrupt ({bound}); the device asks for attention with {cause:?}",
         sent.len()
     ))
 }

@@ -8,7 +8,8 @@ use super::{
     link::{Answer, Request},
 };
 use crate::{
-    pci::Bdf,
+    pci::{Bdf, Delivery, Host, Lacks, Resources},
+    report::Reason,
     xen::{
         abi::pciif::{command, op},
         events::Pirq,
@@ -16,14 +17,14 @@ use crate::{
 };
 use alloc::vec::Vec;
 
-/// How a function delivers its interrupts.
+/// What the backend turns on and off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivery {
+pub(super) enum Messages {
     Msi,
     Msix,
 }
 
-impl Delivery {
+impl Messages {
     const fn on(self) -> u32 {
         match self {
             Self::Msi => command::ENABLE_MSI,
@@ -39,12 +40,39 @@ impl Delivery {
     }
 }
 
+impl Host for Front<'_> {
+    fn functions(&self) -> &[Bdf] {
+        Front::functions(self)
+    }
+
+    fn turn_on(&self, function: &Resources, how: Delivery) -> Result<Pirq, Reason> {
+        let bdf = function.bdf;
+        let lacks = Lacks { bdf, how };
+        if !function.offers(how) {
+            return Err(lacks.into());
+        }
+        match how {
+            Delivery::Intx => Ok(function.line().ok_or(lacks)?),
+            Delivery::Msi => Ok(self.enable_msi(bdf)?),
+            Delivery::Msix => Ok(*self.enable_msix(bdf, &[0])?.first().ok_or(lacks)?),
+        }
+    }
+
+    fn turn_off(&self, bdf: Bdf, how: Delivery) -> Result<(), ConfigError> {
+        match how {
+            Delivery::Intx => Ok(()),
+            Delivery::Msi => self.disable_msi(bdf),
+            Delivery::Msix => self.disable_msix(bdf),
+        }
+    }
+}
+
 impl Front<'_> {
     /// Turns MSI on with one vector, and says on which PIRQ it arrives.
     pub fn enable_msi(&self, bdf: Bdf) -> Result<Pirq, FrontError> {
-        let answer = self.turn_on(bdf, Delivery::Msi, &[])?;
+        let answer = self.enable(bdf, Messages::Msi, &[])?;
         let pirq = pirq(bdf, answer.value.cast_signed());
-        pirq.inspect_err(|_| self.give_up(bdf, Delivery::Msi))
+        pirq.inspect_err(|_| self.give_up(bdf, Messages::Msi))
     }
 
     /// Turns MSI-X on for these table entries, and says on which PIRQs they arrive, in that order.
@@ -53,9 +81,9 @@ impl Front<'_> {
             let asked = entries.len();
             return Err(FrontError::VectorCount { bdf, asked });
         }
-        let answer = self.turn_on(bdf, Delivery::Msix, entries)?;
+        let answer = self.enable(bdf, Messages::Msix, entries)?;
         if answer.value != 0 {
-            self.forget(bdf, Delivery::Msix);
+            self.forget(bdf, Messages::Msix);
             return Err(FrontError::MsixRefused {
                 bdf,
                 asked: entries.len(),
@@ -64,17 +92,17 @@ impl Front<'_> {
         }
         let vectors = answer.vectors.iter();
         let pirqs: Result<_, _> = vectors.map(|&v| pirq(bdf, v.into())).collect();
-        pirqs.inspect_err(|_| self.give_up(bdf, Delivery::Msix))
+        pirqs.inspect_err(|_| self.give_up(bdf, Messages::Msix))
     }
 
     /// Turns MSI off. Close the event channel first.
     pub fn disable_msi(&self, bdf: Bdf) -> Result<(), ConfigError> {
-        self.turn_off(bdf, Delivery::Msi)
+        self.disable(bdf, Messages::Msi)
     }
 
     /// Turns MSI-X off. Close the event channels first.
     pub fn disable_msix(&self, bdf: Bdf) -> Result<(), ConfigError> {
-        self.turn_off(bdf, Delivery::Msix)
+        self.disable(bdf, Messages::Msix)
     }
 
     /// How many functions have MSI or MSI-X on.
@@ -83,7 +111,7 @@ impl Front<'_> {
     }
 
     /// Remembered before it is asked for: without an answer it may be on or not, and counts as on.
-    fn turn_on(&self, bdf: Bdf, how: Delivery, entries: &[u16]) -> Result<Answer, ConfigError> {
+    fn enable(&self, bdf: Bdf, how: Messages, entries: &[u16]) -> Result<Answer, ConfigError> {
         self.irqs.borrow_mut().push((bdf, how));
         let answer = self.exchange(&request(how.on(), bdf, entries));
         if let Err(ConfigError::Refused { .. } | ConfigError::NoDevice(_)) = answer {
@@ -92,22 +120,22 @@ impl Front<'_> {
         answer
     }
 
-    fn turn_off(&self, bdf: Bdf, how: Delivery) -> Result<(), ConfigError> {
+    fn disable(&self, bdf: Bdf, how: Messages) -> Result<(), ConfigError> {
         self.exchange(&request(how.off(), bdf, &[]))?;
         self.forget(bdf, how);
         Ok(())
     }
 
     /// Takes one note of it away: a refused second attempt must not take the first one's.
-    fn forget(&self, bdf: Bdf, how: Delivery) {
+    fn forget(&self, bdf: Bdf, how: Messages) {
         let mut irqs = self.irqs.borrow_mut();
         if let Some(at) = irqs.iter().position(|&on| on == (bdf, how)) {
             irqs.remove(at);
         }
     }
 
-    fn give_up(&self, bdf: Bdf, how: Delivery) {
-        if let Err(error) = self.turn_off(bdf, how) {
+    fn give_up(&self, bdf: Bdf, how: Messages) {
+        if let Err(error) = self.disable(bdf, how) {
             log::warn!("pcifront: {how:?} of {bdf} stays on: {error}");
         }
     }

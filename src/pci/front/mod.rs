@@ -38,7 +38,7 @@ use crate::{
 };
 use alloc::{boxed::Box, format, vec::Vec};
 use core::{cell::RefCell, fmt, time::Duration};
-use interrupts::Delivery;
+use interrupts::Messages;
 use link::{Answer, Link, Request};
 
 /// States from which a backend does not come into service.
@@ -96,7 +96,7 @@ pub struct Front<'a> {
     /// The page and the port that the backend has of ours.
     link: Option<Link<'a>>,
     functions: Vec<Bdf>,
-    irqs: RefCell<Vec<(Bdf, Delivery)>>,
+    irqs: RefCell<Vec<(Bdf, Messages)>>,
 }
 
 impl<'a> Front<'a> {

@@ -131,7 +131,11 @@ fn faults() -> impl Iterator<Item = Job> {
         ),
         ("keep-port", "boot", &[("close.nothing_is_kept", "leak")]),
         ("leak", "boot", &[("close.nothing_is_kept", "leak")]),
-        ("mask-irq", "irq", &[("irq.every_transfer_interrupts", "irq-lost")]),
+        (
+            "mask-irq",
+            "irq",
+            &[("irq.intx_interrupts", "irq-lost"), ("irq.best_one_stays", "irq-lost")],
+        ),
         (
             "loopback",
             "dma",
