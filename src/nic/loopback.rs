@@ -182,3 +182,149 @@ fn damage(received: &[u8], sent: &[u8]) -> Option<(usize, usize)> {
     let at = both.clone().position(|(a, b)| a != b).unwrap_or(both.len());
     (4 * same >= 3 * received.len().min(sent.len())).then_some((received.len(), at))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        device::{Idle as _, fake::TickingClock},
+        dma::{
+            Device, Plan, Policy, Pool, Table,
+            fake::{FakeMachine, Frames},
+        },
+        nic::{
+            fake::{FakeRtl8139, Fault},
+            rtl8139::Idle,
+        },
+        report::Verdict,
+    };
+    use alloc::vec;
+
+    /// Runs `test` on a card in loopback over a fake chip; no slot may stay taken.
+    fn with_loopback(test: impl FnOnce(&FakeRtl8139<'_>, &mut Loopback<'_>)) {
+        let machine = FakeMachine::new(Frames::default());
+        let (chip, clock) =
+            (FakeRtl8139::new(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
+        let mut table = Box::new(Table::new());
+        let pool = Pool::new(&mut table, &machine);
+        pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+        let idle = Idle::reset(&chip, &clock).unwrap();
+        let device = Device::new(&pool, &machine, idle.limits(), Policy::Auto);
+        let mut card = Loopback::new(Box::new(idle.start(device).unwrap()));
+        card.prepare().unwrap();
+        test(&chip, &mut card);
+        drop(card);
+        assert_eq!(pool.stats().in_use, 0, "slots kept");
+    }
+
+    fn filled(card: &mut Loopback<'_>, len: usize) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        card.fill(&mut bytes, len).unwrap();
+        bytes
+    }
+
+    fn send(card: &mut Loopback<'_>, bytes: &[u8]) -> Sent {
+        card.send(OwnedSlice::from(bytes.to_vec())).unwrap().0
+    }
+
+    #[test]
+    fn what_is_sent_comes_back_and_what_others_sent_is_told_apart() {
+        with_loopback(|chip, card| {
+            let Lengths { min, max, step } = card.lengths();
+            let mut back = Vec::new();
+            for len in [min, min + step, 777, max] {
+                let bytes = filled(card, len);
+                chip.deliver(&[0xff; 64]);
+                send(card, &bytes);
+                assert_eq!(card.fetch(&bytes, &mut back), Ok(Arrival::Other));
+                assert_eq!(card.fetch(&bytes, &mut back), Ok(Arrival::Back(len)));
+                assert!(back[..len] == bytes, "{len}");
+                assert_eq!(card.fetch(&bytes, &mut back), Ok(Arrival::Nothing));
+            }
+            assert_eq!(card.traffic().sent, 4);
+            assert!(chip.take_sent().is_empty(), "none was on the wire");
+            assert_eq!((card.name(), card.label().as_str()), ("rtl8139", "02:00:00:00:00:01"));
+            card.on_wire().unwrap();
+            let bytes = filled(card, max);
+            send(card, &bytes);
+            assert_eq!(chip.take_sent(), [bytes]);
+        });
+    }
+
+    #[test]
+    fn a_frame_that_does_not_come_back_has_its_reason() {
+        with_loopback(|chip, card| {
+            let (bytes, mut back) = (filled(card, 100), Vec::new());
+            let mut lost = |card: &mut Loopback<'_>, others: &[&[u8]]| {
+                let sent = send(card, &bytes);
+                while card.fetch(&bytes, &mut back) != Ok(Arrival::Nothing) {}
+                others.iter().for_each(|frame| chip.deliver(frame));
+                let seen = others.iter().filter(|_| card.fetch(&bytes, &mut back).is_ok()).count();
+                assert_eq!(seen, others.len());
+                card.missing(&sent)
+            };
+            let mut wrong = bytes.clone();
+            wrong[3] ^= 1;
+            for (others, code, words) in [
+                (&[][..], "dma-no-frame", "did not come back; 0 others did"),
+                (&[&[0xff; 64][..], &[0xff; 70]], "dma-no-frame", "; 2 others did"),
+                (
+                    &[&[0xff; 64], &wrong, &bytes[..80]],
+                    "dma-byte-mismatch",
+                    "as 100, wrong from byte 3 on",
+                ),
+                (&[&bytes[..80]], "dma-byte-mismatch", "as 80, wrong from byte 80 on"),
+            ] {
+                let outcome = lost(card, others);
+                let reason = outcome.reason();
+                assert_eq!((outcome.verdict(), reason.code), (Verdict::Failure, code));
+                assert!(reason.detail.starts_with("100 bytes sent from 0x"), "{}", reason.detail);
+                assert!(reason.detail.ends_with(words), "{}", reason.detail);
+            }
+            assert_eq!(card.patience(), PATIENCE);
+            chip.set_link(false);
+            assert_eq!(card.patience(), PATIENCE_WITHOUT_LINK);
+            let outcome = lost(card, &[]);
+            assert_eq!((outcome.verdict(), outcome.reason().code), (Verdict::Skip, "link-down"));
+        });
+    }
+
+    #[test]
+    fn three_quarters_of_a_frame_are_enough_to_know_it_by() {
+        let sent = [7; 80];
+        let other = |wrong: usize| {
+            let mut frame = sent;
+            frame[80 - wrong..].fill(8);
+            frame
+        };
+        assert_eq!(damage(&other(20), &sent), Some((80, 60)));
+        assert_eq!(damage(&other(21), &sent), None);
+        assert_eq!(damage(&other(20)[..64], &sent), Some((64, 60)));
+    }
+
+    #[test]
+    fn what_a_driver_owes_is_the_card_s_own() {
+        with_loopback(|chip, card| {
+            card.enable_interrupts(Cause::RECEIVED);
+            let bytes = filled(card, 60);
+            send(card, &bytes);
+            assert!(chip.interrupts());
+            assert!(card.acknowledge().contains(Cause::RECEIVED) && !chip.interrupts());
+            let covers =
+                |&(bus, len): &_| card.dma_ranges().iter().any(|range| range.covers(bus, len));
+            assert!(chip.touched().iter().all(covers));
+            card.check_guards().unwrap();
+            chip.set_fault(Fault::Underrun);
+            send(card, &bytes);
+            assert_eq!(card.check_guards().unwrap_err().code(), "dma-overrun");
+            chip.set_fault(Fault::NeverReset);
+            card.quiesce().unwrap_err();
+            chip.set_fault(Fault::None);
+            card.take_back(&DeviceStopped::seen()).unwrap_err();
+        });
+        with_loopback(|chip, card| {
+            card.quiesce().unwrap();
+            assert!(!chip.is_running());
+        });
+    }
+}
