@@ -9,7 +9,11 @@ use crate::{
     dma::{self, DeviceStopped, Limits},
     engine::edu,
     mm::{memory::Memory, pages::DeviceMemory},
-    nic::{Loopback, Nic, rtl8139},
+    nic::{
+        Loopback, Nic,
+        e1000::{self, Model},
+        rtl8139,
+    },
     pci::{
         Resources,
         ids::{Class, DeviceId},
@@ -41,10 +45,16 @@ pub enum Drives {
 type Reset =
     for<'m> fn(&Bars<'_, 'm>, &'m dyn Clock) -> Result<Box<dyn Ready<'m> + 'm>, StartError>;
 
-const DRIVERS: [Entry; 2] = [
+const DRIVERS: [Entry; 4] = [
     entry(id(0x10ec, 0x8139), "rtl8139", |bars, clock| {
         // BAR 0 has the same registers as I/O ports.
         Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
+    }),
+    entry(id(0x8086, 0x100e), "e1000", |bars, clock| {
+        Ok(card(e1000::reset(Model::I82540, bars.map(0)?, clock)?))
+    }),
+    entry(id(0x8086, 0x10d3), "e1000e", |bars, clock| {
+        Ok(card(e1000::reset(Model::I82574, bars.map(0)?, clock)?))
     }),
     entry(id(0x1234, 0x11e8), "edu", |bars, clock| {
         Ok(mover(edu::Idle::reset(bars.map(0)?, clock)?))
@@ -197,6 +207,8 @@ mod tests {
         assert_eq!(name(0x10ec, 0x8168, NO_CLASS), None);
         assert_eq!(name(0x8139, 0x10ec, NO_CLASS), None);
         assert_eq!(name(0x1234, 0x11e8, NO_CLASS), Some("edu"));
-        assert!(names().eq(["rtl8139", "edu"]));
+        assert_eq!(name(0x8086, 0x100e, NO_CLASS), Some("e1000"));
+        assert_eq!(name(0x8086, 0x10d3, NO_CLASS), Some("e1000e"));
+        assert!(names().eq(["rtl8139", "e1000", "e1000e", "edu"]));
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     arch::time::TimedOut,
-    dma::{FinishError, MapError},
+    dma::{CoherentError, FinishError, MapError},
     mm::memory::MemoryError,
     pci::NoBar,
 };
@@ -75,6 +75,9 @@ pub enum StartError {
     /// Memory for it could not be mapped.
     #[error("memory for the device: {0}")]
     Map(#[from] MapError),
+    /// There is no memory to share with it.
+    #[error("memory to share with the device: {0}")]
+    Shared(#[from] CoherentError),
     /// The mapping lies where the device's registers can't point.
     #[error("memory for the device at {0:#x}, beyond what its registers hold")]
     BeyondRegisters(u64),
@@ -93,6 +96,7 @@ impl StartError {
             Self::Unfit { .. } => "device-unfit",
             Self::Reset(error) => error.code(),
             Self::Map(error) => error.code(),
+            Self::Shared(error) => error.code(),
             Self::BeyondRegisters(_) => "device-beyond-registers",
             Self::Stopped => "device-stopped",
         }
@@ -109,6 +113,7 @@ impl StartError {
             Self::Unfit { .. } => RESET_REMEDY,
             Self::Reset(error) => error.remedy(),
             Self::Map(error) => error.remedy(),
+            Self::Shared(error) => error.remedy(),
             Self::BeyondRegisters(_) => "give the device a narrower mask: dma_bits=32",
             Self::Stopped => "start the driver anew",
         }
@@ -189,6 +194,7 @@ mod tests {
             (StartError::Reset(STUCK), ["device-reset-timeout", "7 ms", "memory decoding"]),
             (StartError::Reset(ResetError::Gone), ["device-gone", "not answer", "slot and host"]),
             (StartError::Map(NO_POOL), ["dma-no-pool", "memory for", NO_POOL.remedy()]),
+            (StartError::Shared(CoherentError::Empty), ["dma-empty", "memory to share", ""]),
             (
                 StartError::BeyondRegisters(1 << 32),
                 ["device-beyond-registers", "0x1", "dma_bits=32"],

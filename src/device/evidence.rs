@@ -3,7 +3,7 @@
 
 use crate::{
     addr::{BusAddr, PAGE_SIZE_U64},
-    dma::{Buffer, Direction, Mapping, Why},
+    dma::{Buffer, Coherent, Direction, Mapping, Why},
     mm::translate::Place,
 };
 use alloc::vec::Vec;
@@ -74,6 +74,11 @@ impl Ranges {
     pub(crate) fn add<D: Direction, B: Buffer<D>>(&mut self, mapping: &Mapping<'_, D, B>) {
         let via = if mapping.bounced() { Via::Pool } else { Via::Direct };
         self.add_range(mapping.bus(), mapping.len(), via);
+    }
+
+    pub(crate) fn add_shared(&mut self, shared: &Coherent<'_>) {
+        let via = if shared.from_pool() { Via::Pool } else { Via::Direct };
+        self.add_range(shared.bus(), shared.len(), via);
     }
 
     fn add_range(&mut self, bus: BusAddr, len: usize, via: Via) {

@@ -7,6 +7,7 @@
 use super::direction::{Bidirectional, Direction, FromDevice, ToDevice};
 use crate::mm::pages::{LowPages, Pages};
 use alloc::vec::Vec;
+use core::ops::{Deref, DerefMut};
 
 mod sealed {
     /// The bytes behind a buffer, for this crate only.
@@ -41,6 +42,44 @@ impl Bytes for &[u8] {
 
 impl Buffer<ToDevice> for &[u8] {}
 
+/// 2 KiB of the heap that lie in one page: a device that reaches the page can use all of them where they lie.
+#[derive(Debug)]
+pub struct HalfPage(Vec<Half>);
+
+#[derive(Debug)]
+#[repr(C, align(2048))]
+struct Half([u8; HalfPage::LEN]);
+
+impl HalfPage {
+    /// Bytes.
+    pub const LEN: usize = 2048;
+
+    /// Zeroed.
+    pub fn new() -> Self {
+        Self(Vec::from([Half([0; Self::LEN])]))
+    }
+}
+
+impl Default for HalfPage {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Deref for HalfPage {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.first().map_or(&[], |half| &half.0)
+    }
+}
+
+impl DerefMut for HalfPage {
+    fn deref_mut(&mut self) -> &mut [u8] {
+        self.0.first_mut().map_or(&mut [], |half| &mut half.0)
+    }
+}
+
 macro_rules! writable_buffer {
     ($($ty:ty, direct: $direct:literal;)*) => {$(
         impl Bytes for $ty {
@@ -64,6 +103,7 @@ macro_rules! writable_buffer {
 writable_buffer! {
     &mut [u8], direct: false;
     Vec<u8>, direct: true;
+    HalfPage, direct: true;
     Pages<'_>, direct: true;
     LowPages<'_>, direct: true;
 }
@@ -76,6 +116,14 @@ writable_buffer! {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_page_lies_in_one_page() {
+        let halves: Vec<_> = (0..9).map(|_| HalfPage::new()).collect();
+        for half in &halves {
+            assert_eq!((half.len(), half.as_ptr().addr() % HalfPage::LEN), (HalfPage::LEN, 0));
+        }
+    }
 
     #[test]
     fn what_may_only_be_read_is_never_lent_for_writing() {

@@ -76,7 +76,7 @@ pub mod stats;
 mod table;
 mod want;
 
-pub use buffer::Buffer;
+pub use buffer::{Buffer, HalfPage};
 pub use capable::dma_capable;
 pub use coherent::{Coherent, CoherentError};
 pub use device::Device;

@@ -123,11 +123,9 @@ pub enum RingError {
         size: usize,
     },
     /// A frame has a length no frame has.
-    #[error(
-        "a frame of {length} bytes at {offset:#x}, checksum included; {min} to {max} are possible"
-    )]
+    #[error("a frame of {length} bytes at {offset:#x}; {min} to {max} are possible")]
     BadLength {
-        /// The length in the frame's header.
+        /// The length in the frame's header or descriptor.
         length: usize,
         /// Where in the ring.
         offset: usize,
@@ -137,17 +135,17 @@ pub enum RingError {
         max: usize,
     },
     /// A frame is not marked as good.
-    #[error("a frame at {offset:#x} with status {status:#06x}")]
+    #[error("a frame at {offset:#x} with status {status:#x}")]
     BadStatus {
-        /// The status in the frame's header.
-        status: u16,
+        /// The status in the frame's header or descriptor.
+        status: u32,
         /// Where in the ring.
         offset: usize,
     },
     /// The device reported a frame whose end it did not write: the bytes there are those put there before.
     #[error("a frame of {length} bytes at {offset:#x}, whose end the device did not write")]
     Unwritten {
-        /// The length in the frame's header.
+        /// The length in the frame's header or descriptor.
         length: usize,
         /// Where in the ring.
         offset: usize,
@@ -155,7 +153,7 @@ pub enum RingError {
     /// A frame is longer than what the device says it has written, and stays so.
     #[error("a frame of {length} bytes at {offset:#x}, of which only {written} were ever written")]
     Truncated {
-        /// The length in the frame's header.
+        /// The length in the frame's header or descriptor.
         length: usize,
         /// Where in the ring.
         offset: usize,

@@ -3,14 +3,18 @@
 //! ```text
 //! Nic (trait)          frames in and out, over [`crate::device::Driver`]
 //!   rtl8139            regs (datasheet names) - ring (pure logic) - mod (order of operations)
+//!   rings              cards with a ring of descriptors each way; what a family has of its own is a Chip (trait)
+//!     e1000            regs (datasheet names) - descriptor - chip
 //! Loopback             a card as a [`crate::device::Mover`]: what it sends it receives
 //! ```
 
 mod counters;
+pub mod e1000;
 pub mod error;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
 mod loopback;
+pub mod rings;
 pub mod rtl8139;
 
 pub use counters::Counters;

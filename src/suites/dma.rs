@@ -10,7 +10,7 @@ use super::{
     walk::Walk,
 };
 use crate::{
-    addr::{self, BusAddr, GIB_4, PAGE_SIZE, to_usize},
+    addr::{self, BusAddr, DmaMask, GIB_4, PAGE_SIZE, to_usize},
     arch::time::Clock,
     device::{
         Lengths, Sent, Traffic,
@@ -210,7 +210,8 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
     if !pool.is_started() {
         return Err(skip("swiotlb-not-started", "there is no pool to walk through"));
     }
-    let mut page = OwnedSlice::from(bouncing_page(guest)?);
+    let (pages, start) = bouncing_pages(guest, len)?;
+    let mut pages = OwnedSlice::from(pages);
     let mut segments = Vec::new();
     pool.for_each_segment(&mut |segment| segments.push(segment));
     let mut walk = Walk::new(&segments, most(guest, MOST_SLOTS)?);
@@ -219,9 +220,9 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
             continue;
         }
         // Some devices need the buffer's place in its page kept, so it has the slot's.
-        let start = slot.page_offset();
+        let start = start.unwrap_or_else(|| slot.page_offset());
         let record;
-        (record, page) = round_trip(guest, page, start..start + len, Some(slot))?;
+        (record, pages) = round_trip(guest, pages, start..start + len, Some(slot))?;
         walk.went(slot, record.dma);
     }
     let held = guest.pool.held;
@@ -252,12 +253,20 @@ fn nothing_was_dropped(guest: &mut Guest) -> Finding {
     ))
 }
 
-/// A page from which bytes have to bounce: for want of reach, unless everything bounces.
-fn bouncing_page(guest: &Guest) -> Result<Pages<'static>, Outcome> {
-    match guest.options.bouncing {
-        Policy::Force => Pages::new(guest.memory, 1).map_err(of_memory),
-        _ => high_pages(guest, 1),
+/// Pages from which `len` bytes have to bounce, and where in them these have to start, if that matters: anywhere
+/// where everything bounces, or the device does not reach; over two frames that are no neighbours where it reaches all.
+fn bouncing_pages(
+    guest: &mut Guest,
+    len: usize,
+) -> Result<(Pages<'static>, Option<usize>), Outcome> {
+    if guest.options.bouncing == Policy::Force {
+        return Ok((Pages::new(guest.memory, 1).map_err(of_memory)?, None));
     }
+    if guest.device_mut()?.running()?.reach != DmaMask::BITS_64 {
+        return Ok((high_pages(guest, 1)?, None));
+    }
+    let pages = Pages::scattered(guest.memory, 2).map_err(of_memory)?;
+    Ok((pages, Some(PAGE_SIZE - len / 2)))
 }
 
 /// Pages beyond 4 GiB, where a 32-bit device can't reach: the allocator is asked until one comes.

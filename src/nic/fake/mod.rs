@@ -1,5 +1,6 @@
-//! The other side, for host tests: a chip that reacts to each register access, and a clock.
+//! The other side, for host tests: chips that react to each register access.
 
+pub mod e1000;
 mod rtl8139;
 
 pub use rtl8139::{FakeRtl8139, Fault};

@@ -95,7 +95,7 @@ impl RxRing {
         }
         let flags = RxStatus::from_bits_retain(status);
         if !flags.contains(RxStatus::ROK) || flags.intersects(RxStatus::ERRORS) {
-            return Err(RingError::BadStatus { status, offset });
+            return Err(RingError::BadStatus { status: status.into(), offset });
         }
         let (length, (min, max)) = (usize::from(length), LENGTHS);
         if length < min || length > max {

@@ -74,8 +74,8 @@ fn a_position_outside_the_buffer_is_refused() {
 #[test]
 fn only_a_good_status_passes() {
     let ring = at(0, 2048);
-    for status in [0, 1 | 1 << 1, 1 | 1 << 2, 1 | 1 << 3, 1 | 1 << 4, 1 | 1 << 5, 0x8000] {
-        let refused = Err(RingError::BadStatus { status, offset: 0 });
+    for status in [0, 1 | 1 << 1, 1 | 1 << 2, 1 | 1 << 3, 1 | 1 << 4, 1 | 1 << 5, 0x8000_u16] {
+        let refused = Err(RingError::BadStatus { status: status.into(), offset: 0 });
         assert_eq!(ring.next(header(status, 64)), refused, "{status:#x}");
     }
     assert!(ring.next(header(1 | 1 << 15, 64)).is_ok(), "broadcast");

@@ -4,7 +4,8 @@
 //! ```text
 //! xenstored   store                  a reply ring that says anything, at any moment
 //! pciback     pcifront               states, nodes and the shared page, at any moment
-//! devices     config, edu, rtl8139   config space; registers, buffer, receive ring
+//! devices     config, e1000, edu,    config space; registers, rings and buffers
+//!             rtl8139
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
 //! callers     dma, options           operations against a model; the command line
@@ -19,6 +20,7 @@ mod pattern;
 
 pub mod config;
 pub mod dma;
+pub mod e1000;
 pub mod e820;
 pub mod edu;
 pub mod exchange;
@@ -35,9 +37,10 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 13] = [
+pub const TARGETS: [(&str, Target); 14] = [
     ("config", config::run),
     ("dma", dma::run),
+    ("e1000", e1000::run),
     ("e820", e820::run),
     ("edu", edu::run),
     ("exchange", exchange::run),

@@ -86,9 +86,10 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 13] = [
+const TARGETS: [Target; 14] = [
     Target::parser("config", 512),
     Target::story("dma", 160),
+    Target::story("e1000", 160),
     Target::parser("e820", 512),
     Target::story("edu", 160),
     Target::story("exchange", 96),

@@ -1,0 +1,346 @@
+//! An 82540EM or 82574L as QEMU models them, but stricter: whatever no driver should do is a panic.
+//!
+//! It reaches memory by bus address only, and remembers each. Offsets and descriptors are spelled out here anew, from
+//! the datasheets, so that a slip in the driver's own list is not repeated.
+//!
+//! As on hardware, and unlike QEMU: a register write arrives only with the next read or the next frame; a ring can't be
+//! moved while it is in use, nor used before a reset; nothing runs while the chip's accesses to memory are disabled; a
+//! descriptor that was not cleared is not used again.
+
+mod registers;
+
+use crate::{
+    addr::{BusAddr, to_usize},
+    dma::fake::FakeMachine,
+    nic::e1000::Model,
+};
+use alloc::{collections::VecDeque, vec::Vec};
+use core::cell::{RefCell, RefMut};
+use registers::EN;
+
+const SENT: u32 = 1;
+const LINK: u32 = 1 << 2;
+const OVERRUN: u32 = 1 << 6;
+const RECEIVED: u32 = 1 << 7;
+const LOOPBACK: u16 = 1 << 14;
+
+/// What the chip does wrong.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing.
+    #[default]
+    None,
+    /// This byte of each received frame arrives with a bit flipped.
+    CorruptByte(usize),
+    /// Received frames have this length in their descriptor.
+    Length(u16),
+    /// Received frames have this status and these errors in their descriptor.
+    Status(u8, u8),
+    /// Of a received frame only this much is written, and all of it reported.
+    Unwritten(usize),
+    /// Frames are never sent.
+    NeverSend,
+    /// Frames are done with, and have this status.
+    SendStatus(u8),
+    /// A reset never ends.
+    NeverReset,
+    /// A reset ends, and receiving goes on.
+    StaysOn,
+    /// The PHY does not answer.
+    DeafPhy,
+    /// The PHY's loop carries so many frames less: they are lost.
+    SlowLoop(usize),
+    /// There is no valid address.
+    NoAddress,
+    /// The count of missed frames is not cleared when it is read.
+    CountKept,
+    /// A byte is written just before the buffer with each frame.
+    Underrun,
+    /// Nothing answers: all bits read as ones.
+    Gone,
+}
+
+/// One ring, in descriptors.
+#[derive(Clone, Copy, Debug, Default)]
+struct Ring {
+    base: u64,
+    len: u32,
+    head: u32,
+    tail: u32,
+}
+
+impl Ring {
+    fn next(&self) -> Option<BusAddr> {
+        (self.head != self.tail).then(|| BusAddr(self.base + 16 * u64::from(self.head)))
+    }
+
+    const fn advance(&mut self) {
+        self.head = (self.head + 1) % self.len;
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    /// PCI Express: the 82574L.
+    express: bool,
+    mac: [u8; 6],
+    fault: Fault,
+    link: bool,
+    ctrl: u32,
+    rctl: u32,
+    tctl: u32,
+    icr: u32,
+    ims: u32,
+    mdic: u32,
+    phy: u16,
+    rx: Ring,
+    tx: Ring,
+    missed: u32,
+    was_reset: bool,
+    /// Writes under way: offset and value.
+    posted: VecDeque<(usize, u32)>,
+    /// The access from which on nothing answers.
+    vanishes_at: Option<usize>,
+    sent: Vec<Vec<u8>>,
+    touched: Vec<(BusAddr, usize)>,
+    resets: usize,
+    accesses: usize,
+}
+
+/// The chip, to be shared by a driver and the test that plays its surroundings.
+#[derive(Debug)]
+pub struct FakeE1000<'a> {
+    machine: &'a FakeMachine,
+    state: RefCell<State>,
+}
+
+impl<'a> FakeE1000<'a> {
+    /// A chip with its link up that an earlier driver left running.
+    pub fn new(machine: &'a FakeMachine, model: Model, mac: [u8; 6]) -> Self {
+        let state = State {
+            express: model == Model::I82574,
+            mac,
+            fault: Fault::None,
+            link: true,
+            ctrl: 1 << 6,
+            rctl: EN,
+            tctl: EN,
+            icr: 0,
+            ims: RECEIVED,
+            mdic: 0,
+            phy: 0x1140,
+            rx: Ring::default(),
+            tx: Ring::default(),
+            missed: 0,
+            was_reset: false,
+            posted: VecDeque::new(),
+            vanishes_at: None,
+            sent: Vec::new(),
+            touched: Vec::new(),
+            resets: 0,
+            accesses: 0,
+        };
+        Self { machine, state: RefCell::new(state) }
+    }
+
+    /// What goes wrong from now on.
+    pub fn set_fault(&self, fault: Fault) {
+        self.settled().fault = fault;
+    }
+
+    /// Lets the chip answer `accesses` more times, then never again.
+    pub fn vanish_after(&self, accesses: usize) {
+        let mut state = self.settled();
+        state.vanishes_at = Some(state.accesses + accesses);
+    }
+
+    /// Whether it has vanished.
+    pub fn is_gone(&self) -> bool {
+        self.state.borrow().fault == Fault::Gone
+    }
+
+    /// Plugs the cable in or out.
+    pub fn set_link(&self, up: bool) {
+        let mut state = self.settled();
+        state.link = up;
+        registers::link_change(&mut state);
+    }
+
+    /// Whether the interrupt line is asserted, with no regard to writes that are still under way.
+    pub fn interrupts(&self) -> bool {
+        let state = self.state.borrow();
+        state.icr & state.ims != 0
+    }
+
+    /// Lets every write arrive.
+    pub fn settle(&self) {
+        drop(self.settled());
+    }
+
+    /// The frames sent to the wire since last asked.
+    pub fn take_sent(&self) -> Vec<Vec<u8>> {
+        core::mem::take(&mut self.settled().sent)
+    }
+
+    /// A frame arrives from the wire.
+    pub fn deliver(&self, frame: &[u8]) {
+        let mut state = self.settled();
+        if state.link {
+            self.receive(&mut state, frame);
+        }
+    }
+
+    /// Every address used and how many bytes of it.
+    pub fn touched(&self) -> Vec<(BusAddr, usize)> {
+        self.settled().touched.clone()
+    }
+
+    /// How often the chip was reset.
+    pub fn resets(&self) -> usize {
+        self.settled().resets
+    }
+
+    /// Register accesses so far: each one is an exit to an emulator.
+    pub fn accesses(&self) -> usize {
+        self.state.borrow().accesses
+    }
+
+    /// Whether any direction is enabled.
+    pub fn is_running(&self) -> bool {
+        let state = self.settled();
+        (state.rctl | state.tctl) & EN != 0
+    }
+
+    /// The memory that it was told of and may still use: rings, buffers to receive into, and frames not done with.
+    pub fn owned(&self) -> Vec<(BusAddr, usize)> {
+        let state = self.state.borrow();
+        let buffers = self.owned_by(&state.rx, state.rctl & EN != 0, |_| 2048);
+        let frames = self.owned_by(&state.tx, state.tctl & EN != 0, |word| to_usize(word & 0xffff));
+        [buffers, frames].concat()
+    }
+
+    fn owned_by(
+        &self,
+        ring: &Ring,
+        enabled: bool,
+        len: impl Fn(u64) -> usize,
+    ) -> Vec<(BusAddr, usize)> {
+        let mut owned = Vec::new();
+        let mut ring = *ring;
+        if enabled && ring.len != 0 {
+            owned.push((BusAddr(ring.base), 16 * ring.len as usize));
+            while let Some(at) = ring.next() {
+                let [address, word] = self.peek(at);
+                owned.push((BusAddr(address), len(word)));
+                ring.advance();
+            }
+        }
+        owned
+    }
+
+    fn peek(&self, at: BusAddr) -> [u64; 2] {
+        let mut bytes = [0; 16];
+        assert!(self.machine.bus_read(at, &mut bytes), "no memory at {at}");
+        let (words, _) = bytes.as_chunks::<8>();
+        [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]
+    }
+
+    fn dma_write(&self, state: &mut State, bus: BusAddr, bytes: &[u8]) {
+        assert_eq!(state.ctrl & 1 << 2, 0, "memory is used while that is disabled");
+        state.touched.push((bus, bytes.len()));
+        assert!(self.machine.bus_write(bus, bytes), "no memory at {bus}");
+    }
+
+    fn descriptor(&self, state: &mut State, at: BusAddr) -> [u64; 2] {
+        state.touched.push((at, 16));
+        self.peek(at)
+    }
+
+    /// Puts a frame into the next buffer if it is one to receive.
+    fn receive(&self, state: &mut State, frame: &[u8]) {
+        if state.rctl & EN == 0 || !state.accepts(frame) {
+            return;
+        }
+        assert_ne!(state.rctl & 1 << 26, 0, "frames come with their checksums");
+        let Some(at) = state.rx.next() else {
+            state.missed += 1;
+            state.icr |= OVERRUN;
+            return;
+        };
+        let [address, word] = self.descriptor(state, at);
+        assert_eq!(word, 0, "a descriptor that was used before");
+        let (mut bytes, mut written) = (frame.to_vec(), frame.len().max(60));
+        bytes.resize(written, 0);
+        let (mut length, mut status) = (u16::try_from(written).expect("a frame"), [3, 0]);
+        match state.fault {
+            Fault::CorruptByte(at) => bytes[at] ^= 0x10,
+            Fault::Length(other) => length = other,
+            Fault::Status(flags, errors) => status = [flags, errors],
+            Fault::Unwritten(most) => written = written.min(most),
+            Fault::Underrun => self.dma_write(state, BusAddr(address - 1), &[0x5a]),
+            _ => {}
+        }
+        self.dma_write(state, BusAddr(address), &bytes[..written]);
+        let [l0, l1] = length.to_le_bytes();
+        self.dma_write(state, BusAddr(at.0 + 8), &[l0, l1, 0, 0, status[0], status[1], 0, 0]);
+        state.rx.advance();
+        state.icr |= RECEIVED;
+    }
+
+    fn send_all(&self, state: &mut State) {
+        while state.fault != Fault::NeverSend
+            && let Some(at) = state.tx.next()
+        {
+            let [address, word] = self.descriptor(state, at);
+            assert_eq!(word >> 24, 0x0b, "a whole frame, with a checksum, reported: {word:#x}");
+            let len = to_usize(word & 0xffff);
+            assert!((60..=1514).contains(&len), "a frame of {len} bytes");
+            let mut frame = alloc::vec![0; len];
+            state.touched.push((BusAddr(address), len));
+            assert!(
+                self.machine.bus_read(BusAddr(address), &mut frame),
+                "no memory at {address:#x}"
+            );
+            let status = if let Fault::SendStatus(status) = state.fault { status } else { 1 };
+            if status == 1 {
+                self.carry(state, frame);
+            }
+            self.dma_write(state, BusAddr(at.0 + 12), &[status]);
+            state.tx.advance();
+            state.icr |= SENT;
+        }
+    }
+
+    /// A frame goes to the wire, or round in the PHY.
+    fn carry(&self, state: &mut State, frame: Vec<u8>) {
+        if state.phy & LOOPBACK == 0 {
+            if state.link {
+                state.sent.push(frame);
+            }
+            return;
+        }
+        let forced = 1 << 11 | 1 << 12 | 1 << 9 | 1;
+        assert_eq!(state.ctrl & forced, forced, "a loop at another speed than the PHY's");
+        match state.fault {
+            Fault::SlowLoop(lost @ 1..) => state.fault = Fault::SlowLoop(lost - 1),
+            _ => self.receive(state, &frame),
+        }
+    }
+
+    /// The chip once all writes have arrived.
+    fn settled(&self) -> RefMut<'_, State> {
+        let mut state = self.state.borrow_mut();
+        while let Some((offset, value)) = state.posted.pop_front() {
+            self.arrive(&mut state, offset, value);
+        }
+        state
+    }
+}
+
+impl State {
+    fn accepts(&self, frame: &[u8]) -> bool {
+        let (all, broadcast) = (self.rctl & 1 << 3, self.rctl & 1 << 15);
+        let is_broadcast = frame.starts_with(&[0xff; 6]);
+        frame.starts_with(&self.mac) || all != 0 || broadcast != 0 && is_broadcast
+    }
+}

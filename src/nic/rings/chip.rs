@@ -1,0 +1,114 @@
+//! What a family of chips has of its own: which register when, and what its descriptors look like.
+
+use crate::{
+    addr::BusAddr,
+    arch::time::Instant,
+    device::{Cause, ResetError},
+    dma::{DeviceStopped, Limits},
+    nic::TxFailure,
+};
+use core::fmt;
+
+/// Descriptors in the receive ring.
+pub const RECEIVE: usize = 64;
+/// Descriptors in the transmit ring.
+pub const TRANSMIT: usize = 32;
+/// Bytes in a descriptor.
+pub const DESCRIPTOR: usize = 16;
+/// Bytes in a receive buffer.
+pub const BUFFER: usize = 2048;
+
+/// A descriptor's two words, the one at the lower address first.
+pub type Descriptor = [u64; 2];
+
+/// Where the rings lie. Both start at multiples of 2 KiB.
+#[derive(Clone, Copy, Debug)]
+pub struct Places {
+    /// [`RECEIVE`] descriptors.
+    pub receive: BusAddr,
+    /// [`TRANSMIT`] descriptors.
+    pub transmit: BusAddr,
+}
+
+/// What a descriptor says of a received frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Received {
+    /// Its length without checksum, in bytes.
+    pub length: usize,
+    /// Status and errors, as the family has them.
+    pub status: u32,
+    /// Whether the status is that of a whole frame in one buffer, without an error.
+    pub good: bool,
+}
+
+/// What a descriptor says of a frame to send.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// The device has it.
+    Pending,
+    /// Sent, and the device is through with its memory.
+    Sent,
+    /// The device is through with its memory, and gave the frame up.
+    Failed(TxFailure),
+}
+
+/// One chip with a ring each way.
+///
+/// A ring's tail is the first descriptor that the device may not use yet. The device works from the oldest descriptor
+/// towards the tail, and is through with each once it wrote its second word.
+pub trait Chip: fmt::Debug {
+    /// The chip.
+    fn name(&self) -> &'static str;
+
+    /// What it demands of addresses.
+    fn limits(&self) -> Limits;
+
+    /// The clock behind every wait.
+    fn now(&self) -> Instant;
+
+    /// Masks all interrupts, stops both directions and forgets all positions.
+    fn reset(&self) -> Result<DeviceStopped, ResetError>;
+
+    /// Starts both directions after a reset, with nothing to receive into yet. No interrupt is enabled.
+    ///
+    /// In `loopback` what is sent is received, whatever its address.
+    fn start(
+        &self,
+        stopped: DeviceStopped,
+        rings: Places,
+        loopback: bool,
+    ) -> Result<(), ResetError>;
+
+    /// Whether anybody answers; every write before this has arrived.
+    fn check_there(&self) -> Result<(), ResetError>;
+
+    /// Whether there is a link; not if nobody answers.
+    fn link_up(&self) -> bool;
+
+    /// Tells the receive ring's tail.
+    fn set_receive_tail(&self, tail: u32);
+
+    /// Tells the transmit ring's tail: the doorbell.
+    fn set_transmit_tail(&self, tail: u32);
+
+    /// Frames lost since last asked, for want of room.
+    fn take_missed(&mut self) -> u64;
+
+    /// See [`crate::device::Driver::acknowledge`].
+    fn acknowledge(&self) -> Cause;
+
+    /// See [`crate::device::Driver::enable_interrupts`].
+    fn enable_interrupts(&self, causes: Cause);
+
+    /// A descriptor for [`BUFFER`] bytes at `bus`.
+    fn receive_descriptor(&self, bus: BusAddr) -> Descriptor;
+
+    /// Reads a receive descriptor's second word; `None` while the device is not through with it.
+    fn received(&self, word: u64) -> Option<Received>;
+
+    /// A descriptor for a frame of `len` bytes at `bus`.
+    fn transmit_descriptor(&self, bus: BusAddr, len: u16) -> Descriptor;
+
+    /// Reads a transmit descriptor's second word.
+    fn progress(&self, word: u64) -> Progress;
+}

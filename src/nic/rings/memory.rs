@@ -1,0 +1,129 @@
+//! What a card has for as long as its driver runs: both rings, and the buffers that frames are received into.
+//!
+//! ```text
+//! 0                  1 KiB              2 KiB                4 KiB
+//! | receive ring     |                  | transmit ring      |       one page that device and CPU share
+//! ```
+//! Each buffer is a mapping of its own, with guard bytes around it where it is bounced; a descriptor of the receive
+//! ring has the same buffer for good. Descriptors are never read back but for the word that a device writes.
+
+use super::chip::{BUFFER, Chip, DESCRIPTOR, Places, RECEIVE, TRANSMIT};
+use crate::{
+    addr::{BusAddr, PAGE_SIZE},
+    arch::volatile,
+    device::{StartError, evidence::Ranges},
+    dma::{self, Coherent, DeviceStopped, FinishError, FromDevice, HalfPage, Lent, Mapping},
+};
+use alloc::vec::Vec;
+
+/// Where the transmit ring is.
+const TRANSMIT_AT: usize = 2048;
+const _: () = assert!(RECEIVE * DESCRIPTOR <= TRANSMIT_AT);
+const _: () = assert!(TRANSMIT_AT + TRANSMIT * DESCRIPTOR <= PAGE_SIZE);
+const _: () = assert!(BUFFER == HalfPage::LEN);
+
+/// A receive buffer in the device's hands.
+pub(super) type RxBuffer<'m> = Lent<Mapping<'m, FromDevice, HalfPage>>;
+
+/// Rings and buffers.
+#[derive(Debug)]
+pub(super) struct Memory<'m> {
+    rings: Lent<Coherent<'m>>,
+    buffers: Vec<RxBuffer<'m>>,
+}
+
+impl<'m> Memory<'m> {
+    /// Takes memory for a device that does not know of it yet.
+    pub(super) fn new(
+        dma: &dma::Device<'m>,
+        stopped: &DeviceStopped,
+        ranges: &mut Ranges,
+    ) -> Result<Self, StartError> {
+        let rings = dma.coherent(PAGE_SIZE)?;
+        ranges.add_shared(&rings);
+        let mut memory = Self { rings: Lent::new(rings), buffers: Vec::with_capacity(RECEIVE) };
+        for _ in 0..RECEIVE {
+            match dma.map::<FromDevice, _>(HalfPage::new()) {
+                Ok(buffer) => {
+                    ranges.add(&buffer);
+                    memory.buffers.push(Lent::new(buffer));
+                }
+                Err(error) => {
+                    // What it failed for says more than what became of the rest.
+                    let _ = memory.take_back(stopped);
+                    return Err(error.into());
+                }
+            }
+        }
+        Ok(memory)
+    }
+
+    pub(super) fn places(&self) -> Places {
+        let BusAddr(page) = self.rings.bus();
+        Places { receive: BusAddr(page), transmit: BusAddr(page + TRANSMIT_AT as u64) }
+    }
+
+    /// As after a reset: all buffers filled, and no descriptor is anybody's.
+    pub(super) fn clear(&mut self) {
+        for buffer in &mut self.buffers {
+            buffer.rearm(0..BUFFER);
+        }
+        for at in (0..PAGE_SIZE).step_by(size_of::<u64>()) {
+            self.rings.write_u64(at, 0);
+        }
+    }
+
+    /// Writes descriptor `index` of the receive ring.
+    pub(super) fn offer(&self, chip: &impl Chip, index: usize) {
+        let words = chip.receive_descriptor(self.buffers[index].bus());
+        self.write(index * DESCRIPTOR, words);
+    }
+
+    /// What the device wrote to descriptor `index` of the receive ring: read once, and before what it stands for.
+    pub(super) fn received(&self, index: usize) -> u64 {
+        self.read(index * DESCRIPTOR)
+    }
+
+    /// The buffer of descriptor `index` of the receive ring.
+    pub(super) fn buffer(&mut self, index: usize) -> &mut RxBuffer<'m> {
+        &mut self.buffers[index]
+    }
+
+    /// Writes descriptor `index` of the transmit ring.
+    pub(super) fn send(&self, index: usize, words: [u64; 2]) {
+        self.write(TRANSMIT_AT + index * DESCRIPTOR, words);
+    }
+
+    /// What the device wrote to descriptor `index` of the transmit ring.
+    pub(super) fn sent(&self, index: usize) -> u64 {
+        self.read(TRANSMIT_AT + index * DESCRIPTOR)
+    }
+
+    fn write(&self, at: usize, [first, second]: [u64; 2]) {
+        self.rings.write_u64(at, first);
+        self.rings.write_u64(at + 8, second);
+        // The doorbell that follows must not overtake it.
+        volatile::write_barrier();
+    }
+
+    fn read(&self, at: usize) -> u64 {
+        let word = self.rings.read_u64(at + 8);
+        volatile::read_barrier();
+        word
+    }
+
+    /// Whether the guard bytes around all buffers hold.
+    pub(super) fn check_guards(&self) -> Result<(), FinishError> {
+        self.buffers.iter().try_for_each(|buffer| buffer.check_guards())
+    }
+
+    /// Gives everything back; the first thing that was wrong with it.
+    pub(super) fn take_back(self, stopped: &DeviceStopped) -> Result<(), FinishError> {
+        let Self { rings, buffers } = self;
+        // What can't be released is counted there.
+        let _ = rings.reclaim(stopped).close();
+        let ends = buffers.into_iter().map(|buffer| buffer.reclaim(stopped).finish(0).map(drop));
+        // All of them, also after one that was wrong.
+        ends.fold(Ok(()), Result::and)
+    }
+}

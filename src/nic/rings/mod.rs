@@ -1,0 +1,367 @@
+//! A card with a ring of descriptors each way, whatever its family.
+//!
+//! ```text
+//! chip      what a family has of its own: registers, and what a descriptor looks like
+//! ring      positions: logic without a device            memory    both rings, and the receive buffers
+//! receive   frames out of the ring                       transmit  frames into it
+//! ```
+//!
+//! Descriptors are written whole by the driver and read one word at a time, once: what that word says is checked before
+//! it is used, and whatever else a device writes to a ring is never looked at. A frame to send is back once its
+//! descriptor says so; whatever goes wrong, or takes too long, ends in a reset. A reset that is not seen to end leaves
+//! all memory lent.
+
+pub mod chip;
+mod memory;
+mod receive;
+mod ring;
+mod transmit;
+
+use super::{
+    Counters, Nic,
+    error::{Mac, ReceiveError, TransmitError, Unsent},
+};
+use crate::{
+    arch::time::Instant,
+    device::{
+        self, Cause, DmaRange, Driver, QuiesceError, ResetError, Sent, StartError, Traffic,
+        evidence::Ranges, life::Life,
+    },
+    dma::{self, DeviceStopped, FinishError, Lent, Limits, Mapping, OwnedSlice, ToDevice},
+};
+use alloc::{
+    collections::VecDeque,
+    string::{String, ToString},
+    vec,
+    vec::Vec,
+};
+use chip::{Chip, RECEIVE, TRANSMIT};
+use core::{fmt, mem, time::Duration};
+use memory::Memory;
+use ring::Ring;
+
+/// How long a loop inside the card may take to carry frames once it is closed.
+const LOOP_LIMIT: Duration = Duration::from_millis(1500);
+/// How long one frame may take through it.
+const LOOP_TRIP: Duration = Duration::from_millis(5);
+/// How long a link may take to come back once the loop is open again: the two ends negotiate anew.
+const LINK_LIMIT: Duration = Duration::from_secs(4);
+
+/// A card that was seen to stop and was given no memory yet.
+#[derive(Debug)]
+#[must_use = "it does nothing before it is started"]
+pub struct Idle<C> {
+    chip: C,
+    mac: [u8; 6],
+    stopped: DeviceStopped,
+}
+
+/// A started card.
+pub struct Card<'m, C: Chip> {
+    chip: C,
+    dma: dma::Device<'m>,
+    mac: [u8; 6],
+    loopback: bool,
+    enabled: Cause,
+    life: Life,
+    /// `None` once taken back.
+    memory: Option<Memory<'m>>,
+    rx: Ring<RECEIVE>,
+    /// Buffers that the device may have and was not told of.
+    unreported: usize,
+    /// When the device was last asked whether it is there.
+    asked: Instant,
+    tx: Ring<TRANSMIT>,
+    /// The frames of the descriptors that the device has, the oldest first.
+    in_flight: VecDeque<InFlight<'m>>,
+    /// Buffers of frames that were sent while waiting for another.
+    sent: Vec<Vec<u8>>,
+    counters: Counters,
+    ranges: Ranges,
+    last_tx: Option<Sent>,
+}
+
+/// A frame that the device has.
+struct InFlight<'m> {
+    frame: Lent<Mapping<'m, ToDevice, OwnedSlice>>,
+    /// When the device was told of it.
+    since: Instant,
+}
+
+impl<C: Chip> fmt::Debug for Card<'_, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Card")
+            .field("chip", &self.chip)
+            .field("life", &self.life)
+            .field("rx", &self.rx)
+            .field("tx", &self.tx)
+            .field("counters", &self.counters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<C: Chip> Idle<C> {
+    /// A chip that was just reset, with the address it has for itself.
+    pub(super) fn new(chip: C, mac: [u8; 6], stopped: DeviceStopped) -> Result<Self, StartError> {
+        if mac[0] & 1 != 0 || mac == [0; 6] {
+            let [a, b, c, d, e, f] = mac;
+            let value = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
+            return Err(StartError::Unfit { what: "address", value });
+        }
+        Ok(Self { chip, mac, stopped })
+    }
+}
+
+impl<'m, C: Chip + 'm> device::Idle<'m> for Idle<C> {
+    type Running = Card<'m, C>;
+
+    fn limits(&self) -> Limits {
+        self.chip.limits()
+    }
+
+    fn stopped(&self) -> &DeviceStopped {
+        &self.stopped
+    }
+
+    fn start(self, dma: dma::Device<'m>) -> Result<Card<'m, C>, StartError> {
+        let Self { chip, mac, stopped } = self;
+        let mut ranges = Ranges::default();
+        let memory = Memory::new(&dma, &stopped, &mut ranges)?;
+        let asked = chip.now();
+        let mut card = Card {
+            chip,
+            dma,
+            mac,
+            loopback: false,
+            enabled: Cause::empty(),
+            life: Life::Running,
+            memory: Some(memory),
+            rx: Ring::EMPTY,
+            unreported: 0,
+            asked,
+            tx: Ring::EMPTY,
+            in_flight: VecDeque::with_capacity(TRANSMIT),
+            sent: Vec::new(),
+            counters: Counters::default(),
+            ranges,
+            last_tx: None,
+        };
+        card.begin(stopped)?;
+        Ok(card)
+    }
+}
+
+impl<C: Chip> Card<'_, C> {
+    /// Starts both directions of a chip that was just reset.
+    fn begin(&mut self, stopped: DeviceStopped) -> Result<(), ResetError> {
+        (self.rx, self.tx) = (Ring::EMPTY, Ring::EMPTY);
+        if let Some(memory) = &mut self.memory {
+            memory.clear();
+            let places = memory.places();
+            let started = self.chip.start(stopped, places, self.loopback);
+            started.map_err(|e| self.lose(e))?;
+        }
+        self.offer_buffers();
+        self.report_buffers();
+        self.chip.enable_interrupts(self.enabled);
+        self.chip.check_there().map_err(|e| self.lose(e))?;
+        self.life = Life::Running;
+        Ok(())
+    }
+
+    /// Resets and starts again; frames in flight are dropped.
+    fn restart(&mut self) -> Result<(), ResetError> {
+        self.counters.rx_missed += self.chip.take_missed();
+        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        self.drop_in_flight(&stopped);
+        self.begin(stopped)
+    }
+
+    /// Nothing is asked of the device any more that would only wait for it in vain.
+    #[cold]
+    fn lose(&mut self, error: ResetError) -> ResetError {
+        self.life = Life::Lost(error);
+        error
+    }
+
+    /// Takes the frames in flight back.
+    fn drop_in_flight(&mut self, stopped: &DeviceStopped) {
+        for in_flight in mem::take(&mut self.in_flight) {
+            self.counters.tx_dropped += 1;
+            let frame = in_flight.frame.reclaim(stopped).abandon();
+            self.keep_for_reclaim(Some(frame));
+        }
+        self.tx = Ring::EMPTY;
+    }
+
+    /// Keeps a buffer for [`Nic::reclaim`]; of those nobody asks for not more than the device could hold.
+    fn keep_for_reclaim(&mut self, frame: Option<OwnedSlice>) {
+        let room = TRANSMIT - self.sent.len().min(TRANSMIT);
+        self.sent.extend(frame.and_then(OwnedSlice::into_vec).into_iter().take(room));
+    }
+
+    /// Sends frames to the card itself until one comes back: a loop is closed by the PHY, which takes its time.
+    ///
+    /// One that carries nothing is left to whoever sends through it.
+    fn wait_for_loop(&mut self) -> Result<(), ResetError> {
+        let start = self.chip.now();
+        let mut received = Vec::new();
+        while self.chip.now().since(start) < LOOP_LIMIT {
+            match self.send_in_place(probe(&self.mac).into()) {
+                Ok(_) => {}
+                Err(TransmitError::Lost(error)) => return Err(error),
+                Err(_) => break,
+            }
+            let sent = self.chip.now();
+            while self.chip.now().since(sent) < LOOP_TRIP {
+                match self.next_frame(&mut received) {
+                    Ok(Some(len)) if received[..len] == probe(&self.mac)[..] => return Ok(()),
+                    Err(ReceiveError::Lost(error)) => return Err(error),
+                    _ => core::hint::spin_loop(),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for the link to come back; one that does not is no error.
+    fn wait_for_link(&mut self) -> Result<(), ResetError> {
+        let start = self.chip.now();
+        while !self.chip.link_up() && self.chip.now().since(start) < LINK_LIMIT {
+            self.chip.check_there().map_err(|e| self.lose(e))?;
+        }
+        Ok(())
+    }
+}
+
+/// A short frame from a card to itself, of the type for local experiments (IEEE 802, section 9.2.3).
+fn probe(mac: &[u8; 6]) -> Vec<u8> {
+    let mut frame = vec![0; super::FRAME_MIN];
+    frame[..6].copy_from_slice(mac);
+    frame[6..12].copy_from_slice(mac);
+    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    frame
+}
+
+impl<C: Chip> Driver for Card<'_, C> {
+    fn name(&self) -> &'static str {
+        self.chip.name()
+    }
+
+    fn label(&self) -> String {
+        Mac(&self.mac).to_string()
+    }
+
+    fn acknowledge(&mut self) -> Cause {
+        let cause = self.chip.acknowledge();
+        self.counters.interrupts += u64::from(!cause.is_empty());
+        if cause.contains(Cause::OVERFLOW) {
+            self.counters.rx_missed += self.chip.take_missed();
+        }
+        cause
+    }
+
+    fn enable_interrupts(&mut self, causes: Cause) {
+        self.enabled = causes;
+        self.chip.enable_interrupts(causes);
+    }
+
+    fn traffic(&self) -> Traffic {
+        self.counters.traffic()
+    }
+
+    fn dma_ranges(&self) -> &[DmaRange] {
+        self.ranges.all()
+    }
+
+    fn check_guards(&self) -> Result<(), FinishError> {
+        self.memory.as_ref().map_or(Ok(()), Memory::check_guards)
+    }
+
+    fn quiesce(&mut self) -> Result<(), QuiesceError> {
+        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        Ok(self.take_back(&stopped)?)
+    }
+
+    fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
+        self.life = Life::Ended;
+        self.drop_in_flight(stopped);
+        self.sent.clear();
+        self.memory.take().map_or(Ok(()), |memory| memory.take_back(stopped))
+    }
+}
+
+impl<C: Chip> Nic for Card<'_, C> {
+    fn mac(&self) -> [u8; 6] {
+        self.mac
+    }
+
+    fn link_up(&self) -> bool {
+        self.chip.link_up()
+    }
+
+    fn set_loopback(&mut self, on: bool) -> Result<(), StartError> {
+        if self.life == Life::Ended {
+            return Err(StartError::Stopped);
+        }
+        self.loopback = on;
+        // What is sent in order to see the loop closed is nobody's interrupt.
+        let enabled = mem::take(&mut self.enabled);
+        let turned = self.restart().and_then(|()| match on {
+            true => self.wait_for_loop(),
+            false => self.wait_for_link(),
+        });
+        self.enabled = enabled;
+        turned?;
+        self.chip.acknowledge();
+        self.chip.enable_interrupts(enabled);
+        Ok(())
+    }
+
+    fn transmit(&mut self, frame: Vec<u8>) -> Result<(), Unsent> {
+        self.queue(frame)
+    }
+
+    fn transmit_in_place(
+        &mut self,
+        frame: OwnedSlice,
+    ) -> Result<(Sent, OwnedSlice), TransmitError> {
+        self.send_in_place(frame)
+    }
+
+    fn reclaim(&mut self) -> Result<Option<Vec<u8>>, TransmitError> {
+        match self.sent.pop() {
+            Some(frame) => Ok(Some(frame)),
+            None => Ok(self.finish_oldest()?.and_then(OwnedSlice::into_vec)),
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.tx.free().is_some()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.tx.used() + self.sent.len()
+    }
+
+    fn receive(&mut self, frame: &mut Vec<u8>) -> Result<Option<usize>, ReceiveError> {
+        self.next_frame(frame)
+    }
+
+    fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn last_tx(&self) -> Option<Sent> {
+        self.last_tx
+    }
+}
+
+impl<C: Chip> Drop for Card<'_, C> {
+    fn drop(&mut self) {
+        if self.life != Life::Ended {
+            // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.
+            let _ = self.quiesce();
+        }
+    }
+}

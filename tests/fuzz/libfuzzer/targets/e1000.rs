@@ -1,0 +1,4 @@
+//! Target `e1000`, as libFuzzer runs it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::run("e1000", bytes));
