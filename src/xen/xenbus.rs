@@ -318,7 +318,7 @@ mod tests {
     fn wait_survives_lost_events() {
         let (state, when) = wait(&["2", "3", "4"], true);
         assert_eq!(state, Ok(XenbusState::Connected));
-        assert!(when.since(Instant(0)) <= LOOK_AGAIN);
+        assert!(when.since(Instant(0)) <= LOOK_AGAIN.max(40 * ROUND));
     }
 
     #[test]
