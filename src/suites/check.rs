@@ -7,7 +7,7 @@ use crate::{
 };
 use alloc::string::String;
 
-pub(super) use super::suite::{Finding, attends, proof};
+pub(super) use super::suite::{Finding, all_hold, attends, proof};
 
 /// A suite of this guest.
 pub(super) type Suite = suite::Suite<Guest>;

@@ -1,6 +1,6 @@
 //! Suite `close`, always the last: the device lets go, and everything taken goes back.
 
-use super::check::{Finding, Suite, attends, failure, nothing};
+use super::check::{Finding, Suite, all_hold, attends, failure, nothing};
 use crate::{
     guest::Guest,
     report::{
@@ -37,9 +37,12 @@ fn pool_goes_back(guest: &mut Guest) -> Finding {
         let remedy = "destroy the domain before the device is used again; see why it did not stop";
         return Err(Outcome::Failure(Reason::new("dma-memory-kept", detail).remedy(remedy)));
     }
-    if stopped.slots_in_use != 0 || stopped.stuck_bytes != 0 || kept != 0 {
-        return Err(failure("pool-leak", format!("{kept} pages kept: {stopped:?}")));
-    }
+    let parts = [
+        ("no slot in use", stopped.slots_in_use == 0),
+        ("none stuck", stopped.stuck_bytes == 0),
+        ("none kept", kept == 0),
+    ];
+    all_hold("pool-leak", &parts, || format!("{kept} pages kept: {stopped:?}"))?;
     let aside = aside.bytes >> 10;
     Ok(format!("{} KiB exchanged back; {aside} KiB were set aside", stopped.released >> 10))
 }

@@ -1,6 +1,6 @@
 //! Suite `pci`: the way to the device's config space works, and what is in it makes sense.
 
-use super::check::{Finding, Suite, failure, proof};
+use super::check::{Finding, Suite, all_hold, failure, proof};
 use crate::{
     guest::Guest,
     pci::{Bar, BarKind, Command, ConfigAccess, Function, Resources, Width},
@@ -59,10 +59,9 @@ fn widths_agree(guest: &mut Guest) -> Finding {
         let bytes = (0..4)
             .try_fold(0, |sum, i| read(offset + i, Width::U8).map(|byte| sum | byte << (8 * i)))?;
         // The status register's low half is volatile in no bit that pciback shows.
-        if whole != halves || whole != bytes {
-            let detail = format!("{offset:#04x}: {whole:#010x}, {halves:#010x}, {bytes:#010x}");
-            return Err(failure("pci-widths", detail));
-        }
+        let parts = [("halves", whole == halves), ("bytes", whole == bytes)];
+        let measured = || format!("{offset:#04x}: {whole:#010x}, {halves:#010x}, {bytes:#010x}");
+        all_hold("pci-widths", &parts, measured)?;
     }
     Ok("16 registers in 3 widths".into())
 }
@@ -77,11 +76,10 @@ fn byte_write_sticks(guest: &mut Guest) -> Finding {
     let flipped = read()?;
     write(before)?;
     let after = read()?;
-    if flipped != before ^ 0x10 || after != before {
-        let detail =
-            format!("{before:#04x}, after flipping bit 4 {flipped:#04x}, then {after:#04x}");
-        return Err(failure("pci-write-lost", detail));
-    }
+    let parts = [("flipped", flipped == before ^ 0x10), ("as before", after == before)];
+    let measured =
+        || format!("{before:#04x}, after flipping bit 4 {flipped:#04x}, then {after:#04x}");
+    all_hold("pci-write-lost", &parts, measured)?;
     Ok(String::new())
 }
 
@@ -123,9 +121,8 @@ fn bus_master_turns_off_and_on(guest: &mut Guest) -> Finding {
     if !was {
         function.disable(Command::MASTER)?;
     }
-    if off.contains(Command::MASTER) || !on.contains(Command::MASTER) {
-        return Err(failure("pci-bus-master", format!("off reads {off:?}, on reads {on:?}")));
-    }
+    let parts = [("off", !off.contains(Command::MASTER)), ("on", on.contains(Command::MASTER))];
+    all_hold("pci-bus-master", &parts, || format!("off reads {off:?}, on reads {on:?}"))?;
     Ok(String::new())
 }
 

@@ -10,7 +10,7 @@ use crate::report::{
     ktap::Writer,
     verdict::{Outcome, Reason, Tally, Verdict},
 };
-use alloc::string::String;
+use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
 /// What a check found: a note for the report, or why the claim does not hold.
@@ -47,6 +47,26 @@ pub struct Suite<G: 'static> {
     pub tidies: bool,
     /// What it claims, in order.
     pub checks: &'static [Check<G>],
+}
+
+/// Whether all of these hold, each by its name; a failure names those that don't, and says what was measured.
+///
+/// A claim of several parts is written as a list: left to operators between them, a part that is not asked for shows
+/// in no run on a machine that works.
+pub fn all_hold(
+    code: &'static str,
+    parts: &[(&str, bool)],
+    measured: impl FnOnce() -> String,
+) -> Result<(), Outcome> {
+    let broken: Vec<&str> =
+        parts.iter().filter(|(_, holds)| !holds).map(|(name, _)| *name).collect();
+    match broken.is_empty() {
+        true => Ok(()),
+        false => {
+            let detail = format!("not so: {}; {}", broken.join(", "), measured());
+            Err(Outcome::Failure(Reason::new(code, detail)))
+        }
+    }
 }
 
 /// What came of a suite.
@@ -187,6 +207,20 @@ mod tests {
             let (ran, suite, whole) = run(&suite(false), proves, attends);
             assert_eq!((suite, whole), (Verdict::Failure, Verdict::Failure));
             assert_eq!(ran.skipped, None);
+        }
+    }
+
+    #[test]
+    fn a_claim_holds_if_all_its_parts_do_and_names_those_that_do_not() {
+        let claim = |a, b, c| all_hold("x-y", &[("a", a), ("b", b), ("c", c)], || "3 of 4".into());
+        assert_eq!(claim(true, true, true), Ok(()));
+        for (a, b, c, detail) in [
+            (false, true, true, "not so: a; 3 of 4"),
+            (true, false, true, "not so: b; 3 of 4"),
+            (false, true, false, "not so: a, c; 3 of 4"),
+        ] {
+            let failure = Outcome::Failure(Reason::new("x-y", detail));
+            assert_eq!(claim(a, b, c), Err(failure));
         }
     }
 

@@ -1,6 +1,6 @@
 //! Which frames the guest has, by its own table and by Xen's, and what comes of trading them.
 
-use crate::suites::check::{Finding, failure, skip};
+use crate::suites::check::{Finding, all_hold, failure, skip};
 use crate::{
     addr::{DmaMask, GIB_4, Mfn, PAGE_SHIFT, PAGE_SIZE, Pfn},
     guest::{Guest, blame::of_memory},
@@ -82,10 +82,9 @@ pub(super) fn heap_gives_and_takes(_: &mut Guest) -> Finding {
     }
     drop(block);
     let after = crate::mm::heap::used();
-    if during < before + 100_000 || after != before {
-        let detail = format!("used {before}, then {during}, then {after} bytes");
-        return Err(failure("memory-heap", detail));
-    }
+    let parts = [("taken", during >= before + 100_000), ("given back", after == before)];
+    let measured = || format!("used {before}, then {during}, then {after} bytes");
+    all_hold("memory-heap", &parts, measured)?;
     Ok(format!("{before} bytes in use"))
 }
 

@@ -9,7 +9,7 @@ use crate::{
     guest::Guest,
     mm::{contiguous::Order, pages::Pages},
     report::verdict::Outcome,
-    suites::check::{Finding, failure, skip},
+    suites::check::{Finding, all_hold, failure, skip},
 };
 use alloc::{
     format,
@@ -55,17 +55,18 @@ fn share(device: &Device<'_>, from_pool: bool) -> Result<u64, Outcome> {
     let mut bytes = vec![1; 2 * PAGE_SIZE];
     ring.read(0, &mut bytes);
     let zeroed = bytes.iter().all(|byte| *byte == 0);
-    let placed = device.limits().mask.covers(bus, ring.len()) && bus.page_offset() == 0;
     ring.write(PAGE_SIZE - 1, &[0x11, 0x22]);
-    let kept = ring.read_u8(PAGE_SIZE - 1) == 0x11 && ring.read_u8(PAGE_SIZE) == 0x22;
-    let source = ring.from_pool() == from_pool;
+    let kept = [PAGE_SIZE - 1, PAGE_SIZE].map(|at| ring.read_u8(at));
+    let parts = [
+        ("zeroed", zeroed),
+        ("low", device.limits().mask.covers(bus, ring.len())),
+        ("a page", bus.page_offset() == 0),
+        ("kept", kept == [0x11, 0x22]),
+        ("pool as expected", ring.from_pool() == from_pool),
+    ];
     closed(ring)?;
-    if zeroed && placed && kept && source {
-        return Ok(bus.0);
-    }
-    let detail =
-        format!("at {bus}: zeroed {zeroed}, low {placed}, kept {kept}, pool as expected {source}");
-    Err(failure("swiotlb-coherent", detail))
+    all_hold("swiotlb-coherent", &parts, || format!("at {bus}"))?;
+    Ok(bus.0)
 }
 
 /// Many mappings at once for a device that can't cross 64 KiB: none does, and longer ones are refused.
@@ -150,10 +151,10 @@ pub(super) fn largest_mapping(guest: &mut Guest) -> Finding {
         finish(mapping, 0)?;
         let beyond = device.map::<ToDevice, _>(&source[..=limit]).err();
         let refused = matches!(beyond, Some(MapError::TooLarge { limit: l, .. }) if l == limit);
-        if limit != segment || !refused {
-            let detail = format!("limit {limit}, segment {segment}, one more byte: {beyond:?}");
-            return Err(failure("swiotlb-largest", detail));
-        }
+        let parts =
+            [("the limit is a segment", limit == segment), ("one more is refused", refused)];
+        let measured = || format!("limit {limit}, segment {segment}, one more byte: {beyond:?}");
+        all_hold("swiotlb-largest", &parts, measured)?;
         Ok(format!("{} KiB at {bus}; one byte more is dma-too-large", limit >> 10))
     })
 }

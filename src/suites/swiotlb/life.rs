@@ -7,7 +7,7 @@ use crate::{
     guest::Guest,
     mm::contiguous::Order,
     report::verdict::Outcome,
-    suites::check::{Finding, failure, skip},
+    suites::check::{Finding, all_hold, failure, skip},
 };
 use alloc::{format, string::ToString, vec, vec::Vec};
 
@@ -28,10 +28,10 @@ pub(super) fn a_full_pool_says_so(guest: &mut Guest) -> Finding {
                 Err(error) => break error,
             }
         };
-        if !matches!(error, MapError::Exhausted { .. }) || held.len() != MIB / buffer.len() {
-            return Err(failure("swiotlb-full", format!("after {}: {error}", held.len())));
-        }
         let note = format!("after {} x 64 KiB: {error}", held.len());
+        let exhausted = matches!(error, MapError::Exhausted { .. });
+        let parts = [("exhausted", exhausted), ("all used", held.len() == MIB / buffer.len())];
+        all_hold("swiotlb-full", &parts, || note.clone())?;
         held.into_iter().try_for_each(|mapping| finish(mapping, 0))?;
         Ok(note)
     })
@@ -53,11 +53,12 @@ pub(super) fn grows_and_shrinks(guest: &mut Guest) -> Finding {
         let back = own.shrink();
         let idle = own.stats();
         let slots = (MIB >> 11) + (64 << 10 >> 11);
-        let grew = (full.grown, full.bytes) == (1, MIB + order.bytes());
-        let shrank = (busy, back, idle.bytes, idle.shrunk) == (0, order.bytes(), MIB, 1);
-        if !grew || !shrank || full.high_water != slots {
-            return Err(failure("swiotlb-growth", format!("{busy}, {back}: {full:?}; {idle:?}")));
-        }
+        let parts = [
+            ("grew", (full.grown, full.bytes) == (1, MIB + order.bytes())),
+            ("shrank", (busy, back, idle.bytes, idle.shrunk) == (0, order.bytes(), MIB, 1)),
+            ("high water", full.high_water == slots),
+        ];
+        all_hold("swiotlb-growth", &parts, || format!("{busy}, {back}: {full:?}; {idle:?}"))?;
         let (high, low) = (full.high_water, full.low_water);
         Ok(format!(
             "{} KiB added and back; at most {high} slots taken, at least {low} free",
@@ -78,9 +79,12 @@ pub(super) fn random_mappings(guest: &mut Guest) -> Finding {
         }
         life.end()?;
         let stats = own.stats();
-        if stats.in_use != 0 || stats.overruns != 0 || stats.maps < u64::from(STEPS / 4) {
-            return Err(failure("swiotlb-slots-lost", format!("{stats:?}")));
-        }
+        let parts = [
+            ("none in use", stats.in_use == 0),
+            ("none overrun", stats.overruns == 0),
+            ("enough mapped", stats.maps >= u64::from(STEPS / 4)),
+        ];
+        all_hold("swiotlb-slots-lost", &parts, || format!("{stats:?}"))?;
         Ok(format!("{STEPS} steps, {} mappings, {} times full", stats.maps, life.full))
     })?;
     Ok(format!("{note}, {} ms", guest.shared.now().since(start).as_millis()))
@@ -147,14 +151,13 @@ impl Life<'_> {
         mapping.read(0, &mut seen);
         mapping.write(0, &vec![!byte; written]);
         let buffer = mapping.finish(written).map_err(|e| failure(e.code(), e.to_string()))?;
-        let intact = seen.iter().all(|b| *b == byte);
-        let new = buffer[..written].iter().all(|b| *b == !byte);
-        let old = buffer[written..].iter().all(|b| *b == byte);
-        if intact && new && old {
-            return Ok(());
-        }
-        let detail = format!("{written} of {len} bytes written: seen {intact}, {new}, {old}");
-        Err(failure("swiotlb-byte-mismatch", detail))
+        let parts = [
+            ("seen by the device", seen.iter().all(|b| *b == byte)),
+            ("what it wrote", buffer[..written].iter().all(|b| *b == !byte)),
+            ("what it did not", buffer[written..].iter().all(|b| *b == byte)),
+        ];
+        let measured = || format!("{written} of {len} bytes written");
+        all_hold("swiotlb-byte-mismatch", &parts, measured)
     }
 
     fn end(&mut self) -> Result<(), Outcome> {
@@ -167,9 +170,12 @@ impl Life<'_> {
 
 pub(super) fn all_slots_are_back(guest: &mut Guest) -> Finding {
     let stats = pool(guest)?.stats();
-    if stats.in_use != guest.pool.held || stats.bad_frees != 0 || stats.stuck_bytes != 0 {
-        return Err(failure("swiotlb-slots-lost", format!("{stats:?}")));
-    }
+    let parts = [
+        ("in use by drivers alone", stats.in_use == guest.pool.held),
+        ("no bad frees", stats.bad_frees == 0),
+        ("none stuck", stats.stuck_bytes == 0),
+    ];
+    all_hold("swiotlb-slots-lost", &parts, || format!("{stats:?}"))?;
     Ok(format!(
         "{} maps, {} bounced; of {} slots at most {} taken, at least {} free",
         stats.maps, stats.bounces, stats.slots, stats.high_water, stats.low_water

@@ -1,6 +1,6 @@
 //! What the checks of the pool are made with: pools and devices of their own, and buffers at places that matter.
 
-use crate::suites::check::{Finding, failure, skip};
+use crate::suites::check::{Finding, all_hold, failure, skip};
 use crate::{
     addr::{DmaMask, GIB_4},
     dma::{self, Bidirectional, Limits, MapError, Mapping, Plan, Policy, Pool, Table, ToDevice},
@@ -28,10 +28,13 @@ pub(super) fn on_own_pool(
     // What the check found comes before what it kept because of it.
     let found = found?;
     let after = guest.memory.free_pages() + guest.memory.table_pages();
-    if stopped.slots_in_use != 0 || !pool.stats().is_balanced() || before != after {
-        let detail = format!("{before} pages before, {after} after: {stopped:?}");
-        return Err(failure("swiotlb-pages-lost", detail));
-    }
+    let parts = [
+        ("no slot in use", stopped.slots_in_use == 0),
+        ("balanced", pool.stats().is_balanced()),
+        ("all pages back", before == after),
+    ];
+    let measured = || format!("{before} pages before, {after} after: {stopped:?}");
+    all_hold("swiotlb-pages-lost", &parts, measured)?;
     Ok(found)
 }
 

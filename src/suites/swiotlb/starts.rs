@@ -12,7 +12,7 @@ use crate::{
     options::PoolStart,
     println,
     report::verdict::Outcome,
-    suites::check::{Finding, failure, skip},
+    suites::check::{Finding, all_hold, failure, skip},
 };
 use alloc::{
     format,
@@ -30,11 +30,10 @@ pub(super) fn nothing_is_spent_without_need(guest: &mut Guest) -> Finding {
         return Err(skip("swiotlb-asked-for", "swiotlb=early starts one at any rate"));
     }
     let (aside, returned) = (state.aside.bytes, unneeded.returned.bytes);
-    if unneeded.bytes != 0 || aside != returned {
-        let spent = unneeded.bytes;
-        let detail = format!("{spent} bytes spent; {aside} set aside, {returned} given back");
-        return Err(failure("swiotlb-spent", detail));
-    }
+    let spent = unneeded.bytes;
+    let parts = [("nothing spent", spent == 0), ("all given back", aside == returned)];
+    let measured = || format!("{spent} bytes spent; {aside} set aside, {returned} given back");
+    all_hold("swiotlb-spent", &parts, measured)?;
     Ok(format!("0 bytes spent; {aside} bytes set aside and given back; {}", unneeded.why))
 }
 
@@ -139,9 +138,8 @@ pub(super) fn table_handed_in(guest: &mut Guest) -> Finding {
         let same = back.as_ref().is_some_and(|region| region.bus() == bus);
         give(memory, back)?;
         served?;
-        if !same || stopped.handed_back != order.bytes() {
-            return Err(failure("swiotlb-adopt", format!("{order} at {bus}: {stopped:?}")));
-        }
+        let parts = [("the same", same), ("whole", stopped.handed_back == order.bytes())];
+        all_hold("swiotlb-adopt", &parts, || format!("{order} at {bus}: {stopped:?}"))?;
         Ok(format!("{} KiB at {bus}", order.bytes() >> 10))
     })
 }
@@ -189,10 +187,13 @@ pub(super) fn start_without_low_memory(guest: &mut Guest) -> Finding {
             Ok(started) => return Err(skip("swiotlb-low-memory-there", started.to_string())),
             Err(error) => error,
         };
-        if error.code() != "pool-no-low-memory" || halvings != 2 || refusals < 3 {
-            let detail = format!("{refusals} refusals, {halvings} halvings: {error}");
-            return Err(failure("swiotlb-halving", detail));
-        }
+        let parts = [
+            ("no low memory", error.code() == "pool-no-low-memory"),
+            ("halved twice", halvings == 2),
+            ("refused each time", refusals >= 3),
+        ];
+        let measured = || format!("{refusals} refusals, {halvings} halvings: {error}");
+        all_hold("swiotlb-halving", &parts, measured)?;
         Ok(format!("{refusals} refusals, halved {halvings} times, {returned} bytes back: {error}"))
     })
 }
