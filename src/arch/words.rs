@@ -16,13 +16,10 @@ use core::arch::asm;
 #[inline(never)]
 pub unsafe fn fill_device(to: *mut u8, word: u64, len: usize) {
     if cfg!(miri) {
-        for (at, byte) in word.to_le_bytes().into_iter().cycle().take(len).enumerate() {
-            // SAFETY: fewer than `len` bytes from `to`, for which the caller vouches.
-            let to = unsafe { to.add(at) };
-            // SAFETY: as before.
-            unsafe { to.write_volatile(byte) };
-        }
-        return;
+        // In one piece: byte by byte it takes a minute for a MiB.
+        let bytes = word.to_le_bytes().repeat(len.div_ceil(size_of::<u64>()));
+        // SAFETY: the caller vouches for `len` bytes, and there are no fewer in the list.
+        return unsafe { bytes.as_ptr().copy_to_nonoverlapping(to, len) };
     }
     // SAFETY: the caller vouches for `len` bytes; 64 * (len / 64) + 8 * (len % 64 / 8) + len % 8 = len of them are
     // written.
