@@ -7,8 +7,16 @@ use std::{
 };
 
 /// What a code is the first argument of; `fn code` comes on top.
-const OPENERS: [&str; 7] =
-    ["Reason::new(", "failure(", "skip(", "error(", "refuse(", "Problem::rig(", "|code| "];
+const OPENERS: [&str; 8] = [
+    "Reason::new(",
+    "failure(",
+    "skip(",
+    "all_hold(",
+    "error(",
+    "refuse(",
+    "Problem::rig(",
+    "|code| ",
+];
 
 fn is_code(text: &str) -> bool {
     !text.is_empty()

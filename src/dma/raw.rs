@@ -57,6 +57,8 @@ impl SharedBytes {
             Some(bytes) => NonNull::from(bytes),
             None => NonNull::from(buffer.bytes()),
         };
+        // A device goes by the address alone, and what it writes is there for this pointer to read.
+        bytes.cast::<u8>().as_ptr().expose_provenance();
         Self { base: bytes.cast(), len: bytes.len() }
     }
 
