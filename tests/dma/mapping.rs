@@ -169,6 +169,7 @@ fn more_bytes_than_mapped_are_not_believed() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "16 MiB, byte by byte")]
 fn sixteen_mib_go_in_one_mapping_and_come_back() {
     with_pool(Plan::new(16 * MIB), |machine, pool| {
         let device = forced(machine, pool);
