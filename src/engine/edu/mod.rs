@@ -37,6 +37,7 @@ use crate::{
         self, DeviceStopped, Direction, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
         ToDevice, buffer::Buffer,
     },
+    pci::Delivery,
     report::{Outcome, Reason},
 };
 use alloc::{format, string::String, vec, vec::Vec};
@@ -351,6 +352,11 @@ impl<R: Registers> Driver for Edu<'_, R> {
     fn label(&self) -> String {
         let [_, _, minor, major] = self.identification.to_le_bytes();
         format!("{major}.{minor}")
+    }
+
+    /// It sends a message wherever it would assert its pin, and has to be told nothing.
+    fn deliveries(&self) -> &'static [Delivery] {
+        &[Delivery::Msi, Delivery::Intx]
     }
 
     fn acknowledge(&mut self) -> Cause {

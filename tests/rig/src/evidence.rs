@@ -67,9 +67,14 @@ impl Trace {
         }
     }
 
-    /// Reads a job's part of a trace that is due.
-    pub(crate) fn read(file: &Path, part: Range<u64>, device: &str, allowed: &[DmaRange]) -> Self {
-        match examine(file, part, device, allowed) {
+    /// Reads a job's part of a trace that is due, for the devices that QEMU calls so.
+    pub(crate) fn read(
+        file: &Path,
+        part: Range<u64>,
+        devices: &[String],
+        allowed: &[DmaRange],
+    ) -> Self {
+        match examine(file, part, devices, allowed) {
             Ok(evidence) => Self::Seen(evidence),
             Err(error) => Self::Missing(error.to_string()),
         }
@@ -77,7 +82,12 @@ impl Trace {
 }
 
 /// Reads a job's part of the trace.
-fn examine(trace: &Path, part: Range<u64>, device: &str, allowed: &[DmaRange]) -> Result<Evidence> {
+fn examine(
+    trace: &Path,
+    part: Range<u64>,
+    devices: &[String],
+    allowed: &[DmaRange],
+) -> Result<Evidence> {
     let mut file = File::open(trace).on("open", trace)?;
     // A line belongs to the part that it begins in, so what is left of one that began before is passed over.
     let start = part.start.saturating_sub(1);
@@ -97,7 +107,7 @@ fn examine(trace: &Path, part: Range<u64>, device: &str, allowed: &[DmaRange]) -
             break;
         }
         left = left.saturating_sub(length as u64);
-        let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, device));
+        let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, devices));
         page.into_iter().for_each(|page| tally.add(page, allowed));
     }
     Ok(tally.finish(allowed))
@@ -153,10 +163,10 @@ impl Page {
     }
 }
 
-/// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for the device that QEMU calls so.
+/// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for devices that QEMU calls so.
 ///
 /// Before it may stand who wrote it and when; a line with anything behind it, or less in it, is none.
-fn translation(line: &str, wanted: &str) -> Option<Page> {
+fn translation(line: &str, wanted: &[String]) -> Option<Page> {
     let (_, fields) = line.split_once("vtd_dmar_translate dev ")?;
     let mut words = fields.split_ascii_whitespace();
     let mut next = || words.next();
@@ -164,7 +174,9 @@ fn translation(line: &str, wanted: &str) -> Option<Page> {
     let fields = (next()?, next()?, number(next()?)?, next()?, next()?, number(next()?)?, next()?);
     let (mask, end) = (number(next()?)?, next());
     match fields {
-        (device, "iova", first, "->", "gpa", _, "mask") if device == wanted && end.is_none() => {
+        (device, "iova", first, "->", "gpa", _, "mask")
+            if end.is_none() && wanted.iter().any(|wanted| wanted == device) =>
+        {
             Some(Page { first, last: first | mask })
         }
         _ => None,
@@ -176,6 +188,10 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
     use std::io::Write;
+
+    fn seen(line: &str, device: &str) -> Option<Page> {
+        translation(line, &[device.to_owned()])
+    }
 
     const LINE: &str =
         "vtd_dmar_translate dev 00:05.00 iova 0x12401000 -> gpa 0x12401000 mask 0xfff";
@@ -190,13 +206,12 @@ mod tests {
 
     #[test]
     fn lines_are_read_for_one_device() {
-        assert_eq!(
-            translation(LINE, "00:05.00"),
-            Some(Page { first: 0x1240_1000, last: 0x1240_1fff })
-        );
-        assert_eq!(translation(LINE, "00:06.00"), None);
-        assert_eq!(translation("vtd_dmar_translate dev", "00:05.00"), None);
-        assert_eq!(translation("anything", "00:05.00"), None);
+        assert_eq!(seen(LINE, "00:05.00"), Some(Page { first: 0x1240_1000, last: 0x1240_1fff }));
+        assert_eq!(seen(LINE, "00:06.00"), None);
+        let both = ["00:06.00".to_owned(), "00:05.00".to_owned()];
+        assert_eq!(translation(LINE, &both), seen(LINE, "00:05.00"));
+        assert_eq!(seen("vtd_dmar_translate dev", "00:05.00"), None);
+        assert_eq!(seen("anything", "00:05.00"), None);
     }
 
     #[test]
@@ -209,7 +224,7 @@ mod tests {
         let allowed = [DmaRange { first: 0x1240_0000, last: 0x125f_ffff, kind: RangeKind::Pool }];
         let start = before.len() as u64;
         let range = start..start + part.len() as u64;
-        let found = examine(file.path(), range, "00:05.00", &allowed).unwrap();
+        let found = examine(file.path(), range, &["00:05.00".into()], &allowed).unwrap();
         let wanted = Evidence {
             addresses: 3,
             pages: 2,
@@ -235,7 +250,7 @@ mod tests {
             range(0x2800_0000, RangeKind::Pool),
             range(0x3000_0000, RangeKind::Direct),
         ];
-        let trace = Trace::read(file.path(), 0..u64::MAX, "00:05.00", &allowed);
+        let trace = Trace::read(file.path(), 0..u64::MAX, &["00:05.00".into()], &allowed);
         let found = trace.evidence().unwrap();
         assert_eq!((found.addresses, found.pages, found.outside), (5, 4, 0));
         assert_eq!((found.pool_pages, found.segments), (3, 2));
@@ -266,7 +281,7 @@ mod tests {
 
     fn count(file: &Path, part: Range<u64>) -> Evidence {
         let allowed = DmaRange { first: 0x1_0000, last: 0x1_7fff, kind: RangeKind::Pool };
-        examine(file, part, OURS, &[allowed]).unwrap()
+        examine(file, part, &[OURS.into()], &[allowed]).unwrap()
     }
 
     proptest! {
@@ -294,19 +309,19 @@ mod tests {
 
         #[test]
         fn what_has_not_the_form_of_a_translation_is_none(line in "\\PC{0,120}", at in any::<u64>()) {
-            prop_assert_eq!(translation(&line, OURS), None);
+            prop_assert_eq!(seen(&line, OURS), None);
             let page = Page { first: at, last: at | 0xfff };
             let true_line = written(at, OURS);
-            prop_assert_eq!(translation(&true_line, OURS), Some(page));
+            prop_assert_eq!(seen(&true_line, OURS), Some(page));
             // Two lines torn into one are neither's.
-            prop_assert_eq!(translation(&format!("{true_line}{line}x"), OURS), None);
-            prop_assert_eq!(translation(&true_line.replace("iova", &line), OURS), None);
+            prop_assert_eq!(seen(&format!("{true_line}{line}x"), OURS), None);
+            prop_assert_eq!(seen(&true_line.replace("iova", &line), OURS), None);
         }
     }
 
     #[test]
     fn a_trace_that_is_not_there_says_so() {
-        let trace = Trace::read(Path::new("/nonexistent/trace"), 0..1, "00:05.00", &[]);
+        let trace = Trace::read(Path::new("/nonexistent/trace"), 0..1, &["00:05.00".into()], &[]);
         assert!(matches!(&trace, Trace::Missing(why) if why.contains("/nonexistent/trace")));
         assert_eq!(trace.evidence(), None);
     }

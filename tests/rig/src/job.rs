@@ -20,6 +20,8 @@ pub(crate) struct Job {
     pub(crate) image: Option<PathBuf>,
     /// Which of the machine's devices it gets; none: whatever the config says is taken out.
     pub(crate) device: Option<Device>,
+    /// A second one that it gets, too.
+    pub(crate) beside: Option<Device>,
     /// The domain's memory in MiB; none: what the config says.
     pub(crate) memory: Option<u32>,
     /// Words for the guest that replace those of the config with the same key.
@@ -118,6 +120,7 @@ impl Job {
             config: PathBuf::from("xl-configs").join(config),
             image: None,
             device,
+            beside: None,
             memory: None,
             // Dom0's init takes the device back when the guest says it is done with it.
             words: device.map(|_| "detach=10".to_owned()).into_iter().collect(),
@@ -201,7 +204,10 @@ impl Job {
             Some(_) if self.flat => {
                 lines.extend(["pci=[]", "passthrough=\"enabled\""].map(str::to_owned));
             }
-            Some(device) => lines.push(format!("pci=[\"{}\"]", device.bdf())),
+            Some(_) => {
+                let quoted: Vec<_> = self.devices().map(|d| format!("\"{}\"", d.bdf())).collect();
+                lines.push(format!("pci=[{}]", quoted.join(", ")));
+            }
             None => lines.push("pci=[]".to_owned()),
         }
         lines.extend(self.memory.map(|mib| format!("memory={mib}")));
@@ -211,6 +217,11 @@ impl Job {
             lines.push(format!("extra=\"{words}\""));
         }
         Ok(lines)
+    }
+
+    /// The machine's devices that it gets.
+    pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
+        self.device.into_iter().chain(self.beside)
     }
 
     /// Where dom0 finds the image.

@@ -121,7 +121,7 @@ impl Bench {
     /// A machine with dom0 and the devices that these jobs want.
     fn plan(&self, options: &Options, nic: &str, jobs: &[Job], label: String) -> Result<Plan> {
         let mut devices: Vec<Device> = Vec::new();
-        for device in jobs.iter().filter_map(|job| job.device) {
+        for device in jobs.iter().flat_map(Job::devices) {
             if !devices.iter().any(|other| other.slot() == device.slot()) {
                 devices.push(device);
             }

@@ -170,7 +170,15 @@ fn movers() -> impl Iterator<Item = Job> {
     // 100 ms for each transfer are QEMU's.
     let mut edu = job("edu", "edu").shows("dma", "every_length_comes_back", "lengths 1 to 4096");
     edu.limit = Duration::from_secs(120);
-    [edu].into_iter()
+    // Each is found, driven and stopped on its own, and has its own rows; both use one pool.
+    let mut both = Job::new("two-devices", "smoke-late.cfg", Some(Device::Nic))
+        .word("suite=irq,dma")
+        .word("transfers=20")
+        .shows("dma@0000:00:00.0", "every_length_comes_back", "lengths 60 to 1514")
+        .shows("dma@0000:00:01.0", "every_length_comes_back", "lengths 1 to 4096");
+    both.beside = model("edu");
+    both.limit = Duration::from_secs(120);
+    [edu, both].into_iter()
 }
 
 /// A device of the machine's that is no network card.

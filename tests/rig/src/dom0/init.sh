@@ -10,7 +10,7 @@
 #   NNNN/name        the job's name
 #   NNNN/limit       seconds until the domain is destroyed
 #   NNNN/guest.cfg   the xl config, a file of xl-configs/
-#   NNNN/device      the device that is passed through, if one is
+#   NNNN/device      the devices that are passed through, if any are, a line each
 #   NNNN/hog         further config lines of a second domain, which takes the low memory first; its config is NNNN/hog.cfg
 #   NNNN/attach      there if the device is attached to the paused guest, whose config has none
 #   NNNN/silent      there if the guest is to see a PCI device whose backend never answers
@@ -97,7 +97,7 @@ mark "ready t=$(uptime)"
 # watch may tell twice, and a second xl would wait for a device that is gone.
 take_back() {
     mkdir "/tmp/taken-back-${1%%/*}" 2>/dev/null || return 0
-    xl pci-detach guest "$(cat "$job/device")"
+    for device in $(cat "$job/device"); do xl pci-detach guest "$device"; done
 }
 
 # Notes what the guest writes to data/pvbounce while it runs: its part of the store goes with it.

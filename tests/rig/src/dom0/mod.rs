@@ -14,6 +14,7 @@ use xz2::read::XzDecoder;
 use crate::artifacts::{MODULES, PEER_MODULES, Stack, find, library_closure};
 use crate::error::{Context, Error, Result};
 use crate::job::{Act, Hog, Job};
+use crate::machine::Device;
 
 const INIT: &str = include_str!("init.sh");
 const ABUSE: &str = include_str!("abuse.sh");
@@ -170,8 +171,9 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
         if let Some(Act::Dom0(name)) = job.abuse.map(|abuse| abuse.act) {
             image.file(&format!("{folder}/abuse"), name.as_bytes())?;
         }
-        if let Some(device) = job.device {
-            image.file(&format!("{folder}/device"), device.bdf().as_bytes())?;
+        if job.device.is_some() {
+            let devices: Vec<_> = job.devices().map(Device::bdf).collect();
+            image.file(&format!("{folder}/device"), devices.join("\n").as_bytes())?;
         }
     }
     image.finish()

@@ -14,6 +14,7 @@ use crate::evidence::Trace;
 use crate::guest::Guest;
 use crate::job::Job;
 use crate::judge::{Facts, Judgement, Verdict, complaints, judge};
+use crate::machine::Device;
 
 /// Judges a job by all that was seen of it.
 pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
@@ -21,8 +22,9 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let trace = match job.device {
         None => Trace::NotDue,
         Some(_) if !seen.due.trace => Trace::Off("--no-trace"),
-        Some(device) => {
-            Trace::read(&seen.trace, seen.traced.clone(), &device.traced(), &report.ranges)
+        Some(_) => {
+            let devices: Vec<_> = job.devices().map(Device::traced).collect();
+            Trace::read(&seen.trace, seen.traced.clone(), &devices, &report.ranges)
         }
     };
     let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
