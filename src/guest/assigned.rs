@@ -6,7 +6,7 @@
 //! ```
 //! Backwards in [`Running::stop`]. Limits are the device's own once it was reset, so the pool is started between.
 
-use super::{Running, Stopwatch, blame};
+use super::{Interrupt, Running, Stopwatch, blame};
 use crate::{
     addr::DmaMask,
     dma::{self, Limits, Policy},
@@ -28,7 +28,7 @@ pub struct Assigned {
     /// What it offers, or why that is not known.
     pub resources: Result<Resources, Outcome>,
     /// Its driver and interrupt, or why it has none.
-    pub running: Result<Running, Outcome>,
+    pub running: Result<Running<'static>, Outcome>,
     /// Transfers that came back and were compared byte by byte.
     pub compared: Compared,
     /// How much of the pool the device was made to use.
@@ -48,7 +48,7 @@ pub struct Compared {
 
 impl Assigned {
     /// The running device; what depends on it is a SKIP without.
-    pub fn running(&mut self) -> Result<&mut Running, Outcome> {
+    pub fn running(&mut self) -> Result<&mut Running<'static>, Outcome> {
         self.running.as_mut().map_err(|outcome| outcome.as_skip())
     }
 }
@@ -169,14 +169,20 @@ impl<'f> Stopped<'f> {
         front: &'f Front<'static>,
         resources: &Resources,
         setup: &Setup,
-    ) -> Result<Running, Outcome> {
+    ) -> Result<Running<'static>, Outcome> {
         let Self { decoding, ready } = self;
         decoding.allow_dma(ready.stopped())?;
         let own = ready.limits();
         let mask = setup.reach.map_or(own.mask, |reach| reach.min(own.mask));
         let limits = Limits { mask, ..own };
         let device = dma::Device::new(setup.pool, setup.memory, limits, setup.policy);
-        let running = Running::new(ready.start(device)?, front, resources, mask, setup);
+        let started = ready.start(device)?;
+        let none = Reason::new("pci-no-intx", format!("{} has no interrupt", resources.bdf));
+        let interrupt = Interrupt::none(setup.events, setup.clock, none);
+        let mut running = Running::new(started, interrupt, resources, mask).with_fault(setup.fault);
+        running.climb(front, resources, &mut |how, reason| {
+            setup.stages.stage(format_args!("{}: no {how}: {reason}", resources.bdf));
+        });
         decoding.leave_on();
         Ok(running)
     }

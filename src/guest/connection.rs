@@ -4,6 +4,7 @@ use super::blame::of_memory;
 use crate::{
     mm::{memory::Memory, pages},
     pci::front::{ConnectFailed, Front, FrontError, Services, Timeouts},
+    pci::{Bdf, Function, Status},
     report::{Outcome, Reason},
     xen::{
         store::{Store, TxId},
@@ -84,4 +85,24 @@ fn refusal(failed: &ConnectFailed) -> Outcome {
         FrontError::NoDevice => Outcome::Skip(reason),
         _ => Outcome::Failure(reason),
     }
+}
+
+/// What config space says of a function after something went wrong: what it may do, which of its accesses failed,
+/// and how many errors the backend reported.
+pub fn bus_state(front: &Front<'_>, bdf: Bdf) -> String {
+    let registers = |function: Function<'_>| Ok((function.command()?, function.status()?));
+    let read = Function::probe(front, bdf).and_then(|found| found.map(registers).transpose());
+    let (command, status) = match read {
+        Ok(Some(registers)) => registers,
+        Ok(None) => return format!("{bdf} does not answer config accesses"),
+        Err(error) => return format!("{bdf}: {error}"),
+    };
+    let errors: Vec<_> = (status & Status::ERRORS).iter_names().map(|(name, _)| name).collect();
+    format!(
+        "PCI command {:#06x}, status {:#06x} [{}], {} AER reports",
+        command.bits(),
+        status.bits(),
+        errors.join(" "),
+        front.aer_reports().0
+    )
 }

@@ -11,8 +11,6 @@ use crate::{
     xen::{
         errno::XenError,
         events::{EventChannels, Pirq, Port, Sharing},
-        local_events::LocalEvents,
-        shared_info::SharedInfo,
     },
 };
 use alloc::format;
@@ -21,10 +19,9 @@ use core::{convert::Infallible, fmt, mem, time::Duration};
 /// The device's interrupt, bound to an event channel; or none, and why.
 ///
 /// A device without one is looked at now and then instead.
-#[derive(Debug)]
-pub struct Interrupt {
-    events: &'static LocalEvents,
-    clock: &'static SharedInfo,
+pub struct Interrupt<'m> {
+    events: &'m dyn EventChannels,
+    clock: &'m dyn Clock,
     bound: Result<Bound, Reason>,
     /// How often it has come.
     pub count: u64,
@@ -53,13 +50,18 @@ impl fmt::Display for Bound {
 /// How long a device without an interrupt is left alone at a time.
 const NAP: Duration = Duration::from_millis(1);
 
-impl Interrupt {
+impl fmt::Debug for Interrupt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interrupt")
+            .field("bound", &self.bound)
+            .field("count", &self.count)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'m> Interrupt<'m> {
     /// No interrupt, and why.
-    pub const fn none(
-        events: &'static LocalEvents,
-        clock: &'static SharedInfo,
-        why: Reason,
-    ) -> Self {
+    pub const fn none(events: &'m dyn EventChannels, clock: &'m dyn Clock, why: Reason) -> Self {
         Self { events, clock, bound: Err(why), count: 0, unended: None }
     }
 
@@ -104,7 +106,7 @@ impl Interrupt {
     }
 
     /// A wait for something else, by the same clock.
-    pub fn until(&self, deadline: Instant) -> Deadline<'static> {
+    pub fn until(&self, deadline: Instant) -> Deadline<'m> {
         Deadline::at(self.clock, deadline)
     }
 
@@ -133,7 +135,7 @@ impl Interrupt {
     }
 }
 
-impl Wait for Interrupt {
+impl Wait for Interrupt<'_> {
     fn wait(&mut self, deadline: Instant) {
         Self::wait(self, deadline);
     }

@@ -13,25 +13,25 @@ mod assigned;
 pub mod blame;
 #[cfg(target_os = "none")]
 mod connection;
-#[cfg(target_os = "none")]
 mod faults;
-#[cfg(target_os = "none")]
 mod interrupt;
 #[cfg(target_os = "none")]
 mod pool;
-#[cfg(target_os = "none")]
 mod running;
 #[cfg(target_os = "none")]
 mod stopwatch;
 
+pub use {
+    interrupt::{Bound, Interrupt},
+    running::Running,
+};
+
 #[cfg(target_os = "none")]
 pub use {
     assigned::{Assigned, Compared},
-    connection::Connection,
+    connection::{Connection, bus_state},
     guest::Guest,
-    interrupt::{Bound, Interrupt},
     pool::{PoolState, Unneeded},
-    running::{Running, bus_state},
     stopwatch::Stopwatch,
 };
 

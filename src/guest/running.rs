@@ -1,6 +1,9 @@
 //! A device with its driver running and its interrupt bound.
 
-use super::{Interrupt, assigned::Setup, faults::RINGS, interrupt::Bound};
+use super::{
+    faults::RINGS,
+    interrupt::{Bound, Interrupt},
+};
 use crate::{
     addr::DmaMask,
     arch::{time::Instant, wait::Deadline},
@@ -8,9 +11,7 @@ use crate::{
     drivers::Started,
     nic::Loopback,
     options::SelfTest,
-    pci::{
-        Bdf, ConfigAccess, Delivery, Function, Host, Resources, Status, front::Front, mastering,
-    },
+    pci::{Bdf, ConfigAccess, Delivery, Host, Resources, mastering},
     report::{Outcome, Reason},
 };
 use alloc::{
@@ -21,10 +22,10 @@ use alloc::{
 
 /// A started device.
 #[derive(Debug)]
-pub struct Running {
-    started: Started<'static>,
+pub struct Running<'m> {
+    started: Started<'m>,
     /// Its interrupt.
-    pub interrupt: Interrupt,
+    pub interrupt: Interrupt<'m>,
     /// How far it may reach: its own limit, or what the command line holds it to.
     pub reach: DmaMask,
     bdf: Bdf,
@@ -32,26 +33,36 @@ pub struct Running {
     acknowledged: u32,
 }
 
-impl Running {
-    /// A device that was just started, with the best interrupt that it, its driver and the host have.
-    pub(super) fn new(
-        started: Started<'static>,
-        host: &dyn Host,
+impl<'m> Running<'m> {
+    /// A device that was just started; it is polled until it climbs.
+    pub fn new(
+        started: Started<'m>,
+        interrupt: Interrupt<'m>,
         resources: &Resources,
         reach: DmaMask,
-        setup: &Setup,
     ) -> Self {
-        let none = Reason::new("pci-no-intx", format!("{} has no interrupt", resources.bdf));
-        let interrupt = Interrupt::none(setup.events, setup.clock, none);
-        let (bdf, fault) = (resources.bdf, setup.fault);
-        let mut running = Self { started, interrupt, reach, bdf, fault, acknowledged: 0 };
-        for &how in running.driver().deliveries().iter().filter(|how| resources.offers(**how)) {
-            match running.deliver(host, resources, how) {
-                Ok(()) => break,
-                Err(reason) => setup.stages.stage(format_args!("{bdf}: no {how}: {reason}")),
+        Self { started, interrupt, reach, bdf: resources.bdf, fault: None, acknowledged: 0 }
+    }
+
+    /// The same with a fault on purpose between the driver and its caller.
+    pub(super) fn with_fault(self, fault: Option<SelfTest>) -> Self {
+        Self { fault, ..self }
+    }
+
+    /// Has the device interrupt in the best way that it, its driver and the host have; `refused` hears why not in a
+    /// better one. Without any it stays polled.
+    pub fn climb(
+        &mut self,
+        host: &dyn Host,
+        resources: &Resources,
+        refused: &mut dyn FnMut(Delivery, &Reason),
+    ) {
+        for &how in self.driver().deliveries().iter().filter(|how| resources.offers(**how)) {
+            match self.deliver(host, resources, how) {
+                Ok(()) => return,
+                Err(reason) => refused(how, &reason),
             }
         }
-        running
     }
 
     /// Has the device interrupt this way instead of that before. Without success there is no interrupt.
@@ -90,12 +101,12 @@ impl Running {
     }
 
     /// The device as one that moves bytes.
-    pub fn mover(&mut self) -> &mut dyn Mover {
+    pub fn mover(&mut self) -> &mut (dyn Mover + 'm) {
         self.started.mover()
     }
 
     /// The device as one with a driver.
-    pub fn driver(&self) -> &dyn Driver {
+    pub fn driver(&self) -> &(dyn Driver + 'm) {
         self.started.driver()
     }
 
@@ -105,7 +116,7 @@ impl Running {
     }
 
     /// The device as a network card, if it is one, and its interrupt.
-    pub const fn card(&mut self) -> Option<(&mut Loopback<'static>, &mut Interrupt)> {
+    pub const fn card(&mut self) -> Option<(&mut Loopback<'m>, &mut Interrupt<'m>)> {
         match self.started.card() {
             Some(card) => Some((card, &mut self.interrupt)),
             None => None,
@@ -123,7 +134,7 @@ impl Running {
     }
 
     /// A wait by the clock of the device's interrupt.
-    pub fn until(&self, deadline: Instant) -> Deadline<'static> {
+    pub fn until(&self, deadline: Instant) -> Deadline<'m> {
         self.interrupt.until(deadline)
     }
 
@@ -153,7 +164,7 @@ impl Running {
     /// Stops the device: driver and registers, bus mastering, interrupt.
     ///
     /// Memory of a device that does not come out of its reset is taken back once its bus mastering reads as off.
-    pub(super) fn stop(
+    pub fn stop(
         mut self,
         host: &dyn Host,
         access: &dyn ConfigAccess,
@@ -184,22 +195,6 @@ impl Running {
     }
 }
 
-/// What config space says of a function after something went wrong: what it may do, which of its accesses failed,
-/// and how many errors the backend reported.
-pub fn bus_state(front: &Front<'_>, bdf: Bdf) -> String {
-    let registers = |function: Function<'_>| Ok((function.command()?, function.status()?));
-    let read = Function::probe(front, bdf).and_then(|found| found.map(registers).transpose());
-    let (command, status) = match read {
-        Ok(Some(registers)) => registers,
-        Ok(None) => return format!("{bdf} does not answer config accesses"),
-        Err(error) => return format!("{bdf}: {error}"),
-    };
-    let errors: Vec<_> = (status & Status::ERRORS).iter_names().map(|(name, _)| name).collect();
-    format!(
-        "PCI command {:#06x}, status {:#06x} [{}], {} AER reports",
-        command.bits(),
-        status.bits(),
-        errors.join(" "),
-        front.aer_reports().0
-    )
-}
+#[cfg(test)]
+#[path = "running_tests.rs"]
+mod tests;

@@ -124,7 +124,7 @@ fn upcall_reaches_the_handler(guest: &mut Guest) -> Finding {
     })
 }
 
-fn running(guest: &mut Guest) -> Result<&mut Running, Outcome> {
+fn running(guest: &mut Guest) -> Result<&mut Running<'static>, Outcome> {
     guest.device_mut()?.running()
 }
 
@@ -143,7 +143,7 @@ fn interrupts_once(guest: &mut Guest, seed: usize) -> Result<bool, Outcome> {
     trip.map(|_| came).map_err(|outcome| with_bus_state(guest, outcome))
 }
 
-fn shortest(device: &mut Running, seed: usize) -> Result<OwnedSlice, Outcome> {
+fn shortest(device: &mut Running<'_>, seed: usize) -> Result<OwnedSlice, Outcome> {
     let mut bytes = vec![0; device.mover().lengths().min];
     device.mover().fill(&mut bytes, seed)?;
     Ok(bytes.into())

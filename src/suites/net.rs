@@ -125,7 +125,7 @@ fn ring_never_broke(guest: &mut Guest) -> Finding {
 }
 
 /// The card on its wire, and its interrupt.
-fn card(guest: &mut Guest) -> Result<(&mut dyn Nic, &mut Interrupt), Outcome> {
+fn card(guest: &mut Guest) -> Result<(&mut dyn Nic, &mut Interrupt<'static>), Outcome> {
     let none = || skip("not-a-nic", "the device is no network card");
     let (card, interrupt) = guest.device_mut()?.running()?.card().ok_or_else(none)?;
     Ok((card.on_wire()?, interrupt))

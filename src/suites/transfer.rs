@@ -36,7 +36,7 @@ pub(super) fn irq_lost(detail: String) -> Outcome {
 /// Has the device read `bytes` from where they lie, and waits for them to come back, and for the interrupt if they are
 /// not there at once.
 pub(super) fn send_and_receive(
-    device: &mut Running,
+    device: &mut Running<'_>,
     bytes: OwnedSlice,
     deadline: Instant,
 ) -> Result<Trip, Outcome> {
@@ -71,7 +71,7 @@ pub(super) fn send_and_receive(
 
 /// As [`send_and_receive`], with the interrupt left alone.
 pub(super) fn send_and_poll(
-    device: &mut Running,
+    device: &mut Running<'_>,
     bytes: OwnedSlice,
     deadline: Instant,
 ) -> Result<Trip, Outcome> {
@@ -100,7 +100,7 @@ pub(super) fn with_bus_state(guest: &Guest, outcome: Outcome) -> Outcome {
 
 /// How many bytes of what was sent are back, if they are. What is there before them is passed over.
 fn look(
-    device: &mut Running,
+    device: &mut Running<'_>,
     sent: &[u8],
     back: &mut Vec<u8>,
     deadline: Instant,
@@ -115,7 +115,7 @@ fn look(
     Ok(found.flatten())
 }
 
-fn lost_interrupt(device: &mut Running, sent: &[u8]) -> Outcome {
+fn lost_interrupt(device: &mut Running<'_>, sent: &[u8]) -> Outcome {
     let cause = device.acknowledge();
     let bound = device.interrupt.bound().map(ToString::to_string).unwrap_or_default();
     irq_lost(format!(

@@ -1,0 +1,172 @@
+//! A device on a host that refuses some ways of interrupting, over a chip that sees only what was mapped for it.
+
+use super::*;
+use crate::{
+    device::{Idle as _, fake::TickingClock},
+    dma::{
+        self, Plan, Policy, Pool, Table,
+        fake::{FakeMachine, Frames},
+    },
+    drivers::Started,
+    engine::{edu, fake::FakeEdu},
+    pci::{
+        Command, ConfigError, Width,
+        fake::{FakeBus, FakeDevice},
+    },
+    xen::{events::Pirq, fake::FakeEvents},
+};
+use alloc::{boxed::Box, vec};
+use core::cell::RefCell;
+
+const LINE: u8 = 0x0b;
+const MESSAGE: Pirq = Pirq(55);
+
+/// A bus with one function, and what was turned on and off.
+#[derive(Debug)]
+struct FakeHost {
+    bus: FakeBus,
+    bdf: [Bdf; 1],
+    refuses: Option<Delivery>,
+    on: RefCell<Vec<Delivery>>,
+}
+
+impl FakeHost {
+    fn new(refuses: Option<Delivery>) -> Self {
+        let bdf = "00:00.0".parse().unwrap();
+        let device = FakeDevice::new(0x1234, 0x11e8, 0xff_0000).interrupt(1, LINE).capability(
+            0x40,
+            0x05,
+            &[0x80, 0x00],
+        );
+        let on = RefCell::default();
+        Self { bus: FakeBus::hardware().with(bdf, device), bdf: [bdf], refuses, on }
+    }
+
+    fn resources(&self) -> Resources {
+        Resources::read(&self.bus, self.bdf[0]).unwrap().unwrap()
+    }
+}
+
+impl ConfigAccess for FakeHost {
+    fn read(&self, bdf: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {
+        self.bus.read(bdf, offset, width)
+    }
+
+    fn write(&self, bdf: Bdf, offset: u16, width: Width, value: u32) -> Result<(), ConfigError> {
+        self.bus.write(bdf, offset, width, value)
+    }
+}
+
+impl Host for FakeHost {
+    fn functions(&self) -> &[Bdf] {
+        &self.bdf
+    }
+
+    fn turn_on(&self, function: &Resources, how: Delivery) -> Result<Pirq, Reason> {
+        assert!(function.offers(how), "{how} was asked for, which the function lacks");
+        assert!(self.on.borrow().is_empty(), "{how} on top of {:?}", self.on.borrow());
+        if self.refuses == Some(how) {
+            return Err(Reason::new("front-msix-refused", "no vectors"));
+        }
+        self.on.borrow_mut().push(how);
+        Ok(if how == Delivery::Intx { function.line().unwrap() } else { MESSAGE })
+    }
+
+    fn turn_off(&self, _: Bdf, how: Delivery) -> Result<(), ConfigError> {
+        let on = self.on.borrow_mut().pop();
+        assert_eq!(on, Some(how), "turned off what is not on");
+        Ok(())
+    }
+}
+
+/// Runs `test` with a device that was started on `host`, and polled; afterwards all must be back.
+fn with_device(host: &FakeHost, test: impl FnOnce(Running<'_>, &Resources)) {
+    let machine = FakeMachine::new(Frames::default());
+    let (chip, clock) = (FakeEdu::new(&machine), TickingClock::default());
+    let (events, mut table) = (FakeEvents::new(), Box::new(Table::new()));
+    let pool = Pool::new(&mut table, &machine);
+    let resources = host.resources();
+    let idle = edu::Idle::reset(&chip, &clock).unwrap();
+    let mask = idle.limits().mask;
+    pool.start(&Plan { mask, ..Plan::new(1 << 20) }, &mut |_| {}).unwrap();
+    let device = dma::Device::new(&pool, &machine, idle.limits(), Policy::Force);
+    let started = Started::Mover(Box::new(idle.start(device).unwrap()));
+    let none = Reason::new("pci-no-intx", "no interrupt");
+    let event_clock = events.clock();
+    let interrupt = Interrupt::none(&*events, &*event_clock, none);
+    test(Running::new(started, interrupt, &resources, mask), &resources);
+    assert_eq!((events.taken(), pool.stats().in_use), (0, 0));
+    assert_eq!(host.on.borrow().len(), 0, "left on");
+}
+
+fn how(running: &Running<'_>) -> Option<Delivery> {
+    running.interrupt.bound().ok().map(|bound| bound.how)
+}
+
+#[test]
+fn the_best_way_that_the_host_grants_is_taken_and_each_refusal_told() {
+    for (refuses, taken) in [(None, Delivery::Msi), (Some(Delivery::Msi), Delivery::Intx)] {
+        let host = FakeHost::new(refuses);
+        with_device(&host, |mut running, resources| {
+            let mut refused = Vec::new();
+            running.climb(&host, resources, &mut |how, reason| refused.push((how, reason.code)));
+            assert_eq!(how(&running), Some(taken));
+            let told = refuses.map(|how| (how, "front-msix-refused"));
+            assert_eq!(refused, told.into_iter().collect::<Vec<_>>());
+            running.stop(&host, &host, &mut Vec::new()).unwrap();
+        });
+    }
+}
+
+#[test]
+fn one_way_is_turned_off_before_another_is_turned_on_and_a_refusal_leaves_none() {
+    let host = FakeHost::new(None);
+    with_device(&host, |mut running, resources| {
+        for next in [Delivery::Intx, Delivery::Msi, Delivery::Intx] {
+            running.deliver(&host, resources, next).unwrap();
+            assert_eq!((how(&running), host.on.borrow().as_slice()), (Some(next), &[next][..]));
+        }
+        running.stop(&host, &host, &mut Vec::new()).unwrap();
+    });
+    let host = FakeHost::new(Some(Delivery::Msi));
+    with_device(&host, |mut running, resources| {
+        running.deliver(&host, resources, Delivery::Intx).unwrap();
+        let refused = running.deliver(&host, resources, Delivery::Msi).unwrap_err();
+        assert_eq!(refused.code, "front-msix-refused");
+        assert_eq!(running.interrupt.bound().unwrap_err(), &refused, "polled, and that is why");
+        running.stop(&host, &host, &mut Vec::new()).unwrap();
+    });
+}
+
+#[test]
+fn a_stopped_device_does_no_dma_and_keeps_no_interrupt() {
+    let host = FakeHost::new(None);
+    with_device(&host, |mut running, resources| {
+        running.climb(&host, resources, &mut |_, _| {});
+        let function = crate::pci::Function::probe(&host, resources.bdf).unwrap().unwrap();
+        function.enable(Command::MASTER).unwrap();
+        let mut kept = Vec::new();
+        running.stop(&host, &host, &mut kept).unwrap();
+        assert!(!function.command().unwrap().contains(Command::MASTER));
+        assert_eq!(kept, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn a_polled_device_still_moves_bytes() {
+    let host = FakeHost::new(None);
+    with_device(&host, |mut running, _| {
+        let mut sent = vec![0; 100];
+        running.mover().prepare().unwrap();
+        running.mover().fill(&mut sent, 7).unwrap();
+        let (_, sent) = running.mover().send(sent.into()).unwrap();
+        let (mut back, mut looks) = (Vec::new(), 0);
+        while running.fetch(&sent, &mut back).unwrap() == Arrival::Nothing {
+            assert!(!running.interrupt.wait(Instant(u64::MAX - 1)), "an interrupt from nowhere");
+            looks += 1;
+            assert!(looks < 10_000, "nothing came");
+        }
+        assert_eq!(back[..100], sent[..]);
+        running.stop(&host, &host, &mut Vec::new()).unwrap();
+    });
+}
