@@ -7,7 +7,7 @@ const COMMAND: u16 = 4;
 
 /// A way to config space on which bus mastering can't be turned off.
 #[derive(Debug)]
-pub(super) struct StuckMaster<'a>(pub(super) &'a dyn ConfigAccess);
+pub struct StuckMaster<'a>(pub &'a dyn ConfigAccess);
 
 impl ConfigAccess for StuckMaster<'_> {
     fn read(&self, bdf: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {

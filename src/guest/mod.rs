@@ -13,7 +13,7 @@ mod assigned;
 pub mod blame;
 #[cfg(target_os = "none")]
 mod connection;
-mod faults;
+pub mod faults;
 mod interrupt;
 #[cfg(target_os = "none")]
 mod pool;

@@ -45,7 +45,8 @@ impl<'m> Running<'m> {
     }
 
     /// The same with a fault on purpose between the driver and its caller.
-    pub(super) fn with_fault(self, fault: Option<SelfTest>) -> Self {
+    #[must_use]
+    pub fn with_fault(self, fault: Option<SelfTest>) -> Self {
         Self { fault, ..self }
     }
 

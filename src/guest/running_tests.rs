@@ -1,16 +1,15 @@
 //! A device on a host that refuses some ways of interrupting, over a chip that sees only what was mapped for it.
 
-use super::*;
+use super::{super::faults::StuckMaster, *};
 use crate::{
-    device::{Idle as _, fake::TickingClock},
+    device::{Idle as _, fake::TickingClock, pattern},
     dma::{
         self, Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
-    drivers::Started,
     engine::{edu, fake::FakeEdu},
     pci::{
-        Command, ConfigError, Width,
+        Command, ConfigError, Function, Width,
         fake::{FakeBus, FakeDevice},
     },
     xen::{events::Pirq, fake::FakeEvents},
@@ -99,6 +98,10 @@ fn with_device(host: &FakeHost, test: impl FnOnce(Running<'_>, &Resources)) {
     assert_eq!(host.on.borrow().len(), 0, "left on");
 }
 
+fn function(host: &FakeHost) -> Function<'_> {
+    Function::probe(host, host.bdf[0]).unwrap().unwrap()
+}
+
 fn how(running: &Running<'_>) -> Option<Delivery> {
     running.interrupt.bound().ok().map(|bound| bound.how)
 }
@@ -143,7 +146,7 @@ fn a_stopped_device_does_no_dma_and_keeps_no_interrupt() {
     let host = FakeHost::new(None);
     with_device(&host, |mut running, resources| {
         running.climb(&host, resources, &mut |_, _| {});
-        let function = crate::pci::Function::probe(&host, resources.bdf).unwrap().unwrap();
+        let function = function(&host);
         function.enable(Command::MASTER).unwrap();
         let mut kept = Vec::new();
         running.stop(&host, &host, &mut kept).unwrap();
@@ -152,21 +155,43 @@ fn a_stopped_device_does_no_dma_and_keeps_no_interrupt() {
     });
 }
 
-#[test]
-fn a_polled_device_still_moves_bytes() {
-    let host = FakeHost::new(None);
-    with_device(&host, |mut running, _| {
-        let mut sent = vec![0; 100];
-        running.mover().prepare().unwrap();
-        running.mover().fill(&mut sent, 7).unwrap();
-        let (_, sent) = running.mover().send(sent.into()).unwrap();
-        let (mut back, mut looks) = (Vec::new(), 0);
-        while running.fetch(&sent, &mut back).unwrap() == Arrival::Nothing {
-            assert!(!running.interrupt.wait(Instant(u64::MAX - 1)), "an interrupt from nowhere");
-            looks += 1;
-            assert!(looks < 10_000, "nothing came");
+/// Has 100 bytes go out and come back, polled: what was sent, and what came.
+fn trip(running: &mut Running<'_>) -> (Vec<u8>, Vec<u8>) {
+    let mut sent = vec![0; 100];
+    running.mover().prepare().unwrap();
+    running.mover().fill(&mut sent, 7).unwrap();
+    let (_, sent) = running.mover().send(sent.into()).unwrap();
+    let mut back = Vec::new();
+    for _ in 0..100 {
+        if let Arrival::Back(len) = running.fetch(&sent, &mut back).unwrap() {
+            back.truncate(len);
+            return (sent.to_vec(), back);
         }
-        assert_eq!(back[..100], sent[..]);
-        running.stop(&host, &host, &mut Vec::new()).unwrap();
+        assert!(!running.interrupt.wait(Instant(u64::MAX - 1)), "an interrupt from nowhere");
+    }
+    panic!("nothing came");
+}
+
+#[test]
+fn a_polled_device_moves_bytes_and_a_fault_on_purpose_changes_one() {
+    for (fault, wrong) in [(None, None), (Some(SelfTest::Loopback), Some(99))] {
+        let host = FakeHost::new(None);
+        with_device(&host, |running, _| {
+            let mut running = running.with_fault(fault);
+            let (sent, back) = trip(&mut running);
+            assert_eq!(pattern::differs(&sent, &back), wrong);
+            running.stop(&host, &host, &mut Vec::new()).unwrap();
+        });
+    }
+}
+
+#[test]
+fn bus_mastering_that_stays_on_is_told_and_nothing_is_left_on_for_it() {
+    let host = FakeHost::new(None);
+    with_device(&host, |mut running, resources| {
+        running.climb(&host, resources, &mut |_, _| {});
+        function(&host).enable(Command::MASTER).unwrap();
+        let stopped = running.stop(&host, &StuckMaster(&host), &mut Vec::new());
+        assert_eq!(stopped.unwrap_err().code, "pci-bus-master-left");
     });
 }

@@ -14,6 +14,9 @@ use crate::{
 };
 use alloc::boxed::Box;
 
+/// More looks than a transfer takes.
+const LOOKS: usize = 20;
+
 type Engine<'m> = Edu<'m, &'m FakeEdu<'m>>;
 
 /// An engine's whole life up to its stop; the code of the first thing that goes wrong.
@@ -38,7 +41,11 @@ fn work(engine: &mut Engine<'_>) -> Result<(), &'static str> {
         if mask {
             engine.enable_interrupts(Cause::empty());
         }
-        while engine.fetch(&[], &mut back).map_err(code)? == Arrival::Nothing {}
+        for _ in 0..LOOKS {
+            if engine.fetch(&[], &mut back).map_err(code)? != Arrival::Nothing {
+                break;
+            }
+        }
         engine.enable_interrupts(Cause::RECEIVER);
         if engine.acknowledge().contains(Cause::GONE) {
             return Err("device-gone");
