@@ -11,7 +11,7 @@ use crate::cli::Options;
 use crate::error::Result;
 use crate::job::{Fault, Job};
 use crate::judge::Verdict;
-use crate::machine::{COM2_LOG, Device, Model};
+use crate::machine::{CARDS, COM2_LOG, Device, Model};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
@@ -100,6 +100,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     ]
     .into_iter()
     .chain(faults())
+    .chain(cards(peers))
     .chain(movers())
     .chain(pool_options())
     .chain(large(peers))
@@ -159,6 +160,17 @@ fn faults() -> impl Iterator<Item = Job> {
             .word(format!("suite={suite}"))
             .word(format!("selftest={fault}"))
             .expect(Verdict::Failure, seen)
+    })
+}
+
+/// Network cards of other kinds. One that reaches all memory is held to 32 bits, so that each frame has to bounce.
+fn cards(peers: &Peers) -> impl Iterator<Item = Job> {
+    CARDS.iter().map(|card| {
+        let job = Job::new(card.name, "smoke-late.cfg", Some(Device::Card(card)));
+        let mut job = job.word("suite=pci,irq,dma,net").word("dma_bits=32");
+        job.words.extend(peers.words());
+        job.limit = Duration::from_secs(90);
+        job.shows("dma", "every_length_comes_back", "1455 bounced")
     })
 }
 

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Accel, Device};
+use super::{Accel, Card, Device};
 use crate::artifacts::{Release, Stack};
 use crate::child;
 
@@ -131,6 +131,10 @@ impl Plan {
                 command.arg(format!("pcie-root-port,id=slot1,bus=pcie.0,addr={slot:#x},chassis=1"));
                 command.args(["-netdev", "user,id=n3", "-device"]);
                 command.arg(format!("{},netdev=n3,bus=slot1,romfile=", self.nic));
+            }
+            Device::Card(Card { name, .. }) => {
+                command.args(["-netdev", &format!("user,id=n-{name}"), "-device"]);
+                command.arg(format!("{name},netdev=n-{name},bus=pcie.0,addr={slot:#x},romfile="));
             }
             Device::Other(model) => {
                 command.args(["-device", &format!("{},bus=pcie.0,addr={slot:#x}", model.device)]);

@@ -8,7 +8,7 @@ mod running;
 
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
-pub(crate) use models::Model;
+pub(crate) use models::{CARDS, Card, Model};
 pub(crate) use qmp::Qmp;
 pub(crate) use running::{Machine, Next, Source};
 
@@ -21,6 +21,8 @@ pub(crate) enum Device {
     LonelyNic,
     /// The network card with its cable pulled while the job runs.
     Unplugged,
+    /// A network card of another kind, with a peer behind it, too.
+    Card(&'static Card),
     /// A device that is no network card.
     Other(&'static Model),
     /// A network card that the guest has no driver for, and never will: it can't do DMA.
@@ -35,6 +37,7 @@ impl Device {
         match self {
             Self::Nic | Self::Unplugged => 5,
             Self::LonelyNic => 6,
+            Self::Card(card) => card.slot,
             Self::Other(model) => model.slot,
             Self::Undriven => 8,
             Self::Pullable => 9,

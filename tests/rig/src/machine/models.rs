@@ -1,4 +1,4 @@
-//! Devices that are no network cards, as QEMU plays them: one row each.
+//! What QEMU plays beside the network card that was asked for: other cards, and devices that are none; one row each.
 
 use std::time::Duration;
 
@@ -14,6 +14,19 @@ pub(crate) struct Model {
     /// How long a domain with it takes for all suites, at most.
     pub(crate) limit: Duration,
 }
+
+/// A network card.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Card {
+    /// QEMU's name of it.
+    pub(crate) name: &'static str,
+    /// Its slot on bus 0.
+    pub(super) slot: u8,
+}
+
+/// The cards that the guest has drivers for, but for the one that is there anyway.
+pub(crate) const CARDS: &[Card] =
+    &[Card { name: "e1000", slot: 20 }, Card { name: "e1000e", slot: 21 }];
 
 /// As long as a device takes that is as quick as its emulator.
 const QUICK: Duration = Duration::from_secs(90);
@@ -42,6 +55,12 @@ mod tests {
             assert_eq!(Model::find(model.name), Some(model));
             assert!(model.slot > 9, "the cards have those below");
             assert!(MODELS[..n].iter().all(|other| other.slot != model.slot));
+            assert!(CARDS.iter().all(|card| card.slot != model.slot));
+        }
+        for (n, card) in CARDS.iter().enumerate() {
+            assert!(card.slot > 9, "so have those of the card that was asked for");
+            assert!(CARDS[..n].iter().all(|other| other.slot != card.slot));
+            assert_eq!(Model::find(card.name), None, "--nic asks for it");
         }
         assert_eq!(Model::find("rtl8139"), None);
     }
