@@ -19,7 +19,7 @@ use crate::{
     device::{Cause, Registers, ResetError},
     dma::{DeviceStopped, Limits},
 };
-use core::{fmt, time::Duration};
+use core::{fmt, mem, time::Duration};
 
 /// How long a reset may take, the loading of the chip's settings included.
 const RESET_LIMIT: Duration = Duration::from_millis(100);
@@ -249,11 +249,13 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
             return 0;
         };
         let again = self.ask(MPC).unwrap_or(0);
-        let before = core::mem::replace(&mut self.missed, if again < first { 0 } else { again });
-        u64::from(if again < first {
-            first.saturating_add(again)
-        } else {
-            again.saturating_sub(before)
+        let cleared = again < first;
+        let before = mem::replace(&mut self.missed, if cleared { 0 } else { again });
+        u64::from(match cleared {
+            true => first.saturating_add(again),
+            // A reset cleared it.
+            false if again < before => again,
+            false => again - before,
         })
     }
 
