@@ -18,6 +18,7 @@ use crate::{
         Resources,
         ids::{Class, DeviceId},
     },
+    storage::nvme,
 };
 use alloc::boxed::Box;
 use core::fmt;
@@ -45,7 +46,7 @@ pub enum Drives {
 type Reset =
     for<'m> fn(&Bars<'_, 'm>, &'m dyn Clock) -> Result<Box<dyn Ready<'m> + 'm>, StartError>;
 
-const DRIVERS: [Entry; 4] = [
+const DRIVERS: [Entry; 5] = [
     entry(id(0x10ec, 0x8139), "rtl8139", |bars, clock| {
         // BAR 0 has the same registers as I/O ports.
         Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
@@ -59,6 +60,10 @@ const DRIVERS: [Entry; 4] = [
     entry(id(0x1234, 0x11e8), "edu", |bars, clock| {
         Ok(mover(edu::Idle::reset(bars.map(0)?, clock)?))
     }),
+    // Non-volatile memory controllers with the NVM Express interface.
+    entry(class(0x01, 0x08, 0x02), "nvme", |bars, clock| {
+        Ok(mover(nvme::Idle::reset(bars.map(0)?, clock)?))
+    }),
 ];
 
 const fn entry(drives: Drives, name: &'static str, reset: Reset) -> Entry {
@@ -67,6 +72,10 @@ const fn entry(drives: Drives, name: &'static str, reset: Reset) -> Entry {
 
 const fn id(vendor: u16, device: u16) -> Drives {
     Drives::Id(DeviceId { vendor, device })
+}
+
+const fn class(base: u8, sub: u8, interface: u8) -> Drives {
+    Drives::Class(Class { base, sub, interface })
 }
 
 /// The driver for a device with these numbers and this class in its configuration space; one for the very device comes
@@ -209,6 +218,15 @@ mod tests {
         assert_eq!(name(0x1234, 0x11e8, NO_CLASS), Some("edu"));
         assert_eq!(name(0x8086, 0x100e, NO_CLASS), Some("e1000"));
         assert_eq!(name(0x8086, 0x10d3, NO_CLASS), Some("e1000e"));
-        assert!(names().eq(["rtl8139", "e1000", "e1000e", "edu"]));
+        assert!(names().eq(["rtl8139", "e1000", "e1000e", "edu", "nvme"]));
+    }
+
+    #[test]
+    fn a_disk_is_known_by_its_whole_class_whoever_made_it() {
+        let disk = |interface| Class { base: 0x01, sub: 0x08, interface };
+        assert_eq!(name(0x1b36, 0x0010, disk(0x02)), Some("nvme"));
+        assert_eq!(name(0x144d, 0xa808, disk(0x02)), Some("nvme"));
+        assert_eq!(name(0x144d, 0xa808, disk(0x01)), None);
+        assert_eq!(name(0x10ec, 0x8139, disk(0x02)), Some("rtl8139"), "the very device first");
     }
 }

@@ -75,9 +75,23 @@ pub enum StartError {
     /// Memory for it could not be mapped.
     #[error("memory for the device: {0}")]
     Map(#[from] MapError),
-    /// There is no memory to share with it.
+    /// Memory to share with it was not to be had.
     #[error("memory to share with the device: {0}")]
     Shared(#[from] CoherentError),
+    /// It wrote other bytes than it was told to.
+    #[error(transparent)]
+    Finish(#[from] FinishError),
+    /// It ended a command with an error.
+    #[error("{name} ended with status {status:#x}")]
+    Command {
+        /// The command.
+        name: &'static str,
+        /// As its specification numbers them.
+        status: u16,
+    },
+    /// It has nothing that the driver could work with.
+    #[error("it has no {0}")]
+    Lacks(&'static str),
     /// The mapping lies where the device's registers can't point.
     #[error("memory for the device at {0:#x}, beyond what its registers hold")]
     BeyondRegisters(u64),
@@ -97,6 +111,9 @@ impl StartError {
             Self::Reset(error) => error.code(),
             Self::Map(error) => error.code(),
             Self::Shared(error) => error.code(),
+            Self::Finish(error) => error.code(),
+            Self::Command { .. } => "device-command",
+            Self::Lacks(_) => "device-lacks",
             Self::BeyondRegisters(_) => "device-beyond-registers",
             Self::Stopped => "device-stopped",
         }
@@ -114,6 +131,9 @@ impl StartError {
             Self::Reset(error) => error.remedy(),
             Self::Map(error) => error.remedy(),
             Self::Shared(error) => error.remedy(),
+            Self::Finish(error) => error.remedy(),
+            Self::Command { .. } => "look the status up in the device's specification",
+            Self::Lacks(_) => "use another device of its kind",
             Self::BeyondRegisters(_) => "give the device a narrower mask: dma_bits=32",
             Self::Stopped => "start the driver anew",
         }
@@ -199,6 +219,13 @@ mod tests {
                 StartError::BeyondRegisters(1 << 32),
                 ["device-beyond-registers", "0x1", "dma_bits=32"],
             ),
+            (StartError::Shared(CoherentError::Empty), ["dma-empty", "share", "at least"]),
+            (StartError::Finish(OVERRUN), ["dma-overrun", "", OVERRUN.remedy()]),
+            (
+                StartError::Command { name: "Identify", status: 0x2 },
+                ["device-command", "Identify ended with status 0x2", "specification"],
+            ),
+            (StartError::Lacks("blocks"), ["device-lacks", "no blocks", "another device"]),
             (StartError::Stopped, ["device-stopped", "stopped", "anew"]),
         ] {
             shows(&error, error.code(), error.remedy(), expected);

@@ -1,7 +1,10 @@
 //! Devices that move bytes on command, which is all that a test of DMA needs of one.
 
 use super::{driver::Driver, evidence::Sent};
-use crate::{dma::OwnedSlice, report::Outcome};
+use crate::{
+    dma::OwnedSlice,
+    report::{Outcome, Reason},
+};
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -13,6 +16,11 @@ use core::time::Duration;
 pub trait Mover: Driver {
     /// What it can be asked to move in one transfer.
     fn lengths(&self) -> Lengths;
+
+    /// Why it only ever writes to memory, if that is so: [`Mover::send`] then has it write the same bytes to where they lie.
+    fn one_way(&self) -> Option<Reason> {
+        None
+    }
 
     /// Readies the device for transfers whose bytes stay inside it: a network card goes into loopback.
     fn prepare(&mut self) -> Result<(), Outcome>;

@@ -1,4 +1,4 @@
-//! Bytes to be sent from where they lie, together with the memory they are in.
+//! Bytes to be sent from where they lie, or to be written there, together with the memory they are in.
 //!
 //! A borrow ends when its scope does, whatever a device is still doing; an owned buffer can be kept from everybody
 //! else for as long as the device may read it. Places matter to whoever sends from one (across two pages, at an odd
@@ -6,7 +6,7 @@
 
 use super::{
     buffer::{Buffer, Bytes},
-    direction::ToDevice,
+    direction::{FromDevice, ToDevice},
 };
 use crate::mm::pages::{LowPages, Pages};
 use alloc::vec::Vec;
@@ -108,9 +108,14 @@ impl Bytes for OwnedSlice {
     fn bytes(&self) -> &[u8] {
         self
     }
+
+    fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        Some(self)
+    }
 }
 
 impl Buffer<ToDevice> for OwnedSlice {}
+impl Buffer<FromDevice> for OwnedSlice {}
 
 #[cfg(test)]
 mod tests {

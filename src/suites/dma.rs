@@ -37,6 +37,7 @@ pub(super) const SUITE: Suite = Suite {
     of_a_device: true,
     tidies: false,
     checks: &[
+        attends("device_reads_memory", device_reads_memory),
         proof("every_length_comes_back", every_length_comes_back),
         proof("awkward_offsets_come_back", awkward_offsets_come_back),
         proof("straddling_buffers_come_back", straddling_buffers_come_back),
@@ -106,6 +107,12 @@ fn ready(guest: &mut Guest) -> Result<Lengths, Outcome> {
     let mover = guest.device_mut()?.running()?.mover();
     mover.prepare()?;
     Ok(mover.lengths())
+}
+
+/// Whether bytes cross the device, or only come from it.
+fn device_reads_memory(guest: &mut Guest) -> Finding {
+    let one_way = guest.device_mut()?.running()?.mover().one_way();
+    one_way.map_or_else(|| Ok(String::new()), |reason| Err(Outcome::Skip(reason)))
 }
 
 /// About how many of `wanted` transfers a walk makes: as many as the device does in [`WALK`], or as the command line

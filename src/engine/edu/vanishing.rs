@@ -73,6 +73,7 @@ fn vanishes_after(accesses: usize) -> bool {
     let expected = if chip.is_gone() { Err("device-gone") } else { Ok(()) };
     assert_eq!(ended, expected, "after {accesses}");
     assert!(chip.is_gone() || pool.stats().in_flight == 0, "{accesses}: {:?}", pool.stats());
+    assert!(pool.stats().in_flight >= chip.owned().len() as u64, "{accesses}");
     leftovers::check(&pool, &machine, limits(), &chip.owned());
     chip.is_gone()
 }

@@ -4,8 +4,8 @@
 //! ```text
 //! xenstored   store                  a reply ring that says anything, at any moment
 //! pciback     pcifront               states, nodes and the shared page, at any moment
-//! devices     config, e1000, edu,    config space; registers, rings and buffers
-//!             rtl8139
+//! devices     config, e1000, edu,    config space; registers, rings, buffers, completions
+//!             nvme, rtl8139
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
 //! callers     dma, options           operations against a model; the command line
@@ -26,6 +26,7 @@ pub mod edu;
 pub mod exchange;
 pub mod ktap;
 pub mod net;
+pub mod nvme;
 pub mod options;
 pub mod pcifront;
 pub mod rtl8139;
@@ -37,7 +38,7 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 14] = [
+pub const TARGETS: [(&str, Target); 15] = [
     ("config", config::run),
     ("dma", dma::run),
     ("e1000", e1000::run),
@@ -47,6 +48,7 @@ pub const TARGETS: [(&str, Target); 14] = [
     ("http", net::http),
     ("ktap", ktap::round_trip),
     ("net", net::run),
+    ("nvme", nvme::run),
     ("options", options::run),
     ("pcifront", pcifront::run),
     ("report", ktap::any_text),

@@ -13,7 +13,7 @@ use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::Job;
-use crate::machine::{self, Accel, Device, Plan};
+use crate::machine::{self, Accel, Device, Medium, Plan};
 use crate::report::{JobRecord, RunRecord, record};
 
 /// A bench, ready to boot machines.
@@ -125,6 +125,9 @@ impl Bench {
             if !devices.iter().any(|other| other.slot() == device.slot()) {
                 devices.push(device);
             }
+        }
+        for name in devices.iter().filter_map(|device| device.medium()) {
+            Medium::in_folder(&self.folder, name)?;
         }
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
         let image = self.folder.join(DOM0);

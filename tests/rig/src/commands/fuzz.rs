@@ -86,7 +86,7 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 14] = [
+const TARGETS: [Target; 15] = [
     Target::parser("config", 512),
     Target::story("dma", 160),
     Target::story("e1000", 160),
@@ -96,6 +96,7 @@ const TARGETS: [Target; 14] = [
     Target::parser("http", 512),
     Target::parser("ktap", 512),
     Target::parser("net", 512),
+    Target::story("nvme", 160),
     Target::parser("options", 512),
     Target::story("pcifront", 160),
     Target::parser("report", 1024),

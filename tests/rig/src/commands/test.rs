@@ -113,9 +113,11 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .collect()
 }
 
+/// What is said of a byte that came back wrong.
+const LOOPED: &str = "dma-byte-mismatch";
+
 /// A fault on purpose for each comparison, the suite that has to see it, and each check of it that does.
 fn faults() -> impl Iterator<Item = Job> {
-    const LOOPED: &str = "dma-byte-mismatch";
     const SEEN: [(&str, &str, &[Fault]); 8] = [
         (
             "copyback",
@@ -190,7 +192,25 @@ fn movers() -> impl Iterator<Item = Job> {
         .shows("dma@0000:00:01.0", "every_length_comes_back", "lengths 1 to 4096");
     both.beside = model("edu");
     both.limit = Duration::from_secs(120);
-    [edu, both].into_iter()
+    let nvme = job("nvme", "nvme").shows("dma", "every_length_comes_back", "lengths 512 to 65536");
+    // Addresses of all 64 bits, so that what bounces does so for its place alone; and of 32, where all has to.
+    let narrow = job("nvme-32-bits", "nvme").word("dma_bits=32").shows(
+        "dma",
+        "source_is_high_and_dma_address_in_reach",
+        "is beyond a 32-bit mask",
+    );
+    let corrupt = job("nvme-corrupt", "nvme").word("selftest=loopback").expect(
+        Verdict::Failure,
+        &[
+            ("dma.every_length_comes_back", LOOPED),
+            ("dma.awkward_offsets_come_back", LOOPED),
+            ("dma.straddling_buffers_come_back", LOOPED),
+            ("dma.low_buffers_go_direct", LOOPED),
+            ("dma.source_is_high_and_dma_address_in_reach", LOOPED),
+            ("dma.pool_serves_everywhere", LOOPED),
+        ],
+    );
+    [edu, both, nvme, narrow, corrupt].into_iter()
 }
 
 /// A device of the machine's that is no network card.

@@ -127,6 +127,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) complaints: &'f [&'f str],
     /// Whether the job was given a device.
     pub(crate) has_device: bool,
+    /// The first byte of its medium that is not as it was.
+    pub(crate) changed: Option<u64>,
 }
 
 /// What became of a job.
@@ -140,7 +142,8 @@ pub(crate) struct Judgement {
 
 /// The verdict and, unless it is SUCCESS, why.
 pub(crate) fn judge(facts: &Facts<'_>) -> Judgement {
-    let mut found: Vec<Finding> = complained(facts).into_iter().collect();
+    let mut found: Vec<Finding> = witness::changed(facts).into_iter().collect();
+    found.extend(complained(facts));
     let ending = ending::of(facts);
     let report_counts = ending.as_ref().is_none_or(|(_, over)| !over);
     found.extend(ending.map(|(finding, _)| finding));

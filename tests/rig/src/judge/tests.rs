@@ -19,6 +19,7 @@ struct Case {
     memory_is_due: bool,
     complaints: &'static [&'static str],
     has_device: bool,
+    changed: Option<u64>,
 }
 
 impl Default for Case {
@@ -33,6 +34,7 @@ impl Default for Case {
             memory_is_due: false,
             complaints: &[],
             has_device: true,
+            changed: None,
         }
     }
 }
@@ -53,6 +55,7 @@ fn judged(text: &str, case: &Case) -> (Verdict, Vec<String>) {
         memory_is_due: case.memory_is_due,
         complaints: case.complaints,
         has_device: case.has_device,
+        changed: case.changed,
     });
     (verdict, problems.into_iter().map(|problem| problem.code).collect())
 }
@@ -323,4 +326,11 @@ fn a_guest_that_counts_more_memory_than_it_was_given_is_not_believed() {
     assert_eq!(given(Some(1 << 20)), (Verdict::Error, codes(["report-broken"])));
     assert_eq!(given(Some((1 << 20) + 1)).0, Verdict::Success);
     assert_eq!(given(None).0, Verdict::Success);
+}
+
+#[test]
+fn a_disk_that_changed_is_a_failure_whatever_the_guest_says() {
+    let changed = Case { changed: Some(0x2007), ..Case::default() };
+    let (verdict, problems) = judged(GOOD, &changed);
+    assert_eq!((verdict, problems[0].as_str()), (Verdict::Failure, "medium-changed"));
 }

@@ -9,6 +9,14 @@ use crate::evidence::{Evidence, Trace};
 /// Slots of the pool in a page of the trace.
 const SLOTS_IN_PAGE: u64 = 2;
 
+/// A disk that is not as it was: the guest has no command that writes to one.
+pub(super) fn changed(facts: &Facts<'_>) -> Option<Finding> {
+    let detail =
+        format!("the disk's byte {:#x} is not as it was before the domain", facts.changed?);
+    let remedy = "a bug in this guest, and a grave one: please report it";
+    Some((Verdict::Failure, Problem::rig("medium-changed", detail, remedy)))
+}
+
 /// An address that the guest had not reported.
 pub(super) fn outside(facts: &Facts<'_>) -> Option<Finding> {
     let evidence = facts.trace.evidence()?;

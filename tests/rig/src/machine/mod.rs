@@ -2,12 +2,14 @@
 
 mod accel;
 mod argv;
+mod medium;
 mod models;
 mod qmp;
 mod running;
 
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
+pub(crate) use medium::Medium;
 pub(crate) use models::{CARDS, Card, Model};
 pub(crate) use qmp::Qmp;
 pub(crate) use running::{Machine, Next, Source};
@@ -44,7 +46,15 @@ impl Device {
         }
     }
 
-    /// The same as QEMU's trace writes it.
+    /// The name of the medium in it, if it is a disk.
+    pub(crate) const fn medium(self) -> Option<&'static str> {
+        match self {
+            Self::Other(model) => model.medium,
+            _ => None,
+        }
+    }
+
+    /// Its address as QEMU's trace writes it.
     pub(crate) fn traced(self) -> String {
         let bdf = self.bdf();
         bdf.trim_start_matches("0000:").replace(".0", ".00")

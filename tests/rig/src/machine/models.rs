@@ -11,6 +11,8 @@ pub(crate) struct Model {
     pub(super) slot: u8,
     /// QEMU's name of it, and its properties.
     pub(super) device: &'static str,
+    /// Whether it is a disk, and has a medium of that name in the run's folder.
+    pub(crate) medium: Option<&'static str>,
     /// How long a domain with it takes for all suites, at most.
     pub(crate) limit: Duration,
 }
@@ -31,11 +33,18 @@ pub(crate) const CARDS: &[Card] =
 /// As long as a device takes that is as quick as its emulator.
 const QUICK: Duration = Duration::from_secs(90);
 
-const MODELS: [Model; 2] = [
+const MODELS: [Model; 3] = [
     // QEMU takes 100 ms over each of its transfers.
-    Model { name: "edu", slot: 10, device: "edu", limit: Duration::from_secs(420) },
+    Model { name: "edu", slot: 10, device: "edu", medium: None, limit: Duration::from_secs(420) },
+    Model {
+        name: "nvme",
+        slot: 12,
+        device: "nvme,serial=pvbounce-1,drive=nvme",
+        medium: Some("nvme"),
+        limit: Duration::from_secs(180),
+    },
     // No driver of the guest's, and it could do DMA.
-    Model { name: "virtio-rng", slot: 11, device: "virtio-rng-pci", limit: QUICK },
+    Model { name: "virtio-rng", slot: 11, device: "virtio-rng-pci", medium: None, limit: QUICK },
 ];
 
 impl Model {

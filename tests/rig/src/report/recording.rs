@@ -14,7 +14,7 @@ use crate::evidence::Trace;
 use crate::guest::Guest;
 use crate::job::Job;
 use crate::judge::{Facts, Judgement, Verdict, complaints, judge};
-use crate::machine::Device;
+use crate::machine::{Device, Medium};
 
 /// Judges a job by all that was seen of it.
 pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
@@ -32,7 +32,10 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     append(&folder.join(guest_log(&job.name)), &backtrace)?;
     let has_device = job.device.is_some();
     let memory = job.memory_bytes().filter(|_| seen.due.memory);
-    let witness = Witness { trace, has_device, memory, backtrace };
+    let medium = job.device.and_then(Device::medium);
+    let medium = medium.map(|name| Medium::in_folder(folder, name)?.changed()).transpose()?;
+    let changed = medium.flatten();
+    let witness = Witness { trace, has_device, memory, changed, backtrace };
     let mut record = compose(job, seen, &report, &times, &witness);
     if let Some(site) = job.fails {
         record.expected = record.verdict;
@@ -50,7 +53,7 @@ pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
     let pci = report.suites.iter().find(|suite| suite.name == "pci");
     let has_device = pci.is_some_and(|suite| suite.verdict != Some(verdict::Verdict::Skip));
     let trace = if has_device { Trace::Off("a log has none") } else { Trace::NotDue };
-    let witness = Witness { trace, has_device, memory: None, backtrace: Vec::new() };
+    let witness = Witness { trace, has_device, memory: None, changed: None, backtrace: Vec::new() };
     compose(&Job::new(name, "", None), seen, &report, &times, &witness)
 }
 
@@ -59,6 +62,7 @@ struct Witness {
     trace: Trace,
     has_device: bool,
     memory: Option<u64>,
+    changed: Option<u64>,
     backtrace: Vec<String>,
 }
 
@@ -79,6 +83,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         memory_is_due: seen.due.memory,
         complaints: &complaints,
         has_device: known.has_device,
+        changed: known.changed,
     });
     let mut problems = problems.into_iter();
     let mut record = JobRecord {

@@ -1,0 +1,218 @@
+//! Commands given and waited for, and what is done with a controller that does not do them.
+
+use super::{
+    Nvme,
+    command::{Command, Identify},
+    error::NvmeError,
+    identify::{self, BYTES, Identity, Namespace},
+    prp::Prps,
+};
+use crate::{
+    addr::BusAddr,
+    device::{Registers, ResetError, StartError, life::Life},
+    dma::{
+        Coherent, DeviceStopped, Direction, FinishError, FromDevice, Lent, Mapping, buffer::Buffer,
+    },
+};
+use alloc::{vec, vec::Vec};
+use core::{hint, time::Duration};
+
+/// How long a command may take; a disk that spins needs a second at most for a block.
+const COMMAND_LIMIT: Duration = Duration::from_secs(5);
+
+/// The admin queue among the two.
+pub(super) const ADMIN: usize = 0;
+/// The I/O queue.
+pub(super) const IO: usize = 1;
+
+impl<'m, R: Registers> Nvme<'m, R> {
+    pub(super) const fn check_running(&self) -> Result<(), NvmeError> {
+        match self.life {
+            Life::Running => Ok(()),
+            Life::Lost(error) => Err(NvmeError::Lost(error)),
+            Life::Ended => Err(NvmeError::Stopped),
+        }
+    }
+
+    /// Nothing is asked of the device any more that would only wait for it in vain.
+    #[cold]
+    pub(super) fn lose(&mut self, error: ResetError) -> ResetError {
+        self.life = Life::Lost(error);
+        error
+    }
+
+    /// Passes a result on, after disabling a controller of which nothing more can be believed.
+    pub(super) fn settle<T>(&mut self, result: Result<T, NvmeError>) -> Result<T, NvmeError> {
+        match result {
+            Err(
+                error @ (NvmeError::Late(_) | NvmeError::Completion { .. } | NvmeError::Fatal(_)),
+            ) => Err(self.give_up(error)),
+            Err(NvmeError::Lost(error)) => Err(self.lose(error).into()),
+            other => other,
+        }
+    }
+
+    #[cold]
+    fn give_up(&mut self, error: NvmeError) -> NvmeError {
+        match self.controller.disable() {
+            Ok(stopped) => {
+                self.traffic.resets += 1;
+                // What it did to memory of a transfer that failed matters less than why it failed.
+                let _ = self.reclaim(&stopped);
+                self.down = Some(stopped);
+                error
+            }
+            Err(error) => self.lose(error).into(),
+        }
+    }
+
+    /// Takes what was to be moved back.
+    pub(super) fn reclaim(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
+        (self.inside, self.done, self.untaken) = (false, None, false);
+        let read = self.reading.take().map(|memory| memory.reclaim(stopped).abandon());
+        let placed = self.placing.take().map(|memory| memory.reclaim(stopped).finish(0));
+        let arrived = self.arriving.take().map(|memory| memory.reclaim(stopped).finish(0));
+        self.traffic.lost += [read.is_some(), placed.is_some(), arrived.is_some()]
+            .into_iter()
+            .map(u64::from)
+            .sum::<u64>();
+        placed.transpose()?;
+        arrived.transpose().map(drop)
+    }
+
+    fn shared(&self) -> Result<&Coherent<'m>, NvmeError> {
+        self.shared.as_deref().ok_or(NvmeError::Stopped)
+    }
+
+    /// Enables the controller and makes its queues, unless that was done.
+    pub(super) fn bring_up(&mut self) -> Result<(), NvmeError> {
+        self.check_running()?;
+        let Some(stopped) = self.down.take() else {
+            return Ok(());
+        };
+        let up = self.enable(stopped);
+        let up = self.settle(up);
+        if up.is_err() && self.down.is_none() && self.life == Life::Running {
+            let stopped = self.controller.disable().map_err(|error| self.lose(error))?;
+            self.down = Some(stopped);
+        }
+        up
+    }
+
+    fn enable(&mut self, stopped: DeviceStopped) -> Result<(), NvmeError> {
+        let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
+        self.queues.iter_mut().for_each(|queue| queue.reset(memory, &stopped));
+        self.controller.enable(&self.queues[ADMIN], memory, stopped)?;
+        let io = &self.queues[IO];
+        let (id, entries) = (io.id, io.entries);
+        let (submissions, completions) = (io.submissions(memory), io.completions(memory));
+        for command in [
+            Command::set_number_of_queues(),
+            Command::create_completion_queue(id, entries, completions),
+            Command::create_submission_queue(id, entries, submissions),
+        ] {
+            self.submit(ADMIN, &command)?;
+            self.wait_for(ADMIN)?;
+        }
+        if self.unmasked {
+            self.controller.unmask();
+        }
+        Ok(())
+    }
+
+    /// Who the controller is, and the first of its namespaces that can be read.
+    pub(super) fn identify(&mut self) -> Result<(Identity, Namespace), StartError> {
+        let identity = Identity::read(&self.identified(Identify::Controller)?);
+        for number in identify::active(&self.identified(Identify::ActiveNamespaces)?) {
+            let found = Namespace::read(number, &self.identified(Identify::Namespace(number))?);
+            if let Some(namespace) = found.filter(|namespace| namespace.block <= identity.most) {
+                return Ok((identity, namespace));
+            }
+        }
+        Err(StartError::Lacks("namespace of plain blocks"))
+    }
+
+    fn identified(&mut self, what: Identify) -> Result<[u8; BYTES], NvmeError> {
+        let mapping = self.dma.map::<FromDevice, _>(vec![0; BYTES])?;
+        self.arriving = Some(self.begin(ADMIN, mapping, |data| Command::identify(what, data))?);
+        let waited = self.wait_for(ADMIN);
+        let bytes = self.ended(waited)?;
+        bytes.try_into().map_err(|_| NvmeError::NotFilled)
+    }
+
+    /// Gives the controller a command about a mapping.
+    pub(super) fn begin<D: Direction, B: Buffer<D>>(
+        &mut self,
+        queue: usize,
+        mapping: Mapping<'m, D, B>,
+        command: impl FnOnce(Prps) -> Command,
+    ) -> Result<Lent<Mapping<'m, D, B>>, NvmeError> {
+        let memory = match self.shared() {
+            Ok(memory) => memory,
+            Err(error) => {
+                mapping.abandon();
+                return Err(error);
+            }
+        };
+        let list = BusAddr(memory.bus().0 + super::LIST as u64);
+        let data = Prps::new(mapping.bus(), mapping.len(), list, |number, entry| {
+            memory.write_u64(super::LIST + 8 * number, entry);
+        });
+        self.ranges.add(&mapping);
+        let lent = Lent::new(mapping);
+        self.submit(queue, &command(data))?;
+        Ok(lent)
+    }
+
+    fn submit(&mut self, queue: usize, command: &Command) -> Result<(), NvmeError> {
+        let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
+        let queue = &mut self.queues[queue];
+        if self.untaken && queue.id != 0 {
+            // Else there may be no room for this one's completion.
+            self.controller.taken(queue.id, queue.head());
+            self.untaken = false;
+        }
+        let tail = queue.submit(memory, command);
+        self.controller.submitted(queue.id, tail);
+        Ok(())
+    }
+
+    /// Waits for the command under way, and has the controller know that its completion was seen.
+    pub(super) fn wait_for(&mut self, queue: usize) -> Result<(), NvmeError> {
+        let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
+        let (controller, queue) = (&self.controller, &mut self.queues[queue]);
+        let deadline = controller.within(COMMAND_LIMIT);
+        let done = deadline.turns(|_| {
+            hint::spin_loop();
+            let done = queue.poll(memory)?;
+            if done.is_none() {
+                controller.check()?;
+            }
+            Ok(done)
+        });
+        let late = || NvmeError::Late(deadline.timed_out("the controller to complete a command"));
+        let done = done.and_then(|done| done.ok_or_else(late));
+        if done.is_ok() {
+            controller.taken(queue.id, queue.head());
+        }
+        self.settle(done)?.check()
+    }
+
+    /// What arrived, once the command for it has ended.
+    pub(super) fn ended(&mut self, how: Result<(), NvmeError>) -> Result<Vec<u8>, NvmeError> {
+        match how {
+            Ok(()) => {
+                let memory = self.arriving.take().ok_or(NvmeError::Stopped)?.reported_done();
+                let len = memory.len();
+                Ok(memory.finish(len)?)
+            }
+            Err(error @ NvmeError::Ended { .. }) => {
+                let memory = self.arriving.take().map(Lent::reported_done);
+                self.traffic.lost += u64::from(memory.is_some());
+                memory.map(|memory| memory.finish(0)).transpose()?;
+                Err(error)
+            }
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Blocks, as transfers: what [`Mover::fill`](crate::device::Mover::fill) read from the medium is compared by the
+//! controller and read once more.
+
+use super::{
+    Nvme,
+    command::{Blocks, Command},
+    commands::IO,
+    error::{NvmeError, Status},
+    prp::Prps,
+};
+use crate::{
+    device::{Arrival, Cause, Registers, Sent},
+    dma::{FromDevice, Lent, OwnedSlice, ToDevice},
+};
+use alloc::{vec, vec::Vec};
+
+/// How many places are tried for one where not all bytes are the same.
+const TRIES: u64 = 8;
+/// Blocks that are read from: the first ones, where a disk that is in use holds something.
+const WINDOW: u64 = 8192;
+
+impl<R: Registers> Nvme<'_, R> {
+    /// The blocks for bytes of a seed, and a try.
+    fn place(&self, len: usize, seed: usize, nth: u64) -> Result<Blocks, NvmeError> {
+        let lengths = self.lengths_of_a_command();
+        let (block, max) = (lengths.step, lengths.max);
+        if len == 0 || len > max || !len.is_multiple_of(block) {
+            return Err(NvmeError::Length { len, block, max });
+        }
+        let count = (len / block) as u64;
+        let places = (self.namespace.blocks - count + 1).min(WINDOW);
+        // Neither number divides the window, so that each seed and each try has another place.
+        let first = ((seed as u64).wrapping_mul(37) + nth * 1009) % places;
+        // No command has more blocks than 65536.
+        let count = u32::try_from(count).map_err(|_| NvmeError::Length { len, block, max })?;
+        Ok(Blocks { namespace: self.namespace.number, first, count })
+    }
+
+    /// Does a job of commands that are waited for, while nothing interrupts.
+    fn in_silence<T>(
+        &mut self,
+        job: impl FnOnce(&mut Self) -> Result<T, NvmeError>,
+    ) -> Result<T, NvmeError> {
+        self.bring_up()?;
+        self.controller.mask();
+        let done = self.end_arriving().and_then(|()| job(self));
+        if self.unmasked && self.down.is_none() {
+            self.controller.unmask();
+        }
+        done
+    }
+
+    /// Waits for bytes that nobody asks for any more.
+    fn end_arriving(&mut self) -> Result<(), NvmeError> {
+        if self.arriving.is_none() {
+            return Ok(());
+        }
+        let waited = match self.done.take() {
+            Some(done) => done.check(),
+            None => self.wait_for(IO),
+        };
+        self.ended(waited)?;
+        self.traffic.lost += 1;
+        Ok(())
+    }
+
+    /// Reads what is in a place of the medium, in a place that has something to tell apart if there is one.
+    pub(super) fn read_some(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), NvmeError> {
+        (self.chosen, self.inside) = (None, false);
+        self.in_silence(|nvme| (0..TRIES).try_for_each(|nth| nvme.try_place(bytes, seed, nth)))
+    }
+
+    /// Reads what is in one more place, unless there is one that has something to tell apart.
+    fn try_place(&mut self, bytes: &mut [u8], seed: usize, nth: u64) -> Result<(), NvmeError> {
+        let varied = |bytes: &[u8]| bytes.iter().any(|byte| *byte != bytes[0]);
+        if self.chosen.is_some() && varied(bytes) {
+            return Ok(());
+        }
+        let blocks = self.place(bytes.len(), seed, nth)?;
+        bytes.copy_from_slice(&self.read_blocks(blocks, bytes.len())?);
+        self.chosen = Some(blocks);
+        Ok(())
+    }
+
+    fn read_blocks(&mut self, blocks: Blocks, len: usize) -> Result<Vec<u8>, NvmeError> {
+        self.begin_read(blocks, len)?;
+        let waited = self.wait_for(IO);
+        let bytes = self.ended(waited)?;
+        self.traffic.received += 1;
+        Ok(bytes)
+    }
+
+    fn begin_read(&mut self, blocks: Blocks, len: usize) -> Result<(), NvmeError> {
+        let mapping = self.dma.map::<FromDevice, _>(vec![0; len])?;
+        self.arriving = Some(self.begin(IO, mapping, |data| Command::read(blocks, data))?);
+        Ok(())
+    }
+
+    /// Has the controller compare bytes with the blocks that they were read from; where it can't, has it read those
+    /// blocks to where the bytes lie.
+    pub(super) fn send_blocks(
+        &mut self,
+        bytes: OwnedSlice,
+    ) -> Result<(Sent, OwnedSlice), NvmeError> {
+        let blocks = self
+            .chosen
+            .filter(|blocks| blocks.count as usize * self.namespace.block == bytes.len());
+        let blocks = blocks.ok_or(NvmeError::NotFilled)?;
+        let sent = self.in_silence(|nvme| match nvme.identity.compares {
+            true => nvme.compare(blocks, bytes),
+            false => nvme.read_in_place(blocks, bytes),
+        })?;
+        self.inside = true;
+        Ok(sent)
+    }
+
+    fn compare(
+        &mut self,
+        blocks: Blocks,
+        bytes: OwnedSlice,
+    ) -> Result<(Sent, OwnedSlice), NvmeError> {
+        let mapping = self.dma.map::<ToDevice, _>(bytes)?;
+        let record = Sent::of(&mapping);
+        let command = |data: Prps| Command::compare(blocks, data);
+        self.reading = Some(self.begin(IO, mapping, command)?);
+        let waited = self.wait_for(IO);
+        let through = matches!(waited, Ok(()) | Err(NvmeError::Ended { .. }));
+        let memory = if through { self.reading.take().map(Lent::reported_done) } else { None };
+        let bytes = memory.map(|memory| memory.finish(0)).transpose()?;
+        if let Err(NvmeError::Ended { status: Status::COMPARE_FAILURE, .. }) = waited {
+            let (len, dma, first) = (record.len, record.dma, blocks.first);
+            return Err(NvmeError::Differs { len, dma, first });
+        }
+        waited?;
+        self.traffic.sent += 1;
+        self.traffic.sent_bounced += u64::from(record.bounced.is_some());
+        Ok((record, bytes.ok_or(NvmeError::Stopped)?))
+    }
+
+    fn read_in_place(
+        &mut self,
+        blocks: Blocks,
+        bytes: OwnedSlice,
+    ) -> Result<(Sent, OwnedSlice), NvmeError> {
+        let mapping = self.dma.map::<FromDevice, _>(bytes)?;
+        let record = Sent::of(&mapping);
+        let command = |data: Prps| Command::read(blocks, data);
+        self.placing = Some(self.begin(IO, mapping, command)?);
+        let waited = self.wait_for(IO);
+        let through = matches!(waited, Ok(()) | Err(NvmeError::Ended { .. }));
+        let memory = if through { self.placing.take().map(Lent::reported_done) } else { None };
+        let written = if waited.is_ok() { record.len } else { 0 };
+        let bytes = memory.map(|memory| memory.finish(written)).transpose()?;
+        waited?;
+        self.traffic.received += 1;
+        Ok((record, bytes.ok_or(NvmeError::Stopped)?))
+    }
+
+    /// Looks for what came, or has it read.
+    pub(super) fn fetch_blocks(&mut self, back: &mut Vec<u8>) -> Result<Arrival, NvmeError> {
+        self.check_running()?;
+        if let Some(error) = self.failed.take() {
+            return Err(error);
+        }
+        if self.arriving.is_none() {
+            if let (true, Some(blocks)) = (self.inside, self.chosen) {
+                self.inside = false;
+                self.begin_read(blocks, blocks.count as usize * self.namespace.block)?;
+            }
+            return Ok(Arrival::Nothing);
+        }
+        self.look()?;
+        let Some(done) = self.done.take() else {
+            return Ok(Arrival::Nothing);
+        };
+        let bytes = self.ended(done.check())?;
+        self.traffic.received += 1;
+        if back.len() < bytes.len() {
+            back.resize(bytes.len(), 0);
+        }
+        back[..bytes.len()].copy_from_slice(&bytes);
+        Ok(Arrival::Back(bytes.len()))
+    }
+
+    /// Looks once whether the command under way was completed.
+    fn look(&mut self) -> Result<(), NvmeError> {
+        let Some(memory) = self.shared.as_deref() else {
+            return Err(NvmeError::Stopped);
+        };
+        let polled = self.queues[IO].poll(memory);
+        let found = self.settle(polled)?;
+        if found.is_some() {
+            (self.done, self.untaken) = (found, true);
+            return Ok(());
+        }
+        let checked = self.controller.check();
+        self.settle(checked)
+    }
+
+    /// Takes what was completed, of which the controller is told: it lets go of its line.
+    pub(super) fn take_completions(&mut self) -> Cause {
+        if self.check_running().is_err() || self.down.is_some() {
+            return self.cause_of(self.controller.check());
+        }
+        let looked = self.look();
+        let cause = self.cause_of(looked);
+        self.failed = self.failed.or(looked.err());
+        if !self.untaken || self.down.is_some() {
+            return cause;
+        }
+        self.untaken = false;
+        let io = &self.queues[IO];
+        self.controller.taken(io.id, io.head());
+        // Read back: the line is let go of before Xen is told that it is.
+        let arrived = self.controller.check();
+        cause | Cause::RECEIVED | self.cause_of(arrived)
+    }
+
+    const fn cause_of(&self, checked: Result<(), NvmeError>) -> Cause {
+        match checked {
+            Ok(()) => Cause::empty(),
+            Err(NvmeError::Lost(_)) => Cause::GONE,
+            Err(_) => Cause::ERROR,
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! The NVMe driver over a controller whose properties read as anything, and which completes anything.
+//!
+//! Asserts: every call ends; what comes back is what was read and compared for as long as the controller plays by the
+//! rules; no command is given but those that change nothing; the controller is given no address that the driver does not
+//! list; once it was seen to stop, every slot is back.
+
+use crate::{Input, pattern::bytes_of};
+use pvbounce::{
+    addr::BusAddr,
+    arch::time::Clock,
+    device::{Arrival, Cause, Driver as _, Idle as _, Mover, Registers, fake::TickingClock},
+    dma::{Device, Plan, Policy, Pool, Table, fake::FakeMachine},
+    mm::contiguous::Order,
+    storage::nvme::Idle,
+};
+use std::{
+    cell::{Cell, RefCell},
+    time::Duration,
+};
+
+thread_local! {
+    // Its pages are never freed: one machine for all inputs. A table is 300 KiB: one, too.
+    static MACHINE: RefCell<(FakeMachine, Box<Table>)> = RefCell::default();
+}
+
+const CC: usize = 0x14;
+const CSTS: usize = 0x1c;
+const BLOCK: usize = 512;
+/// The longest that a call into the driver may take: commands that are stuck, and waits for the controller before and
+/// after each of those that set it up.
+const CALL_LIMIT: Duration = Duration::from_secs(40);
+/// What a look at a property takes.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// A queue pair as the driver told of it.
+#[derive(Clone, Copy, Debug, Default)]
+struct Queue {
+    submissions: u64,
+    completions: u64,
+    entries: u64,
+    head: u64,
+    tail: u64,
+    written: u64,
+    wrapped: bool,
+}
+
+#[derive(Debug)]
+struct Chip<'m> {
+    machine: &'m FakeMachine,
+    clock: &'m TickingClock,
+    input: Input,
+    enabled: Cell<bool>,
+    words: RefCell<[u32; 4]>,
+    entries: Cell<u32>,
+    queues: RefCell<[Queue; 2]>,
+    /// Whether it broke a rule since the last blocks were read.
+    odd: Cell<bool>,
+    given: RefCell<Vec<(BusAddr, usize)>>,
+    /// Whether it does as told from here on.
+    tame: Cell<bool>,
+}
+
+fn wide(words: &[u32], at: usize) -> u64 {
+    u64::from(words[at + 1]) << 32 | u64::from(words[at])
+}
+
+impl Chip<'_> {
+    fn strange(&self, once_in: usize) -> bool {
+        let strange = !self.tame.get() && self.input.once_in(once_in);
+        self.odd.set(self.odd.get() || strange);
+        strange
+    }
+
+    /// Does what is next in each queue, or something else.
+    fn work(&self) {
+        for number in 0..2 {
+            let queue = self.queues.borrow()[number];
+            if queue.head == queue.tail || self.strange(16) {
+                continue;
+            }
+            let mut bytes = [0; 64];
+            let at = BusAddr(queue.submissions + queue.head * 64);
+            assert!(self.machine.bus_read(at, &mut bytes), "a command at {at}");
+            let words: Vec<u32> =
+                bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
+            let status = self.obey(number, &words);
+            self.complete(number, words[0] >> 16, status);
+        }
+    }
+
+    fn obey(&self, queue: usize, words: &[u32]) -> u16 {
+        match (queue, words[0] & 0xffff) {
+            (0, 6) => self.identify(words),
+            (0, 9) => 0,
+            (0, 5) => {
+                let entries = u64::from(words[10] >> 16) + 1;
+                let completions = wide(words, 6);
+                self.queues.borrow_mut()[1] = Queue { completions, entries, ..Queue::default() };
+                0
+            }
+            (0, 1) => {
+                self.queues.borrow_mut()[1].submissions = wide(words, 6);
+                0
+            }
+            (1, 2) => {
+                let count = (words[12] as usize + 1) * BLOCK;
+                let bytes = bytes_of(words[10] as usize, count.min(32 << 10));
+                self.write(words, bytes);
+                0
+            }
+            (1, 5) => 0,
+            (_, other) => panic!("command {other:#x} in queue {queue}"),
+        }
+    }
+
+    fn identify(&self, words: &[u32]) -> u16 {
+        let mut bytes = vec![0; 4096];
+        match words[10] {
+            1 => {
+                // Two pages, so that each command's data lies in at most three.
+                bytes[77] = 1;
+                bytes[520] = u8::from(!self.input.once_in(4));
+            }
+            2 => bytes[0] = 1,
+            _ => {
+                bytes[..2].copy_from_slice(&[0, 4]);
+                bytes[130] = 9;
+            }
+        }
+        if self.strange(16) {
+            let drawn = self.input.bytes(64);
+            let at = self.input.below(600);
+            bytes[at..at + drawn.len()].copy_from_slice(&drawn);
+        }
+        self.write(words, &bytes);
+        0
+    }
+
+    /// Writes to the pages that a command names, or not all of it.
+    fn write(&self, words: &[u32], bytes: &[u8]) {
+        let (first, second) = (wide(words, 6), wide(words, 8));
+        let here = bytes.len().min(4096 - BusAddr(first).page_offset());
+        let (head, rest) = bytes.split_at(here);
+        self.given.borrow_mut().push((BusAddr(first), here));
+        let mut pages = vec![second];
+        if rest.len() > 4096 {
+            let mut list = [0; 16];
+            assert!(self.machine.bus_read(BusAddr(second), &mut list));
+            pages = list.as_chunks::<8>().0.iter().map(|page| u64::from_le_bytes(*page)).collect();
+        }
+        if self.strange(8) {
+            return;
+        }
+        assert!(self.machine.bus_write(BusAddr(first), head));
+        for (page, piece) in pages.into_iter().zip(rest.chunks(4096)) {
+            assert!(self.machine.bus_write(BusAddr(page), piece));
+            self.given.borrow_mut().push((BusAddr(page), piece.len()));
+        }
+    }
+
+    fn complete(&self, number: usize, identifier: u32, status: u16) {
+        let mut queues = self.queues.borrow_mut();
+        let queue = &mut queues[number];
+        if queue.entries == 0 {
+            return;
+        }
+        queue.head = (queue.head + 1) % queue.entries;
+        let last = u32::from(!queue.wrapped) << 16 | u32::from(status) << 17 | identifier;
+        let head =
+            u32::try_from(number << 16).unwrap_or(0) | u32::try_from(queue.head).unwrap_or(0);
+        let mut words = [0, 0, head, last];
+        if self.strange(16) {
+            words[2 + self.input.below(2)] ^= 1 << self.input.below(32);
+        }
+        let at = BusAddr(queue.completions + queue.written * 16);
+        assert!(self.machine.bus_write(at, &words.map(u32::to_le_bytes).concat()), "{at}");
+        queue.written = (queue.written + 1) % queue.entries;
+        queue.wrapped ^= queue.written == 0;
+    }
+
+    fn configure(&self, value: u32) {
+        let enabled = value & 1 != 0;
+        self.enabled.set(enabled);
+        let words = self.words.borrow();
+        let entries = u64::from(self.entries.get() & 0xfff) + 1;
+        let (submissions, completions) = (wide(&words[..], 0), wide(&words[..], 2));
+        let admin = Queue { submissions, completions, entries, ..Queue::default() };
+        *self.queues.borrow_mut() =
+            if enabled { [admin, Queue::default()] } else { [Queue::default(); 2] };
+    }
+}
+
+impl Registers for &Chip<'_> {
+    fn size(&self) -> usize {
+        0x4000
+    }
+
+    fn read_u8(&self, offset: usize) -> u8 {
+        panic!("8-bit read of {offset:#x}")
+    }
+
+    fn read_u16(&self, offset: usize) -> u16 {
+        panic!("16-bit read of {offset:#x}")
+    }
+
+    fn read_u32(&self, offset: usize) -> u32 {
+        self.clock.advance(LOOK);
+        match offset {
+            _ if !self.tame.get() && self.input.once_in(64) => self.input.u32(),
+            // MQES 31, TO 500 ms; the NVM command set.
+            0 => 31 | 1 << 24,
+            4 => 1 << 5,
+            8 => 0x1_0400,
+            CC => u32::from(self.enabled.get()),
+            CSTS => {
+                if self.enabled.get() {
+                    self.work();
+                }
+                u32::from(self.enabled.get())
+            }
+            _ => panic!("a read of {offset:#x}"),
+        }
+    }
+
+    fn write_u8(&self, offset: usize, _value: u8) {
+        panic!("8-bit write to {offset:#x}")
+    }
+
+    fn write_u16(&self, offset: usize, _value: u16) {
+        panic!("16-bit write to {offset:#x}")
+    }
+
+    fn write_u32(&self, offset: usize, value: u32) {
+        match offset {
+            0x0c | 0x10 => {}
+            CC => self.configure(value),
+            0x24 => self.entries.set(value),
+            0x28 | 0x2c | 0x30 | 0x34 => self.words.borrow_mut()[(offset - 0x28) / 4] = value,
+            0x1000 | 0x1008 => self.queues.borrow_mut()[(offset - 0x1000) / 8].tail = value.into(),
+            0x1004 | 0x100c => {}
+            _ => panic!("a write of {value:#x} to {offset:#x}"),
+        }
+    }
+}
+
+/// One thing that the guest does with a disk.
+fn act(disk: &mut dyn Mover, chip: &Chip<'_>, sent: &mut Vec<u8>, back: &mut Vec<u8>) {
+    let input = &chip.input;
+    match input.below(8) {
+        0..3 => {
+            let mut bytes = vec![0; input.below(18) * BLOCK + usize::from(input.once_in(16))];
+            chip.odd.set(false);
+            let filled = disk.fill(&mut bytes, input.below(256));
+            if filled.is_ok() && disk.send(bytes.clone().into()).is_ok() {
+                *sent = bytes;
+            }
+        }
+        3..6 => {
+            if let Ok(Arrival::Back(len)) = disk.fetch(sent, back) {
+                assert!(len <= back.len(), "{len}");
+                assert!(chip.odd.get() || back[..len] == **sent);
+            }
+        }
+        6 => {
+            let some = input.once_in(2);
+            disk.enable_interrupts(if some { Cause::RECEIVER } else { Cause::empty() });
+        }
+        _ => drop(disk.acknowledge()),
+    }
+}
+
+/// See the head of this file.
+///
+/// # Panics
+/// If what it asserts does not hold.
+pub fn run(bytes: &[u8]) {
+    let input = Input::new(bytes);
+    MACHINE.with_borrow_mut(|(machine, table)| {
+        machine.reset();
+        play(machine, table, &input);
+    });
+}
+
+fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
+    let pool = Pool::new(table, machine);
+    let max_order = Order::new(5).unwrap_or(Order::MAX);
+    let plan = Plan { max_order, floor: 4096, ..Plan::new(128 << 10) };
+    if pool.start(&plan, &mut |_| {}).is_err() {
+        return;
+    }
+    let clock = TickingClock::default();
+    let chip = Chip {
+        machine,
+        clock: &clock,
+        input: input.clone(),
+        enabled: Cell::new(input.once_in(2)),
+        words: RefCell::default(),
+        entries: Cell::default(),
+        queues: RefCell::default(),
+        odd: Cell::default(),
+        given: RefCell::default(),
+        tame: Cell::default(),
+    };
+    let started = Idle::reset(&chip, &clock).and_then(|idle| {
+        let device = Device::new(&pool, machine, idle.limits(), Policy::Force);
+        idle.start(device)
+    });
+    let Ok(mut disk) = started else { return };
+    let (mut sent, mut back) = (Vec::new(), Vec::new());
+    for _ in 0..32 {
+        if input.is_over() {
+            break;
+        }
+        let start = clock.now();
+        act(&mut disk, &chip, &mut sent, &mut back);
+        let took = clock.now().since(start);
+        assert!(took < CALL_LIMIT, "a call took {took:?}");
+    }
+    for &(bus, len) in chip.given.borrow().iter() {
+        assert!(disk.dma_ranges().iter().any(|range| range.covers(bus, len)), "{len} at {bus}");
+    }
+    // Whether it stops at once or not: nothing is lost for as long as it stops in the end.
+    let _ = disk.quiesce();
+    chip.tame.set(true);
+    let _ = disk.quiesce();
+    assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
+}
