@@ -179,7 +179,8 @@ impl<'f> Stopped<'f> {
         let started = ready.start(device)?;
         let none = Reason::new("pci-no-intx", format!("{} has no interrupt", resources.bdf));
         let interrupt = Interrupt::none(setup.events, setup.clock, none);
-        let mut running = Running::new(started, interrupt, resources, mask).with_fault(setup.fault);
+        let mut running =
+            Running::new(started, interrupt, resources, limits).with_fault(setup.fault);
         running.climb(front, resources, &mut |how, reason| {
             setup.stages.stage(format_args!("{}: no {how}: {reason}", resources.bdf));
         });

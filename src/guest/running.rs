@@ -5,9 +5,9 @@ use super::{
     interrupt::{Bound, Interrupt},
 };
 use crate::{
-    addr::DmaMask,
     arch::{time::Instant, wait::Deadline},
     device::{Arrival, Cause, Driver, Mover, QuiesceError},
+    dma::Limits,
     drivers::Started,
     nic::Loopback,
     options::SelfTest,
@@ -26,8 +26,8 @@ pub struct Running<'m> {
     started: Started<'m>,
     /// Its interrupt.
     pub interrupt: Interrupt<'m>,
-    /// How far it may reach: its own limit, or what the command line holds it to.
-    pub reach: DmaMask,
+    /// What it demands of addresses; its reach is its own, or what the command line holds it to.
+    pub limits: Limits,
     bdf: Bdf,
     fault: Option<SelfTest>,
     acknowledged: u32,
@@ -39,9 +39,9 @@ impl<'m> Running<'m> {
         started: Started<'m>,
         interrupt: Interrupt<'m>,
         resources: &Resources,
-        reach: DmaMask,
+        limits: Limits,
     ) -> Self {
-        Self { started, interrupt, reach, bdf: resources.bdf, fault: None, acknowledged: 0 }
+        Self { started, interrupt, limits, bdf: resources.bdf, fault: None, acknowledged: 0 }
     }
 
     /// The same with a fault on purpose between the driver and its caller.

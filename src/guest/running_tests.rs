@@ -86,14 +86,14 @@ fn with_device(host: &FakeHost, test: impl FnOnce(Running<'_>, &Resources)) {
     let pool = Pool::new(&mut table, &machine);
     let resources = host.resources();
     let idle = edu::Idle::reset(&chip, &clock).unwrap();
-    let mask = idle.limits().mask;
-    pool.start(&Plan { mask, ..Plan::new(1 << 20) }, &mut |_| {}).unwrap();
-    let device = dma::Device::new(&pool, &machine, idle.limits(), Policy::Force);
+    let limits = idle.limits();
+    pool.start(&Plan { mask: limits.mask, ..Plan::new(1 << 20) }, &mut |_| {}).unwrap();
+    let device = dma::Device::new(&pool, &machine, limits, Policy::Force);
     let started = Started::Mover(Box::new(idle.start(device).unwrap()));
     let none = Reason::new("pci-no-intx", "no interrupt");
     let event_clock = events.clock();
     let interrupt = Interrupt::none(&*events, &*event_clock, none);
-    test(Running::new(started, interrupt, &resources, mask), &resources);
+    test(Running::new(started, interrupt, &resources, limits), &resources);
     assert_eq!((events.taken(), pool.stats().in_use), (0, 0));
     assert_eq!(host.on.borrow().len(), 0, "left on");
 }

@@ -16,7 +16,7 @@ use crate::{
         Lengths, Sent, Traffic,
         pattern::{MISMATCH_REMEDY, differs},
     },
-    dma::{OwnedSlice, Policy, SegmentInfo, Why},
+    dma::{Limits, OwnedSlice, Policy, PowerOfTwo, SegmentInfo, Why},
     guest::{Guest, blame::of_memory},
     mm::{
         contiguous::Order,
@@ -198,7 +198,7 @@ fn source_is_high_and_dma_address_in_reach(guest: &mut Guest) -> Finding {
     let len = ready(guest)?.near(USUAL);
     let page = OwnedSlice::from(high_pages(guest, 1)?);
     let (record, _) = round_trip(guest, page, 0..len, None)?;
-    let reach = guest.device_mut()?.running()?.reach;
+    let reach = guest.device_mut()?.running()?.limits.mask;
     let high = record.source.is_some_and(|place| place.bus.0 >= GIB_4 && xen_agrees(guest, place));
     let low = reach.covers(record.dma, record.len);
     // The driver was told the policy: what is forced says so.
@@ -218,6 +218,7 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
         return Err(skip("swiotlb-not-started", "there is no pool to walk through"));
     }
     let (pages, start) = bouncing_pages(guest, len)?;
+    let keeps = guest.device_mut()?.running()?.limits.keep_offset.bytes() >= PAGE_SIZE;
     let mut pages = OwnedSlice::from(pages);
     let mut segments = Vec::new();
     pool.for_each_segment(&mut |segment| segments.push(segment));
@@ -226,10 +227,14 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
         if !walk.wants(slot) {
             continue;
         }
-        // Some devices need the buffer's place in its page kept, so it has the slot's.
-        let start = start.unwrap_or_else(|| slot.page_offset());
+        let start = match start {
+            Start::Slot(behind) => slot.page_offset() + behind,
+            Start::At(start) => start,
+        };
         let record;
-        (record, pages) = round_trip(guest, pages, start..start + len, Some(slot))?;
+        // A run that keeps the place in the page starts with the page's first slot.
+        let run = if keeps { slot.0 - slot.page_offset() as u64 } else { slot.0 };
+        (record, pages) = round_trip(guest, pages, start..start + len, Some(BusAddr(run)))?;
         walk.went(slot, record.dma);
     }
     let held = guest.pool.held;
@@ -260,20 +265,31 @@ fn nothing_was_dropped(guest: &mut Guest) -> Finding {
     ))
 }
 
-/// Pages from which `len` bytes have to bounce, and where in them these have to start, if that matters: anywhere
-/// where everything bounces, or the device does not reach; over two frames that are no neighbours where it reaches all.
-fn bouncing_pages(
-    guest: &mut Guest,
-    len: usize,
-) -> Result<(Pages<'static>, Option<usize>), Outcome> {
+/// Where in its pages a run of bytes has to start, so that it bounces through a slot from the slot's first byte on.
+#[derive(Clone, Copy)]
+enum Start {
+    /// So many bytes behind the slot's own place in its page: some devices need the place in the page kept.
+    Slot(usize),
+    /// At this byte.
+    At(usize),
+}
+
+/// Pages from which `len` bytes have to bounce, and where in them these have to start. Where the device reaches all, it
+/// is an odd place that bounces them if the device can't read from there, else two frames that are no neighbours.
+fn bouncing_pages(guest: &mut Guest, len: usize) -> Result<(Pages<'static>, Start), Outcome> {
     if guest.options.bouncing == Policy::Force {
-        return Ok((Pages::new(guest.memory, 1).map_err(of_memory)?, None));
+        return Ok((Pages::new(guest.memory, 1).map_err(of_memory)?, Start::Slot(0)));
     }
-    if guest.device_mut()?.running()?.reach != DmaMask::BITS_64 {
-        return Ok((high_pages(guest, 1)?, None));
+    let running = guest.device_mut()?.running()?;
+    let Limits { mask: reach, alignment, .. } = running.limits;
+    if reach != DmaMask::BITS_64 {
+        return Ok((high_pages(guest, 1)?, Start::Slot(0)));
+    }
+    if alignment > PowerOfTwo::ONE {
+        return Ok((Pages::new(guest.memory, 1).map_err(of_memory)?, Start::Slot(1)));
     }
     let pages = Pages::scattered(guest.memory, 2).map_err(of_memory)?;
-    Ok((pages, Some(PAGE_SIZE - len / 2)))
+    Ok((pages, Start::At(PAGE_SIZE - len / 2)))
 }
 
 /// Pages beyond 4 GiB, where a 32-bit device can't reach: the allocator is asked until one comes.

@@ -167,7 +167,7 @@ pub const RESULT_PATH: &str = "data/pvbounce/result";
 /// What a device may have touched: the pool's segments, and what the driver was given elsewhere.
 fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
     let running = || guest.assigned.iter().filter_map(|device| device.running.as_ref().ok());
-    let reach = running().map(|running| running.reach).max();
+    let reach = running().map(|running| running.limits.mask).max();
     let mask = reach.unwrap_or(guest.pool.plan.mask).highest().0;
     writer.dma_limits(&DmaLimits { mask, memory: guest.info.nr_pages * PAGE_SIZE_U64 })?;
     let mut ranges = Vec::new();

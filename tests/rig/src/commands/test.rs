@@ -193,7 +193,7 @@ fn movers() -> impl Iterator<Item = Job> {
     both.beside = model("edu");
     both.limit = Duration::from_secs(120);
     let nvme = job("nvme", "nvme").shows("dma", "every_length_comes_back", "lengths 512 to 65536");
-    // Addresses of all 64 bits, so that what bounces does so for its place alone; and of 32, where all has to.
+    // Addresses of all 64 bits, where what bounces does so for its place alone; and of 32, where all has to.
     let narrow = job("nvme-32-bits", "nvme").word("dma_bits=32").shows(
         "dma",
         "source_is_high_and_dma_address_in_reach",
