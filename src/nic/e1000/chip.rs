@@ -18,6 +18,7 @@ use crate::{
     arch::time::{Clock, Instant, TimedOut},
     device::{Cause, Registers, ResetError},
     dma::{DeviceStopped, Limits},
+    pci::Delivery,
 };
 use core::{fmt, mem, time::Duration};
 
@@ -182,6 +183,15 @@ impl<'m, R: Registers> Chip<'m, R> {
 impl<R: Registers> chip::Chip for Chip<'_, R> {
     fn name(&self) -> &'static str {
         self.model.name()
+    }
+
+    /// The 82540EM is a PCI card without messages. The 82574L sends one wherever it would assert its pin; its MSI-X takes
+    /// other causes and an allocation of vectors (datasheet 7.4.3), and is not set up here.
+    fn deliveries(&self) -> &'static [Delivery] {
+        match self.model {
+            Model::I82540 => &[Delivery::Intx],
+            Model::I82574 => &[Delivery::Msi, Delivery::Intx],
+        }
     }
 
     /// Any address: legacy descriptors have 64 bits for it, and buffers start anywhere (SDM 3.2.3 and 3.3.3).

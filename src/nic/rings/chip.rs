@@ -6,6 +6,7 @@ use crate::{
     device::{Cause, ResetError},
     dma::{DeviceStopped, Limits},
     nic::TxFailure,
+    pci::Delivery,
 };
 use core::fmt;
 
@@ -59,6 +60,9 @@ pub enum Progress {
 pub trait Chip: fmt::Debug {
     /// The chip.
     fn name(&self) -> &'static str;
+
+    /// See [`crate::device::Driver::deliveries`].
+    fn deliveries(&self) -> &'static [Delivery];
 
     /// What it demands of addresses.
     fn limits(&self) -> Limits;

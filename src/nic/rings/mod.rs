@@ -28,6 +28,7 @@ use crate::{
         evidence::Ranges, life::Life,
     },
     dma::{self, DeviceStopped, FinishError, Lent, Limits, Mapping, OwnedSlice, ToDevice},
+    pci::Delivery,
 };
 use alloc::{
     collections::VecDeque,
@@ -250,6 +251,10 @@ impl<C: Chip> Driver for Card<'_, C> {
 
     fn label(&self) -> String {
         Mac(&self.mac).to_string()
+    }
+
+    fn deliveries(&self) -> &'static [Delivery] {
+        self.chip.deliveries()
     }
 
     fn acknowledge(&mut self) -> Cause {
