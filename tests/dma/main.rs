@@ -6,6 +6,7 @@ mod coherent;
 mod decision;
 mod demands;
 mod errors;
+mod full;
 mod hostile;
 mod mapping;
 mod overreport;

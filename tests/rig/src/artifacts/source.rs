@@ -81,11 +81,14 @@ impl Release {
 
     /// The processor to emulate without KVM.
     ///
+    /// Without x2APIC: with it Xen writes whole APIC numbers where interrupts are remapped, of which QEMU's IOMMU reads
+    /// only the bits that xAPIC has, so that messages for any other processor go to the first.
+    ///
     /// QEMU before 9.1 reads the stack of a ring-3 `iretq` with supervisor rights: with SMAP, a PV kernel dies of it.
     pub(crate) const fn emulated_cpu(self) -> &'static str {
         match self {
-            Self::Bookworm | Self::Noble => "max,-smap",
-            Self::Trixie => "max",
+            Self::Bookworm | Self::Noble => "max,-smap,-x2apic",
+            Self::Trixie => "max,-x2apic",
         }
     }
 }

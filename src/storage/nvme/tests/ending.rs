@@ -1,0 +1,145 @@
+//! A controller that does not end what it began, is gone, or is none that the driver works with.
+
+use super::*;
+
+#[test]
+fn a_command_that_is_never_completed_ends_by_the_clock_and_resets_the_controller() {
+    with_disk(|chip, disk| {
+        let bytes = filled(disk, 512, 1).unwrap();
+        chip.set_fault(Fault::Halts);
+        let reason = disk.send(bytes.into()).unwrap_err().reason();
+        assert_eq!(reason.code, "nvme-timeout");
+        assert!(!chip.is_running() && reason.detail.contains("waited 500"), "{reason}");
+        chip.set_fault(Fault::None);
+        trip(disk, 512, 2).unwrap();
+        let bytes = filled(disk, 512, 1).unwrap();
+        disk.send(bytes.into()).unwrap();
+        chip.set_fault(Fault::Halts);
+        assert_eq!(code(fetch(disk, &mut Vec::new())), "nvme-stuck");
+        assert_eq!(code(filled(disk, 512, 1)), "nvme-timeout");
+        chip.set_fault(Fault::None);
+        trip(disk, 512, 3).unwrap();
+        assert_eq!((disk.traffic().resets, disk.traffic().lost), (2, 2));
+    });
+}
+
+#[test]
+fn a_fatal_error_disables_the_controller() {
+    with_disk(|chip, disk| {
+        let bytes = filled(disk, 512, 1).unwrap();
+        chip.set_fault(Fault::Fatal);
+        let reason = disk.send(bytes.into()).unwrap_err().reason();
+        assert!(reason.code == "nvme-fatal" && reason.detail.contains("0x3"), "{reason}");
+        assert_eq!(code(filled(disk, 512, 1)), "nvme-fatal", "it is none the better for it");
+        chip.set_fault(Fault::None);
+        trip(disk, 512, 2).unwrap();
+    });
+}
+
+#[test]
+fn a_controller_that_stays_on_keeps_its_memory() {
+    with_disk(|chip, disk| {
+        let bytes = filled(disk, 512, 1).unwrap();
+        disk.send(bytes.into()).unwrap();
+        disk.fetch(&[], &mut Vec::new()).unwrap();
+        chip.set_fault(Fault::StaysOn);
+        assert_eq!(disk.quiesce().unwrap_err().code(), "device-reset-timeout");
+        for _ in 0..2 {
+            assert_eq!(code(filled(disk, 512, 1)), "device-reset-timeout");
+            assert_eq!(code(disk.fetch(&[], &mut Vec::new())), "device-reset-timeout");
+            assert_eq!(code(disk.prepare()), "device-reset-timeout");
+        }
+        assert_eq!(disk.check_guards(), Ok(()));
+    });
+}
+
+#[test]
+fn a_controller_that_is_gone_says_so_everywhere() {
+    with_disk(|chip, disk| {
+        let bytes = filled(disk, 512, 1).unwrap();
+        chip.set_fault(Fault::Gone);
+        assert_eq!(disk.acknowledge(), Cause::GONE);
+        assert_eq!(code(disk.send(bytes.into())), "device-gone");
+        assert_eq!(code(filled(disk, 512, 1)), "device-gone");
+        assert_eq!(code(disk.fetch(&[], &mut Vec::new())), "device-gone");
+        assert_eq!(disk.acknowledge(), Cause::GONE);
+        assert_eq!(disk.quiesce().unwrap_err().code(), "device-gone");
+    });
+}
+
+#[test]
+fn a_quiesced_disk_refuses_everything_and_kept_nothing() {
+    with_disk(|chip, disk| {
+        let bytes = filled(disk, 512, 1).unwrap();
+        disk.send(bytes.clone().into()).unwrap();
+        disk.fetch(&[], &mut Vec::new()).unwrap();
+        disk.quiesce().unwrap();
+        assert!(!chip.is_running());
+        assert_eq!(code(disk.send(bytes.into())), "device-stopped");
+        assert_eq!(code(filled(disk, 512, 1)), "device-stopped");
+        assert_eq!(code(disk.fetch(&[], &mut Vec::new())), "device-stopped");
+        assert_eq!(disk.quiesce(), Ok(()));
+    });
+}
+
+/// Starts a disk that has a pool or none; the code of what goes wrong. Everything must be back.
+fn start(kind: Kind, fault: Fault, later: Fault, pooled: bool) -> Result<(), &'static str> {
+    let machine = FakeMachine::new(Frames::default());
+    let (chip, clock) = (FakeNvme::new(&machine, kind), TickingClock::default());
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    if pooled {
+        pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+    }
+    let device = dma::Device::new(&pool, &machine, limits(), Policy::Force);
+    chip.set_master(false);
+    chip.leave_running();
+    chip.set_fault(fault);
+    let idle = Idle::reset(&chip, &clock).map_err(|e| e.code());
+    assert!(chip.touched().is_empty(), "its bus mastering is off");
+    chip.set_master(true);
+    let started = idle.and_then(|idle| {
+        assert!(!chip.is_running());
+        chip.set_fault(later);
+        idle.start(device).map(drop).map_err(|e| e.code())
+    });
+    assert!(pool.stats().in_flight == 0, "{:?}", pool.stats());
+    started
+}
+
+#[test]
+fn a_controller_in_any_state_is_disabled_before_it_has_memory() {
+    let start = |fault, later| start(Kind::default(), fault, later, true);
+    assert_eq!(start(Fault::None, Fault::None), Ok(()));
+    assert_eq!(start(Fault::NeverReady, Fault::None), Ok(()), "on its way to ready for ever");
+    assert_eq!(start(Fault::Fatal, Fault::None), Ok(()));
+    assert_eq!(start(Fault::StaysOn, Fault::None), Err("device-reset-timeout"));
+    assert_eq!(start(Fault::Gone, Fault::None), Err("device-gone"));
+    assert_eq!(start(Fault::None, Fault::NeverReady), Err("device-reset-timeout"));
+    assert_eq!(start(Fault::None, Fault::Fatal), Err("device-unfit"));
+    assert_eq!(start(Fault::None, Fault::Halts), Err("device-reset-timeout"));
+    assert_eq!(start(Fault::None, Fault::AdminStatus(2)), Err("device-command"));
+    assert_eq!(start(Fault::None, Fault::Identifier(0)), Err("device-unfit"));
+}
+
+#[test]
+fn a_controller_or_disk_that_the_driver_can_not_work_with_is_not_started() {
+    let start = |kind, pooled| start(kind, Fault::None, Fault::None, pooled);
+    let capabilities = Kind::default().capabilities;
+    for wrong in [capabilities & !(1 << 37), capabilities | 1 << 48, capabilities & !0xffff] {
+        let kind = Kind { capabilities: wrong, ..Kind::default() };
+        assert_eq!(start(kind, true), Err("device-unfit"), "{wrong:#x}");
+    }
+    let far = Kind { capabilities: capabilities | 0xc << 32, ..Kind::default() };
+    assert_eq!(start(far, true), Err("device-bar-too-small"));
+    assert_eq!(start(Kind { metadata: 8, ..Kind::default() }, true), Err("device-lacks"));
+    assert_eq!(start(Kind { blocks: 0, ..Kind::default() }, true), Err("device-lacks"));
+    assert_eq!(start(Kind::default(), false), Err("dma-no-pool"));
+}
+
+#[test]
+fn a_reset_error_of_a_start_names_what_was_waited_for() {
+    let late = crate::arch::time::TimedOut { what: "x", after: Duration::ZERO };
+    let error = StartError::from(NvmeError::Late(late));
+    assert_eq!(error, StartError::Reset(ResetError::Stuck(late)));
+}
