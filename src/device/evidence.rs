@@ -87,9 +87,13 @@ impl Ranges {
         }
         let start = BusAddr(bus.0 & !(PAGE_SIZE_U64 - 1));
         let end = BusAddr((bus.0 + len as u64).next_multiple_of(PAGE_SIZE_U64));
-        let mut joined = DmaRange { start, end, via };
+        self.join(DmaRange { start, end, via });
+    }
+
+    /// Adds whole pages.
+    pub(crate) fn join(&mut self, mut joined: DmaRange) {
         self.0.retain(|range| {
-            let joins = range.via == via && range.touches(&joined);
+            let joins = range.via == joined.via && range.touches(&joined);
             if joins {
                 joined.start = joined.start.min(range.start);
                 joined.end = joined.end.max(range.end);
@@ -114,5 +118,8 @@ mod tests {
         ranges.add_range(BusAddr(0x1fff), 2, Via::Pool);
         let of = |start, end, via| DmaRange { start: BusAddr(start), end: BusAddr(end), via };
         assert_eq!(ranges.all(), [of(0x2000, 0x3000, Via::Direct), of(0x1000, 0x4000, Via::Pool)]);
+        let mut both = Ranges::default();
+        ranges.all().iter().chain(ranges.all()).for_each(|range| both.join(*range));
+        assert_eq!(both.all(), ranges.all(), "what two devices used is said once");
     }
 }

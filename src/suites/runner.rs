@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     addr::PAGE_SIZE_U64,
-    device::{Traffic, Via},
+    device::{Traffic, Via, evidence::Ranges},
     guest::Guest,
     report::{
         ktap::{DmaLimits, DmaRange, FailedSite, PoolWalk, RangeKind, Sites, Transfers, Writer},
@@ -176,9 +176,13 @@ fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
         let last = first + segment.len as u64 - 1;
         ranges.push(DmaRange { first, last, kind: RangeKind::Pool });
     });
-    let given = running().flat_map(|running| running.driver().dma_ranges());
-    let direct = given.filter(|range| range.via == Via::Direct);
-    ranges.extend(direct.map(|range| DmaRange {
+    // Two devices may have used the same page, one after the other.
+    let mut direct = Ranges::default();
+    for running in running() {
+        let given = running.driver().dma_ranges().iter();
+        given.filter(|range| range.via == Via::Direct).for_each(|range| direct.join(*range));
+    }
+    ranges.extend(direct.all().iter().map(|range| DmaRange {
         first: range.start.0,
         last: range.end.0 - 1,
         kind: RangeKind::Direct,

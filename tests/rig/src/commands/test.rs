@@ -87,7 +87,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
             .word("swiotbl=late")
             .expect(Verdict::Error, &[("options.command_line", "option-unknown")]),
         // Machines that lack something: a clear word, and no hang.
-        Job::new("not-a-nic", "smoke-late.cfg", model("virtio-rng"))
+        Job::new("not-a-nic", "smoke-late.cfg", model("sdhci"))
             .expect(Verdict::Skip, &[("pci.driver_starts", "no-driver")]),
         late("no-driver", Device::Undriven)
             .expect(Verdict::Skip, &[("pci.driver_starts", "no-driver")]),

@@ -44,7 +44,7 @@ const MODELS: [Model; 3] = [
         limit: Duration::from_secs(180),
     },
     // No driver of the guest's, and it could do DMA.
-    Model { name: "virtio-rng", slot: 11, device: "virtio-rng-pci", medium: None, limit: QUICK },
+    Model { name: "sdhci", slot: 11, device: "sdhci-pci", medium: None, limit: QUICK },
 ];
 
 impl Model {
