@@ -66,6 +66,12 @@ impl<'m> Running<'m> {
         }
     }
 
+    /// Why the device is polled although it, its driver and the host between them know a way to interrupt.
+    pub fn refused(&self, resources: &Resources) -> Option<&Reason> {
+        let mut known = self.driver().deliveries().iter();
+        self.interrupt.bound().err().filter(|_| known.any(|how| resources.offers(*how)))
+    }
+
     /// Has the device interrupt this way instead of that before. Without success there is no interrupt.
     pub fn deliver(
         &mut self,

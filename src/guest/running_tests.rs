@@ -114,6 +114,7 @@ fn the_best_way_that_the_host_grants_is_taken_and_each_refusal_told() {
             let mut refused = Vec::new();
             running.climb(&host, resources, &mut |how, reason| refused.push((how, reason.code)));
             assert_eq!(how(&running), Some(taken));
+            assert_eq!(running.refused(resources), None, "it has one");
             let told = refuses.map(|how| (how, "front-msix-refused"));
             assert_eq!(refused, told.into_iter().collect::<Vec<_>>());
             running.stop(&host, &host, &mut Vec::new()).unwrap();
@@ -137,6 +138,7 @@ fn one_way_is_turned_off_before_another_is_turned_on_and_a_refusal_leaves_none()
         let refused = running.deliver(&host, resources, Delivery::Msi).unwrap_err();
         assert_eq!(refused.code, "front-msix-refused");
         assert_eq!(running.interrupt.bound().unwrap_err(), &refused, "polled, and that is why");
+        assert_eq!(running.refused(resources), Some(&refused));
         running.stop(&host, &host, &mut Vec::new()).unwrap();
     });
 }

@@ -2,6 +2,7 @@
 
 use super::{
     check::{Finding, Suite, attends, failure, nothing, proof},
+    rung::{is_no_storm, is_on, reaches_a_processor},
     transfer::{irq_lost, send_and_poll, send_and_receive, with_bus_state},
 };
 use crate::{
@@ -41,8 +42,6 @@ pub(super) const SUITE: Suite = Suite {
 };
 
 const TRANSFERS: u64 = 32;
-/// Bits 20 and up of the addresses that interrupt messages are sent to (Intel SDM volume 3, 11.11.1).
-const INTERRUPT_WINDOW: u64 = 0xfee;
 /// How long a device may go on interrupting for what was before.
 const SETTLING: Duration = Duration::from_millis(200);
 const SILENCE: Duration = Duration::from_millis(20);
@@ -178,9 +177,7 @@ fn rung(guest: &mut Guest, how: Delivery) -> Finding {
         }
     }
     let count = running(guest)?.interrupt.count - before;
-    // A line may be shared, and others ring it, too; a message is the device's own. One that is late, because the device
-    // spaces them out, may come in two: each transfer brings one or two, and a storm is more.
-    if how != Delivery::Intx && count > 2 * TRANSFERS {
+    if !is_no_storm(how, count, TRANSFERS) {
         let detail = format!("{bound}: {count} interrupts for {TRANSFERS} transfers");
         return Err(failure("irq-count", detail));
     }
@@ -210,14 +207,14 @@ fn turned_on(guest: &Guest, how: Delivery) -> Result<String, Outcome> {
     let capability = function.msi()?.filter(|msi| msi.enabled);
     let msi = capability.is_some();
     let msix = function.msix()?.is_some_and(|msix| msix.enabled);
-    if (msi, msix) != (how == Delivery::Msi, how == Delivery::Msix) {
+    if !is_on(how, msi, msix) {
         let detail = format!("{how} was turned on; config space has MSI {msi}, MSI-X {msix}");
         return Err(failure("irq-not-on", detail));
     }
     let Some((address, data)) = capability.and_then(|msi| msi.message) else {
         return Ok(String::new());
     };
-    if address >> 20 != INTERRUPT_WINDOW {
+    if !reaches_a_processor(address) {
         let detail =
             format!("the device sends its messages to {address:#x}, which is no processor");
         return Err(failure("irq-message", detail));

@@ -4,6 +4,7 @@
 //! claim holds, else to the outcome that says what was measured. [`suite`] runs one and knows what it proved.
 
 pub mod cost;
+pub mod rung;
 pub mod suite;
 pub mod walk;
 

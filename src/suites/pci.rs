@@ -127,8 +127,11 @@ fn bus_master_turns_off_and_on(guest: &mut Guest) -> Finding {
 }
 
 fn driver_starts(guest: &mut Guest) -> Finding {
-    let running = guest.device()?.running.as_ref();
-    running.map(|running| running.describe()).map_err(Clone::clone)
+    let running = guest.device()?.running.as_ref().map_err(Clone::clone)?;
+    match running.refused(resources(guest)?) {
+        None => Ok(running.describe()),
+        Some(reason) => Err(Outcome::Failure(reason.clone())),
+    }
 }
 
 fn resources(guest: &Guest) -> Result<&Resources, Outcome> {

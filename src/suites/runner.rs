@@ -8,7 +8,10 @@ use crate::{
     device::{Traffic, Via, evidence::Ranges},
     guest::Guest,
     report::{
-        ktap::{DmaLimits, DmaRange, FailedSite, PoolWalk, RangeKind, Sites, Transfers, Writer},
+        ktap::{
+            DmaLimits, DmaRange, FailedSite, OF_DEVICE, PoolWalk, RangeKind, Sites, Transfers,
+            Writer,
+        },
         verdict::{Reason, Verdict},
     },
     xen::{
@@ -118,7 +121,7 @@ fn chosen(guest: &Guest) -> Vec<(&'static Suite, Option<usize>)> {
 /// A suite's name, with that of its device where there are several.
 fn title(suite: &Suite, device: Option<usize>, guest: &Guest) -> String {
     match device.map(|device| guest.assigned[device].bdf) {
-        Some(bdf) if guest.assigned.len() > 1 => format!("{}@{bdf}", suite.name),
+        Some(bdf) if guest.assigned.len() > 1 => format!("{}{OF_DEVICE}{bdf}", suite.name),
         _ => suite.name.into(),
     }
 }

@@ -57,6 +57,9 @@ pub use sites::{FailedSite, Sites};
 pub use totals::{BadTotals, DmaLimits, PoolWalk, Taken, Transfers};
 pub use write::{SuiteWriter, Writer};
 
+/// What stands between a suite's name and its device's, where a run has several.
+pub const OF_DEVICE: char = '@';
+
 use core::fmt;
 use core::str::FromStr;
 

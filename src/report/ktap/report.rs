@@ -39,6 +39,11 @@ pub struct Suite {
 }
 
 impl Suite {
+    /// Its name without that of its device.
+    pub fn kind(&self) -> &str {
+        self.name.split(super::OF_DEVICE).next().unwrap_or_default()
+    }
+
     /// Its checks, counted.
     pub fn tally(&self) -> Tally {
         self.checks.iter().map(|check| check.verdict).collect()

@@ -21,6 +21,8 @@ use crate::error::{Context, Result};
 pub(crate) struct Evidence {
     /// How many times the device used an address.
     pub(crate) addresses: u64,
+    /// How many of the job's devices did.
+    pub(crate) devices: usize,
     /// How many different pages those were in.
     pub(crate) pages: usize,
     /// How many of them are the bounce pool's.
@@ -108,7 +110,7 @@ fn examine(
         }
         left = left.saturating_sub(length as u64);
         let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, devices));
-        page.into_iter().for_each(|page| tally.add(page, allowed));
+        page.into_iter().for_each(|(device, page)| tally.add(device, page, allowed));
     }
     Ok(tally.finish(allowed))
 }
@@ -123,13 +125,15 @@ struct Page {
 #[derive(Default)]
 struct Tally {
     found: Evidence,
+    devices: BTreeSet<usize>,
     // Pages judged already: few, while the addresses are many.
     inside: BTreeSet<Page>,
     outside: BTreeSet<Page>,
 }
 
 impl Tally {
-    fn add(&mut self, page: Page, allowed: &[DmaRange]) {
+    fn add(&mut self, device: usize, page: Page, allowed: &[DmaRange]) {
+        self.devices.insert(device);
         self.found.addresses += 1;
         if self.inside.contains(&page) {
             return;
@@ -148,6 +152,7 @@ impl Tally {
         let pool = allowed.iter().filter(|range| range.kind == RangeKind::Pool);
         let in_pool = |page: &&Page| pool.clone().any(|segment| page.touches(segment));
         Evidence {
+            devices: self.devices.len(),
             pages: self.inside.len() + self.outside.len(),
             pool_pages: self.inside.iter().filter(in_pool).count() as u64,
             segments: pool.clone().filter(touched).count() as u64,
@@ -166,7 +171,7 @@ impl Page {
 /// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for devices that QEMU calls so.
 ///
 /// Before it may stand who wrote it and when; a line with anything behind it, or less in it, is none.
-fn translation(line: &str, wanted: &[String]) -> Option<Page> {
+fn translation(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
     let (_, fields) = line.split_once("vtd_dmar_translate dev ")?;
     let mut words = fields.split_ascii_whitespace();
     let mut next = || words.next();
@@ -174,10 +179,9 @@ fn translation(line: &str, wanted: &[String]) -> Option<Page> {
     let fields = (next()?, next()?, number(next()?)?, next()?, next()?, number(next()?)?, next()?);
     let (mask, end) = (number(next()?)?, next());
     match fields {
-        (device, "iova", first, "->", "gpa", _, "mask")
-            if end.is_none() && wanted.iter().any(|wanted| wanted == device) =>
-        {
-            Some(Page { first, last: first | mask })
+        (device, "iova", first, "->", "gpa", _, "mask") if end.is_none() => {
+            let device = wanted.iter().position(|wanted| wanted == device)?;
+            Some((device, Page { first, last: first | mask }))
         }
         _ => None,
     }
@@ -190,7 +194,7 @@ mod tests {
     use std::io::Write;
 
     fn seen(line: &str, device: &str) -> Option<Page> {
-        translation(line, &[device.to_owned()])
+        translation(line, &[device.to_owned()]).map(|(_, page)| page)
     }
 
     const LINE: &str =
@@ -209,7 +213,7 @@ mod tests {
         assert_eq!(seen(LINE, "00:05.00"), Some(Page { first: 0x1240_1000, last: 0x1240_1fff }));
         assert_eq!(seen(LINE, "00:06.00"), None);
         let both = ["00:06.00".to_owned(), "00:05.00".to_owned()];
-        assert_eq!(translation(LINE, &both), seen(LINE, "00:05.00"));
+        assert_eq!(translation(LINE, &both), seen(LINE, "00:05.00").map(|page| (1, page)));
         assert_eq!(seen("vtd_dmar_translate dev", "00:05.00"), None);
         assert_eq!(seen("anything", "00:05.00"), None);
     }
@@ -226,6 +230,7 @@ mod tests {
         let range = start..start + part.len() as u64;
         let found = examine(file.path(), range, &["00:05.00".into()], &allowed).unwrap();
         let wanted = Evidence {
+            devices: 1,
             addresses: 3,
             pages: 2,
             pool_pages: 1,

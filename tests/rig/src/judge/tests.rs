@@ -77,7 +77,17 @@ fn end(reason: Option<u32>) -> JobEnd {
 
 fn seen(addresses: u64, outside: u64) -> Evidence {
     let first_outside = (outside > 0).then_some(0x1000);
-    Evidence { addresses, pages: 1, pool_pages: 1, segments: 1, ranges: 1, outside, first_outside }
+    let devices = usize::from(addresses > 0);
+    Evidence {
+        addresses,
+        devices,
+        pages: 1,
+        pool_pages: 1,
+        segments: 1,
+        ranges: 1,
+        outside,
+        first_outside,
+    }
 }
 
 #[test]
@@ -205,7 +215,8 @@ fn claiming(out: u64, slots: u64, segments: u64) -> String {
 
 #[test]
 fn the_trace_has_to_hold_what_the_guest_claims() {
-    let trace = Evidence { addresses: 10, pool_pages: 4, segments: 2, ..Evidence::default() };
+    let trace =
+        Evidence { addresses: 10, devices: 1, pool_pages: 4, segments: 2, ..Evidence::default() };
     let verdict = |out, slots, segments| {
         verdict_of(&claiming(out, slots, segments), &end(Some(0)), Some(&trace)).1
     };
@@ -215,6 +226,24 @@ fn the_trace_has_to_hold_what_the_guest_claims() {
     assert_eq!(verdict(u64::MAX, 8, 2), "dma-unseen");
     assert_eq!(verdict(9, 9, 2), "dma-unseen");
     assert_eq!(verdict(9, 8, 3), "dma-unseen");
+}
+
+const TWO_DEVICES: &str = "KTAP version 1\n1..2\n\
+    \x20 KTAP version 1\n  # Subtest: dma@0000:00:00.0\n  1..1\n  ok 1 loopback\nok 1 dma@0000:00:00.0\n\
+    \x20 KTAP version 1\n  # Subtest: dma@0000:00:01.0\n  1..1\n  ok 1 loopback\nok 2 dma@0000:00:01.0\n\
+    Test result: SUCCESS\n";
+
+#[test]
+fn each_of_two_devices_has_to_be_seen_and_to_show_something() {
+    let both = Evidence { devices: 2, ..seen(9, 0) };
+    assert_eq!(verdict_of(TWO_DEVICES, &end(Some(0)), Some(&both)).0, Verdict::Success);
+    let wanted = (Verdict::Failure, "dma-unseen".to_owned());
+    assert_eq!(verdict_of(TWO_DEVICES, &end(Some(0)), Some(&seen(9, 0))), wanted);
+    let one = TWO_DEVICES.replace(
+        "1..1\n  ok 1 loopback\nok 2 dma@0000:00:01.0",
+        "1..0\nok 2 dma@0000:00:01.0 # SKIP no-driver",
+    );
+    assert_eq!(judged(&one, &Case::default()), (Verdict::Skip, codes(["dma-skipped"])));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! What others than the guest saw: QEMU each address that the device used, dom0 how much memory Xen has.
 
-use pvbounce::report::ktap::{PoolWalk, Report};
+use pvbounce::report::ktap::{Check, PoolWalk, Report};
 use pvbounce::report::verdict;
 
 use super::{Facts, Finding, Problem, Verdict};
@@ -52,13 +52,18 @@ pub(super) fn unseen(facts: &Facts<'_>) -> Option<Finding> {
 }
 
 fn fewer(report: &Report, evidence: &Evidence) -> Option<String> {
-    let Evidence { addresses, pool_pages, segments, .. } = *evidence;
-    let dma_passed = report
-        .checks()
-        .any(|(suite, check)| suite.name == "dma" && check.verdict == verdict::Verdict::Success);
+    let Evidence { addresses, devices, pool_pages, segments, .. } = *evidence;
+    let passed = |check: &Check| check.verdict == verdict::Verdict::Success;
+    let dma = report.suites.iter().filter(|suite| suite.kind() == "dma");
+    let shown = dma.filter(|suite| suite.checks.iter().any(passed)).count();
+    if devices < shown {
+        return Some(format!(
+            "suite dma passed with {shown} devices, but QEMU saw {devices} of them use an address"
+        ));
+    }
     let told = report.transfers.unwrap_or_default();
     let transfers = told.sent.saturating_add(told.received);
-    if addresses < transfers.max(u64::from(dma_passed)) {
+    if addresses < transfers {
         return Some(format!(
             "the guest reports {transfers} transfers, but QEMU saw the device use {addresses} addresses"
         ));

@@ -1,0 +1,58 @@
+//! What is right of a way of interrupting: how often it may come, where its messages go, what config space says of it.
+
+use crate::pci::Delivery;
+
+/// Bits 20 and up of the addresses that interrupt messages are sent to (Intel SDM volume 3, 11.11.1).
+const INTERRUPT_WINDOW: u64 = 0xfee;
+
+/// Whether `count` interrupts are right for so many transfers, each of which brought one at least.
+///
+/// A line may be shared, and others ring it, too. A message is the device's own; one that is late, because the device
+/// spaces them out, may come in two: each transfer brings one or two, and a storm is more.
+pub fn is_no_storm(how: Delivery, count: u64, transfers: u64) -> bool {
+    how == Delivery::Intx || count <= 2 * transfers
+}
+
+/// Whether messages to this address reach a processor.
+pub const fn reaches_a_processor(address: u64) -> bool {
+    address >> 20 == INTERRUPT_WINDOW
+}
+
+/// Whether of MSI and MSI-X exactly that is on which was asked for.
+pub fn is_on(how: Delivery, msi: bool, msix: bool) -> bool {
+    (msi, msix) == (how == Delivery::Msi, how == Delivery::Msix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_come_once_or_twice_and_a_line_as_often_as_others_ring_it() {
+        for how in [Delivery::Msi, Delivery::Msix] {
+            assert!(is_no_storm(how, 32, 32) && is_no_storm(how, 64, 32));
+            assert!(!is_no_storm(how, 65, 32));
+        }
+        assert!(is_no_storm(Delivery::Intx, 1000, 32));
+    }
+
+    #[test]
+    fn a_message_goes_to_the_window_and_nowhere_else() {
+        assert!(reaches_a_processor(0xfee0_0318));
+        for address in [0, 0xfed0_0000, 0xfef0_0000, 0x1_fee0_0000, 0x7e00_9000] {
+            assert!(!reaches_a_processor(address), "{address:#x}");
+        }
+    }
+
+    #[test]
+    fn exactly_what_was_asked_for_is_on() {
+        for (how, msi, msix) in [
+            (Delivery::Intx, false, false),
+            (Delivery::Msi, true, false),
+            (Delivery::Msix, false, true),
+        ] {
+            assert!(is_on(how, msi, msix));
+            assert!(!is_on(how, !msi, msix) && !is_on(how, msi, !msix), "{how}");
+        }
+    }
+}
