@@ -76,8 +76,9 @@ impl<'m> Device<'m> {
 
     /// Gives `buffer` to the device, in place if the device can use it there, else through the pool.
     ///
-    /// On failure the buffer is gone; [`Device::try_map`] returns it.
-    #[inline(always)]
+    /// On failure the buffer is gone; [`Device::try_map`] returns it. Behind a call, where that is part of the caller:
+    /// the suites map in many places, and none of them is in a hurry.
+    #[inline(never)]
     pub fn map<D: Direction, B: Buffer<D>>(
         &self,
         buffer: B,

@@ -220,7 +220,7 @@ fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Co
         &mut |count, round| {
             hold::<ToDevice>(device, size, &mut held_to);
             buffers.each(count, round, |buffer, _| {
-                let mapping = device.map::<ToDevice, _>(&*buffer);
+                let mapping = device.try_map::<ToDevice, _>(&*buffer);
                 let ended = black_box(mapping.map(|mapping| mapping.finish(0)));
                 bad_to += u64::from(!matches!(ended, Ok(Ok(_))));
             });
@@ -228,7 +228,7 @@ fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Co
         &mut |count, round| {
             hold::<FromDevice>(device, size, &mut held_from);
             buffers.each(count, round, |buffer, _| {
-                let mapping = device.map::<FromDevice, _>(buffer);
+                let mapping = device.try_map::<FromDevice, _>(buffer);
                 let ended = black_box(mapping.map(|mapping| mapping.finish(size)));
                 bad_from += u64::from(!matches!(ended, Ok(Ok(_))));
             });
