@@ -5,6 +5,7 @@
 //!   rtl8139            regs (datasheet names) - ring (pure logic) - mod (order of operations)
 //!   rings              cards with a ring of descriptors each way; what a family has of its own is a Chip (trait)
 //!     e1000            regs (datasheet names) - descriptor - chip
+//! sending              what every card does with frames on their way out
 //! Loopback             a card as a [`crate::device::Mover`]: what it sends it receives
 //! ```
 
@@ -16,6 +17,7 @@ pub mod fake;
 mod loopback;
 pub mod rings;
 pub mod rtl8139;
+mod sending;
 
 pub use counters::Counters;
 pub use error::{ReceiveError, RingError, TransmitError, TxFailure, Unsent};

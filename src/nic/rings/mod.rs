@@ -20,6 +20,7 @@ mod transmit;
 use super::{
     Counters, Nic,
     error::{Mac, ReceiveError, TransmitError, Unsent},
+    sending::{self, Outgoing},
 };
 use crate::{
     arch::time::Instant,
@@ -27,11 +28,10 @@ use crate::{
         self, Cause, DmaRange, Driver, QuiesceError, ResetError, Sent, StartError, Traffic,
         evidence::Ranges, life::Life,
     },
-    dma::{self, DeviceStopped, FinishError, Lent, Limits, Mapping, OwnedSlice, ToDevice},
+    dma::{self, DeviceStopped, FinishError, Limits, OwnedSlice},
     pci::Delivery,
 };
 use alloc::{
-    collections::VecDeque,
     string::{String, ToString},
     vec,
     vec::Vec,
@@ -60,7 +60,6 @@ pub struct Idle<C> {
 /// A started card.
 pub struct Card<'m, C: Chip> {
     chip: C,
-    dma: dma::Device<'m>,
     mac: [u8; 6],
     loopback: bool,
     enabled: Cause,
@@ -72,21 +71,9 @@ pub struct Card<'m, C: Chip> {
     unreported: usize,
     /// When the device was last asked whether it is there.
     asked: Instant,
-    tx: Ring<TRANSMIT>,
-    /// The frames of the descriptors that the device has, the oldest first.
-    in_flight: VecDeque<InFlight<'m>>,
-    /// Buffers of frames that were sent while waiting for another.
-    sent: Vec<Vec<u8>>,
+    out: Outgoing<'m>,
     counters: Counters,
     ranges: Ranges,
-    last_tx: Option<Sent>,
-}
-
-/// A frame that the device has.
-struct InFlight<'m> {
-    frame: Lent<Mapping<'m, ToDevice, OwnedSlice>>,
-    /// When the device was told of it.
-    since: Instant,
 }
 
 impl<C: Chip> fmt::Debug for Card<'_, C> {
@@ -95,7 +82,7 @@ impl<C: Chip> fmt::Debug for Card<'_, C> {
             .field("chip", &self.chip)
             .field("life", &self.life)
             .field("rx", &self.rx)
-            .field("tx", &self.tx)
+            .field("out", &self.out)
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
@@ -129,9 +116,10 @@ impl<'m, C: Chip + 'm> device::Idle<'m> for Idle<C> {
         let mut ranges = Ranges::default();
         let memory = Memory::new(&dma, &stopped, &mut ranges)?;
         let asked = chip.now();
+        // To the device a tail at the oldest descriptor is an empty ring: it never has all of them.
+        let out = Outgoing::new(dma, chip.limits().mask, TRANSMIT, TRANSMIT - 1);
         let mut card = Card {
             chip,
-            dma,
             mac,
             loopback: false,
             enabled: Cause::empty(),
@@ -140,12 +128,9 @@ impl<'m, C: Chip + 'm> device::Idle<'m> for Idle<C> {
             rx: Ring::EMPTY,
             unreported: 0,
             asked,
-            tx: Ring::EMPTY,
-            in_flight: VecDeque::with_capacity(TRANSMIT),
-            sent: Vec::new(),
+            out,
             counters: Counters::default(),
             ranges,
-            last_tx: None,
         };
         card.begin(stopped)?;
         Ok(card)
@@ -155,7 +140,7 @@ impl<'m, C: Chip + 'm> device::Idle<'m> for Idle<C> {
 impl<C: Chip> Card<'_, C> {
     /// Starts both directions of a chip that was just reset.
     fn begin(&mut self, stopped: DeviceStopped) -> Result<(), ResetError> {
-        (self.rx, self.tx) = (Ring::EMPTY, Ring::EMPTY);
+        self.rx = Ring::EMPTY;
         if let Some(memory) = &mut self.memory {
             memory.clear();
             let places = memory.places();
@@ -174,7 +159,7 @@ impl<C: Chip> Card<'_, C> {
     fn restart(&mut self) -> Result<(), ResetError> {
         self.counters.rx_missed += self.chip.take_missed();
         let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
-        self.drop_in_flight(&stopped);
+        self.counters.tx_dropped += self.out.drop_all(&stopped);
         self.begin(stopped)
     }
 
@@ -185,22 +170,6 @@ impl<C: Chip> Card<'_, C> {
         error
     }
 
-    /// Takes the frames in flight back.
-    fn drop_in_flight(&mut self, stopped: &DeviceStopped) {
-        for in_flight in mem::take(&mut self.in_flight) {
-            self.counters.tx_dropped += 1;
-            let frame = in_flight.frame.reclaim(stopped).abandon();
-            self.keep_for_reclaim(Some(frame));
-        }
-        self.tx = Ring::EMPTY;
-    }
-
-    /// Keeps a buffer for [`Nic::reclaim`]; of those nobody asks for not more than the device could hold.
-    fn keep_for_reclaim(&mut self, frame: Option<OwnedSlice>) {
-        let room = TRANSMIT - self.sent.len().min(TRANSMIT);
-        self.sent.extend(frame.and_then(OwnedSlice::into_vec).into_iter().take(room));
-    }
-
     /// Sends frames to the card itself until one comes back: a loop is closed by the PHY, which takes its time.
     ///
     /// One that carries nothing is left to whoever sends through it.
@@ -208,7 +177,8 @@ impl<C: Chip> Card<'_, C> {
         let start = self.chip.now();
         let mut received = Vec::new();
         while self.chip.now().since(start) < LOOP_LIMIT {
-            match self.send_in_place(probe(&self.mac).into()) {
+            let probed = probe(&self.mac);
+            match sending::send_in_place(self, probed.into()) {
                 Ok(_) => {}
                 Err(TransmitError::Lost(error)) => return Err(error),
                 Err(_) => break,
@@ -290,8 +260,8 @@ impl<C: Chip> Driver for Card<'_, C> {
 
     fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
         self.life = Life::Ended;
-        self.drop_in_flight(stopped);
-        self.sent.clear();
+        self.counters.tx_dropped += self.out.drop_all(stopped);
+        self.out.forget();
         self.memory.take().map_or(Ok(()), |memory| memory.take_back(stopped))
     }
 }
@@ -324,29 +294,26 @@ impl<C: Chip> Nic for Card<'_, C> {
     }
 
     fn transmit(&mut self, frame: Vec<u8>) -> Result<(), Unsent> {
-        self.queue(frame)
+        sending::queue(self, frame)
     }
 
     fn transmit_in_place(
         &mut self,
         frame: OwnedSlice,
     ) -> Result<(Sent, OwnedSlice), TransmitError> {
-        self.send_in_place(frame)
+        sending::send_in_place(self, frame)
     }
 
     fn reclaim(&mut self) -> Result<Option<Vec<u8>>, TransmitError> {
-        match self.sent.pop() {
-            Some(frame) => Ok(Some(frame)),
-            None => Ok(self.finish_oldest()?.and_then(OwnedSlice::into_vec)),
-        }
+        sending::reclaim(self)
     }
 
     fn has_room(&self) -> bool {
-        self.tx.free().is_some()
+        self.out.free().is_some()
     }
 
     fn in_flight(&self) -> usize {
-        self.tx.used() + self.sent.len()
+        self.out.unclaimed()
     }
 
     fn receive(&mut self, frame: &mut Vec<u8>) -> Result<Option<usize>, ReceiveError> {
@@ -358,7 +325,7 @@ impl<C: Chip> Nic for Card<'_, C> {
     }
 
     fn last_tx(&self) -> Option<Sent> {
-        self.last_tx
+        self.out.last()
     }
 }
 

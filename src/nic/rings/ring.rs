@@ -18,11 +18,6 @@ impl<const N: usize> Ring<N> {
     /// As after a reset: the device has none, and takes descriptor 0 first.
     pub(super) const EMPTY: Self = Self { oldest: 0, used: 0 };
 
-    /// Descriptors that the device has.
-    pub(super) const fn used(&self) -> usize {
-        self.used
-    }
-
     /// The descriptor to give to the device next; `None` if it has all that it may have.
     pub(super) const fn free(&self) -> Option<usize> {
         if self.used + 1 < N { Some((self.oldest + self.used) % N) } else { None }
@@ -74,7 +69,7 @@ mod tests {
         while ring.free().is_some() {
             ring.take();
         }
-        assert_eq!((ring.used(), ring.oldest(), ring.tail()), (3, Some(0), 3));
+        assert_eq!((ring.used, ring.oldest(), ring.tail()), (3, Some(0), 3));
         ring.give();
         assert_eq!(ring.free(), Some(3));
         ring.take();

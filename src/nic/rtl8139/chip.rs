@@ -9,6 +9,7 @@ use super::regs::{
     Media, RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
 };
 use crate::{
+    addr::BusAddr,
     arch::time::{Clock, Instant, TimedOut},
     device::{Cause, Registers, ResetError},
     dma::DeviceStopped,
@@ -90,10 +91,11 @@ impl<'m, R: Registers> Chip<'m, R> {
         self.command().map(drop).ok_or(ResetError::Gone)
     }
 
-    /// Hands a frame to the device.
-    pub(super) fn send(&self, slot: usize, bus: u32, len: u32) {
-        self.regs.write_u32(TSAD0 + 4 * slot, bus);
-        self.regs.write_u32(TSD0 + 4 * slot, ERTXTH_WHOLE_FRAME | len);
+    /// Hands a frame to the device, which lies within 32 bits.
+    #[expect(clippy::cast_possible_truncation, reason = "the device's reach, which is checked")]
+    pub(super) fn send(&self, slot: usize, bus: BusAddr, len: u16) {
+        self.regs.write_u32(TSAD0 + 4 * slot, bus.0 as u32);
+        self.regs.write_u32(TSD0 + 4 * slot, ERTXTH_WHOLE_FRAME | u32::from(len));
     }
 
     /// Has an aborted frame sent once more; the transmitter halts until then.

@@ -36,17 +36,17 @@ mod vanishing;
 use super::{
     Counters, Nic,
     error::{Mac, ReceiveError, TransmitError, Unsent},
+    sending::{self, Outgoing},
 };
 use crate::{
     addr::DmaMask,
-    arch::time::{Clock, Instant},
+    arch::time::Clock,
     device::{
         self, Cause, DmaRange, Driver, QuiesceError, Registers, ResetError, Sent, StartError,
         Traffic, evidence::Ranges, life::Life,
     },
     dma::{
-        self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
-        PowerOfTwo, ToDevice,
+        self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice, PowerOfTwo,
     },
 };
 use alloc::{
@@ -55,8 +55,8 @@ use alloc::{
     vec::Vec,
 };
 use chip::Chip;
-use core::{fmt, mem};
-use ring::{BUFFER, RxRing, SLOTS, TxSlots};
+use core::fmt;
+use ring::{BUFFER, RxRing, SLOTS};
 
 /// The chip's name.
 const NAME: &str = "rtl8139";
@@ -82,7 +82,6 @@ pub struct Idle<'m, R: Registers> {
 /// A started RTL8139.
 pub struct Rtl8139<'m, R: Registers> {
     chip: Chip<'m, R>,
-    dma: dma::Device<'m>,
     mac: [u8; 6],
     loopback: bool,
     enabled: Cause,
@@ -92,21 +91,11 @@ pub struct Rtl8139<'m, R: Registers> {
     buffer: Option<Lent<Mapping<'m, FromDevice, Vec<u8>>>>,
     /// Where the buffer is, for the chip.
     buffer_at: u32,
-    slots: TxSlots,
-    in_flight: [Option<InFlight<'m>>; SLOTS],
-    /// Buffers of frames that were sent while waiting for another.
-    sent: Vec<Vec<u8>>,
+    out: Outgoing<'m>,
+    /// The oldest frame was aborted, and is sent once more.
+    retried: bool,
     counters: Counters,
     ranges: Ranges,
-    last_tx: Option<Sent>,
-}
-
-/// A frame in a transmit slot.
-struct InFlight<'m> {
-    frame: Lent<Mapping<'m, ToDevice, OwnedSlice>>,
-    /// When the device was told of it, or told to try it again.
-    since: Instant,
-    retried: bool,
 }
 
 impl<R: Registers> fmt::Debug for Rtl8139<'_, R> {
@@ -114,7 +103,7 @@ impl<R: Registers> fmt::Debug for Rtl8139<'_, R> {
         f.debug_struct("Rtl8139")
             .field("life", &self.life)
             .field("ring", &self.ring)
-            .field("slots", &self.slots)
+            .field("out", &self.out)
             .field("counters", &self.counters)
             .finish_non_exhaustive()
     }
@@ -159,7 +148,6 @@ impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
         ranges.add(&buffer);
         let mut card = Rtl8139 {
             chip,
-            dma,
             mac,
             loopback: false,
             enabled: Cause::empty(),
@@ -167,12 +155,10 @@ impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
             ring: RxRing::EMPTY,
             buffer: Some(Lent::new(buffer)),
             buffer_at,
-            slots: TxSlots::EMPTY,
-            in_flight: [const { None }; SLOTS],
-            sent: Vec::new(),
+            out: Outgoing::new(dma, DmaMask::BITS_32, SLOTS, SLOTS),
+            retried: false,
             counters: Counters::default(),
             ranges,
-            last_tx: None,
         };
         card.begin(stopped)?;
         Ok(card)
@@ -209,18 +195,8 @@ impl<R: Registers> Rtl8139<'_, R> {
 
     /// Takes the frames in flight back.
     fn drop_in_flight(&mut self, stopped: &DeviceStopped) {
-        for in_flight in mem::take(&mut self.in_flight).into_iter().flatten() {
-            self.counters.tx_dropped += 1;
-            let frame = in_flight.frame.reclaim(stopped).abandon();
-            self.keep_for_reclaim(Some(frame));
-        }
-        self.slots = TxSlots::EMPTY;
-    }
-
-    /// Keeps a buffer for [`Nic::reclaim`]; of those nobody asks for not more than the device could hold.
-    fn keep_for_reclaim(&mut self, frame: Option<OwnedSlice>) {
-        let room = SLOTS - self.sent.len().min(SLOTS);
-        self.sent.extend(frame.and_then(OwnedSlice::into_vec).into_iter().take(room));
+        self.counters.tx_dropped += self.out.drop_all(stopped);
+        self.retried = false;
     }
 }
 
@@ -267,7 +243,7 @@ impl<R: Registers> Driver for Rtl8139<'_, R> {
     fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
         self.life = Life::Ended;
         self.drop_in_flight(stopped);
-        self.sent.clear();
+        self.out.forget();
         let buffer = self.buffer.take();
         buffer.map(|buffer| buffer.reclaim(stopped).finish(0)).transpose().map(drop)
     }
@@ -291,29 +267,26 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
     }
 
     fn transmit(&mut self, frame: Vec<u8>) -> Result<(), Unsent> {
-        self.queue(frame)
+        sending::queue(self, frame)
     }
 
     fn transmit_in_place(
         &mut self,
         frame: OwnedSlice,
     ) -> Result<(Sent, OwnedSlice), TransmitError> {
-        self.send_in_place(frame)
+        sending::send_in_place(self, frame)
     }
 
     fn reclaim(&mut self) -> Result<Option<Vec<u8>>, TransmitError> {
-        match self.sent.pop() {
-            Some(frame) => Ok(Some(frame)),
-            None => Ok(self.finish_oldest()?.and_then(OwnedSlice::into_vec)),
-        }
+        sending::reclaim(self)
     }
 
     fn has_room(&self) -> bool {
-        self.slots.free().is_some()
+        self.out.free().is_some()
     }
 
     fn in_flight(&self) -> usize {
-        self.slots.used() + self.sent.len()
+        self.out.unclaimed()
     }
 
     fn receive(&mut self, frame: &mut Vec<u8>) -> Result<Option<usize>, ReceiveError> {
@@ -325,7 +298,7 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
     }
 
     fn last_tx(&self) -> Option<Sent> {
-        self.last_tx
+        self.out.last()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The receive ring's and the transmit slots' logic, without a device.
+//! The receive ring's logic, and what a transmit slot's status means, without a device.
 //!
 //! ```text
 //! 0           read                        written           32 KiB      +16     +2 KiB
@@ -129,44 +129,6 @@ impl RxRing {
 
 /// Transmit slots of the chip.
 pub(super) const SLOTS: usize = 4;
-
-/// Which of the four transmit slots the device has; it takes them strictly in turn.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TxSlots {
-    oldest: usize,
-    used: usize,
-}
-
-impl TxSlots {
-    /// As after a reset: the device takes slot 0 first.
-    pub(super) const EMPTY: Self = Self { oldest: 0, used: 0 };
-
-    /// Slots in use.
-    pub(super) const fn used(&self) -> usize {
-        self.used
-    }
-
-    /// The slot for the next frame; `None` if the device has them all.
-    pub(super) const fn free(&self) -> Option<usize> {
-        if self.used == SLOTS { None } else { Some((self.oldest + self.used) % SLOTS) }
-    }
-
-    /// The device has the slot [`TxSlots::free`] named.
-    pub(super) const fn take(&mut self) {
-        self.used += 1;
-    }
-
-    /// The slot the device will be done with first.
-    pub(super) const fn oldest(&self) -> Option<usize> {
-        if self.used == 0 { None } else { Some(self.oldest) }
-    }
-
-    /// The device is done with the oldest slot.
-    pub(super) const fn give(&mut self) {
-        self.oldest = (self.oldest + 1) % SLOTS;
-        self.used -= 1;
-    }
-}
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

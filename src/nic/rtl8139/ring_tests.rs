@@ -82,21 +82,6 @@ fn only_a_good_status_passes() {
 }
 
 #[test]
-fn slots_are_taken_and_given_in_turn() {
-    let mut slots = TxSlots::EMPTY;
-    for round in 0..9 {
-        assert_eq!(slots.free(), Some(round % SLOTS));
-        slots.take();
-        assert_eq!(slots.oldest(), Some(round % SLOTS));
-        slots.give();
-    }
-    for _ in 0..SLOTS {
-        slots.take();
-    }
-    assert_eq!((slots.free(), slots.oldest(), slots.used()), (None, Some(1), SLOTS));
-}
-
-#[test]
 fn a_slot_s_status_is_pending_until_it_says_otherwise() {
     assert_eq!(outcome(0), Outcome::Pending);
     assert_eq!(outcome(TxStatus::OWN.bits()), Outcome::Pending);

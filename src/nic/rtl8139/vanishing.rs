@@ -5,7 +5,7 @@ use crate::{
     addr::BusAddr,
     device::{Idle as _, fake::TickingClock},
     dma::{
-        Plan, Policy, Pool, Table,
+        Plan, Policy, Pool, Table, ToDevice,
         fake::{FakeMachine, Frames},
     },
     nic::fake::{FakeRtl8139, Fault},
@@ -144,7 +144,7 @@ fn with_frames_lost(end: impl FnOnce(&mut Card<'_>, &Pool<'_>, &FakeMachine)) {
 #[test]
 fn frames_stay_with_a_device_that_was_not_seen_to_stop() {
     with_frames_lost(|card, pool, machine| {
-        let lent: Vec<_> = card.in_flight.iter().flatten().map(|f| f.frame.bus().0).collect();
+        let lent: Vec<_> = card.out.addresses().map(|bus| bus.0).collect();
         assert_eq!(lent.len(), 3);
         let rest = rest_of(pool, machine);
         assert!(
