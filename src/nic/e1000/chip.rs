@@ -7,10 +7,10 @@ use super::{
     super::rings::chip::{self, Descriptor, Places, Progress, Received},
     Model, descriptor,
     regs::{
-        AddressHigh, CTRL, Control, ICR, IMC, IMS, ITR, Interrupt, MDIC, MPC, MRQC, MTA,
-        MTA_ENTRIES, Mdi, PHY_CONTROL, PhyControl, RAH0, RAL0, RCTL, RDBAH, RDBAL, RDH, RDLEN, RDT,
-        RDTR, RFCTL, RXCSUM, RxControl, STATUS, Status, TCTL, TDBAH, TDBAL, TDH, TDLEN, TDT, TIPG,
-        TIPG_COPPER, TXDCTL, TxControl, TxDescriptors,
+        AddressHigh, CTRL, Control, EIAC, EITR0, ICR, IMC, IMS, ITR, IVAR, Interrupt, MDIC, MPC,
+        MRQC, MTA, MTA_ENTRIES, Mdi, PHY_CONTROL, PhyControl, RAH0, RAL0, RCTL, RDBAH, RDBAL, RDH,
+        RDLEN, RDT, RDTR, RFCTL, RXCSUM, RxControl, STATUS, Status, TCTL, TDBAH, TDBAL, TDH, TDLEN,
+        TDT, TIPG, TIPG_COPPER, TXDCTL, TxControl, TxDescriptors, Vectors,
     },
 };
 use crate::{
@@ -34,6 +34,7 @@ pub struct Chip<'m, R> {
     model: Model,
     regs: R,
     clock: &'m dyn Clock,
+    delivery: Delivery,
     /// What [`MPC`] kept when it was last read.
     missed: u32,
 }
@@ -46,7 +47,7 @@ impl<R> fmt::Debug for Chip<'_, R> {
 
 impl<'m, R: Registers> Chip<'m, R> {
     pub(super) const fn new(model: Model, regs: R, clock: &'m dyn Clock) -> Self {
-        Self { model, regs, clock, missed: 0 }
+        Self { model, regs, clock, delivery: Delivery::Intx, missed: 0 }
     }
 
     /// The card's own address, once the chip has loaded it; `None` if it has none.
@@ -162,6 +163,11 @@ impl<'m, R: Registers> Chip<'m, R> {
             self.regs.write_u32(MRQC, 0);
             let descriptors = TxDescriptors::RESERVED_SET | TxDescriptors::GRAN;
             self.regs.write_u32(TXDCTL, descriptors.bits());
+            // A message says that there is something to acknowledge, and clears nothing.
+            let vectors = Vectors::RXQ0_VALID | Vectors::TXQ0_VALID | Vectors::OTHER_VALID;
+            self.regs.write_u32(IVAR, vectors.bits());
+            self.regs.write_u32(EIAC, 0);
+            self.regs.write_u32(EITR0, 0);
         }
     }
 
@@ -185,12 +191,11 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
         self.model.name()
     }
 
-    /// The 82540EM is a PCI card without messages. The 82574L sends one wherever it would assert its pin; its MSI-X takes
-    /// other causes and an allocation of vectors (datasheet 7.4.3), and is not set up here.
+    /// The 82540EM is a PCI card without messages.
     fn deliveries(&self) -> &'static [Delivery] {
         match self.model {
             Model::I82540 => &[Delivery::Intx],
-            Model::I82574 => &[Delivery::Msi, Delivery::Intx],
+            Model::I82574 => &Delivery::LADDER,
         }
     }
 
@@ -269,6 +274,10 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
         })
     }
 
+    fn deliver(&mut self, how: Delivery) {
+        self.delivery = how;
+    }
+
     fn acknowledge(&self) -> Cause {
         let bits = self.regs.read_u32(ICR);
         if bits == u32::MAX {
@@ -284,7 +293,7 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
     }
 
     fn enable_interrupts(&self, causes: Cause) {
-        let enabled = interrupts(causes).bits();
+        let enabled = interrupts(causes, self.delivery).bits();
         self.regs.write_u32(IMC, !enabled);
         self.regs.write_u32(IMS, enabled);
         // Whoever masks a cause counts on its silence from here on.
@@ -319,8 +328,8 @@ fn rx_control(loopback: bool) -> RxControl {
 }
 
 const CAUSES: [(Interrupt, Cause); 5] = [
-    (Interrupt::RXT0, Cause::RECEIVED),
-    (Interrupt::TXDW, Cause::SENT),
+    (Interrupt::RXT0.union(Interrupt::RXQ0), Cause::RECEIVED),
+    (Interrupt::TXDW.union(Interrupt::TXQ0), Cause::SENT),
     (Interrupt::RXSEQ, Cause::ERROR),
     (Interrupt::RXO, Cause::OVERFLOW),
     (Interrupt::LSC, Cause::LINK),
@@ -331,7 +340,17 @@ fn cause(bits: Interrupt) -> Cause {
     set.fold(Cause::empty(), |all, &(_, cause)| all | cause)
 }
 
-fn interrupts(causes: Cause) -> Interrupt {
+/// What to enable for these causes: with messages from a table each queue has a cause of its own, and all others
+/// share one on top of theirs (82574 7.4.3).
+fn interrupts(causes: Cause, how: Delivery) -> Interrupt {
+    let by_table = Interrupt::RXQ0 | Interrupt::TXQ0;
+    let by_one = Interrupt::RXT0 | Interrupt::TXDW;
     let set = CAUSES.iter().filter(|&&(_, cause)| causes.contains(cause));
-    set.fold(Interrupt::empty(), |all, &(interrupt, _)| all | interrupt)
+    let all = set.fold(Interrupt::empty(), |all, &(interrupt, _)| all | interrupt);
+    let others = all - by_table - by_one;
+    match how {
+        Delivery::Intx | Delivery::Msi => all - by_table,
+        Delivery::Msix if others.is_empty() => all - by_one,
+        Delivery::Msix => (all - by_one) | Interrupt::OTHER,
+    }
 }

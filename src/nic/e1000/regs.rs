@@ -20,6 +20,12 @@ pub(super) const ITR: usize = 0x00c4;
 pub(super) const IMS: usize = 0x00d0;
 /// Interrupt mask clear (SDM 13.4.21, 82574 10.2.4.5).
 pub(super) const IMC: usize = 0x00d8;
+/// Extended interrupt auto clear: causes that a message clears (82574 10.2.4.6).
+pub(super) const EIAC: usize = 0x00dc;
+/// Extended interrupt throttling of message 0; 0 for none (82574 7.4.4).
+pub(super) const EITR0: usize = 0x00e8;
+/// Interrupt vector allocation: which cause is which message (82574 10.2.4.9).
+pub(super) const IVAR: usize = 0x00e4;
 /// Receive control (SDM 13.4.22, 82574 10.2.5.1).
 pub(super) const RCTL: usize = 0x0100;
 /// Transmit control (SDM 13.4.33, 82574 10.2.6.1).
@@ -136,6 +142,12 @@ bitflags! {
         const RXO = 1 << 6;
         /// Receiver timer: a frame was received.
         const RXT0 = 1 << 7;
+        /// Receive queue 0: a frame was received, where messages are chosen by [`IVAR`].
+        const RXQ0 = 1 << 20;
+        /// Transmit queue 0: the same for a frame that was sent.
+        const TXQ0 = 1 << 22;
+        /// Any other cause, where messages are chosen by [`IVAR`].
+        const OTHER = 1 << 24;
     }
 
     /// [`RCTL`]; buffers of 2048 bytes are no bit.
@@ -175,6 +187,17 @@ bitflags! {
         const RESERVED_SET = 1 << 22;
         /// Thresholds count descriptors.
         const GRAN = 1 << 24;
+    }
+
+    /// [`IVAR`]: all causes are message 0.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) struct Vectors: u32 {
+        /// Receive queue 0 has a message.
+        const RXQ0_VALID = 1 << 3;
+        /// Transmit queue 0 has one.
+        const TXQ0_VALID = 1 << 11;
+        /// Other causes have one.
+        const OTHER_VALID = 1 << 19;
     }
 
     /// [`RAH0`], above the address.

@@ -13,6 +13,7 @@ use crate::{
         fake::e1000::{FakeE1000, Fault},
         rings::chip::RECEIVE,
     },
+    pci::Delivery,
 };
 use alloc::{boxed::Box, vec, vec::Vec};
 
@@ -239,4 +240,33 @@ fn a_quiesced_card_refuses_everything_and_kept_nothing() {
         assert_eq!(card.set_loopback(true), Err(StartError::Stopped));
         assert_eq!(card.quiesce(), Ok(()));
     });
+}
+
+#[test]
+fn messages_from_a_table_come_for_each_cause_and_are_acknowledged_alike() {
+    with_model(Model::I82574, |chip, card| {
+        assert_eq!(card.deliveries(), Delivery::LADDER);
+        chip.set_tabled(true);
+        card.deliver(Delivery::Msix);
+        card.enable_interrupts(Cause::RECEIVED | Cause::SENT);
+        chip.set_link(true);
+        assert!(!chip.interrupts(), "no cause but those of the queues is enabled");
+        assert_eq!(card.acknowledge(), Cause::LINK);
+        card.enable_interrupts(Cause::RECEIVER);
+        for (act, cause) in [
+            (&(|| chip.deliver(&to_us(60, 0))) as &dyn Fn(), Cause::RECEIVED),
+            (&|| chip.set_link(true), Cause::LINK),
+        ] {
+            act();
+            assert!(chip.interrupts(), "{cause:?}");
+            assert_eq!(card.acknowledge(), cause);
+            assert!(!chip.interrupts(), "acknowledged");
+        }
+        card.set_loopback(true).unwrap();
+        card.transmit(frame(60, 1)).unwrap();
+        chip.settle();
+        assert!(chip.interrupts(), "also after a reset");
+        chip.set_tabled(false);
+    });
+    with_model(Model::I82540, |_, card| assert_eq!(card.deliveries(), [Delivery::Intx]));
 }

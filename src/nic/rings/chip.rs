@@ -64,6 +64,9 @@ pub trait Chip: fmt::Debug {
     /// See [`crate::device::Driver::deliveries`].
     fn deliveries(&self) -> &'static [Delivery];
 
+    /// See [`crate::device::Driver::deliver`]; holds for what is enabled after it, also across resets.
+    fn deliver(&mut self, _how: Delivery) {}
+
     /// What it demands of addresses.
     fn limits(&self) -> Limits;
 

@@ -227,6 +227,10 @@ impl<C: Chip> Driver for Card<'_, C> {
         self.chip.deliveries()
     }
 
+    fn deliver(&mut self, how: Delivery) {
+        self.chip.deliver(how);
+    }
+
     fn acknowledge(&mut self) -> Cause {
         let cause = self.chip.acknowledge();
         self.counters.interrupts += u64::from(!cause.is_empty());

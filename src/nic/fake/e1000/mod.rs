@@ -91,6 +91,10 @@ struct State {
     tctl: u32,
     icr: u32,
     ims: u32,
+    /// What IVAR was last told.
+    vectors: u32,
+    /// Whether messages come from a table: then each queue has its own cause, and all others share one.
+    tabled: bool,
     mdic: u32,
     phy: u16,
     rx: Ring,
@@ -127,6 +131,8 @@ impl<'a> FakeE1000<'a> {
             tctl: EN,
             icr: 0,
             ims: RECEIVED,
+            vectors: 0,
+            tabled: false,
             mdic: 0,
             phy: 0x1140,
             rx: Ring::default(),
@@ -163,13 +169,24 @@ impl<'a> FakeE1000<'a> {
     pub fn set_link(&self, up: bool) {
         let mut state = self.settled();
         state.link = up;
-        registers::link_change(&mut state);
+        state.cause(LINK);
     }
 
-    /// Whether the interrupt line is asserted, with no regard to writes that are still under way.
+    /// The host has chosen messages from a table, or not.
+    pub fn set_tabled(&self, tabled: bool) {
+        self.settled().tabled = tabled;
+    }
+
+    /// Whether the chip interrupts, with no regard to writes that are still under way.
     pub fn interrupts(&self) -> bool {
         let state = self.state.borrow();
-        state.icr & state.ims != 0
+        let waiting = state.icr & state.ims;
+        if !state.tabled {
+            return waiting != 0;
+        }
+        // A cause without a valid vector is silent.
+        let vectors = [(1 << 20, 1 << 3), (1 << 22, 1 << 11), (1 << 24, 1 << 19)];
+        vectors.into_iter().any(|(cause, valid)| waiting & cause != 0 && state.vectors & valid != 0)
     }
 
     /// Lets every write arrive.
@@ -264,7 +281,7 @@ impl<'a> FakeE1000<'a> {
         assert_ne!(state.rctl & 1 << 26, 0, "frames come with their checksums");
         let Some(at) = state.rx.next() else {
             state.missed += 1;
-            state.icr |= OVERRUN;
+            state.cause(OVERRUN);
             return;
         };
         let [address, word] = self.descriptor(state, at);
@@ -284,7 +301,7 @@ impl<'a> FakeE1000<'a> {
         let [l0, l1] = length.to_le_bytes();
         self.dma_write(state, BusAddr(at.0 + 8), &[l0, l1, 0, 0, status[0], status[1], 0, 0]);
         state.rx.advance();
-        state.icr |= RECEIVED;
+        state.cause(RECEIVED);
     }
 
     fn send_all(&self, state: &mut State) {
@@ -307,7 +324,7 @@ impl<'a> FakeE1000<'a> {
             }
             self.dma_write(state, BusAddr(at.0 + 12), &[status]);
             state.tx.advance();
-            state.icr |= SENT;
+            state.cause(SENT);
         }
     }
 
@@ -338,6 +355,16 @@ impl<'a> FakeE1000<'a> {
 }
 
 impl State {
+    /// A cause as the way of interrupting has it.
+    const fn cause(&mut self, cause: u32) {
+        self.icr |= match (self.tabled, cause) {
+            (false, cause) => cause,
+            (true, RECEIVED) => 1 << 20,
+            (true, SENT) => 1 << 22,
+            (true, cause) => cause | 1 << 24,
+        };
+    }
+
     fn accepts(&self, frame: &[u8]) -> bool {
         let (all, broadcast) = (self.rctl & 1 << 3, self.rctl & 1 << 15);
         let is_broadcast = frame.starts_with(&[0xff; 6]);

@@ -1,6 +1,6 @@
 //! The register file: what a read answers, and what a write does once it arrives.
 
-use super::{FakeE1000, Fault, LINK, Ring, State};
+use super::{FakeE1000, Fault, Ring, State};
 use crate::device::Registers;
 
 const CTRL: usize = 0x0000;
@@ -10,6 +10,9 @@ const ICR: usize = 0x00c0;
 const ITR: usize = 0x00c4;
 const IMS: usize = 0x00d0;
 const IMC: usize = 0x00d8;
+const EIAC: usize = 0x00dc;
+const IVAR: usize = 0x00e4;
+const EITR0: usize = 0x00e8;
 const RCTL: usize = 0x0100;
 const TCTL: usize = 0x0400;
 const TIPG: usize = 0x0410;
@@ -72,6 +75,11 @@ impl FakeE1000<'_> {
             }
             ITR | RDTR | RXCSUM => assert_eq!(value, 0, "delays or offloads, by {offset:#x}"),
             RFCTL | MRQC | TXDCTL => assert!(state.express, "{offset:#x} is none of the 82540EM's"),
+            EIAC | EITR0 => assert!(state.express && value == 0, "no message clears or waits"),
+            IVAR => {
+                assert!(state.express, "the 82540EM has no table");
+                state.vectors = value;
+            }
             TIPG => assert_ne!(value & 0x3ff, 0, "no gap"),
             MTA..RAL0 => assert_eq!(value, 0, "multicast"),
             _ => panic!("a write to {offset:#x}"),
@@ -224,9 +232,4 @@ impl Registers for &FakeE1000<'_> {
     fn write_u16(&self, offset: usize, _: u16) {
         panic!("16-bit write to {offset:#x}")
     }
-}
-
-/// A cause that nothing but the link has.
-pub(super) const fn link_change(state: &mut State) {
-    state.icr |= LINK;
 }
