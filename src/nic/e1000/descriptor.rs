@@ -43,13 +43,14 @@ pub(super) fn to_send(bus: BusAddr, len: u16) -> Descriptor {
 
 /// What became of a frame.
 pub(super) const fn progress(word: u64) -> Progress {
+    let bits = (word >> STATUS) as u32;
     let status = TxStatus::from_bits_retain(word >> STATUS);
     if !status.contains(TxStatus::DD) {
         Progress::Pending
     } else if status.contains(TxStatus::LC) {
-        Progress::Failed(TxFailure::LateCollision)
+        Progress::Failed { failure: TxFailure::LateCollision, status: bits }
     } else if status.contains(TxStatus::EC) {
-        Progress::Failed(TxFailure::Aborted)
+        Progress::Failed { failure: TxFailure::Aborted, status: bits }
     } else {
         Progress::Sent
     }
@@ -87,7 +88,8 @@ mod tests {
         assert_eq!(progress(word), Progress::Pending);
         assert_eq!(progress(word | 6 << 32), Progress::Pending, "not done");
         assert_eq!(progress(word | 1 << 32), Progress::Sent);
-        assert_eq!(progress(word | 3 << 32), Progress::Failed(TxFailure::Aborted));
-        assert_eq!(progress(word | 5 << 32), Progress::Failed(TxFailure::LateCollision));
+        let failed = |failure, status| Progress::Failed { failure, status };
+        assert_eq!(progress(word | 3 << 32), failed(TxFailure::Aborted, 3));
+        assert_eq!(progress(word | 5 << 32), failed(TxFailure::LateCollision, 5));
     }
 }

@@ -50,13 +50,19 @@ pub enum Progress {
     /// Sent, and the device is through with its memory.
     Sent,
     /// The device is through with its memory, and gave the frame up.
-    Failed(TxFailure),
+    Failed {
+        /// What for.
+        failure: TxFailure,
+        /// Status and errors, as the family has them.
+        status: u32,
+    },
 }
 
 /// One chip with a ring each way.
 ///
 /// A ring's tail is the first descriptor that the device may not use yet. The device works from the oldest descriptor
-/// towards the tail, and is through with each once it wrote its second word.
+/// towards the tail, and is through with each once it wrote one of its words: [`Chip::status_word`]. Some families find
+/// the tail by that word, too: there a cleared descriptor is not the device's.
 pub trait Chip: fmt::Debug {
     /// The chip.
     fn name(&self) -> &'static str;
@@ -76,7 +82,8 @@ pub trait Chip: fmt::Debug {
     /// Masks all interrupts, stops both directions and forgets all positions.
     fn reset(&self) -> Result<DeviceStopped, ResetError>;
 
-    /// Starts both directions after a reset, with nothing to receive into yet. No interrupt is enabled.
+    /// Starts both directions after a reset. Descriptors to receive into are in their ring, and their tail is told after
+    /// this. No interrupt is enabled.
     ///
     /// In `loopback` what is sent is received, whatever its address.
     fn start(
@@ -107,15 +114,26 @@ pub trait Chip: fmt::Debug {
     /// See [`crate::device::Driver::enable_interrupts`].
     fn enable_interrupts(&self, causes: Cause);
 
+    /// Which of a descriptor's words the device writes when it is through with it. It is written last to the ring: the
+    /// device may look from then on.
+    fn status_word(&self) -> usize {
+        1
+    }
+
+    /// Bits that mark a ring's last descriptor, in that word, where the chip was not told of the ring's length.
+    fn end_of_ring(&self) -> u64 {
+        0
+    }
+
     /// A descriptor for [`BUFFER`] bytes at `bus`.
     fn receive_descriptor(&self, bus: BusAddr) -> Descriptor;
 
-    /// Reads a receive descriptor's second word; `None` while the device is not through with it.
+    /// Reads a receive descriptor's status word; `None` while the device is not through with it.
     fn received(&self, word: u64) -> Option<Received>;
 
     /// A descriptor for a frame of `len` bytes at `bus`.
     fn transmit_descriptor(&self, bus: BusAddr, len: u16) -> Descriptor;
 
-    /// Reads a transmit descriptor's second word.
+    /// Reads a transmit descriptor's status word.
     fn progress(&self, word: u64) -> Progress;
 }

@@ -30,18 +30,27 @@ pub(super) type RxBuffer<'m> = Lent<Mapping<'m, FromDevice, HalfPage>>;
 pub(super) struct Memory<'m> {
     rings: Lent<Coherent<'m>>,
     buffers: Vec<RxBuffer<'m>>,
+    /// See [`Chip::status_word`] and [`Chip::end_of_ring`].
+    status: usize,
+    end: u64,
 }
 
 impl<'m> Memory<'m> {
     /// Takes memory for a device that does not know of it yet.
     pub(super) fn new(
+        chip: &impl Chip,
         dma: &dma::Device<'m>,
         stopped: &DeviceStopped,
         ranges: &mut Ranges,
     ) -> Result<Self, StartError> {
         let rings = dma.coherent(PAGE_SIZE)?;
         ranges.add_shared(&rings);
-        let mut memory = Self { rings: Lent::new(rings), buffers: Vec::with_capacity(RECEIVE) };
+        let mut memory = Self {
+            rings: Lent::new(rings),
+            buffers: Vec::with_capacity(RECEIVE),
+            status: chip.status_word(),
+            end: chip.end_of_ring(),
+        };
         for _ in 0..RECEIVE {
             match dma.map::<FromDevice, _>(HalfPage::new()) {
                 Ok(buffer) => {
@@ -76,7 +85,7 @@ impl<'m> Memory<'m> {
     /// Writes descriptor `index` of the receive ring.
     pub(super) fn offer(&self, chip: &impl Chip, index: usize) {
         let words = chip.receive_descriptor(self.buffers[index].bus());
-        self.write(index * DESCRIPTOR, words);
+        self.write(index * DESCRIPTOR, words, index + 1 == RECEIVE);
     }
 
     /// What the device wrote to descriptor `index` of the receive ring: read once, and before what it stands for.
@@ -91,7 +100,7 @@ impl<'m> Memory<'m> {
 
     /// Writes descriptor `index` of the transmit ring.
     pub(super) fn send(&self, index: usize, words: [u64; 2]) {
-        self.write(TRANSMIT_AT + index * DESCRIPTOR, words);
+        self.write(TRANSMIT_AT + index * DESCRIPTOR, words, index + 1 == TRANSMIT);
     }
 
     /// What the device wrote to descriptor `index` of the transmit ring.
@@ -99,15 +108,19 @@ impl<'m> Memory<'m> {
         self.read(TRANSMIT_AT + index * DESCRIPTOR)
     }
 
-    fn write(&self, at: usize, [first, second]: [u64; 2]) {
-        self.rings.write_u64(at, first);
-        self.rings.write_u64(at + 8, second);
+    fn write(&self, at: usize, words: [u64; 2], last: bool) {
+        let (status, other) = (self.status % 2, 1 - self.status % 2);
+        let end = if last { self.end } else { 0 };
+        self.rings.write_u64(at + 8 * other, words[other]);
+        // By this word a device may take the descriptor for its own.
+        volatile::write_barrier();
+        self.rings.write_u64(at + 8 * status, words[status] | end);
         // The doorbell that follows must not overtake it.
         volatile::write_barrier();
     }
 
     fn read(&self, at: usize) -> u64 {
-        let word = self.rings.read_u64(at + 8);
+        let word = self.rings.read_u64(at + 8 * (self.status % 2));
         volatile::read_barrier();
         word
     }
@@ -119,7 +132,7 @@ impl<'m> Memory<'m> {
 
     /// Gives everything back; the first thing that was wrong with it.
     pub(super) fn take_back(self, stopped: &DeviceStopped) -> Result<(), FinishError> {
-        let Self { rings, buffers } = self;
+        let Self { rings, buffers, .. } = self;
         // What can't be released is counted there.
         let _ = rings.reclaim(stopped).close();
         let ends = buffers.into_iter().map(|buffer| buffer.reclaim(stopped).finish(0).map(drop));

@@ -114,7 +114,7 @@ impl<'m, C: Chip + 'm> device::Idle<'m> for Idle<C> {
     fn start(self, dma: dma::Device<'m>) -> Result<Card<'m, C>, StartError> {
         let Self { chip, mac, stopped } = self;
         let mut ranges = Ranges::default();
-        let memory = Memory::new(&dma, &stopped, &mut ranges)?;
+        let memory = Memory::new(&chip, &dma, &stopped, &mut ranges)?;
         let asked = chip.now();
         // To the device a tail at the oldest descriptor is an empty ring: it never has all of them.
         let out = Outgoing::new(dma, chip.limits().mask, TRANSMIT, TRANSMIT - 1);
@@ -144,10 +144,10 @@ impl<C: Chip> Card<'_, C> {
         if let Some(memory) = &mut self.memory {
             memory.clear();
             let places = memory.places();
+            self.offer_buffers();
             let started = self.chip.start(stopped, places, self.loopback);
             started.map_err(|e| self.lose(e))?;
         }
-        self.offer_buffers();
         self.report_buffers();
         self.chip.enable_interrupts(self.enabled);
         self.chip.check_there().map_err(|e| self.lose(e))?;

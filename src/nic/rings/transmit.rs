@@ -46,16 +46,15 @@ impl<'m, C: Chip> Sender<'m> for Card<'m, C> {
         };
         sending::check_running(self.life)?;
         let since = oldest.since;
-        let word = memory.sent(index);
-        let progress = self.chip.progress(word);
+        let progress = self.chip.progress(memory.sent(index));
         if progress == Progress::Pending {
             return if self.may_wait(since) { Ok(None) } else { Err(self.give_up(since)) };
         }
         let frame = self.out.finish()?;
-        if let Progress::Failed(failure) = progress {
+        if let Progress::Failed { failure, status } = progress {
             self.counters.tx_dropped += 1;
             self.out.keep(frame);
-            return Err(TransmitError::Failed { failure, status: status_of(word) });
+            return Err(TransmitError::Failed { failure, status });
         }
         self.counters.tx_frames += 1;
         Ok(frame)
@@ -79,9 +78,4 @@ impl<C: Chip> Card<'_, C> {
             Ok(()) => TransmitError::Stuck(TimedOut { what: "the device to send a frame", after }),
         }
     }
-}
-
-/// The half of a descriptor's second word that has the status.
-const fn status_of(word: u64) -> u32 {
-    (word >> 32) as u32
 }
