@@ -30,7 +30,7 @@ const RESET_QUIET: Duration = Duration::from_micros(10);
 const PHY_LIMIT: Duration = Duration::from_millis(10);
 
 /// The registers and a clock to wait with.
-pub struct Chip<'m, R> {
+pub(super) struct Chip<'m, R> {
     model: Model,
     regs: R,
     clock: &'m dyn Clock,

@@ -53,18 +53,12 @@ impl Model {
     }
 }
 
-/// A card that was seen to stop and was given no memory yet.
-pub type Idle<'m, R> = rings::Idle<Chip<'m, R>>;
-
-/// A started card.
-pub type Card<'m, R> = rings::Card<'m, Chip<'m, R>>;
-
 /// Resets the chip behind `regs`, whatever it was left doing. Memory decoding must be on.
-pub fn reset<R: Registers>(
+pub fn reset<'m, R: Registers + 'm>(
     model: Model,
     regs: R,
-    clock: &dyn Clock,
-) -> Result<Idle<'_, R>, StartError> {
+    clock: &'m dyn Clock,
+) -> Result<rings::Idle<'m>, StartError> {
     if regs.size() < regs::LEN {
         return Err(StartError::BarTooSmall { len: regs.size(), needed: regs::LEN });
     }

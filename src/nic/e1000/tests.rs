@@ -11,6 +11,7 @@ use crate::{
     nic::{
         FRAME_MAX, FRAME_MIN, Nic as _, ReceiveError, TransmitError,
         fake::e1000::{FakeE1000, Fault},
+        rings::Card,
         rings::chip::RECEIVE,
     },
     pci::Delivery,
@@ -20,17 +21,15 @@ use alloc::{boxed::Box, vec, vec::Vec};
 pub(super) const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 const MODELS: [Model; 2] = [Model::I82540, Model::I82574];
 
-pub(super) type Fake<'m> = &'m FakeE1000<'m>;
-
 /// The machine's heap is out of a device's reach: everything bounces.
 pub(super) const LIMITS: Limits = Limits::new(DmaMask::BITS_32);
 
 /// Runs `test` on a started card of each model; afterwards everything must be back, and no address out of place.
-pub(super) fn with_card(test: impl Fn(&FakeE1000<'_>, &mut Card<'_, Fake<'_>>)) {
+pub(super) fn with_card(test: impl Fn(&FakeE1000<'_>, &mut Card<'_>)) {
     MODELS.into_iter().for_each(|model| with_model(model, &test));
 }
 
-pub(super) fn with_model(model: Model, test: impl Fn(&FakeE1000<'_>, &mut Card<'_, Fake<'_>>)) {
+pub(super) fn with_model(model: Model, test: impl Fn(&FakeE1000<'_>, &mut Card<'_>)) {
     let machine = FakeMachine::new(Frames::default());
     let (chip, clock) = (FakeE1000::new(&machine, model, MAC), TickingClock::default());
     let mut table = Box::new(Table::new());
@@ -137,7 +136,7 @@ fn frames_go_round_the_ring_and_the_device_is_told_now_and_then() {
 }
 
 /// More frames than the ring has room for, three times.
-fn overflow(chip: &FakeE1000<'_>, card: &mut Card<'_, Fake<'_>>) {
+fn overflow(chip: &FakeE1000<'_>, card: &mut Card<'_>) {
     card.enable_interrupts(Cause::RECEIVER | Cause::OVERFLOW);
     let mut received = Vec::new();
     for round in 1..4 {

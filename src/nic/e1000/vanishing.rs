@@ -13,6 +13,7 @@ use crate::{
     nic::{
         Nic as _, TransmitError,
         fake::e1000::{FakeE1000, Fault},
+        rings::Card,
         rings::chip::{RECEIVE, TRANSMIT},
     },
 };
@@ -48,7 +49,7 @@ impl<'m> World<'m> {
     }
 }
 
-fn work(chip: Fake<'_>, card: &mut Card<'_, Fake<'_>>) -> Result<(), &'static str> {
+fn work(chip: Fake<'_>, card: &mut Card<'_>) -> Result<(), &'static str> {
     let mut received = Vec::new();
     card.enable_interrupts(Cause::RECEIVER);
     chip.deliver(&BROADCAST);
@@ -71,7 +72,7 @@ fn work(chip: Fake<'_>, card: &mut Card<'_, Fake<'_>>) -> Result<(), &'static st
     acknowledge(card)
 }
 
-fn acknowledge(card: &mut Card<'_, Fake<'_>>) -> Result<(), &'static str> {
+fn acknowledge(card: &mut Card<'_>) -> Result<(), &'static str> {
     if card.acknowledge().contains(Cause::GONE) { Err("device-gone") } else { Ok(()) }
 }
 
@@ -119,7 +120,7 @@ fn a_device_that_vanishes_at_any_access_ends_with_its_code_and_keeps_what_it_may
 }
 
 /// Runs `end` on a card whose chip has three frames and then vanished.
-fn with_frames_lost(end: impl Fn(&mut Card<'_, Fake<'_>>, &World<'_>)) {
+fn with_frames_lost(end: impl Fn(&mut Card<'_>, &World<'_>)) {
     for model in MODELS {
         with_world(model, |world| {
             let chip = world.chip;

@@ -83,7 +83,7 @@ impl<'m> Memory<'m> {
     }
 
     /// Writes descriptor `index` of the receive ring.
-    pub(super) fn offer(&self, chip: &impl Chip, index: usize) {
+    pub(super) fn offer(&self, chip: &dyn Chip, index: usize) {
         let words = chip.receive_descriptor(self.buffers[index].bus());
         self.write(index * DESCRIPTOR, words, index + 1 == RECEIVE);
     }

@@ -1,4 +1,5 @@
-//! A card with a ring of descriptors each way, whatever its family.
+//! A card with a ring of descriptors each way, whatever its family: one piece of code, since a chip is asked through a
+//! table ([`Chip`] as a trait object) and what it is asked for is an access to a register, which takes far longer.
 //!
 //! ```text
 //! chip      what a family has of its own: registers, and what a descriptor looks like
@@ -32,6 +33,7 @@ use crate::{
     pci::Delivery,
 };
 use alloc::{
+    boxed::Box,
     string::{String, ToString},
     vec,
     vec::Vec,
@@ -51,15 +53,15 @@ const LINK_LIMIT: Duration = Duration::from_secs(4);
 /// A card that was seen to stop and was given no memory yet.
 #[derive(Debug)]
 #[must_use = "it does nothing before it is started"]
-pub struct Idle<C> {
-    chip: C,
+pub struct Idle<'m> {
+    chip: Box<dyn Chip + 'm>,
     mac: [u8; 6],
     stopped: DeviceStopped,
 }
 
 /// A started card.
-pub struct Card<'m, C: Chip> {
-    chip: C,
+pub struct Card<'m> {
+    chip: Box<dyn Chip + 'm>,
     mac: [u8; 6],
     loopback: bool,
     enabled: Cause,
@@ -76,7 +78,7 @@ pub struct Card<'m, C: Chip> {
     ranges: Ranges,
 }
 
-impl<C: Chip> fmt::Debug for Card<'_, C> {
+impl fmt::Debug for Card<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Card")
             .field("chip", &self.chip)
@@ -88,20 +90,24 @@ impl<C: Chip> fmt::Debug for Card<'_, C> {
     }
 }
 
-impl<C: Chip> Idle<C> {
+impl<'m> Idle<'m> {
     /// A chip that was just reset, with the address it has for itself.
-    pub(super) fn new(chip: C, mac: [u8; 6], stopped: DeviceStopped) -> Result<Self, StartError> {
+    pub(super) fn new(
+        chip: impl Chip + 'm,
+        mac: [u8; 6],
+        stopped: DeviceStopped,
+    ) -> Result<Self, StartError> {
         if mac[0] & 1 != 0 || mac == [0; 6] {
             let [a, b, c, d, e, f] = mac;
             let value = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
             return Err(StartError::Unfit { what: "address", value });
         }
-        Ok(Self { chip, mac, stopped })
+        Ok(Self { chip: Box::new(chip), mac, stopped })
     }
 }
 
-impl<'m, C: Chip + 'm> device::Idle<'m> for Idle<C> {
-    type Running = Card<'m, C>;
+impl<'m> device::Idle<'m> for Idle<'m> {
+    type Running = Card<'m>;
 
     fn limits(&self) -> Limits {
         self.chip.limits()
@@ -111,7 +117,7 @@ impl<'m, C: Chip + 'm> device::Idle<'m> for Idle<C> {
         &self.stopped
     }
 
-    fn start(self, dma: dma::Device<'m>) -> Result<Card<'m, C>, StartError> {
+    fn start(self, dma: dma::Device<'m>) -> Result<Card<'m>, StartError> {
         let Self { chip, mac, stopped } = self;
         let mut ranges = Ranges::default();
         let memory = Memory::new(&chip, &dma, &stopped, &mut ranges)?;
@@ -137,7 +143,7 @@ impl<'m, C: Chip + 'm> device::Idle<'m> for Idle<C> {
     }
 }
 
-impl<C: Chip> Card<'_, C> {
+impl Card<'_> {
     /// Starts both directions of a chip that was just reset.
     fn begin(&mut self, stopped: DeviceStopped) -> Result<(), ResetError> {
         self.rx = Ring::EMPTY;
@@ -214,7 +220,7 @@ fn probe(mac: &[u8; 6]) -> Vec<u8> {
     frame
 }
 
-impl<C: Chip> Driver for Card<'_, C> {
+impl Driver for Card<'_> {
     fn name(&self) -> &'static str {
         self.chip.name()
     }
@@ -270,7 +276,7 @@ impl<C: Chip> Driver for Card<'_, C> {
     }
 }
 
-impl<C: Chip> Nic for Card<'_, C> {
+impl Nic for Card<'_> {
     fn mac(&self) -> [u8; 6] {
         self.mac
     }
@@ -333,7 +339,7 @@ impl<C: Chip> Nic for Card<'_, C> {
     }
 }
 
-impl<C: Chip> Drop for Card<'_, C> {
+impl Drop for Card<'_> {
     fn drop(&mut self) {
         if self.life != Life::Ended {
             // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.

@@ -9,7 +9,7 @@ use super::{
         error::{ReceiveError, RingError},
     },
     Card,
-    chip::{Chip, DESCRIPTOR, RECEIVE, Received},
+    chip::{DESCRIPTOR, RECEIVE, Received},
 };
 use crate::device::{ResetError, life::Life};
 use alloc::vec::Vec;
@@ -24,7 +24,7 @@ const REPORT: usize = RECEIVE / 4;
 /// How often a device that has nothing to say is asked whether it is still there.
 pub(super) const PRESENCE: Duration = Duration::from_millis(1);
 
-impl<C: Chip> Card<'_, C> {
+impl Card<'_> {
     pub(super) fn next_frame(
         &mut self,
         frame: &mut Vec<u8>,
@@ -92,7 +92,7 @@ impl<C: Chip> Card<'_, C> {
     pub(super) fn offer_buffers(&mut self) {
         let Some(memory) = &self.memory else { return };
         while let Some(index) = self.rx.free() {
-            memory.offer(&self.chip, index);
+            memory.offer(&*self.chip, index);
             self.rx.take();
         }
     }

@@ -6,7 +6,7 @@ use super::{
         sending::{self, Outgoing, Refused, Sender},
     },
     Card,
-    chip::{Chip, Progress},
+    chip::Progress,
     receive::PRESENCE,
 };
 use crate::{
@@ -19,7 +19,7 @@ use core::time::Duration;
 /// How long a frame may take to leave, with a ring of others before it and the link paused for some of that time.
 const SEND_LIMIT: Duration = Duration::from_millis(500);
 
-impl<'m, C: Chip> Sender<'m> for Card<'m, C> {
+impl<'m> Sender<'m> for Card<'m> {
     fn outgoing(&mut self) -> &mut Outgoing<'m> {
         &mut self.out
     }
@@ -61,7 +61,7 @@ impl<'m, C: Chip> Sender<'m> for Card<'m, C> {
     }
 }
 
-impl<C: Chip> Card<'_, C> {
+impl Card<'_> {
     /// Whether the oldest frame may still leave. Of a device that takes its time it is asked whether it is still there.
     fn may_wait(&self, since: Instant) -> bool {
         let waited = self.chip.now().since(since);
