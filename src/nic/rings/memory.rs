@@ -38,7 +38,7 @@ pub(super) struct Memory<'m> {
 impl<'m> Memory<'m> {
     /// Takes memory for a device that does not know of it yet.
     pub(super) fn new(
-        chip: &impl Chip,
+        chip: &dyn Chip,
         dma: &dma::Device<'m>,
         stopped: &DeviceStopped,
         ranges: &mut Ranges,

@@ -120,7 +120,7 @@ impl<'m> device::Idle<'m> for Idle<'m> {
     fn start(self, dma: dma::Device<'m>) -> Result<Card<'m>, StartError> {
         let Self { chip, mac, stopped } = self;
         let mut ranges = Ranges::default();
-        let memory = Memory::new(&chip, &dma, &stopped, &mut ranges)?;
+        let memory = Memory::new(&*chip, &dma, &stopped, &mut ranges)?;
         let asked = chip.now();
         // To the device a tail at the oldest descriptor is an empty ring: it never has all of them.
         let out = Outgoing::new(dma, chip.limits().mask, TRANSMIT, TRANSMIT - 1);
