@@ -151,6 +151,9 @@ pub enum QuiesceError {
     /// It wrote where it should not have. Its memory was taken back.
     #[error(transparent)]
     Finish(#[from] FinishError),
+    /// It did not say in time that it may lose power. It was stopped, and its memory taken back.
+    #[error(transparent)]
+    Late(TimedOut),
 }
 
 impl QuiesceError {
@@ -159,6 +162,7 @@ impl QuiesceError {
         match self {
             Self::Reset(error) => error.code(),
             Self::Finish(error) => error.code(),
+            Self::Late(_) => "device-shutdown-timeout",
         }
     }
 
@@ -167,6 +171,9 @@ impl QuiesceError {
         match self {
             Self::Reset(error) => error.remedy(),
             Self::Finish(error) => error.remedy(),
+            Self::Late(_) => {
+                "see the disk's health in dom0 (`nvme smart-log`); nothing was written to it"
+            }
         }
     }
 }
@@ -243,5 +250,7 @@ mod tests {
         );
         let wrote = QuiesceError::Finish(OVERRUN);
         shows(&wrote, wrote.code(), wrote.remedy(), ["dma-overrun", "", OVERRUN.remedy()]);
+        let late = QuiesceError::Late(LATE);
+        shows(&late, late.code(), late.remedy(), ["device-shutdown-timeout", "7 ms", "health"]);
     }
 }

@@ -19,6 +19,8 @@ pub enum Opcode {
     Identify,
     /// Set Features (section 5.27), of which only Number of Queues is used.
     SetNumberOfQueues,
+    /// Get Features (section 5.15), of the same.
+    GetNumberOfQueues,
     /// Read (NVM Command Set Specification 1.0, section 3.2.4).
     Read,
     /// Compare (the same, section 3.2.1): the controller reads memory and says whether the medium holds the same.
@@ -32,6 +34,7 @@ impl Opcode {
             Self::CreateCompletionQueue | Self::Compare => 0x05,
             Self::Identify => 0x06,
             Self::SetNumberOfQueues => 0x09,
+            Self::GetNumberOfQueues => 0x0a,
             Self::Read => 0x02,
         }
     }
@@ -43,6 +46,7 @@ impl Opcode {
             Self::CreateCompletionQueue => "Create I/O Completion Queue",
             Self::Identify => "Identify",
             Self::SetNumberOfQueues => "Set Features (Number of Queues)",
+            Self::GetNumberOfQueues => "Get Features (Number of Queues)",
             Self::Read => "Read",
             Self::Compare => "Compare",
         }
@@ -108,19 +112,31 @@ impl Command {
         command
     }
 
-    /// Asks for one I/O queue pair.
+    /// Asks for two I/O queue pairs.
     pub(super) const fn set_number_of_queues() -> Self {
         let mut command = Self::new(Opcode::SetNumberOfQueues);
-        // Feature 07h; counts less one: none of either.
+        // Feature 07h; counts less one.
+        (command.words[10], command.words[11]) = (0x07, 1 << 16 | 1);
+        command
+    }
+
+    /// Asks how many there are: a command without data that changes nothing.
+    pub(super) const fn get_number_of_queues() -> Self {
+        let mut command = Self::new(Opcode::GetNumberOfQueues);
         command.words[10] = 0x07;
         command
     }
 
-    /// A completion queue in contiguous memory that interrupts by vector 0.
-    pub(super) const fn create_completion_queue(id: u16, entries: u16, at: BusAddr) -> Self {
+    /// A completion queue in contiguous memory that interrupts by vector 0, or not at all.
+    pub(super) const fn create_completion_queue(
+        id: u16,
+        entries: u16,
+        at: BusAddr,
+        interrupts: bool,
+    ) -> Self {
         let mut command = Self::new(Opcode::CreateCompletionQueue).queue(id, entries, at);
-        // IEN and PC.
-        command.words[11] = 0b11;
+        // IEN and PC; the vector is in the upper half.
+        command.words[11] = (interrupts as u32) << 1 | 1;
         command
     }
 
@@ -184,8 +200,11 @@ mod tests {
 
     #[test]
     fn queues_are_named_by_their_number_and_size_less_one() {
-        let cq = Command::create_completion_queue(1, 16, BusAddr(0x5000)).words(0);
-        assert_eq!((cq[0], cq[6], cq[10], cq[11]), (5, 0x5000, 0xf_0001, 3));
+        for (interrupts, flags) in [(true, 3), (false, 1)] {
+            let at = BusAddr(0x5000);
+            let cq = Command::create_completion_queue(1, 16, at, interrupts).words(0);
+            assert_eq!((cq[0], cq[6], cq[10], cq[11]), (5, 0x5000, 0xf_0001, flags));
+        }
         let sq = Command::create_submission_queue(1, 16, BusAddr(0x4000)).words(0);
         assert_eq!((sq[0], sq[6], sq[10], sq[11]), (1, 0x4000, 0xf_0001, 0x1_0001));
     }
@@ -197,6 +216,9 @@ mod tests {
         assert_eq!(of(Identify::Namespace(7)), (6, 7, 0));
         assert_eq!(of(Identify::Controller), (6, 0, 1));
         assert_eq!(of(Identify::ActiveNamespaces), (6, 0, 2));
-        assert_eq!(Command::set_number_of_queues().words(1)[..2], [0x1_0009, 0]);
+        let (set, get) = (Command::set_number_of_queues(), Command::get_number_of_queues());
+        let of = |command: Command| (command.words(1)[0], command.words(1)[10..12].to_vec());
+        assert_eq!(of(set), (0x1_0009, [7, 0x1_0001].to_vec()));
+        assert_eq!(of(get), (0x1_000a, [7, 0].to_vec()));
     }
 }

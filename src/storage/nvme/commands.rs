@@ -5,7 +5,9 @@ use super::{
     command::{Command, Identify},
     error::NvmeError,
     identify::{self, BYTES, Identity, Namespace},
+    interrupts::Interrupts,
     prp::Prps,
+    queue::Done,
 };
 use crate::{
     addr::BusAddr,
@@ -22,8 +24,10 @@ const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
 /// The admin queue among the two.
 pub(super) const ADMIN: usize = 0;
-/// The I/O queue.
-pub(super) const IO: usize = 1;
+/// The queue whose completions never interrupt, for commands that are waited for.
+pub(super) const POLLED: usize = 1;
+/// The queue whose completions interrupt.
+pub(super) const INTERRUPTING: usize = 2;
 
 impl<'m, R: Registers> Nvme<'m, R> {
     pub(super) const fn check_running(&self) -> Result<(), NvmeError> {
@@ -68,7 +72,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
 
     /// Takes what was to be moved back.
     pub(super) fn reclaim(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
-        (self.inside, self.done, self.untaken) = (false, None, false);
+        (self.inside, self.done, self.interrupts) = (false, None, Interrupts::default());
         let read = self.reading.take().map(|memory| memory.reclaim(stopped).abandon());
         let placed = self.placing.take().map(|memory| memory.reclaim(stopped).finish(0));
         let arrived = self.arriving.take().map(|memory| memory.reclaim(stopped).finish(0));
@@ -103,20 +107,26 @@ impl<'m, R: Registers> Nvme<'m, R> {
         let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
         self.queues.iter_mut().for_each(|queue| queue.reset(memory, &stopped));
         self.controller.enable(&self.queues[ADMIN], memory, stopped)?;
-        let io = &self.queues[IO];
-        let (id, entries) = (io.id, io.entries);
-        let (submissions, completions) = (io.submissions(memory), io.completions(memory));
-        for command in [
-            Command::set_number_of_queues(),
-            Command::create_completion_queue(id, entries, completions),
-            Command::create_submission_queue(id, entries, submissions),
-        ] {
-            self.submit(ADMIN, &command)?;
+        let create = [POLLED, INTERRUPTING].map(|number| {
+            let queue = &self.queues[number];
+            let (id, entries, interrupts) = (queue.id, queue.entries, number == INTERRUPTING);
+            let (submissions, completions) = (queue.submissions(memory), queue.completions(memory));
+            [
+                Command::create_completion_queue(id, entries, completions, interrupts),
+                Command::create_submission_queue(id, entries, submissions),
+            ]
+        });
+        self.apply_mask(false);
+        self.submit(ADMIN, &Command::set_number_of_queues())?;
+        let granted = self.completed(ADMIN)?.check()?;
+        if granted & 0xffff == 0 || granted >> 16 == 0 {
+            return Err(NvmeError::Queues(granted));
+        }
+        for command in create.as_flattened() {
+            self.submit(ADMIN, command)?;
             self.wait_for(ADMIN)?;
         }
-        if self.unmasked {
-            self.controller.unmask();
-        }
+        self.apply_mask(self.unmasked);
         Ok(())
     }
 
@@ -164,21 +174,25 @@ impl<'m, R: Registers> Nvme<'m, R> {
         Ok(lent)
     }
 
-    fn submit(&mut self, queue: usize, command: &Command) -> Result<(), NvmeError> {
+    pub(super) fn submit(&mut self, queue: usize, command: &Command) -> Result<(), NvmeError> {
+        if queue == INTERRUPTING {
+            // Else there may be no room for this one's completion.
+            self.take();
+        }
         let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
         let queue = &mut self.queues[queue];
-        if self.untaken && queue.id != 0 {
-            // Else there may be no room for this one's completion.
-            self.controller.taken(queue.id, queue.head());
-            self.untaken = false;
-        }
         let tail = queue.submit(memory, command);
         self.controller.submitted(queue.id, tail);
         Ok(())
     }
 
-    /// Waits for the command under way, and has the controller know that its completion was seen.
+    /// Waits for the command under way, which is to be successful.
     pub(super) fn wait_for(&mut self, queue: usize) -> Result<(), NvmeError> {
+        self.completed(queue)?.check().map(drop)
+    }
+
+    /// Waits for the command under way, and has the controller know that its completion was seen.
+    pub(super) fn completed(&mut self, queue: usize) -> Result<Done, NvmeError> {
         let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
         let (controller, queue) = (&self.controller, &mut self.queues[queue]);
         let deadline = controller.within(COMMAND_LIMIT);
@@ -195,7 +209,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
         if done.is_ok() {
             controller.taken(queue.id, queue.head());
         }
-        self.settle(done)?.check()
+        self.settle(done)
     }
 
     /// What arrived, once the command for it has ended.

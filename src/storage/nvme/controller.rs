@@ -22,6 +22,10 @@ use core::{fmt, time::Duration};
 /// What all properties read as where nobody answers.
 const NOBODY: u32 = u32::MAX;
 
+/// CC of a controller that is enabled.
+const ENABLED: Configuration =
+    Configuration::EN.union(Configuration::IOSQES_64).union(Configuration::IOCQES_16);
+
 /// The properties and a clock to wait with.
 pub(super) struct Controller<'m, R> {
     regs: R,
@@ -103,7 +107,15 @@ impl<'m, R: Registers> Controller<'m, R> {
         Ok(DeviceStopped::seen())
     }
 
-    /// Enables a controller that was disabled, with its admin queue in this memory; nothing interrupts yet.
+    /// Tells an enabled controller that it will not be needed any more, and sees it ready to lose power (section 3.6.1).
+    /// No command may be under way.
+    pub(super) fn shut_down(&self, limit: Duration) -> Result<(), ResetError> {
+        self.regs.write_u32(CC, (ENABLED | Configuration::SHN_NORMAL).bits());
+        let down = |status: Status| status.intersects(Status::SHST_COMPLETE | Status::CFS);
+        self.wait_for(limit, "the controller to shut down", down)
+    }
+
+    /// Enables a controller that was disabled, with its admin queue in this memory.
     pub(super) fn enable(
         &self,
         admin: &Queue,
@@ -117,12 +129,10 @@ impl<'m, R: Registers> Controller<'m, R> {
             self.regs.write_u32(property, u32::from_le_bytes([a, b, c, d]));
             self.regs.write_u32(property + 4, u32::from_le_bytes([e, f, g, h]));
         }
-        let sizes = Configuration::IOSQES_64 | Configuration::IOCQES_16;
-        self.regs.write_u32(CC, (sizes | Configuration::EN).bits());
+        self.regs.write_u32(CC, ENABLED.bits());
         self.wait("the controller to become ready", |status| {
             status.intersects(Status::RDY | Status::CFS)
         })?;
-        self.mask();
         self.check()
     }
 
@@ -140,7 +150,7 @@ impl<'m, R: Registers> Controller<'m, R> {
         DOORBELLS + number * self.capabilities.stride()
     }
 
-    /// Masks vector 0, the only one. The line is let go of when this returns.
+    /// Masks vector 0, the only one, of a line or of MSI. The line is let go of when this returns.
     pub(super) fn mask(&self) {
         self.regs.write_u32(INTMS, 1);
         self.regs.read_u32(CSTS);
@@ -159,7 +169,16 @@ impl<'m, R: Registers> Controller<'m, R> {
 
     /// Looks at CSTS until it is as wanted, for as long as CAP.TO says.
     fn wait(&self, what: &'static str, wanted: impl Fn(Status) -> bool) -> Result<(), ResetError> {
-        let deadline = self.within(self.capabilities.timeout());
+        self.wait_for(self.capabilities.timeout(), what, wanted)
+    }
+
+    fn wait_for(
+        &self,
+        limit: Duration,
+        what: &'static str,
+        wanted: impl Fn(Status) -> bool,
+    ) -> Result<(), ResetError> {
+        let deadline = self.within(limit);
         let there = deadline.turns(|_| {
             core::hint::spin_loop();
             let status = self.status()?;

@@ -78,6 +78,9 @@ pub enum NvmeError {
         /// What was written.
         expected: u16,
     },
+    /// It has fewer I/O queues than the driver needs.
+    #[error("Set Features (Number of Queues) returned {0:#010x}: fewer than two I/O queue pairs")]
+    Queues(u32),
     /// It did not complete a command in time. It was disabled.
     #[error(transparent)]
     Late(TimedOut),
@@ -103,6 +106,7 @@ impl NvmeError {
             Self::Differs { .. } => "nvme-compare-failure",
             Self::Ended { .. } => "nvme-status",
             Self::Completion { .. } => "nvme-completion",
+            Self::Queues(_) => StartError::Lacks("").code(),
             Self::Late(_) => "nvme-timeout",
             Self::Fatal(_) => "nvme-fatal",
             Self::Lost(error) => error.code(),
@@ -123,6 +127,7 @@ impl NvmeError {
             Self::Completion { .. } => {
                 "the controller's writes land elsewhere, or it is broken: compare addresses used with those given"
             }
+            Self::Queues(_) => StartError::Lacks("").remedy(),
             Self::Late(_) => {
                 "the controller does not reach memory: bus mastering, IOMMU (`xl dmesg` names refused addresses)"
             }
@@ -146,6 +151,7 @@ impl From<NvmeError> for StartError {
             }
             NvmeError::Completion { what, found, .. } => unfit(what, found.into()),
             NvmeError::Fatal(status) => unfit("CSTS", status),
+            NvmeError::Queues(_) => Self::Lacks("second I/O queue pair"),
             NvmeError::Late(late) => Self::Reset(ResetError::Stuck(late)),
             NvmeError::Lost(error) => Self::Reset(error),
             // What only a transfer can come to.

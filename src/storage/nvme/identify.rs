@@ -3,6 +3,7 @@
 
 use super::{prp::MOST, regs::PAGE};
 use alloc::string::String;
+use core::time::Duration;
 
 /// Bytes of what Identify returns.
 pub(super) const BYTES: usize = 4096;
@@ -16,7 +17,12 @@ pub(super) struct Identity {
     pub(super) most: usize,
     /// ONCS bit 0: whether it has Compare.
     pub(super) compares: bool,
+    /// How long it may take to be ready to lose power.
+    pub(super) shutdown: Duration,
 }
+
+/// How long a shutdown may take where a controller says nothing of it, or less than this; and at most.
+const SHUTDOWN: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(60)];
 
 impl Identity {
     pub(super) fn read(bytes: &[u8; BYTES]) -> Self {
@@ -35,7 +41,17 @@ impl Identity {
             label,
             most: most.map_or(MOST, |most| most.min(MOST)),
             compares: bytes[520] & 1 != 0,
+            // RTD3E, in microseconds.
+            shutdown: Duration::from_micros(
+                u32::from_le_bytes([bytes[88], bytes[89], bytes[90], bytes[91]]).into(),
+            )
+            .clamp(SHUTDOWN[0], SHUTDOWN[1]),
         }
+    }
+
+    /// One that was not asked yet.
+    pub(super) const fn unknown() -> Self {
+        Self { label: String::new(), most: MOST, compares: false, shutdown: SHUTDOWN[0] }
     }
 }
 
@@ -90,6 +106,9 @@ mod tests {
             assert_eq!(read(mdts, 0).most, most, "{mdts}");
         }
         assert!(read(0, 0xff).compares && !read(0, 0xfe).compares);
+        let shutdown =
+            |micros: u32| Identity::read(&with(&[(88, &micros.to_le_bytes())])).shutdown.as_secs();
+        assert_eq!([0, 7_000_000, u32::MAX].map(shutdown), [5, 7, 60]);
         let named = with(&[(4, b"SN 1   "), (24, b"Model\x07\xff  ")]);
         assert_eq!(Identity::read(&named).label, "Model SN 1");
     }

@@ -6,6 +6,7 @@
 //! prp         where data lies, in pages                   identify    what the controller and its namespaces say
 //! queue       commands out, completions in                controller  which property when
 //! commands    commands given and waited for               transfer    blocks as transfers
+//! interrupts  masks, and what is acknowledged
 //! ```
 //!
 //! What the medium holds is what there is to move. [`Mover::fill`] reads blocks; [`Mover::send`] has the controller
@@ -14,11 +15,12 @@
 //! from memory: then the blocks are read to where the bytes lie, [`Mover::one_way`] says so, and what is compared is two
 //! ways into memory.
 //!
-//! One command is under way at a time. Commands that are waited for do not interrupt: vector 0 is masked meanwhile
-//! (INTMS). What the second half of a transfer interrupts for is over once the completion queue's head is told, which is
-//! what acknowledging comes to.
+//! There are two I/O queues, and one command is under way at a time. Commands that are waited for go to the one whose
+//! completions never interrupt. The second half of a transfer goes to the other; its interrupt is over once that completion
+//! queue's head is told, which is what acknowledging comes to.
 //!
-//! Disabling (CC.EN) is what stops a controller, and CSTS.RDY shows that it did. One that completes nothing in time, or
+//! Disabling (CC.EN) is what stops a controller, and CSTS.RDY shows that it did; at the end it is told before (CC.SHN), and
+//! has the time that it asks for. One that completes nothing in time, or
 //! what it was not asked for, is disabled, and set up anew for the next command.
 
 mod command;
@@ -26,6 +28,7 @@ mod commands;
 mod controller;
 pub mod error;
 mod identify;
+mod interrupts;
 mod prp;
 mod queue;
 mod regs;
@@ -43,13 +46,14 @@ use crate::{
     addr::DmaMask,
     arch::time::Clock,
     device::{
-        self, Arrival, Cause, DmaRange, Driver, Lengths, Mover, QuiesceError, Registers, Sent,
-        StartError, Traffic, evidence::Ranges, life::Life,
+        self, Arrival, Cause, DmaRange, Driver, Lengths, Mover, QuiesceError, Registers,
+        ResetError, Sent, StartError, Traffic, evidence::Ranges, life::Life,
     },
     dma::{
         self, Coherent, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
         PowerOfTwo, ToDevice,
     },
+    pci::Delivery,
     report::{Outcome, Reason},
 };
 use alloc::{
@@ -58,16 +62,18 @@ use alloc::{
     vec::Vec,
 };
 use command::Blocks;
+use commands::POLLED;
 use controller::Controller;
 use core::{fmt, time::Duration};
 use identify::{Identity, Namespace};
+use interrupts::Interrupts;
 use queue::{Done, Queue};
 
 /// How long blocks may take before they are missed.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Where the list of pages starts in the memory shared with the controller, behind both queue pairs.
-const LIST: usize = 2 * queue::BYTES;
+/// Where the list of pages starts in the memory shared with the controller, behind the queue pairs.
+const LIST: usize = 3 * queue::BYTES;
 /// Bytes of that memory.
 const SHARED: usize = LIST + regs::PAGE;
 
@@ -100,8 +106,10 @@ pub struct Nvme<'m, R: Registers> {
     /// That the controller is disabled; its queues are made anew before the next command.
     down: Option<DeviceStopped>,
     unmasked: bool,
-    queues: [Queue; 2],
-    /// Both queue pairs, and a list of pages; `None` once taken back.
+    /// How it interrupts.
+    delivery: Delivery,
+    queues: [Queue; 3],
+    /// The queue pairs, and a list of pages; `None` once taken back.
     shared: Option<Lent<Coherent<'m>>>,
     /// What was filled last.
     chosen: Option<Blocks>,
@@ -113,10 +121,11 @@ pub struct Nvme<'m, R: Registers> {
     placing: Option<Lent<Mapping<'m, FromDevice, OwnedSlice>>>,
     /// What it writes besides.
     arriving: Option<Lent<Mapping<'m, FromDevice, Vec<u8>>>>,
-    /// How the command for that ended.
+    /// Which queue the command for that is in.
+    inbound: usize,
+    /// How it ended.
     done: Option<Done>,
-    /// Whether a completion was seen of which the controller does not know that it was.
-    untaken: bool,
+    interrupts: Interrupts,
     /// What went wrong while an interrupt was acknowledged.
     failed: Option<NvmeError>,
     traffic: Traffic,
@@ -165,20 +174,22 @@ impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
             controller,
             dma,
             version,
-            identity: Identity { label: String::new(), most: prp::MOST, compares: false },
+            identity: Identity::unknown(),
             namespace: Namespace { number: 0, blocks: 1, block: 512 },
             life: Life::Running,
             down: Some(stopped),
             unmasked: false,
-            queues: [Queue::new(0, 0, most), Queue::new(queue::BYTES, 1, most)],
+            delivery: Delivery::Intx,
+            queues: [0, 1, 2].map(|id| Queue::new(usize::from(id) * queue::BYTES, id, most)),
             shared: Some(Lent::new(shared)),
             chosen: None,
             inside: false,
             reading: None,
             placing: None,
             arriving: None,
+            inbound: POLLED,
             done: None,
-            untaken: false,
+            interrupts: Interrupts::default(),
             failed: None,
             traffic: Traffic::default(),
             ranges,
@@ -194,6 +205,16 @@ impl<R: Registers> Nvme<'_, R> {
         let Namespace { blocks, block, .. } = self.namespace;
         let held = usize::try_from(blocks).map_or(usize::MAX, |n| n.saturating_mul(block));
         Lengths { min: block, max: self.identity.most.min(held) / block * block, step: block }
+    }
+
+    /// Has a controller that runs know that it is done with.
+    fn shut_down(&mut self) -> Result<(), ResetError> {
+        // Whoever asked for these bytes does so no more.
+        let _ = self.end_arriving();
+        if self.life != Life::Running || self.down.is_some() {
+            return Ok(());
+        }
+        self.controller.shut_down(self.identity.shutdown)
     }
 }
 
@@ -256,6 +277,15 @@ impl<R: Registers> Driver for Nvme<'_, R> {
             .to_string()
     }
 
+    fn deliveries(&self) -> &'static [Delivery] {
+        &Delivery::LADDER
+    }
+
+    /// Both queues that interrupt do so by vector 0, whose number the controller was told when they were made.
+    fn deliver(&mut self, how: Delivery) {
+        self.delivery = how;
+    }
+
     fn acknowledge(&mut self) -> Cause {
         self.take_completions()
     }
@@ -265,7 +295,9 @@ impl<R: Registers> Driver for Nvme<'_, R> {
         if self.down.is_some() || self.life != Life::Running {
             return;
         }
-        if self.unmasked { self.controller.unmask() } else { self.controller.mask() }
+        let set = self.set_mask();
+        // Whoever looks for what came finds out.
+        self.failed = self.failed.or(set.err());
     }
 
     fn traffic(&self) -> Traffic {
@@ -282,8 +314,13 @@ impl<R: Registers> Driver for Nvme<'_, R> {
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
+        let told = self.shut_down();
         let stopped = self.controller.disable().map_err(|e| self.lose(e))?;
-        Ok(self.take_back(&stopped)?)
+        self.take_back(&stopped)?;
+        match told {
+            Err(ResetError::Stuck(late)) => Err(QuiesceError::Late(late)),
+            _ => Ok(()),
+        }
     }
 
     fn take_back(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {

@@ -110,7 +110,7 @@ impl Queue {
         let [.., status_low, status_high] = last.to_le_bytes();
         // Bit 0 is the phase tag; CRD, M and DNR above say what else there is to know.
         let status = Status(u16::from_le_bytes([status_low, status_high]) >> 1 & 0x7ff);
-        Ok(Some(Done { opcode, status }))
+        Ok(Some(Done { opcode, status, result: memory.read_u32(at) }))
     }
 
     /// How far completions were taken out, for the doorbell.
@@ -124,12 +124,18 @@ impl Queue {
 pub(super) struct Done {
     pub(super) opcode: Opcode,
     pub(super) status: Status,
+    /// Doubleword 0: what the command returned.
+    pub(super) result: u32,
 }
 
 impl Done {
-    /// An error unless it was successful.
-    pub(super) fn check(self) -> Result<(), NvmeError> {
-        let Self { opcode, status } = self;
-        if status == Status::SUCCESS { Ok(()) } else { Err(NvmeError::Ended { opcode, status }) }
+    /// What it returned; an error unless it was successful.
+    pub(super) fn check(self) -> Result<u32, NvmeError> {
+        let Self { opcode, status, result } = self;
+        if status == Status::SUCCESS {
+            Ok(result)
+        } else {
+            Err(NvmeError::Ended { opcode, status })
+        }
     }
 }

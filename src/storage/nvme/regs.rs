@@ -9,9 +9,9 @@ use core::time::Duration;
 pub(super) const CAP: usize = 0x00;
 /// Version.
 pub(super) const VS: usize = 0x08;
-/// Interrupt mask set: a one masks the vector, with pin-based interrupts vector 0.
+/// Interrupt mask set: a one masks the vector, with pin-based interrupts vector 0. Not to be accessed with MSI-X on.
 pub(super) const INTMS: usize = 0x0c;
-/// Interrupt mask clear.
+/// Interrupt mask clear; the same holds of it.
 pub(super) const INTMC: usize = 0x10;
 /// Controller configuration.
 pub(super) const CC: usize = 0x14;
@@ -67,6 +67,8 @@ bitflags! {
     pub(super) struct Configuration: u32 {
         /// Enable.
         const EN = 1;
+        /// SHN: normal shutdown notification.
+        const SHN_NORMAL = 1 << 14;
         /// IOSQES: entries of 64 bytes.
         const IOSQES_64 = 6 << 16;
         /// IOCQES: entries of 16 bytes.
@@ -80,5 +82,7 @@ bitflags! {
         const RDY = 1;
         /// Controller fatal status.
         const CFS = 1 << 1;
+        /// SHST: shutdown processing complete.
+        const SHST_COMPLETE = 1 << 3;
     }
 }

@@ -4,12 +4,12 @@
 use super::{
     Nvme,
     command::{Blocks, Command},
-    commands::IO,
+    commands::POLLED,
     error::{NvmeError, Status},
     prp::Prps,
 };
 use crate::{
-    device::{Arrival, Cause, Registers, Sent},
+    device::{Arrival, Registers, Sent},
     dma::{FromDevice, Lent, OwnedSlice, ToDevice},
 };
 use alloc::{vec, vec::Vec};
@@ -36,28 +36,20 @@ impl<R: Registers> Nvme<'_, R> {
         Ok(Blocks { namespace: self.namespace.number, first, count })
     }
 
-    /// Does a job of commands that are waited for, while nothing interrupts.
-    fn in_silence<T>(
-        &mut self,
-        job: impl FnOnce(&mut Self) -> Result<T, NvmeError>,
-    ) -> Result<T, NvmeError> {
+    /// Readies the controller for commands that are waited for.
+    fn begin_anew(&mut self) -> Result<(), NvmeError> {
         self.bring_up()?;
-        self.controller.mask();
-        let done = self.end_arriving().and_then(|()| job(self));
-        if self.unmasked && self.down.is_none() {
-            self.controller.unmask();
-        }
-        done
+        self.end_arriving()
     }
 
     /// Waits for bytes that nobody asks for any more.
-    fn end_arriving(&mut self) -> Result<(), NvmeError> {
+    pub(super) fn end_arriving(&mut self) -> Result<(), NvmeError> {
         if self.arriving.is_none() {
             return Ok(());
         }
         let waited = match self.done.take() {
-            Some(done) => done.check(),
-            None => self.wait_for(IO),
+            Some(done) => done.check().map(drop),
+            None => self.wait_for(self.inbound),
         };
         self.ended(waited)?;
         self.traffic.lost += 1;
@@ -67,7 +59,8 @@ impl<R: Registers> Nvme<'_, R> {
     /// Reads what is in a place of the medium, in a place that has something to tell apart if there is one.
     pub(super) fn read_some(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), NvmeError> {
         (self.chosen, self.inside) = (None, false);
-        self.in_silence(|nvme| (0..TRIES).try_for_each(|nth| nvme.try_place(bytes, seed, nth)))
+        self.begin_anew()?;
+        (0..TRIES).try_for_each(|nth| self.try_place(bytes, seed, nth))
     }
 
     /// Reads what is in one more place, unless there is one that has something to tell apart.
@@ -83,16 +76,17 @@ impl<R: Registers> Nvme<'_, R> {
     }
 
     fn read_blocks(&mut self, blocks: Blocks, len: usize) -> Result<Vec<u8>, NvmeError> {
-        self.begin_read(blocks, len)?;
-        let waited = self.wait_for(IO);
+        self.begin_read(POLLED, blocks, len)?;
+        let waited = self.wait_for(POLLED);
         let bytes = self.ended(waited)?;
         self.traffic.received += 1;
         Ok(bytes)
     }
 
-    fn begin_read(&mut self, blocks: Blocks, len: usize) -> Result<(), NvmeError> {
+    fn begin_read(&mut self, queue: usize, blocks: Blocks, len: usize) -> Result<(), NvmeError> {
         let mapping = self.dma.map::<FromDevice, _>(vec![0; len])?;
-        self.arriving = Some(self.begin(IO, mapping, |data| Command::read(blocks, data))?);
+        self.inbound = queue;
+        self.arriving = Some(self.begin(queue, mapping, |data| Command::read(blocks, data))?);
         Ok(())
     }
 
@@ -106,10 +100,11 @@ impl<R: Registers> Nvme<'_, R> {
             .chosen
             .filter(|blocks| blocks.count as usize * self.namespace.block == bytes.len());
         let blocks = blocks.ok_or(NvmeError::NotFilled)?;
-        let sent = self.in_silence(|nvme| match nvme.identity.compares {
-            true => nvme.compare(blocks, bytes),
-            false => nvme.read_in_place(blocks, bytes),
-        })?;
+        self.begin_anew()?;
+        let sent = match self.identity.compares {
+            true => self.compare(blocks, bytes)?,
+            false => self.read_in_place(blocks, bytes)?,
+        };
         self.inside = true;
         Ok(sent)
     }
@@ -122,8 +117,8 @@ impl<R: Registers> Nvme<'_, R> {
         let mapping = self.dma.map::<ToDevice, _>(bytes)?;
         let record = Sent::of(&mapping);
         let command = |data: Prps| Command::compare(blocks, data);
-        self.reading = Some(self.begin(IO, mapping, command)?);
-        let waited = self.wait_for(IO);
+        self.reading = Some(self.begin(POLLED, mapping, command)?);
+        let waited = self.wait_for(POLLED);
         let through = matches!(waited, Ok(()) | Err(NvmeError::Ended { .. }));
         let memory = if through { self.reading.take().map(Lent::reported_done) } else { None };
         let bytes = memory.map(|memory| memory.finish(0)).transpose()?;
@@ -145,8 +140,8 @@ impl<R: Registers> Nvme<'_, R> {
         let mapping = self.dma.map::<FromDevice, _>(bytes)?;
         let record = Sent::of(&mapping);
         let command = |data: Prps| Command::read(blocks, data);
-        self.placing = Some(self.begin(IO, mapping, command)?);
-        let waited = self.wait_for(IO);
+        self.placing = Some(self.begin(POLLED, mapping, command)?);
+        let waited = self.wait_for(POLLED);
         let through = matches!(waited, Ok(()) | Err(NvmeError::Ended { .. }));
         let memory = if through { self.placing.take().map(Lent::reported_done) } else { None };
         let written = if waited.is_ok() { record.len } else { 0 };
@@ -165,62 +160,25 @@ impl<R: Registers> Nvme<'_, R> {
         if self.arriving.is_none() {
             if let (true, Some(blocks)) = (self.inside, self.chosen) {
                 self.inside = false;
-                self.begin_read(blocks, blocks.count as usize * self.namespace.block)?;
+                self.begin_read(
+                    self.queue_for_arriving(),
+                    blocks,
+                    blocks.count as usize * self.namespace.block,
+                )?;
             }
             return Ok(Arrival::Nothing);
         }
         self.look()?;
+        self.ring()?;
         let Some(done) = self.done.take() else {
             return Ok(Arrival::Nothing);
         };
-        let bytes = self.ended(done.check())?;
+        let bytes = self.ended(done.check().map(drop))?;
         self.traffic.received += 1;
         if back.len() < bytes.len() {
             back.resize(bytes.len(), 0);
         }
         back[..bytes.len()].copy_from_slice(&bytes);
         Ok(Arrival::Back(bytes.len()))
-    }
-
-    /// Looks once whether the command under way was completed.
-    fn look(&mut self) -> Result<(), NvmeError> {
-        let Some(memory) = self.shared.as_deref() else {
-            return Err(NvmeError::Stopped);
-        };
-        let polled = self.queues[IO].poll(memory);
-        let found = self.settle(polled)?;
-        if found.is_some() {
-            (self.done, self.untaken) = (found, true);
-            return Ok(());
-        }
-        let checked = self.controller.check();
-        self.settle(checked)
-    }
-
-    /// Takes what was completed, of which the controller is told: it lets go of its line.
-    pub(super) fn take_completions(&mut self) -> Cause {
-        if self.check_running().is_err() || self.down.is_some() {
-            return self.cause_of(self.controller.check());
-        }
-        let looked = self.look();
-        let cause = self.cause_of(looked);
-        self.failed = self.failed.or(looked.err());
-        if !self.untaken || self.down.is_some() {
-            return cause;
-        }
-        self.untaken = false;
-        let io = &self.queues[IO];
-        self.controller.taken(io.id, io.head());
-        // Read back: the line is let go of before Xen is told that it is.
-        let arrived = self.controller.check();
-        cause | Cause::RECEIVED | self.cause_of(arrived)
-    }
-
-    const fn cause_of(&self, checked: Result<(), NvmeError>) -> Cause {
-        match checked {
-            Ok(()) => Cause::empty(),
-            Err(NvmeError::Lost(_)) => Cause::GONE,
-            Err(_) => Cause::ERROR,
-        }
     }
 }

@@ -11,6 +11,7 @@ use pvbounce::{
     device::{Arrival, Cause, Driver as _, Idle as _, Mover, Registers, fake::TickingClock},
     dma::{Device, Plan, Policy, Pool, Table, fake::FakeMachine},
     mm::contiguous::Order,
+    pci::Delivery,
     storage::nvme::Idle,
 };
 use std::{
@@ -50,9 +51,13 @@ struct Chip<'m> {
     clock: &'m TickingClock,
     input: Input,
     enabled: Cell<bool>,
+    /// Whether it was told that it is done with.
+    down: Cell<bool>,
+    /// Whether it interrupts by MSI-X.
+    msix: Cell<bool>,
     words: RefCell<[u32; 4]>,
     entries: Cell<u32>,
-    queues: RefCell<[Queue; 2]>,
+    queues: RefCell<[Queue; 3]>,
     /// Whether it broke a rule since the last blocks were read.
     odd: Cell<bool>,
     given: RefCell<Vec<(BusAddr, usize)>>,
@@ -73,7 +78,7 @@ impl Chip<'_> {
 
     /// Does what is next in each queue, or something else.
     fn work(&self) {
-        for number in 0..2 {
+        for number in 0..3 {
             let queue = self.queues.borrow()[number];
             if queue.head == queue.tail || self.strange(16) {
                 continue;
@@ -83,37 +88,36 @@ impl Chip<'_> {
             assert!(self.machine.bus_read(at, &mut bytes), "a command at {at}");
             let words: Vec<u32> =
                 bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
-            let status = self.obey(number, &words);
-            self.complete(number, words[0] >> 16, status);
+            self.obey(number, &words);
+            self.complete(number, words[0] >> 16);
         }
     }
 
-    fn obey(&self, queue: usize, words: &[u32]) -> u16 {
+    fn obey(&self, queue: usize, words: &[u32]) {
         match (queue, words[0] & 0xffff) {
             (0, 6) => self.identify(words),
-            (0, 9) => 0,
+            (0, 9 | 10) => {}
             (0, 5) => {
                 let entries = u64::from(words[10] >> 16) + 1;
                 let completions = wide(words, 6);
-                self.queues.borrow_mut()[1] = Queue { completions, entries, ..Queue::default() };
-                0
+                self.queues.borrow_mut()[words[10] as usize & 0xffff] =
+                    Queue { completions, entries, ..Queue::default() };
             }
             (0, 1) => {
-                self.queues.borrow_mut()[1].submissions = wide(words, 6);
-                0
+                let number = words[10] as usize & 0xffff;
+                self.queues.borrow_mut()[number].submissions = wide(words, 6);
             }
-            (1, 2) => {
+            (1 | 2, 2) => {
                 let count = (words[12] as usize + 1) * BLOCK;
                 let bytes = bytes_of(words[10] as usize, count.min(32 << 10));
                 self.write(words, bytes);
-                0
             }
-            (1, 5) => 0,
+            (1, 5) => {}
             (_, other) => panic!("command {other:#x} in queue {queue}"),
         }
     }
 
-    fn identify(&self, words: &[u32]) -> u16 {
+    fn identify(&self, words: &[u32]) {
         let mut bytes = vec![0; 4096];
         match words[10] {
             1 => {
@@ -133,7 +137,6 @@ impl Chip<'_> {
             bytes[at..at + drawn.len()].copy_from_slice(&drawn);
         }
         self.write(words, &bytes);
-        0
     }
 
     /// Writes to the pages that a command names, or not all of it.
@@ -158,19 +161,20 @@ impl Chip<'_> {
         }
     }
 
-    fn complete(&self, number: usize, identifier: u32, status: u16) {
+    fn complete(&self, number: usize, identifier: u32) {
         let mut queues = self.queues.borrow_mut();
         let queue = &mut queues[number];
         if queue.entries == 0 {
             return;
         }
         queue.head = (queue.head + 1) % queue.entries;
-        let last = u32::from(!queue.wrapped) << 16 | u32::from(status) << 17 | identifier;
+        let last = u32::from(!queue.wrapped) << 16 | identifier;
         let head =
             u32::try_from(number << 16).unwrap_or(0) | u32::try_from(queue.head).unwrap_or(0);
-        let mut words = [0, 0, head, last];
+        // What Set Features grants is two of each; nobody looks at the others'.
+        let mut words = [0x1_0001, 0, head, last];
         if self.strange(16) {
-            words[2 + self.input.below(2)] ^= 1 << self.input.below(32);
+            words[self.input.below(4)] ^= 1 << self.input.below(32);
         }
         let at = BusAddr(queue.completions + queue.written * 16);
         assert!(self.machine.bus_write(at, &words.map(u32::to_le_bytes).concat()), "{at}");
@@ -180,13 +184,17 @@ impl Chip<'_> {
 
     fn configure(&self, value: u32) {
         let enabled = value & 1 != 0;
+        self.down.set(value & 0xc000 != 0);
+        if enabled && self.enabled.get() {
+            return;
+        }
         self.enabled.set(enabled);
         let words = self.words.borrow();
         let entries = u64::from(self.entries.get() & 0xfff) + 1;
         let (submissions, completions) = (wide(&words[..], 0), wide(&words[..], 2));
         let admin = Queue { submissions, completions, entries, ..Queue::default() };
         *self.queues.borrow_mut() =
-            if enabled { [admin, Queue::default()] } else { [Queue::default(); 2] };
+            if enabled { [admin, Queue::default(), Queue::default()] } else { Default::default() };
     }
 }
 
@@ -216,7 +224,8 @@ impl Registers for &Chip<'_> {
                 if self.enabled.get() {
                     self.work();
                 }
-                u32::from(self.enabled.get())
+                let down = if self.down.get() { 2 } else { 0 };
+                u32::from(self.enabled.get()) | down << 2
             }
             _ => panic!("a read of {offset:#x}"),
         }
@@ -232,12 +241,14 @@ impl Registers for &Chip<'_> {
 
     fn write_u32(&self, offset: usize, value: u32) {
         match offset {
-            0x0c | 0x10 => {}
+            0x0c | 0x10 => assert!(!self.msix.get(), "the mask belongs to lines and MSI"),
             CC => self.configure(value),
             0x24 => self.entries.set(value),
             0x28 | 0x2c | 0x30 | 0x34 => self.words.borrow_mut()[(offset - 0x28) / 4] = value,
-            0x1000 | 0x1008 => self.queues.borrow_mut()[(offset - 0x1000) / 8].tail = value.into(),
-            0x1004 | 0x100c => {}
+            0x1000 | 0x1008 | 0x1010 => {
+                self.queues.borrow_mut()[(offset - 0x1000) / 8].tail = value.into();
+            }
+            0x1004 | 0x100c | 0x1014 => {}
             _ => panic!("a write of {value:#x} to {offset:#x}"),
         }
     }
@@ -246,7 +257,13 @@ impl Registers for &Chip<'_> {
 /// One thing that the guest does with a disk.
 fn act(disk: &mut dyn Mover, chip: &Chip<'_>, sent: &mut Vec<u8>, back: &mut Vec<u8>) {
     let input = &chip.input;
-    match input.below(8) {
+    match input.below(9) {
+        8 => {
+            disk.enable_interrupts(Cause::empty());
+            chip.msix.set(input.once_in(2));
+            disk.deliver(if chip.msix.get() { Delivery::Msix } else { Delivery::Intx });
+            disk.enable_interrupts(Cause::RECEIVER);
+        }
         0..3 => {
             let mut bytes = vec![0; input.below(18) * BLOCK + usize::from(input.once_in(16))];
             chip.odd.set(false);
@@ -294,6 +311,8 @@ fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
         clock: &clock,
         input: input.clone(),
         enabled: Cell::new(input.once_in(2)),
+        down: Cell::default(),
+        msix: Cell::default(),
         words: RefCell::default(),
         entries: Cell::default(),
         queues: RefCell::default(),

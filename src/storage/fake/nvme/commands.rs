@@ -30,10 +30,16 @@ impl FakeNvme<'_> {
             let [opcode, flags, ..] = words[0].to_le_bytes();
             assert_eq!(flags, 0, "PRPs, and not fused");
             state.opcodes.push((number, opcode));
+            let mut result = 0;
             let status = match (number, opcode) {
                 (0, 0x06) => self.identify(state, &words),
                 (0, 0x09) => {
-                    assert_eq!((words[10], words[11]), (7, 0), "Number of Queues, one of each");
+                    assert_eq!((words[10], words[11]), (7, 0x1_0001), "two queues of each kind");
+                    result = state.granted();
+                    0
+                }
+                (0, 0x0a) => {
+                    assert_eq!((words[10], words[11]), (7, 0), "Number of Queues");
                     0
                 }
                 (0, 0x05) => state.make_completions(&words),
@@ -46,13 +52,14 @@ impl FakeNvme<'_> {
                 (Fault::AdminStatus(status), 0) | (Fault::Status(status), 1..) => status,
                 _ => status,
             };
-            self.complete(state, number, words[0] >> 16, status);
+            self.complete(state, number, words[0] >> 16, status, result);
         }
     }
 
-    fn complete(&self, state: &mut State, number: u16, identifier: u32, status: u16) {
+    fn complete(&self, state: &mut State, number: u16, identifier: u32, status: u16, result: u32) {
         let fault = state.fault;
         let queue = state.queues.get_mut(&number).expect("the command's queue");
+        state.messages += usize::from(state.msix && queue.interrupts && fault != Fault::Silent);
         queue.head = (queue.head + 1) % queue.entries;
         let at = BusAddr(queue.completions + u64::from(queue.written) * 16);
         let last = (u32::from(status) << 1 | u32::from(queue.phase)) << 16;
@@ -66,7 +73,7 @@ impl FakeNvme<'_> {
             Fault::Head(other) => head = other,
             _ => {}
         }
-        let words = [0, 0, u32::from(number) << 16 | u32::from(head), last | identifier];
+        let words = [result, 0, u32::from(number) << 16 | u32::from(head), last | identifier];
         self.dma_write(state, at, &words.map(u32::to_le_bytes).concat());
     }
 
@@ -172,10 +179,16 @@ impl FakeNvme<'_> {
 }
 
 impl State {
+    /// How many I/O queues there may be, less one of each kind; more than asked for.
+    fn granted(&self) -> u32 {
+        if self.fault == Fault::OneQueue { 7 } else { 0x7_0001 }
+    }
+
     fn make_completions(&mut self, words: &Words) -> u16 {
-        assert_eq!(words[11], 0b11, "contiguous, with interrupts, vector 0");
+        assert_eq!(words[11] & !2, 1, "contiguous, vector 0");
         let (number, queue) = self.half(words);
-        self.halves.insert(number, Queue { completions: wide(words, 6), ..queue });
+        let (completions, interrupts) = (wide(words, 6), words[11] & 2 != 0);
+        self.halves.insert(number, Queue { completions, interrupts, ..queue });
         0
     }
 
@@ -184,7 +197,7 @@ impl State {
         assert_eq!(words[11], u32::from(number) << 16 | 1, "contiguous, for its own completions");
         let completions = self.halves.remove(&number).expect("its completion queue");
         assert_eq!(completions.entries, queue.entries);
-        let whole = Queue { submissions: wide(words, 6), interrupts: true, ..completions };
+        let whole = Queue { submissions: wide(words, 6), ..completions };
         self.queues.insert(number, whole);
         0
     }

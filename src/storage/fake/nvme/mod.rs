@@ -55,6 +55,10 @@ pub enum Fault {
     Underrun,
     /// No completion interrupts.
     Silent,
+    /// It never says that it may lose power.
+    NeverShutsDown,
+    /// It grants one I/O queue of each kind.
+    OneQueue,
     /// CAP reads as this.
     Capabilities(u64),
     /// Nothing answers: all bits read as ones.
@@ -115,6 +119,11 @@ struct State {
     /// Reads of CSTS until what is under way is done.
     left: usize,
     mask: u32,
+    /// Whether it interrupts by MSI-X, and the messages it sent so.
+    msix: bool,
+    messages: usize,
+    /// How often it was told that it is done with.
+    shutdowns: usize,
     attributes: u32,
     bases: [u32; 4],
     queues: BTreeMap<u16, Queue>,
@@ -158,6 +167,9 @@ impl<'a> FakeNvme<'a> {
             ready: false,
             left: 0,
             mask: 0,
+            msix: false,
+            messages: 0,
+            shutdowns: 0,
             attributes: 0,
             bases: [0; 4],
             queues: BTreeMap::new(),
@@ -203,7 +215,25 @@ impl<'a> FakeNvme<'a> {
     pub fn interrupts(&self) -> bool {
         let state = self.state.borrow();
         let pending = |queue: &Queue| queue.interrupts && queue.written != queue.taken;
-        state.mask & 1 == 0 && state.fault != Fault::Silent && state.queues.values().any(pending)
+        !state.msix
+            && state.mask & 1 == 0
+            && state.fault != Fault::Silent
+            && state.queues.values().any(pending)
+    }
+
+    /// Has it interrupt by MSI-X, as the host turned on.
+    pub fn use_msix(&self) {
+        self.settled().msix = true;
+    }
+
+    /// How many messages it sent.
+    pub fn messages(&self) -> usize {
+        self.settled().messages
+    }
+
+    /// How often it was told that it is done with.
+    pub fn shutdowns(&self) -> usize {
+        self.settled().shutdowns
     }
 
     /// Whether it is enabled.

@@ -32,7 +32,13 @@ impl FakeNvme<'_> {
                 self.work(state);
             }
         }
-        u32::from(state.ready) | u32::from(enabled && state.fault == Fault::Fatal) << 1
+        let shutdown = match (state.configuration & 0xc000 != 0, state.fault) {
+            (false, _) => 0,
+            (true, Fault::NeverShutsDown) => 1,
+            (true, _) => 1 + u32::from(state.left == 0),
+        };
+        let fatal = u32::from(enabled && state.fault == Fault::Fatal);
+        u32::from(state.ready) | fatal << 1 | shutdown << 2
     }
 }
 
@@ -41,8 +47,10 @@ impl State {
     pub(super) fn arrive(&mut self, offset: usize, value: u32) {
         let enabled = self.configuration & 1 != 0;
         match offset {
-            0x0c => self.mask |= value,
-            0x10 => self.mask &= !value,
+            0x0c | 0x10 => {
+                assert!(!self.msix, "the mask belongs to lines and MSI");
+                self.mask = if offset == 0x0c { self.mask | value } else { self.mask & !value };
+            }
             0x14 => self.configure(value),
             0x24 if !enabled => self.attributes = value,
             0x28 | 0x2c | 0x30 | 0x34 if !enabled => self.bases[(offset - 0x28) / 4] = value,
@@ -56,12 +64,20 @@ impl State {
         let never = matches!(self.fault, Fault::NeverReady | Fault::Fatal);
         assert!(!was || self.ready || never, "CC written on the way to ready");
         assert!(was || !self.ready || !is, "enabled on the way to not ready");
+        assert!(self.configuration & 0xc000 == 0 || !is, "used after its shutdown");
         self.configuration = value;
         self.left = READS;
         if !is {
             // Disabled, it uses no memory at once; CSTS.RDY tells later.
             self.queues.clear();
             self.halves.clear();
+            return;
+        }
+        if was {
+            assert_eq!(value, 0x46_4001, "a normal shutdown, and nothing else");
+            let idle = |queue: &Queue| queue.head == queue.tail;
+            assert!(self.queues.values().all(idle), "commands under way");
+            self.shutdowns += 1;
             return;
         }
         assert_eq!(value, 0x46_0001, "entries of 64 and 16 bytes, pages of 4 KiB, NVM commands");
@@ -86,7 +102,7 @@ impl State {
     }
 
     fn doorbell(&mut self, offset: usize, value: u32) {
-        assert!(self.ready && self.configuration & 1 != 0, "a doorbell before it is ready");
+        assert!(self.ready && self.configuration & 0xc001 == 1, "a doorbell, and not ready");
         let stride = 4 << (self.kind.capabilities >> 32 & 0xf);
         assert_eq!(offset % stride, 0, "between doorbells");
         let number = u16::try_from(offset / stride).expect("a doorbell");

@@ -24,6 +24,40 @@ fn a_command_that_is_never_completed_ends_by_the_clock_and_resets_the_controller
 }
 
 #[test]
+fn a_controller_is_told_before_it_is_disabled_for_good() {
+    with_disk(|chip, disk| {
+        let bytes = filled(disk, 512, 1).unwrap();
+        disk.send(bytes.into()).unwrap();
+        disk.fetch(&[], &mut Vec::new()).unwrap();
+        disk.quiesce().unwrap();
+        assert!(!chip.is_running());
+        assert_eq!(chip.shutdowns(), 1);
+    });
+    with_disk(|chip, disk| {
+        chip.set_fault(Fault::Identifier(0));
+        assert_eq!(code(filled(disk, 512, 1)), "nvme-completion");
+        disk.quiesce().unwrap();
+        assert_eq!(chip.shutdowns(), 0, "it was disabled already");
+    });
+}
+
+#[test]
+fn a_controller_that_never_says_that_it_may_lose_power_is_disabled_all_the_same() {
+    with_disk(|chip, disk| {
+        chip.set_fault(Fault::NeverShutsDown);
+        let error = disk.quiesce().unwrap_err();
+        assert_eq!(error.code(), "device-shutdown-timeout");
+        assert!(error.to_string().contains("5000 ms"), "{error}");
+        assert!(!chip.is_running());
+    });
+    with_disk(|chip, disk| {
+        chip.set_fault(Fault::Fatal);
+        assert_eq!(disk.quiesce(), Ok(()), "one with a fatal error is not waited for");
+        assert!(!chip.is_running());
+    });
+}
+
+#[test]
 fn a_fatal_error_disables_the_controller() {
     with_disk(|chip, disk| {
         let bytes = filled(disk, 512, 1).unwrap();
@@ -120,6 +154,7 @@ fn a_controller_in_any_state_is_disabled_before_it_has_memory() {
     assert_eq!(start(Fault::None, Fault::Halts), Err("device-reset-timeout"));
     assert_eq!(start(Fault::None, Fault::AdminStatus(2)), Err("device-command"));
     assert_eq!(start(Fault::None, Fault::Identifier(0)), Err("device-unfit"));
+    assert_eq!(start(Fault::None, Fault::OneQueue), Err("device-lacks"));
 }
 
 #[test]

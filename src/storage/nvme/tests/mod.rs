@@ -1,6 +1,7 @@
 //! The driver over a controller that sees only what was mapped for it.
 
 mod ending;
+mod interrupts;
 
 use super::*;
 use crate::{
@@ -38,7 +39,7 @@ fn with_kind(kind: Kind, test: impl FnOnce(&FakeNvme<'_>, &mut Disk<'_>)) {
     drop(disk);
     assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
     let changes_nothing = |&(queue, opcode)| {
-        if queue == 0 { [1, 5, 6, 9].contains(&opcode) } else { [2, 5].contains(&opcode) }
+        if queue == 0 { [1, 5, 6, 9, 10].contains(&opcode) } else { [2, 5].contains(&opcode) }
     };
     assert!(chip.opcodes().iter().all(changes_nothing));
 }
@@ -193,53 +194,6 @@ fn a_controller_without_compare_writes_to_where_the_bytes_lie_and_says_so() {
 }
 
 #[test]
-fn the_second_half_interrupts_and_acknowledging_ends_it_at_once() {
-    with_disk(|chip, disk| {
-        disk.enable_interrupts(Cause::RECEIVER);
-        for seed in 0..40 {
-            let bytes = filled(disk, 512, seed).unwrap();
-            disk.send(bytes.into()).unwrap();
-            assert!(!chip.interrupts(), "what is waited for does not interrupt");
-            if seed % 2 == 0 {
-                fetch(disk, &mut Vec::new()).unwrap();
-                assert!(chip.interrupts());
-                assert_eq!(disk.acknowledge(), Cause::RECEIVED);
-            } else {
-                disk.fetch(&[], &mut Vec::new()).unwrap();
-                assert!((0..20).any(|_| disk.acknowledge() == Cause::RECEIVED));
-                assert_eq!(disk.fetch(&[], &mut Vec::new()), Ok(Arrival::Back(512)));
-            }
-            assert!(!chip.interrupts(), "let go of");
-            assert_eq!(disk.acknowledge(), Cause::empty());
-        }
-    });
-}
-
-#[test]
-fn a_masked_controller_is_silent_and_what_was_held_back_comes_with_the_unmasking() {
-    with_disk(|chip, disk| {
-        trip(disk, 512, 1).unwrap();
-        assert!(!chip.interrupts(), "masked from the start");
-        disk.enable_interrupts(Cause::RECEIVER);
-        assert!(chip.interrupts(), "held back");
-        disk.enable_interrupts(Cause::empty());
-        assert!(!chip.interrupts(), "masked");
-        disk.enable_interrupts(Cause::RECEIVER);
-        assert_eq!(disk.acknowledge(), Cause::RECEIVED);
-        assert!(!chip.interrupts());
-    });
-}
-
-#[test]
-fn a_controller_that_never_interrupts_still_moves_blocks() {
-    with_disk(|chip, disk| {
-        disk.enable_interrupts(Cause::RECEIVER);
-        chip.set_fault(Fault::Silent);
-        (0..40).for_each(|seed| trip(disk, 512, seed).unwrap());
-    });
-}
-
-#[test]
 fn blocks_nobody_asked_for_give_way_to_the_next_and_count_as_lost() {
     with_disk(|_, disk| {
         let bytes = filled(disk, 512, 1).unwrap();
@@ -317,19 +271,4 @@ fn a_completion_of_something_else_disables_the_controller_which_is_set_up_anew()
             assert_eq!((disk.traffic().resets, disk.traffic().lost, chip.enables()), (1, 1, 2));
         });
     }
-}
-
-#[test]
-fn an_error_met_while_acknowledging_is_told_by_the_next_look() {
-    with_disk(|chip, disk| {
-        let bytes = filled(disk, 512, 1).unwrap();
-        disk.send(bytes.into()).unwrap();
-        disk.fetch(&[], &mut Vec::new()).unwrap();
-        chip.set_fault(Fault::Identifier(0));
-        assert!((0..20).any(|_| disk.acknowledge() == Cause::ERROR));
-        assert_eq!(code(disk.fetch(&[], &mut Vec::new())), "nvme-completion");
-        assert_eq!(disk.fetch(&[], &mut Vec::new()), Ok(Arrival::Nothing));
-        chip.set_fault(Fault::None);
-        trip(disk, 512, 2).unwrap();
-    });
 }

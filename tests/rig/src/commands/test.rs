@@ -192,7 +192,9 @@ fn movers() -> impl Iterator<Item = Job> {
         .shows("dma@0000:00:01.0", "every_length_comes_back", "lengths 1 to 4096");
     both.beside = model("edu");
     both.limit = Duration::from_secs(120);
-    let nvme = job("nvme", "nvme").shows("dma", "every_length_comes_back", "lengths 512 to 65536");
+    let nvme = job("nvme", "nvme")
+        .shows("irq", "msix_interrupts", "none masked, 1 unmasked")
+        .shows("dma", "every_length_comes_back", "lengths 512 to 65536");
     // Addresses of all 64 bits, where what bounces does so for its place alone; and of 32, where all has to.
     let narrow = job("nvme-32-bits", "nvme").word("dma_bits=32").shows(
         "dma",
