@@ -11,8 +11,8 @@ use crate::{
 use core::{fmt, net::SocketAddrV4, time::Duration};
 
 /// Every suite by its name on the command line, in running order.
-pub const SUITES: [&str; 9] =
-    ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "hog", "bench"];
+pub const SUITES: [&str; 10] =
+    ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "hog", "hotplug", "bench"];
 
 /// How many of them, from the first, make up `smoke`: the rest run only when named.
 const IN_SMOKE: usize = 7;
@@ -177,6 +177,8 @@ pub struct Options {
     pub hog: Hog,
     /// How many transfers each walk of suite `dma` makes at most, about; `None` for as many as there are.
     pub transfers: Option<usize>,
+    /// How often devices come and go in suite `hotplug`.
+    pub rounds: u32,
     /// A deliberate fault.
     pub selftest: Option<SelfTest>,
     /// How long the toolstack has to take the device back at the end; `None` for not asking it to.
@@ -200,6 +202,7 @@ impl Default for Options {
             reach: None,
             hog: Hog { hold: Duration::from_secs(30), leave: 0 },
             transfers: None,
+            rounds: 1,
             selftest: None,
             detach: None,
             echo: None,
@@ -209,8 +212,8 @@ impl Default for Options {
 }
 
 /// Name and accepted values of every option, for messages; README has the same in a table.
-pub const KNOWN: [(&str, &str); 12] = [
-    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,bench"),
+pub const KNOWN: [(&str, &str); 13] = [
+    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,hotplug,bench"),
     ("dev", "<BDF as the guest sees it>, up to 8 with commas between: only these are tested"),
     (
         "swiotlb",
@@ -220,6 +223,7 @@ pub const KNOWN: [(&str, &str); 12] = [
     ("iommu", "soft: a pool even where nothing needs one"),
     ("dma_bits", "24 to 64: the device is given no address of more bits"),
     ("transfers", "1 to 65536: about how many of them each walk of suite dma makes at most"),
+    ("rounds", "1 to 10000: how often devices come and go in suite hotplug"),
     ("hog", "<seconds>, 1 to 600, then optionally ,<MiB of low memory to leave>"),
     ("echo", "<IPv4>:<port> of a UDP echo server"),
     ("download", "<IPv4>:<port>/<bytes> of an HTTP server"),
@@ -308,6 +312,9 @@ impl Options {
                 let most = value.parse().ok().filter(|most| (1..=65536).contains(most))?;
                 self.transfers = Some(most);
             }
+            "rounds" => {
+                self.rounds = value.parse().ok().filter(|rounds| (1..=10_000).contains(rounds))?;
+            }
             "hog" => self.hog = parse_hog(value)?,
             _ => {}
         }
@@ -374,7 +381,7 @@ mod tests {
     fn every_option_is_understood() {
         let line = "suite=boot,dma swiotlb=early,16,force,grow echo=10.0.2.2:7 iommu=soft \
                     download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0 \
-                    dma_bits=28 hog=20,6 transfers=50 dev=00:01.0,0000:00:02.1";
+                    dma_bits=28 hog=20,6 transfers=50 rounds=20 dev=00:01.0,0000:00:02.1";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
         assert_eq!(options.pool_bytes, Some(16 << 20));
@@ -382,7 +389,7 @@ mod tests {
         assert!(options.grow && options.soft_iommu);
         assert_eq!(options.reach.unwrap().bits(), 28);
         assert_eq!(options.hog, Hog { hold: Duration::from_secs(20), leave: 6 << 20 });
-        assert_eq!(options.transfers, Some(50));
+        assert_eq!((options.transfers, options.rounds), (Some(50), 20));
         let bdf = |text: &str| text.parse::<Bdf>().unwrap();
         assert!(options.functions.named().eq(["00:01.0", "00:02.1"].map(bdf)));
         assert_eq!(options.echo.unwrap().port(), 7);
@@ -409,8 +416,11 @@ mod tests {
 
     #[test]
     fn what_only_bothers_others_is_not_in_smoke() {
-        assert!(!SuiteSet::SMOKE.contains("hog") && SuiteSet::SMOKE.contains("net"));
-        assert!(SuiteSet::parse("hog").unwrap().contains("hog"));
+        assert!(SuiteSet::SMOKE.contains("net"));
+        for suite in ["hog", "hotplug", "bench"] {
+            assert!(!SuiteSet::SMOKE.contains(suite));
+            assert!(SuiteSet::parse(suite).unwrap().contains(suite));
+        }
     }
 
     #[test]
@@ -455,6 +465,8 @@ mod tests {
             "dma_bits=65",
             "transfers=0",
             "transfers=65537",
+            "rounds=0",
+            "rounds=10001",
             "hog=0",
             "hog=5,many",
             "echo=here",

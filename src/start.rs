@@ -18,7 +18,7 @@ use crate::{
     },
     dma::{Plan, Pool, Table},
     ending::{StartError, give_up},
-    guest::{Guest, PoolState, Stopwatch},
+    guest::{Departed, Guest, PoolState, Stopwatch},
     mm::{
         builder,
         contiguous::Order,
@@ -120,6 +120,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         pool,
         connection: Err(nothing()),
         assigned: Vec::new(),
+        departed: Departed::default(),
         under_test: 0,
         handed_back: false,
         granted: None,

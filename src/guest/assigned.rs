@@ -9,13 +9,17 @@
 use super::{Interrupt, Running, Stopwatch, blame};
 use crate::{
     addr::DmaMask,
+    device::Traffic,
     dma::{self, Limits, Policy},
     drivers::{self, Bars, Ready},
     mm::memory::Memory,
     net::Lease,
     options::{PoolStart, SelfTest},
     pci::{Bdf, Decoding, Function, Resources, front::Front},
-    report::{Outcome, Reason, ktap::PoolWalk},
+    report::{
+        Outcome, Reason,
+        ktap::{PoolWalk, Transfers},
+    },
     xen::{local_events::LocalEvents, shared_info::SharedInfo},
 };
 use alloc::{boxed::Box, format, vec::Vec};
@@ -47,6 +51,14 @@ pub struct Compared {
 }
 
 impl Assigned {
+    /// What went through it.
+    pub fn transfers(&self) -> Transfers {
+        let traffic = self.running.as_ref().map(|running| running.driver().traffic());
+        let Traffic { sent, received, .. } = traffic.unwrap_or_default();
+        let Compared { transfers: compared, bytes } = self.compared;
+        Transfers { sent, received, compared, bytes }
+    }
+
     /// The running device; what depends on it is a SKIP without.
     pub fn running(&mut self) -> Result<&mut Running<'static>, Outcome> {
         self.running.as_mut().map_err(|outcome| outcome.as_skip())

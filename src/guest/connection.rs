@@ -3,7 +3,7 @@
 use super::blame::of_memory;
 use crate::{
     mm::{memory::Memory, pages},
-    pci::front::{ConnectFailed, Front, FrontError, Services, Timeouts},
+    pci::front::{Front, FrontError, Services, Timeouts},
     pci::{Bdf, Function, Status},
     report::{Outcome, Reason},
     xen::{
@@ -16,7 +16,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::time::Duration;
+use core::{fmt, time::Duration};
 
 /// Where the guest says that its device may be taken back, relative to the domain.
 const DETACH_PATH: &str = "data/pvbounce/detach";
@@ -39,7 +39,7 @@ impl Connection {
         let front = Front::connect(services, Timeouts::default(), page);
         front.map(|front| Self { front }).map_err(|failed| {
             kept.extend(failed.report.kept());
-            refusal(&failed)
+            refusal(&failed.error, &failed)
         })
     }
 
@@ -78,9 +78,9 @@ impl Connection {
     }
 }
 
-fn refusal(failed: &ConnectFailed) -> Outcome {
-    let error = &*failed.error;
-    let reason = Reason::new(error.code(), failed.to_string()).remedy(error.remedy());
+/// Why there is no connection: SKIP where the domain has no device.
+pub(super) fn refusal(error: &FrontError, detail: &dyn fmt::Display) -> Outcome {
+    let reason = Reason::new(error.code(), detail.to_string()).remedy(error.remedy());
     match error {
         FrontError::NoDevice => Outcome::Skip(reason),
         _ => Outcome::Failure(reason),

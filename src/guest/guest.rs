@@ -1,7 +1,7 @@
 //! Everything boot made, and how the devices are brought up and let go of.
 
 use super::{
-    Assigned, Connection, PoolState, Stopwatch,
+    Assigned, Connection, Departed, PoolState, Stopwatch,
     assigned::{Found, Setup},
     faults,
 };
@@ -58,6 +58,8 @@ pub struct Guest {
     pub connection: Result<Connection, Outcome>,
     /// The functions assigned to the domain, in the order of their addresses.
     pub assigned: Vec<Assigned>,
+    /// What is to be said of those that left.
+    pub departed: Departed,
     /// Which of them the running suite is about.
     pub under_test: usize,
     /// Whether the toolstack has taken the devices back.
@@ -137,36 +139,45 @@ impl Guest {
 
     /// Lets go of the devices, the last first; says what did not go to plan.
     pub fn let_go(&mut self) -> Result<(), Reason> {
-        let closed = || Outcome::Skip(Reason::new("closed", "the device was closed"));
-        let Ok(mut connection) = core::mem::replace(&mut self.connection, Err(closed())) else {
-            return Ok(());
-        };
-        let stuck = faults::StuckMaster(&connection.front);
-        let access: &dyn ConfigAccess = match self.options.selftest {
-            Some(SelfTest::BusMaster) => &stuck,
-            _ => &connection.front,
-        };
-        let mut stopped = Ok(());
-        for assigned in self.assigned.iter_mut().rev() {
-            let running = core::mem::replace(&mut assigned.running, Err(closed()));
-            let front = &connection.front;
-            let ended =
-                running.map_or(Ok(()), |running| running.stop(front, access, &mut self.kept));
-            stopped = stopped.and(ended);
-        }
-        let handed_back = match (self.options.detach, self.store) {
-            (Some(limit), Some(store)) => {
+        let stopped = self.stop(&|_| true);
+        let handed_back = match (self.options.detach, self.store, &mut self.connection) {
+            (Some(limit), Some(store), Ok(connection)) => {
                 let done = connection.hand_back(store, limit);
                 self.handed_back = done.is_ok();
                 done
             }
             _ => Ok(()),
         };
-        let closed = connection.close(&mut self.kept);
-        stopped.and(handed_back).and(closed)
+        stopped.and(handed_back).and(self.disconnect())
     }
 
-    fn setup(&self) -> Setup {
+    /// Stops the drivers of these functions, the last first; says what did not go to plan.
+    pub(super) fn stop(&mut self, which: &dyn Fn(Bdf) -> bool) -> Result<(), Reason> {
+        let Ok(Connection { front }) = &self.connection else {
+            return Ok(());
+        };
+        let stuck = faults::StuckMaster(front);
+        let access: &dyn ConfigAccess = match self.options.selftest {
+            Some(SelfTest::BusMaster) => &stuck,
+            _ => front,
+        };
+        let mut stopped = Ok(());
+        for assigned in self.assigned.iter_mut().rev().filter(|assigned| which(assigned.bdf)) {
+            let running = core::mem::replace(&mut assigned.running, Err(closed()));
+            let ended =
+                running.map_or(Ok(()), |running| running.stop(front, access, &mut self.kept));
+            stopped = stopped.and(ended);
+        }
+        stopped
+    }
+
+    /// Leaves the backend.
+    pub(super) fn disconnect(&mut self) -> Result<(), Reason> {
+        let connection = core::mem::replace(&mut self.connection, Err(closed()));
+        connection.map_or(Ok(()), |connection| connection.close(&mut self.kept))
+    }
+
+    pub(super) fn setup(&self) -> Setup {
         Setup {
             memory: self.memory,
             pool: self.pool.pool,
@@ -200,12 +211,16 @@ fn chosen(functions: &[Bdf], asked: &FunctionSet) -> impl Iterator<Item = Bdf> {
     all.iter().copied().chain(asked.named())
 }
 
+fn closed() -> Outcome {
+    Outcome::Skip(Reason::new("closed", "the device was closed"))
+}
+
 fn no_function() -> Outcome {
     Outcome::Failure(Reason::new("pci-no-function", "the bus is empty"))
 }
 
 /// How far the nearest-sighted device reaches that a pool is for, or why nobody needs a pool.
-fn need(
+pub(super) fn need(
     connection: &Result<Connection, Outcome>,
     found: &[Found<'_>],
     options: &Options,

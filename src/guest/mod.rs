@@ -13,7 +13,11 @@ mod assigned;
 pub mod blame;
 #[cfg(target_os = "none")]
 mod connection;
+#[cfg(target_os = "none")]
+mod departed;
 pub mod faults;
+#[cfg(target_os = "none")]
+mod hotplug;
 mod interrupt;
 #[cfg(target_os = "none")]
 mod pool;
@@ -30,7 +34,9 @@ pub use {
 pub use {
     assigned::{Assigned, Compared},
     connection::{Connection, bus_state},
+    departed::Departed,
     guest::Guest,
+    hotplug::Followed,
     pool::{PoolState, Unneeded},
     stopwatch::Stopwatch,
 };

@@ -82,6 +82,7 @@ impl PoolState {
         match need {
             Ok(mask) => {
                 self.plan.mask = self.plan.mask.min(mask);
+                self.unneeded = None;
                 self.start_late(clock);
             }
             Err(why) => {

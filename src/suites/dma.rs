@@ -6,30 +6,26 @@
 use super::{
     check::{Finding, Suite, attends, driven, failure, proof, skip},
     memory::xen_agrees,
-    transfer::{Trip, send_and_receive, with_bus_state},
+    transfer::{round_trip, send_and_receive},
     walk::Walk,
 };
 use crate::{
-    addr::{self, BusAddr, DmaMask, GIB_4, PAGE_SIZE, to_usize},
-    arch::time::Clock,
-    device::{
-        Lengths, Sent, Traffic,
-        pattern::{MISMATCH_REMEDY, differs},
-    },
+    addr::{self, BusAddr, DmaMask, GIB_4, PAGE_SIZE},
+    device::{Lengths, Traffic},
     dma::{Limits, OwnedSlice, Policy, PowerOfTwo, SegmentInfo, Why},
     guest::{Guest, blame::of_memory},
     mm::{
         contiguous::Order,
         pages::{LowPages, Pages},
     },
-    report::{Outcome, Reason},
+    report::Outcome,
 };
 use alloc::{
     format,
     string::{String, ToString},
     vec::Vec,
 };
-use core::{ops::Range, time::Duration};
+use core::time::Duration;
 
 pub(super) const SUITE: Suite = Suite {
     name: "dma",
@@ -62,46 +58,6 @@ const USUAL: usize = 1514;
 /// The same for a run at an odd place in a page.
 const ODD: usize = 777;
 
-/// Fills, sends and compares the chosen range of `bytes`; returns how it went out, and the memory.
-fn round_trip(
-    guest: &mut Guest,
-    mut bytes: OwnedSlice,
-    range: Range<usize>,
-    aim: Option<BusAddr>,
-) -> Result<(Sent, OwnedSlice), Outcome> {
-    let (now, pool) = (guest.shared.now(), guest.pool.pool);
-    let device = guest.device_mut()?;
-    let seed = to_usize(device.compared.transfers);
-    let running = device.running()?;
-    running.mover().fill(bytes.select(range), seed)?;
-    let deadline = now.after(running.mover().patience());
-    if let Some(slot) = aim {
-        pool.aim(slot);
-    }
-    let trip = send_and_receive(running, bytes, deadline).map_err(|e| with_bus_state(guest, e))?;
-    let Trip { record, sent, back } = trip;
-    match differs(&back, &sent) {
-        None => {
-            let compared = &mut guest.device_mut()?.compared;
-            compared.transfers += 1;
-            compared.bytes += sent.len() as u64;
-            Ok((record, sent))
-        }
-        Some(at) => {
-            let detail = format!(
-                "length {}, byte {at}: sent {:02x?}, got {:02x?}; source {:?}, DMA {}",
-                sent.len(),
-                sent.get(at),
-                back.get(at),
-                record.source,
-                record.dma
-            );
-            let mismatch = Reason::new("dma-byte-mismatch", detail).remedy(MISMATCH_REMEDY);
-            Err(with_bus_state(guest, Outcome::Failure(mismatch)))
-        }
-    }
-}
-
 /// Readies the device for transfers, and says how long they may be.
 fn ready(guest: &mut Guest) -> Result<Lengths, Outcome> {
     let mover = guest.device_mut()?.running()?.mover();
@@ -131,7 +87,7 @@ fn every_length_comes_back(guest: &mut Guest) -> Finding {
     let (mut transfers, mut bounced) = (0, 0);
     for len in lengths.up_to(most(guest, MOST_LENGTHS)?) {
         let record;
-        (record, pages) = round_trip(guest, pages, 0..len, None)?;
+        (record, pages) = round_trip(guest, pages, 0..len, None, send_and_receive)?;
         transfers += 1;
         bounced += usize::from(record.bounced.is_some());
     }
@@ -144,7 +100,7 @@ fn awkward_offsets_come_back(guest: &mut Guest) -> Finding {
     let mut page = OwnedSlice::from(high_pages(guest, 1)?);
     let mut transfers = 0;
     for offset in (1..64).chain([2047, 2048, 2049, PAGE_SIZE - len]) {
-        (_, page) = round_trip(guest, page, offset..offset + len, None)?;
+        (_, page) = round_trip(guest, page, offset..offset + len, None, send_and_receive)?;
         transfers += 1;
     }
     Ok(format!("{transfers} transfers"))
@@ -157,7 +113,7 @@ fn straddling_buffers_come_back(guest: &mut Guest) -> Finding {
     for before in (1..len).step_by(97) {
         let start = PAGE_SIZE - before;
         let record;
-        (record, pages) = round_trip(guest, pages, start..start + len, None)?;
+        (record, pages) = round_trip(guest, pages, start..start + len, None, send_and_receive)?;
         if record.bounced.is_none() {
             let detail =
                 format!("{before} bytes before the page's end went direct to {}", record.dma);
@@ -182,7 +138,7 @@ fn low_buffers_go_direct(guest: &mut Guest) -> Finding {
     for before in (16..len).step_by(96) {
         let start = PAGE_SIZE - before;
         let record;
-        (record, pages) = round_trip(guest, pages, start..start + len, None)?;
+        (record, pages) = round_trip(guest, pages, start..start + len, None, send_and_receive)?;
         let in_place =
             record.source.is_some_and(|place| place.bus == record.dma && xen_agrees(guest, place));
         if record.bounced.is_some() || !in_place {
@@ -197,7 +153,7 @@ fn low_buffers_go_direct(guest: &mut Guest) -> Finding {
 fn source_is_high_and_dma_address_in_reach(guest: &mut Guest) -> Finding {
     let len = ready(guest)?.near(USUAL);
     let page = OwnedSlice::from(high_pages(guest, 1)?);
-    let (record, _) = round_trip(guest, page, 0..len, None)?;
+    let (record, _) = round_trip(guest, page, 0..len, None, send_and_receive)?;
     let reach = guest.device_mut()?.running()?.limits.mask;
     let high = record.source.is_some_and(|place| place.bus.0 >= GIB_4 && xen_agrees(guest, place));
     let low = reach.covers(record.dma, record.len);
@@ -234,7 +190,8 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
         let record;
         // A run that keeps the place in the page starts with the page's first slot.
         let run = if keeps { slot.0 - slot.page_offset() as u64 } else { slot.0 };
-        (record, pages) = round_trip(guest, pages, start..start + len, Some(BusAddr(run)))?;
+        (record, pages) =
+            round_trip(guest, pages, start..start + len, Some(BusAddr(run)), send_and_receive)?;
         walk.went(slot, record.dma);
     }
     let held = guest.pool.held;

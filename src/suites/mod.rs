@@ -23,6 +23,8 @@ mod faults;
 #[cfg(target_os = "none")]
 mod hog;
 #[cfg(target_os = "none")]
+mod hotplug;
+#[cfg(target_os = "none")]
 mod irq;
 #[cfg(target_os = "none")]
 mod memory;

@@ -1,17 +1,15 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    bench, boot, check::Suite, close, dma, faults, hog, irq, memory, net, pci, suite, swiotlb,
+    bench, boot, check::Suite, close, dma, faults, hog, hotplug, irq, memory, net, pci, suite,
+    swiotlb,
 };
 use crate::{
     addr::PAGE_SIZE_U64,
-    device::{Traffic, Via, evidence::Ranges},
+    device::{Via, evidence::Ranges},
     guest::Guest,
     report::{
-        ktap::{
-            DmaLimits, DmaRange, FailedSite, OF_DEVICE, PoolWalk, RangeKind, Sites, Transfers,
-            Writer,
-        },
+        ktap::{DmaLimits, DmaRange, FailedSite, OF_DEVICE, PoolWalk, RangeKind, Sites, Writer},
         verdict::{Reason, Verdict},
     },
     xen::{
@@ -23,7 +21,7 @@ use crate::{
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
-const SUITES: [&Suite; 9] = [
+const SUITES: [&Suite; 10] = [
     &boot::SUITE,
     &memory::SUITE,
     &swiotlb::SUITE,
@@ -32,6 +30,7 @@ const SUITES: [&Suite; 9] = [
     &dma::SUITE,
     &net::SUITE,
     &hog::SUITE,
+    &hotplug::SUITE,
     &bench::SUITE,
 ];
 
@@ -134,15 +133,10 @@ fn nothing_shown(guest: &Guest, ran: &suite::Ran) -> Option<Reason> {
 
 /// What went through the devices, and through how much of the pool.
 fn totals(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
-    let mut transfers = Transfers::default();
+    let mut transfers = guest.departed.transfers;
     let mut walked = PoolWalk::default();
     for device in &guest.assigned {
-        let traffic = device.running.as_ref().map(|running| running.driver().traffic());
-        let Traffic { sent, received, .. } = traffic.unwrap_or_default();
-        transfers.sent += sent;
-        transfers.received += received;
-        transfers.compared += device.compared.transfers;
-        transfers.bytes += device.compared.bytes;
+        transfers += device.transfers();
         if device.walked.slots > walked.slots {
             walked = device.walked;
         }
@@ -170,7 +164,7 @@ pub const RESULT_PATH: &str = "data/pvbounce/result";
 /// What a device may have touched: the pool's segments, and what the driver was given elsewhere.
 fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
     let running = || guest.assigned.iter().filter_map(|device| device.running.as_ref().ok());
-    let reach = running().map(|running| running.limits.mask).max();
+    let reach = running().map(|running| running.limits.mask).max().max(guest.departed.reach);
     let mask = reach.unwrap_or(guest.pool.plan.mask).highest().0;
     writer.dma_limits(&DmaLimits { mask, memory: guest.info.nr_pages * PAGE_SIZE_U64 })?;
     let mut ranges = Vec::new();
@@ -181,6 +175,7 @@ fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
     });
     // Two devices may have used the same page, one after the other.
     let mut direct = Ranges::default();
+    guest.departed.direct.all().iter().for_each(|range| direct.join(*range));
     for running in running() {
         let given = running.driver().dma_ranges().iter();
         given.filter(|range| range.via == Via::Direct).for_each(|range| direct.join(*range));

@@ -2,8 +2,12 @@
 //! does not come.
 
 use crate::{
-    arch::time::Instant,
-    device::{Arrival, Sent},
+    addr::{BusAddr, to_usize},
+    arch::time::{Clock, Instant},
+    device::{
+        Arrival, Sent,
+        pattern::{MISMATCH_REMEDY, differs},
+    },
     dma::OwnedSlice,
     guest::{Guest, Running, bus_state},
     report::{Outcome, Reason},
@@ -13,6 +17,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
+use core::ops::Range;
 
 /// Bytes that came back.
 #[derive(Debug)]
@@ -81,6 +86,51 @@ pub(super) fn send_and_poll(
     let len = len.ok_or_else(|| device.mover().missing(&record))?;
     back.truncate(len);
     Ok(Trip { record, sent, back })
+}
+
+/// [`send_and_receive`] or [`send_and_poll`].
+pub(super) type Transfer = fn(&mut Running<'_>, OwnedSlice, Instant) -> Result<Trip, Outcome>;
+
+/// Fills the chosen range of `bytes`, has the device under test move it, and compares each byte; returns how it went out, and
+/// the memory. What `aim` names is the slot to bounce through.
+pub(super) fn round_trip(
+    guest: &mut Guest,
+    mut bytes: OwnedSlice,
+    range: Range<usize>,
+    aim: Option<BusAddr>,
+    transfer: Transfer,
+) -> Result<(Sent, OwnedSlice), Outcome> {
+    let (now, pool) = (guest.shared.now(), guest.pool.pool);
+    let device = guest.device_mut()?;
+    let seed = to_usize(device.compared.transfers);
+    let running = device.running()?;
+    running.mover().fill(bytes.select(range), seed)?;
+    let deadline = now.after(running.mover().patience());
+    if let Some(slot) = aim {
+        pool.aim(slot);
+    }
+    let trip = transfer(running, bytes, deadline).map_err(|e| with_bus_state(guest, e))?;
+    let Trip { record, sent, back } = trip;
+    match differs(&back, &sent) {
+        None => {
+            let compared = &mut guest.device_mut()?.compared;
+            compared.transfers += 1;
+            compared.bytes += sent.len() as u64;
+            Ok((record, sent))
+        }
+        Some(at) => {
+            let detail = format!(
+                "length {}, byte {at}: sent {:02x?}, got {:02x?}; source {:?}, DMA {}",
+                sent.len(),
+                sent.get(at),
+                back.get(at),
+                record.source,
+                record.dma
+            );
+            let mismatch = Reason::new("dma-byte-mismatch", detail).remedy(MISMATCH_REMEDY);
+            Err(with_bus_state(guest, Outcome::Failure(mismatch)))
+        }
+    }
 }
 
 /// The same outcome with what config space says of the device: whether an address it used was refused.

@@ -7,7 +7,7 @@ use pvbounce::{
     pci::{
         Command, ConfigAccess, Function, Width,
         fake::Answers,
-        front::{Front, Services, Timeouts},
+        front::{Front, Pending, Services, Timeouts},
     },
     xen::{
         events::{EventChannels, Pirq, Port, Sharing},
@@ -44,7 +44,7 @@ fn work(front: &mut Front<'_>, world: &World, events: &dyn EventChannels) -> usi
         world.backend.bus.insert(bdf("00:01.0"), nic());
         world.backend.announce(1, bdf("00:01.0"), "1");
     }
-    if let Ok(Some(_)) = front.pending_change() {
+    if let Ok(Pending::Change(_)) = front.pending() {
         let _ = front.apply_change();
     }
     left

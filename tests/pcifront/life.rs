@@ -6,7 +6,7 @@ use pvbounce::{
     pci::{
         Bus, Command, ConfigAccess, Function, Width,
         fake::FakeBackend,
-        front::{Front, FrontError, Services, Timeouts},
+        front::{Front, FrontError, Pending, Services, Timeouts, await_arrival, await_removal},
     },
     xen::{
         events::{DomainId, EventChannels, Port},
@@ -19,6 +19,8 @@ use pvbounce::{
     },
 };
 use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
+
+const SOON: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_whole_life_gives_everything_back() {
@@ -76,7 +78,8 @@ fn a_store_that_dies_costs_one_answer_and_the_page_the_backend_still_has() {
     assert_eq!(report.kept(), [format!("pcifront's page ({gref})")]);
     assert_eq!((report.port_left, report.irqs_left.len()), (None, 0));
     assert_eq!((world.events.taken(), world.grants.taken(), world.grants.owned()), (0, 1, 1));
-    assert!(world.elapsed() - begun < Duration::from_secs(9));
+    let Timeouts { close, unmap, .. } = Timeouts::default();
+    assert!(world.elapsed() - begun < timeout + close + unmap);
 }
 
 #[test]
@@ -148,21 +151,100 @@ fn a_second_connection_is_refused_with_the_reason() {
 fn devices_come_and_go() {
     let world = World::new();
     let mut front = world.connect().unwrap();
-    assert_eq!(front.pending_change().unwrap(), None);
+    assert_eq!(front.pending().unwrap(), Pending::Nothing);
     let new = bdf("00:01.0");
     world.backend.bus.insert(new, nic());
     world.backend.announce(1, new, "1");
-    assert_eq!(front.pending_change().unwrap(), Some(vec![]));
+    assert_eq!(front.pending().unwrap(), Pending::Change(vec![]));
     let change = front.apply_change().unwrap();
     assert_eq!((change.arrived, change.gone), (vec![new], vec![]));
     assert_eq!(front.functions(), [bdf("00:00.0"), new]);
 
     world.backend.announce(1, new, "5");
-    assert_eq!(front.pending_change().unwrap(), Some(vec![new]));
+    assert_eq!(front.pending().unwrap(), Pending::Change(vec![new]));
     let change = front.apply_change().unwrap();
     assert_eq!((change.arrived, change.gone), (vec![], vec![new]));
     assert_eq!(world.frontend_state(), "4");
     assert_clean(&world, &front.close());
+}
+
+#[test]
+fn a_backend_that_is_gone_wants_nothing_any_more() {
+    let world = World::new();
+    let front = world.connect().unwrap();
+    world.backend.remove();
+    assert_eq!(front.pending().unwrap(), Pending::Removed);
+    assert_eq!(front.await_pending(SOON).unwrap(), Pending::Removed);
+    assert_clean(&world, &front.close());
+}
+
+#[test]
+fn what_the_toolstack_wants_is_waited_for_and_the_wait_ends() {
+    let world = World::new();
+    let mut front = world.connect().unwrap();
+    let before = world.elapsed();
+    assert_eq!(front.await_pending(SOON).unwrap(), Pending::Nothing);
+    assert_eq!(world.elapsed() - before, SOON);
+    toolstack(&world, &[(0, "00:00.0", "5")]);
+    let leaving = Pending::Change(vec![bdf("00:00.0")]);
+    assert_eq!(front.await_pending(SOON).unwrap(), leaving);
+    assert!(world.elapsed() - before < 2 * SOON, "the event ends the wait");
+    let change = front.apply_change().unwrap();
+    assert_eq!(change.gone, [bdf("00:00.0")]);
+    assert_clean(&world, &front.close());
+}
+
+const DEVICE: &str = "/local/domain/1/device/pci";
+
+/// The toolstack's nodes for a first device, which appear one by one.
+#[derive(Debug)]
+struct Attaching {
+    tree: Rc<Tree>,
+    nodes: RefCell<VecDeque<(&'static str, &'static str)>>,
+}
+
+impl Peer for Attaching {
+    fn step(&self) {
+        if let Some((node, value)) = self.nodes.borrow_mut().pop_front() {
+            self.tree.set(&format!("{DEVICE}/0/{node}"), value);
+        }
+    }
+}
+
+#[test]
+fn a_device_that_comes_later_is_waited_for() {
+    let world = World::new();
+    world.tree.delete(DEVICE);
+    let nodes = [("state", "1"), ("backend-id", "0"), ("backend", FakeBackend::dir())];
+    let nodes = RefCell::new(nodes.into());
+    world.events.add_peer(Rc::new(Attaching { tree: Rc::clone(&world.tree), nodes }));
+    await_arrival(&world.store, &*world.clock, SOON).unwrap();
+    assert!(world.elapsed() < SOON, "the event ends the wait");
+    let front = world.connect().unwrap();
+    assert_clean(&world, &front.close());
+}
+
+#[test]
+fn a_device_that_never_comes_ends_the_wait_with_the_last_reason() {
+    let world = World::new();
+    assert_clean(&world, &world.connect().unwrap().close());
+    let state = XenbusState::Closed;
+    let left_over = await_arrival(&world.store, &*world.clock, SOON).unwrap_err();
+    assert_eq!(left_over, FrontError::AlreadyUsed { state });
+    world.tree.delete(DEVICE);
+    let (before, none) = (world.elapsed(), await_arrival(&world.store, &*world.clock, SOON));
+    assert_eq!((none, world.elapsed() - before), (Err(FrontError::NoDevice), SOON));
+    assert_eq!(world.tree.taken(), 0, "the watch is given back");
+}
+
+#[test]
+fn a_device_s_nodes_are_gone_or_they_are_not() {
+    let world = World::new();
+    assert_eq!(await_removal(&world.store, &*world.clock, SOON), Ok(false));
+    assert_eq!(world.elapsed(), SOON);
+    world.tree.delete(DEVICE);
+    assert_eq!(await_removal(&world.store, &*world.clock, SOON), Ok(true));
+    assert_eq!(world.elapsed(), SOON, "and that is seen at once");
 }
 
 /// `xl pci-detach` for each device in turn, each as soon as the backend is in service again; then both ends go.

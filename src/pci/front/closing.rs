@@ -40,7 +40,7 @@ impl Front<'_> {
         let Services { clock, events, .. } = self.services;
         let gref = page.gref();
         let mut held = Some(page);
-        let taken = Deadline::new(clock, self.timeouts.close).turns(|until| {
+        let taken = Deadline::new(clock, self.timeouts.unmap).turns(|until| {
             // Taken before looking: an event left over would end each poll below at once.
             events.take(port);
             match held.take().map(GrantedPage::revoke) {

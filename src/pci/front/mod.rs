@@ -15,6 +15,7 @@
 //! when the backend is slow, silent, wrong or leaves. A page the backend still has mapped is never
 //! handed out again. Source of truth: `public/io/pciif.h`, `public/io/xenbus.h`.
 
+mod arrival;
 mod closing;
 mod error;
 mod interrupts;
@@ -22,8 +23,10 @@ mod link;
 mod reconfigure;
 mod scan;
 
+pub use arrival::{await_arrival, await_removal};
 pub use error::{CloseReport, ConnectFailed, FrontError};
 pub use link::AerReport;
+pub use reconfigure::{Change, Pending};
 
 use super::{Bdf, ConfigAccess, ConfigError, Function, Width, access::check};
 use crate::{
@@ -72,8 +75,10 @@ pub struct Timeouts {
     pub request: Duration,
     /// To say where its functions are, all of them, and to show each.
     pub scan: Duration,
-    /// To let go of everything.
+    /// To answer each step of a goodbye.
     pub close: Duration,
+    /// To unmap the page. It is a thread of dom0's kernel that does it, and that may have other devices to see to.
+    pub unmap: Duration,
 }
 
 impl Default for Timeouts {
@@ -83,6 +88,7 @@ impl Default for Timeouts {
             request: Duration::from_secs(2),
             scan: Duration::from_secs(30),
             close: Duration::from_secs(3),
+            unmap: Duration::from_secs(15),
         }
     }
 }
@@ -267,7 +273,7 @@ fn prepare<'a>(
     timeouts: Timeouts,
     page: SharedPage<'a>,
 ) -> Result<(Device, Link<'a>), ConnectFailed> {
-    let device = find(services.store)?;
+    let device = arrival::find(services.store)?;
     let Services { events, clock, .. } = services;
     let port = events.alloc_unbound(device.backend_id).map_err(FrontError::Events)?;
     link::clear(page.window());
@@ -278,14 +284,5 @@ fn prepare<'a>(
             failed.report.close_port(events, port);
             Err(failed)
         }
-    }
-}
-
-/// The domain's PCI device: one xenbus device, that all functions hang off.
-fn find(store: &dyn Store) -> Result<Device, FrontError> {
-    let device = Device::first(store, "pci")?.ok_or(FrontError::NoDevice)?;
-    match read_state(store, &device.dir)? {
-        XenbusState::Initialising => Ok(device),
-        state => Err(FrontError::AlreadyUsed { state }),
     }
 }

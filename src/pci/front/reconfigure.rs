@@ -21,6 +21,18 @@ use crate::{
 use alloc::{format, vec::Vec};
 use core::time::Duration;
 
+/// What the toolstack wants of a domain's devices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pending {
+    /// Nothing.
+    Nothing,
+    /// A change. These functions are to leave: they must be quiet and have their interrupts off before
+    /// [`Front::apply_change`]. None are where others are to come.
+    Change(Vec<Bdf>),
+    /// There is nobody any more to ask: the backend went, as it does after its last device.
+    Removed,
+}
+
 /// What a change brought.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Change {
@@ -31,12 +43,13 @@ pub struct Change {
 }
 
 impl Front<'_> {
-    /// Whether the toolstack wants a change; the functions that are to leave, which must be quiet and
-    /// have their interrupts off before [`Front::apply_change`].
-    pub fn pending_change(&self) -> Result<Option<Vec<Bdf>>, FrontError> {
+    /// Looks once at what the toolstack wants.
+    pub fn pending(&self) -> Result<Pending, FrontError> {
         let backend = &self.device.backend;
-        if read_state(self.services.store, backend)? != XenbusState::Reconfiguring {
-            return Ok(None);
+        match read_state(self.services.store, backend)? {
+            XenbusState::Reconfiguring => {}
+            state if LEFT.contains(&state) => return Ok(Pending::Removed),
+            _ => return Ok(Pending::Nothing),
         }
         let names = self.services.store.directory(TxId::NONE, backend)?;
         let leaving: Result<Vec<_>, _> = names
@@ -44,7 +57,18 @@ impl Front<'_> {
             .filter_map(|name| name.strip_prefix("state-"))
             .filter_map(|n| self.leaving(n).transpose())
             .collect();
-        leaving.map(Some)
+        leaving.map(Pending::Change)
+    }
+
+    /// Waits until the toolstack wants something; [`Pending::Nothing`] if it does not in that time.
+    pub fn await_pending(&self, limit: Duration) -> Result<Pending, FrontError> {
+        let deadline = Deadline::new(self.services.clock, limit);
+        let [closing, closed, unknown] = LEFT;
+        let states = [XenbusState::Reconfiguring, closing, closed, unknown];
+        match self.wait_until(&states, "the toolstack to want a change", &deadline) {
+            Ok(_) | Err(XenbusError::Stuck { .. }) => self.pending(),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets the toolstack have its changes, one after the other, until it has removed the backend, as it does

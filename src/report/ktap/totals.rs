@@ -3,8 +3,7 @@
 //! Fields stand in the order in which they are declared, each once, and no others: a line that says less, or more, than
 //! its reader knows is not believed.
 
-use core::fmt;
-use core::str::FromStr;
+use core::{fmt, ops::AddAssign, str::FromStr};
 
 /// Frames that went through the device, as the guest counts them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,6 +16,15 @@ pub struct Transfers {
     pub compared: u64,
     /// The bytes in those.
     pub bytes: u64,
+}
+
+impl AddAssign for Transfers {
+    fn add_assign(&mut self, other: Self) {
+        self.sent += other.sent;
+        self.received += other.received;
+        self.compared += other.compared;
+        self.bytes += other.bytes;
+    }
 }
 
 impl fmt::Display for Transfers {

@@ -230,7 +230,7 @@ fn act(front: &mut Front<'_>, input: &Input) {
         3 => drop(front.enable_msix(bdf, &[0, 1, 2][..input.below(4)])),
         4 => drop(front.disable_msi(bdf)),
         5 => drop(front.check_reports()),
-        6 => drop(front.pending_change()),
+        6 => drop(front.pending()),
         7 => drop(front.hand_back(MOMENT)),
         _ => drop(front.apply_change()),
     }
@@ -255,7 +255,8 @@ pub fn run(bytes: &[u8]) {
         grants: &*world.grants,
         clock: &*world.clock,
     };
-    let timeouts = Timeouts { connect: MOMENT, request: MOMENT, scan: MOMENT, close: MOMENT };
+    let timeouts =
+        Timeouts { connect: MOMENT, request: MOMENT, scan: MOMENT, close: MOMENT, unmap: MOMENT };
     let page = world.grants.own_at(FRAME, window);
     let mut front = match Front::connect(services, timeouts, page) {
         Ok(front) => front,

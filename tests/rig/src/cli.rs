@@ -37,6 +37,12 @@ pub(crate) enum Command {
     Dom0,
     /// Nested Xen with two guests: one takes the memory below 4 GiB, so that the other's bounce pool must halve
     Hog,
+    /// Devices come and go while a guest runs, by `xl pci-attach` and `xl pci-detach` in mid-traffic: a card and a disk
+    Hotplug {
+        /// How often
+        #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+        rounds: u32,
+    },
     /// Everything: check, host tests, and each way a nested run can end
     Test {
         /// Also Miri, libFuzzer and a sample of the mutants: an hour more, and a nightly compiler

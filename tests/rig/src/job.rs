@@ -33,6 +33,8 @@ pub(crate) struct Job {
     /// Whether it gets its device only once it is made, so that its memory map is flat, as without `e820_host`:
     /// xl gives each PV domain with `pci=` the host's.
     pub(crate) flat: bool,
+    /// Whether it has no device when it starts, and is given its devices and rid of them as it asks for that.
+    pub(crate) hotplug: bool,
     /// The distribution's kernel runs instead of our guest, with these words and none of ours.
     pub(crate) linux: Option<String>,
     /// A second guest beside it, which takes the low memory first.
@@ -127,6 +129,7 @@ impl Job {
             raw_words: String::new(),
             silent_backend: false,
             flat: false,
+            hotplug: false,
             linux: None,
             hog: None,
             abuse: None,
@@ -201,7 +204,7 @@ impl Job {
             "cpus=\"1\"".to_owned(),
         ];
         match self.device {
-            Some(_) if self.flat => {
+            Some(_) if self.flat || self.hotplug => {
                 lines.extend(["pci=[]", "passthrough=\"enabled\""].map(str::to_owned));
             }
             Some(_) => {

@@ -136,6 +136,17 @@ fn what_was_acknowledged_while_masked_brings_no_message() {
     });
 }
 
+/// Masks the disk while its command is under way that is to interrupt for blocks, or while the blocks come.
+fn mask_early(disk: &mut Disk<'_>, ring: bool) {
+    if ring {
+        fetch(disk, &mut Vec::new()).unwrap();
+        disk.enable_interrupts(Cause::RECEIVER);
+    } else {
+        disk.fetch(&[], &mut Vec::new()).unwrap();
+    }
+    disk.enable_interrupts(Cause::empty());
+}
+
 #[test]
 fn masking_waits_for_what_would_still_send_a_message() {
     with_msix(|chip, disk| {
@@ -143,16 +154,7 @@ fn masking_waits_for_what_would_still_send_a_message() {
             disk.enable_interrupts(if ring { Cause::empty() } else { Cause::RECEIVER });
             let bytes = filled(disk, 512, 1).unwrap();
             disk.send(bytes.into()).unwrap();
-            // Masked while the blocks come, or while the command is under way that is to interrupt for them.
-            let came = messages(chip, || {
-                if ring {
-                    fetch(disk, &mut Vec::new()).unwrap();
-                    disk.enable_interrupts(Cause::RECEIVER);
-                } else {
-                    disk.fetch(&[], &mut Vec::new()).unwrap();
-                }
-                disk.enable_interrupts(Cause::empty());
-            });
+            let came = messages(chip, || mask_early(disk, ring));
             assert_eq!(came, 1, "{ring}");
             if !ring {
                 fetch(disk, &mut Vec::new()).unwrap();

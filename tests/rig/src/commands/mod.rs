@@ -8,6 +8,7 @@ mod figures;
 mod fuzz;
 mod hog;
 mod home;
+mod hotplug;
 mod judge;
 mod mutants;
 mod nightly;
@@ -38,6 +39,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Smoke => smoke::run(options),
         Command::Dom0 => home::run(options),
         Command::Hog => hog::run(options),
+        Command::Hotplug { rounds } => hotplug::run(options, rounds),
         Command::Test { deep } => test::run(options, deep),
         Command::Check => check::run(),
         Command::Bench { peer } => figures::run(options, peer),

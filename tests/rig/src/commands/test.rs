@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, check, hog, home, sweep};
+use super::{Bench, abuse, check, hog, home, hotplug, sweep};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
@@ -102,6 +102,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(faults())
     .chain(cards(peers))
     .chain(movers())
+    .chain([come_and_go()])
     .chain(pool_options())
     .chain(large(peers))
     .chain(sweep::quick(peers))
@@ -111,6 +112,12 @@ fn matrix(peers: &Peers) -> Vec<Job> {
         late("smoke-again", Device::Nic),
     ])
     .collect()
+}
+
+/// A card and a disk, twice each.
+fn come_and_go() -> Job {
+    let shown = "rounds: 2, devices at once: 2";
+    hotplug::job(Some(Device::Nic), 2).shows("hotplug", "devices_come_work_and_go", shown)
 }
 
 /// What is said of a byte that came back wrong.

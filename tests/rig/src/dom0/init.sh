@@ -13,6 +13,7 @@
 #   NNNN/device      the devices that are passed through, if any are, a line each
 #   NNNN/hog         further config lines of a second domain, which takes the low memory first; its config is NNNN/hog.cfg
 #   NNNN/attach      there if the device is attached to the paused guest, whose config has none
+#   NNNN/hotplug     there if the guest has none at first, and its devices come and go as it asks
 #   NNNN/silent      there if the guest is to see a PCI device whose backend never answers
 #   NNNN/abuse       what is done to the guest when the rig says so, a function of abuse.sh
 #   NNNN/overrides   further config lines for `xl create`, one a line
@@ -100,6 +101,15 @@ take_back() {
     for device in $(cat "$job/device"); do xl pci-detach guest "$device"; done
 }
 
+# What suite hotplug asks for, as ROUND-DEVICES: none yet, or as many as it is to have. Once each: the watch may tell twice.
+come_and_go() {
+    [ -e "$job/hotplug" ] && mkdir "/tmp/hotplug-${1%%/*}-$2" 2>/dev/null || return 0
+    case $2 in
+    *-0) for device in $(cat "$job/device"); do xl pci-attach guest "$device"; done ;;
+    *-"$(grep -c . "$job/device")") for device in $(cat "$job/device"); do xl pci-detach guest "$device"; done ;;
+    esac
+}
+
 # Notes what the guest writes to data/pvbounce while it runs: its part of the store goes with it.
 watch_store() {
     xenstore-watch "/local/domain/$1/data/pvbounce" "/local/domain/$(($1 + 1))/data/pvbounce" \
@@ -107,7 +117,10 @@ watch_store() {
         value=$(xenstore-read "$path" 2>/dev/null) || continue
         [ -n "$value" ] || continue
         echo "key=${path##*/} value=$value" >>/tmp/store
-        [ "${path##*/}" = detach ] && take_back "${path#/local/domain/}"
+        case ${path##*/} in
+        detach) take_back "${path#/local/domain/}" ;;
+        hotplug) come_and_go "${path#/local/domain/}" "$value" ;;
+        esac
     done
 }
 

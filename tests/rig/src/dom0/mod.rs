@@ -168,6 +168,9 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
         if job.flat && !job.does("plug") {
             image.file(&format!("{folder}/attach"), b"")?;
         }
+        if job.hotplug {
+            image.file(&format!("{folder}/hotplug"), b"")?;
+        }
         if let Some(Act::Dom0(name)) = job.abuse.map(|abuse| abuse.act) {
             image.file(&format!("{folder}/abuse"), name.as_bytes())?;
         }

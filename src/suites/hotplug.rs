@@ -1,0 +1,187 @@
+//! Suite `hotplug`: devices come and go while the guest runs, by `xl pci-attach` and `xl pci-detach`, and what goes does so
+//! in the middle of its traffic.
+//!
+//! ```text
+//! guest: data/pvbounce/hotplug = ROUND-0     toolstack: xl pci-attach, for each device
+//!        each found, started, 16 transfers
+//!        data/pvbounce/hotplug = ROUND-N     toolstack: xl pci-detach, for each of the N
+//!        each stopped in mid-traffic, the change answered, everything given back
+//! ```
+//!
+//! Whoever is at the toolstack may be a script that follows the node, or a person who follows the console. Runs only when
+//! named.
+
+use super::{
+    check::{Finding, Suite, all_hold, attends, failure, proof, skip},
+    close::taken,
+    transfer::{round_trip, send_and_poll},
+};
+use crate::{
+    arch::wait::Deadline,
+    device::Cause,
+    dma::OwnedSlice,
+    guest::{Followed, Guest, blame::of_memory},
+    mm::pages::Pages,
+    pci::front::{self, Pending},
+    report::{Outcome, Reason, ktap::Taken},
+    xen::store::{Store, TxId},
+};
+use alloc::{format, string::ToString};
+use core::time::Duration;
+
+pub(super) const SUITE: Suite = Suite {
+    name: "hotplug",
+    missing: |guest| match guest.store {
+        Some(_) => None,
+        None => Some(Reason::new("no-store", "there is nobody to ask for a device")),
+    },
+    of_a_device: false,
+    tidies: false,
+    checks: &[
+        proof("devices_come_work_and_go", devices_come_work_and_go),
+        attends("no_node_is_left", no_node_is_left),
+    ],
+};
+
+/// Where the guest says how far it is, relative to the domain.
+const NODE: &str = "data/pvbounce/hotplug";
+/// How long the toolstack, or who sits at it, has for each step.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// How long the toolstack takes at most between what it does to a device and the word about it.
+const TIDYING: Duration = Duration::from_secs(10);
+/// Transfers that a device makes before it may go.
+const TRANSFERS: u64 = 16;
+
+/// What was seen of some rounds.
+#[derive(Clone, Copy, Debug, Default)]
+struct Rounds {
+    /// Devices at once, at most.
+    devices: usize,
+    /// Transfers compared.
+    compared: u64,
+    /// Mappings that devices had when they were stopped.
+    aborted: u64,
+    /// The longest that a change took.
+    slowest: Duration,
+}
+
+fn devices_come_work_and_go(guest: &mut Guest) -> Finding {
+    let (count, mut rounds) = (guest.options.rounds, Rounds::default());
+    let mut before = taken(guest);
+    for round in 1..=count {
+        self::round(guest, round, &mut rounds)?;
+        let now = taken(guest);
+        if round == 1 {
+            // The pool has come with the first device, and stays.
+            before.frames = now.frames;
+        }
+        nothing_is_kept(round, &before, &now)?;
+    }
+    let Rounds { devices, compared, aborted, slowest } = rounds;
+    all_hold(
+        "hotplug-not-shown",
+        &[("bytes were compared", compared > 0), ("a device was in traffic", aborted > 0)],
+        || format!("{compared} transfers, {aborted} mappings in flight"),
+    )?;
+    Ok(format!(
+        "rounds: {count}, devices at once: {devices}, {compared} transfers, {aborted} mappings ended in flight, \
+         a change took at most {} ms",
+        slowest.as_millis()
+    ))
+}
+
+/// One round, until the last device is gone.
+fn round(guest: &mut Guest, round: u32, rounds: &mut Rounds) -> Result<(), Outcome> {
+    say(guest, round, 0)?;
+    guest.await_attach(PATIENCE)?;
+    let mut said = 0;
+    let gone = Deadline::new(guest.shared, PATIENCE).turns(|_| -> Result<_, Outcome> {
+        match guest.follow()? {
+            Followed::Gone => return Ok(Some(())),
+            Followed::Changed { took, aborted } => {
+                rounds.aborted += aborted;
+                rounds.slowest = rounds.slowest.max(took);
+            }
+            Followed::Nothing => {}
+        }
+        match traffic(guest) {
+            Ok(compared) => rounds.compared += compared,
+            Err(outcome) => is_leaving(guest, outcome)?,
+        }
+        let ready = guest.assigned.iter().all(|device| device.compared.transfers >= TRANSFERS);
+        // Once the first has left the others are about to.
+        if ready && guest.assigned.len() > said {
+            said = guest.assigned.len();
+            rounds.devices = rounds.devices.max(said);
+            say(guest, round, said)?;
+        }
+        Ok(None)
+    })?;
+    gone.ok_or_else(|| {
+        let detail =
+            format!("{} s after it was attached a device is still there", PATIENCE.as_secs());
+        let remedy = "run `xl pci-detach` for each device once the guest says that it works";
+        Outcome::Failure(Reason::new("hotplug-not-detached", detail).remedy(remedy))
+    })
+}
+
+/// One transfer by each device that is there; how many that were.
+///
+/// They are polled, and no device interrupts: a level that nobody ends would be dom0's once the device leaves.
+fn traffic(guest: &mut Guest) -> Result<u64, Outcome> {
+    for device in 0..guest.assigned.len() {
+        guest.under_test = device;
+        let mover =
+            guest.device_mut()?.running.as_mut().map_err(|outcome| outcome.clone())?.mover();
+        mover.enable_interrupts(Cause::empty());
+        mover.prepare()?;
+        let lengths = mover.lengths();
+        let len = lengths.near(1514);
+        let pages = Pages::new(guest.memory, crate::addr::pages(len) as u64).map_err(of_memory)?;
+        round_trip(guest, OwnedSlice::from(pages), 0..len, None, send_and_poll)?;
+    }
+    Ok(guest.assigned.len() as u64)
+}
+
+/// Passes over what went wrong with a device that is about to leave: xl resets it and takes its interrupt and its way
+/// through the IOMMU before it tells the guest.
+fn is_leaving(guest: &Guest, outcome: Outcome) -> Result<(), Outcome> {
+    let (front, bdf) = (guest.front()?, guest.device()?.bdf);
+    match front.await_pending(TIDYING)? {
+        Pending::Removed => Ok(()),
+        Pending::Change(leaving) if leaving.contains(&bdf) => Ok(()),
+        _ => Err(outcome),
+    }
+}
+
+/// Says how far the guest is, to who follows the node and to who follows the console.
+fn say(guest: &Guest, round: u32, devices: usize) -> Result<(), Outcome> {
+    let store = guest.store.ok_or_else(|| skip("no-store", "there is nobody to ask"))?;
+    let next = if devices == 0 { "xl pci-attach" } else { "xl pci-detach, for each" };
+    guest.clock.stage(format_args!(
+        "hotplug: round {round} of {}, devices: {devices}; next: {next}",
+        guest.options.rounds
+    ));
+    let said = store.write(TxId::NONE, NODE, &format!("{round}-{devices}"));
+    said.map_err(|error| failure(error.code(), error.to_string()))
+}
+
+fn nothing_is_kept(round: u32, before: &Taken, now: &Taken) -> Result<(), Outcome> {
+    if now == before {
+        return Ok(());
+    }
+    Err(failure("hotplug-leak", format!("after round {round}: {now}; before: {before}")))
+}
+
+fn no_node_is_left(guest: &mut Guest) -> Finding {
+    let store = guest.store.ok_or_else(|| skip("no-store", "there is nobody to ask"))?;
+    match front::await_removal(store, guest.shared, TIDYING)? {
+        true => Ok("".into()),
+        false => {
+            let remedy =
+                "see xl's messages: the toolstack removes a device's nodes once it is detached";
+            let detail = format!("device/pci is still there after {} s", TIDYING.as_secs());
+            Err(Outcome::Failure(Reason::new("hotplug-node-left", detail).remedy(remedy)))
+        }
+    }
+}
