@@ -10,7 +10,7 @@ use crate::{
     engine::edu,
     mm::{memory::Memory, pages::DeviceMemory},
     nic::{
-        Loopback, Nic,
+        Loopback, Nic, cplus,
         e1000::{self, Model},
         rtl8139,
     },
@@ -46,10 +46,20 @@ pub enum Drives {
 type Reset =
     for<'m> fn(&Bars<'_, 'm>, &'m dyn Clock) -> Result<Box<dyn Ready<'m> + 'm>, StartError>;
 
-const DRIVERS: [Entry; 5] = [
+const DRIVERS: [Entry; 10] = [
     entry(id(0x10ec, 0x8139), "rtl8139", |bars, clock| {
         // BAR 0 has the same registers as I/O ports.
         Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
+    }),
+    // Of two drivers for a device the first, unless the command line names the other.
+    entry(id(0x10ec, 0x8139), "rtl8139-cplus", |bars, clock| {
+        Ok(card(cplus::reset(cplus::Model::Rtl8139, bars.map(1)?, clock)?))
+    }),
+    entry(id(0x10ec, 0x8168), "rtl8168", rtl8168),
+    entry(id(0x10ec, 0x8161), "rtl8168", rtl8168),
+    entry(id(0x10ec, 0x8136), "rtl8168", rtl8168),
+    entry(id(0x10ec, 0x8125), "rtl8125", |bars, clock| {
+        Ok(card(cplus::reset(cplus::Model::Rtl8125, bars.map(2)?, clock)?))
     }),
     entry(id(0x8086, 0x100e), "e1000", |bars, clock| {
         Ok(card(e1000::reset(Model::I82540, bars.map(0)?, clock)?))
@@ -66,6 +76,13 @@ const DRIVERS: [Entry; 5] = [
     }),
 ];
 
+fn rtl8168<'m>(
+    bars: &Bars<'_, 'm>,
+    clock: &'m dyn Clock,
+) -> Result<Box<dyn Ready<'m> + 'm>, StartError> {
+    Ok(card(cplus::reset(cplus::Model::Rtl8168, bars.map(2)?, clock)?))
+}
+
 const fn entry(drives: Drives, name: &'static str, reset: Reset) -> Entry {
     Entry { drives, name, reset }
 }
@@ -79,15 +96,31 @@ const fn class(base: u8, sub: u8, interface: u8) -> Drives {
 }
 
 /// The driver for a device with these numbers and this class in its configuration space; one for the very device comes
-/// before one for its class.
-pub fn driver_for(id: DeviceId, class: Class) -> Option<&'static Entry> {
-    let drives = |wanted| const { &DRIVERS }.iter().find(|entry| entry.drives == wanted);
-    drives(Drives::Id(id)).or_else(|| drives(Drives::Class(class)))
+/// before one for its class, and the one that is `named` before both if it drives the device at all.
+pub fn driver_for(
+    id: DeviceId,
+    class: Class,
+    named: Option<&'static str>,
+) -> Option<&'static Entry> {
+    let drives = |wanted| move |entry: &&Entry| entry.drives == wanted;
+    let all = || const { &DRIVERS }.iter();
+    let asked = all().filter(|entry| Some(entry.name) == named);
+    asked
+        .chain(all())
+        .find(drives(Drives::Id(id)))
+        .or_else(|| all().find(drives(Drives::Class(class))))
 }
 
 /// The names of all drivers, for a message about a device without one.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    DRIVERS.iter().map(|entry| entry.name)
+    let all = const { &DRIVERS };
+    let again = |n: usize| all[..n].iter().any(|before| before.name == all[n].name);
+    (0..all.len()).filter(move |n| !again(*n)).map(|n| all[n].name)
+}
+
+/// The name of the driver that is called so.
+pub fn named(name: &str) -> Option<&'static str> {
+    names().find(|known| *known == name)
 }
 
 impl Entry {
@@ -207,18 +240,42 @@ mod tests {
     const NO_CLASS: Class = Class { base: 0, sub: 0xff, interface: 0 };
 
     fn name(vendor: u16, device: u16, class: Class) -> Option<&'static str> {
-        driver_for(DeviceId { vendor, device }, class).map(|entry| entry.name)
+        driver_for(DeviceId { vendor, device }, class, None).map(|entry| entry.name)
     }
 
     #[test]
     fn a_device_is_known_by_both_numbers() {
         assert_eq!(name(0x10ec, 0x8139, NO_CLASS), Some("rtl8139"));
-        assert_eq!(name(0x10ec, 0x8168, NO_CLASS), None);
+        assert_eq!(name(0x10ec, 0x8168, NO_CLASS), Some("rtl8168"));
+        assert_eq!(name(0x10ec, 0x8125, NO_CLASS), Some("rtl8125"));
+        assert_eq!(name(0x10ec, 0x8169, NO_CLASS), None);
         assert_eq!(name(0x8139, 0x10ec, NO_CLASS), None);
         assert_eq!(name(0x1234, 0x11e8, NO_CLASS), Some("edu"));
         assert_eq!(name(0x8086, 0x100e, NO_CLASS), Some("e1000"));
         assert_eq!(name(0x8086, 0x10d3, NO_CLASS), Some("e1000e"));
-        assert!(names().eq(["rtl8139", "e1000", "e1000e", "edu", "nvme"]));
+        assert!(names().eq([
+            "rtl8139",
+            "rtl8139-cplus",
+            "rtl8168",
+            "rtl8125",
+            "e1000",
+            "e1000e",
+            "edu",
+            "nvme"
+        ]));
+    }
+
+    #[test]
+    fn of_two_drivers_for_a_device_the_command_line_names_one() {
+        let asked = |device, named| {
+            let id = DeviceId { vendor: 0x10ec, device };
+            driver_for(id, NO_CLASS, named).map(|entry| entry.name)
+        };
+        assert_eq!(asked(0x8139, Some("rtl8139-cplus")), Some("rtl8139-cplus"));
+        assert_eq!(asked(0x8139, Some("rtl8139")), Some("rtl8139"));
+        assert_eq!(asked(0x8168, Some("rtl8139-cplus")), Some("rtl8168"), "it drives no such card");
+        assert_eq!(asked(0x8169, Some("rtl8168")), None);
+        assert_eq!((named("rtl8125"), named("rtl")), (Some("rtl8125"), None));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 use crate::{
     addr::DmaMask,
     dma::{Policy, run::SLOT_SIZE},
+    drivers,
     pci::Bdf,
 };
 use core::{fmt, net::SocketAddrV4, time::Duration};
@@ -161,6 +162,8 @@ pub struct Options {
     pub suites: SuiteSet,
     /// Which functions they test.
     pub functions: FunctionSet,
+    /// The driver to prefer, of those that drive a device.
+    pub driver: Option<&'static str>,
     /// When the pool starts.
     pub swiotlb: PoolStart,
     /// Bytes of the pool; `None` for a sixteenth of the domain, between 1 and 64 MiB.
@@ -194,6 +197,7 @@ impl Default for Options {
         Self {
             suites: SuiteSet::SMOKE,
             functions: FunctionSet::default(),
+            driver: None,
             swiotlb: PoolStart::Late,
             pool_bytes: None,
             bouncing: Policy::Auto,
@@ -212,9 +216,10 @@ impl Default for Options {
 }
 
 /// Name and accepted values of every option, for messages; README has the same in a table.
-pub const KNOWN: [(&str, &str); 13] = [
+pub const KNOWN: [(&str, &str); 14] = [
     ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,hotplug,bench"),
     ("dev", "<BDF as the guest sees it>, up to 8 with commas between: only these are tested"),
+    ("driver", "the name of a driver, such as rtl8139-cplus: preferred for devices that it drives"),
     (
         "swiotlb",
         "early|late|reserve|off, then optionally ,<MiB> or ,slots=<512 to 524288>, \
@@ -295,6 +300,7 @@ impl Options {
         match name {
             "suite" => self.suites = SuiteSet::parse(value)?,
             "dev" => self.functions = FunctionSet::parse(value)?,
+            "driver" => self.driver = Some(drivers::named(value)?),
             "swiotlb" => self.set_swiotlb(value)?,
             "echo" => self.echo = Some(value.parse().ok()?),
             "download" => self.download = Some(parse_download(value)?),
@@ -381,7 +387,8 @@ mod tests {
     fn every_option_is_understood() {
         let line = "suite=boot,dma swiotlb=early,16,force,grow echo=10.0.2.2:7 iommu=soft \
                     download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0 \
-                    dma_bits=28 hog=20,6 transfers=50 rounds=20 dev=00:01.0,0000:00:02.1";
+                    dma_bits=28 hog=20,6 transfers=50 rounds=20 dev=00:01.0,0000:00:02.1 \
+                    driver=rtl8139-cplus";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
         assert_eq!(options.pool_bytes, Some(16 << 20));
@@ -390,6 +397,7 @@ mod tests {
         assert_eq!(options.reach.unwrap().bits(), 28);
         assert_eq!(options.hog, Hog { hold: Duration::from_secs(20), leave: 6 << 20 });
         assert_eq!((options.transfers, options.rounds), (Some(50), 20));
+        assert_eq!(options.driver, Some("rtl8139-cplus"));
         let bdf = |text: &str| text.parse::<Bdf>().unwrap();
         assert!(options.functions.named().eq(["00:01.0", "00:02.1"].map(bdf)));
         assert_eq!(options.echo.unwrap().port(), 7);
@@ -455,6 +463,8 @@ mod tests {
             "dev=here",
             "dev=00:01.0,,00:02.0",
             "dev=1:0.0,1:1.0,1:2.0,1:3.0,1:4.0,1:5.0,1:6.0,1:7.0,1:8.0",
+            "driver=",
+            "driver=rtl",
             "swiotlb=sometimes",
             "swiotlb=0",
             "swiotlb=4096",

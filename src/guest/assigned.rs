@@ -78,6 +78,8 @@ pub(super) struct Setup {
     pub(super) when: PoolStart,
     /// The reach that devices are held to, if that is less than their own.
     pub(super) reach: Option<DmaMask>,
+    /// The driver to prefer, of those that drive a device.
+    pub(super) driver: Option<&'static str>,
     /// Event channels.
     pub(super) events: &'static LocalEvents,
     /// The clock behind every deadline.
@@ -167,7 +169,7 @@ impl<'f> Stopped<'f> {
         resources: &Resources,
         setup: &Setup,
     ) -> Result<Self, Outcome> {
-        let entry = driver(resources)?;
+        let entry = driver(resources, setup.driver)?;
         let gone = || Outcome::Failure(Reason::new("pci-gone", "the device went away"));
         let function = Function::probe(front, resources.bdf)?.ok_or_else(gone)?;
         // Whatever is made here is undone in reverse order if a later step fails.
@@ -201,9 +203,12 @@ impl<'f> Stopped<'f> {
     }
 }
 
-fn driver(resources: &Resources) -> Result<&'static drivers::Entry, Outcome> {
+fn driver(
+    resources: &Resources,
+    named: Option<&'static str>,
+) -> Result<&'static drivers::Entry, Outcome> {
     let Resources { bdf, id, class, .. } = resources;
-    drivers::driver_for(*id, *class).ok_or_else(|| {
+    drivers::driver_for(*id, *class, named).ok_or_else(|| {
         let known: Vec<_> = drivers::names().collect();
         let remedy = format!("pass one of these through: {}", known.join(", "));
         let detail = format!("{bdf} is {id}, a {class}, for which there is no driver here");

@@ -184,6 +184,7 @@ impl Guest {
             policy: self.options.bouncing,
             when: self.options.swiotlb,
             reach: self.options.reach,
+            driver: self.options.driver,
             events: self.events,
             clock: self.shared,
             stages: self.clock,

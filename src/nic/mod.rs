@@ -5,11 +5,13 @@
 //!   rtl8139            regs (datasheet names) - ring (pure logic) - mod (order of operations)
 //!   rings              cards with a ring of descriptors each way; what a family has of its own is a Chip (trait)
 //!     e1000            regs (datasheet names) - descriptor - chip
+//!     cplus            the same, on what its chips kept of the RTL8139
 //! sending              what every card does with frames on their way out
 //! Loopback             a card as a [`crate::device::Mover`]: what it sends it receives
 //! ```
 
 mod counters;
+pub mod cplus;
 pub mod e1000;
 pub mod error;
 #[cfg(not(target_os = "none"))]

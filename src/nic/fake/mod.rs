@@ -1,6 +1,8 @@
 //! The other side, for host tests: chips that react to each register access.
 
+pub mod cplus;
 pub mod e1000;
+pub mod played;
 mod rtl8139;
 
 pub use rtl8139::{FakeRtl8139, Fault};

@@ -18,6 +18,15 @@ mod receive;
 mod ring;
 mod transmit;
 
+#[cfg(test)]
+mod bench;
+#[cfg(test)]
+mod faults;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod vanishing;
+
 use super::{
     Counters, Nic,
     error::{Mac, ReceiveError, TransmitError, Unsent},

@@ -5,8 +5,8 @@
 //! running), the register is read back.
 
 use super::regs::{
-    CAPR, CAPR_LAG, CBR, CR, Command, ERTXTH_WHOLE_FRAME, IDR0, IMR, ISR, Interrupt, MPC, MSR,
-    Media, RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
+    CAPR, CAPR_LAG, CBR, CR, Command, ERTXTH_WHOLE_FRAME, IDR0, IMR, IMR_WIDE, ISR, ISR_WIDE,
+    Interrupt, MPC, MSR, Media, RBSTART, RCR, RxConfig, TCR, TSAD0, TSD0, TxConfig,
 };
 use crate::{
     addr::BusAddr,
@@ -20,9 +20,19 @@ use core::{fmt, time::Duration};
 const RESET_LIMIT: Duration = Duration::from_millis(100);
 
 /// The registers and a clock to wait with.
-pub(super) struct Chip<'m, R> {
+pub(in crate::nic) struct Chip<'m, R> {
     regs: R,
     clock: &'m dyn Clock,
+    width: Width,
+}
+
+/// How wide the two interrupt registers are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::nic) enum Width {
+    /// 16 bits, as the RTL8139 has them.
+    Narrow,
+    /// 32 bits, and elsewhere: RTL8125.
+    Wide,
 }
 
 impl<R> fmt::Debug for Chip<'_, R> {
@@ -32,22 +42,55 @@ impl<R> fmt::Debug for Chip<'_, R> {
 }
 
 impl<'m, R: Registers> Chip<'m, R> {
-    pub(super) const fn new(regs: R, clock: &'m dyn Clock) -> Self {
-        Self { regs, clock }
+    pub(in crate::nic) const fn new(regs: R, clock: &'m dyn Clock, width: Width) -> Self {
+        Self { regs, clock, width }
     }
 
-    pub(super) fn mac(&self) -> [u8; 6] {
+    pub(in crate::nic) const fn regs(&self) -> &R {
+        &self.regs
+    }
+
+    fn set_mask(&self, causes: Interrupt) {
+        match self.width {
+            Width::Narrow => self.regs.write_u16(IMR, causes.bits()),
+            Width::Wide => self.regs.write_u32(IMR_WIDE, causes.bits().into()),
+        }
+    }
+
+    /// The causes that there are; `None` if nobody answers.
+    #[expect(clippy::cast_possible_truncation, reason = "the half that has causes")]
+    fn causes(&self) -> Option<Interrupt> {
+        let (bits, gone) = match self.width {
+            Width::Narrow => (self.regs.read_u16(ISR).into(), u16::MAX.into()),
+            Width::Wide => (self.regs.read_u32(ISR_WIDE), u32::MAX),
+        };
+        (bits != gone).then(|| Interrupt::from_bits_retain(bits as u16))
+    }
+
+    fn clear(&self, causes: Interrupt) {
+        match self.width {
+            Width::Narrow => self.regs.write_u16(ISR, causes.bits()),
+            Width::Wide => self.regs.write_u32(ISR_WIDE, causes.bits().into()),
+        }
+    }
+
+    /// Clears all causes.
+    pub(in crate::nic) fn forget_causes(&self) {
+        self.clear(Interrupt::from_bits_retain(u16::MAX));
+    }
+
+    pub(in crate::nic) fn mac(&self) -> [u8; 6] {
         core::array::from_fn(|i| self.regs.read_u8(IDR0 + i))
     }
 
-    pub(super) fn link_up(&self) -> bool {
+    pub(in crate::nic) fn link_up(&self) -> bool {
         !Media::from_bits_retain(self.regs.read_u8(MSR)).contains(Media::LINKB)
     }
 
     /// Stops both directions and forgets all positions.
-    pub(super) fn reset(&self) -> Result<DeviceStopped, ResetError> {
+    pub(in crate::nic) fn reset(&self) -> Result<DeviceStopped, ResetError> {
         const BUSY: Command = Command::RST.union(Command::TE).union(Command::RE);
-        self.regs.write_u16(IMR, 0);
+        self.set_mask(Interrupt::empty());
         self.regs.write_u8(CR, Command::RST.bits());
         let mut gone = false;
         self.wait("the chip to come out of its reset", RESET_LIMIT, || {
@@ -81,13 +124,13 @@ impl<'m, R: Registers> Chip<'m, R> {
         self.regs.write_u32(TCR, tx_config(loopback).bits());
         self.regs.write_u32(RCR, rx_config(loopback).bits());
         self.regs.write_u32(MPC, 0);
-        self.regs.write_u16(ISR, u16::MAX);
+        self.forget_causes();
         self.report_read(CAPR_LAG.wrapping_neg());
         self.check_there()
     }
 
     /// Whether anybody answers; every write before this has arrived.
-    pub(super) fn check_there(&self) -> Result<(), ResetError> {
+    pub(in crate::nic) fn check_there(&self) -> Result<(), ResetError> {
         self.command().map(drop).ok_or(ResetError::Gone)
     }
 
@@ -117,7 +160,7 @@ impl<'m, R: Registers> Chip<'m, R> {
     }
 
     /// Frames lost since last asked.
-    pub(super) fn take_missed(&self) -> u64 {
+    pub(in crate::nic) fn take_missed(&self) -> u64 {
         match self.regs.read_u32(MPC) {
             0 | u32::MAX => 0,
             missed => {
@@ -127,26 +170,23 @@ impl<'m, R: Registers> Chip<'m, R> {
         }
     }
 
-    pub(super) fn acknowledge(&self) -> Cause {
-        let status = self.regs.read_u16(ISR);
-        if status == u16::MAX {
-            return Cause::GONE;
-        }
-        if status != 0 {
-            self.regs.write_u16(ISR, status);
+    pub(in crate::nic) fn acknowledge(&self) -> Cause {
+        let Some(causes) = self.causes() else { return Cause::GONE };
+        if !causes.is_empty() {
+            self.clear(causes);
             // The line is let go of before Xen is told that it is: else it would ring once more for nothing.
-            self.regs.read_u16(ISR);
+            self.causes();
         }
-        cause(Interrupt::from_bits_retain(status))
+        cause(causes)
     }
 
-    pub(super) fn enable_interrupts(&self, causes: Cause) {
-        self.regs.write_u16(IMR, interrupts(causes).bits());
+    pub(in crate::nic) fn enable_interrupts(&self, causes: Cause) {
+        self.set_mask(interrupts(causes));
         // Whoever masks a cause counts on its silence from here on.
-        self.regs.read_u16(IMR);
+        self.command();
     }
 
-    pub(super) fn now(&self) -> Instant {
+    pub(in crate::nic) fn now(&self) -> Instant {
         self.clock.now()
     }
 

@@ -22,9 +22,9 @@
 //! nothing is lost; in loopback RCR's filters apply, frames from the wire mix in, and a frame that finds no
 //! room is lost.
 
-mod chip;
+pub(in crate::nic) mod chip;
 mod receive;
-mod regs;
+pub(in crate::nic) mod regs;
 mod ring;
 mod transmit;
 
@@ -54,7 +54,7 @@ use alloc::{
     vec,
     vec::Vec,
 };
-use chip::Chip;
+use chip::{Chip, Width};
 use core::fmt;
 use ring::{BUFFER, RxRing, SLOTS};
 
@@ -115,7 +115,7 @@ impl<'m, R: Registers> Idle<'m, R> {
         if regs.size() < regs::LEN {
             return Err(StartError::BarTooSmall { len: regs.size(), needed: regs::LEN });
         }
-        let chip = Chip::new(regs, clock);
+        let chip = Chip::new(regs, clock, Width::Narrow);
         let stopped = chip.reset()?;
         let mac = chip.mac();
         chip.check_there()?;

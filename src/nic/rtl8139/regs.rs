@@ -14,7 +14,7 @@ pub(super) const TSAD0: usize = 0x20;
 /// Receive buffer start address.
 pub(super) const RBSTART: usize = 0x30;
 /// Command register, 8 bits.
-pub(super) const CR: usize = 0x37;
+pub(in crate::nic) const CR: usize = 0x37;
 /// Current address of packet read, 16 bits: 16 behind the read position.
 pub(super) const CAPR: usize = 0x38;
 /// Current buffer address, 16 bits: the device's write position.
@@ -23,16 +23,20 @@ pub(super) const CBR: usize = 0x3a;
 pub(super) const IMR: usize = 0x3c;
 /// Interrupt status register, 16 bits; a one written clears the bit.
 pub(super) const ISR: usize = 0x3e;
+/// [`IMR`] of the RTL8125, 32 bits, with the same causes.
+pub(super) const IMR_WIDE: usize = 0x38;
+/// [`ISR`] of the RTL8125, 32 bits.
+pub(super) const ISR_WIDE: usize = 0x3c;
 /// Transmit configuration register, 32 bits.
-pub(super) const TCR: usize = 0x40;
+pub(in crate::nic) const TCR: usize = 0x40;
 /// Receive configuration register, 32 bits.
-pub(super) const RCR: usize = 0x44;
+pub(in crate::nic) const RCR: usize = 0x44;
 /// Missed packet counter, 24 bits; any write clears it.
-pub(super) const MPC: usize = 0x4c;
+pub(in crate::nic) const MPC: usize = 0x4c;
 /// Media status register, 8 bits.
 pub(super) const MSR: usize = 0x58;
 /// Bytes of registers.
-pub(super) const LEN: usize = 0x100;
+pub(in crate::nic) const LEN: usize = 0x100;
 
 /// How far [`CAPR`] lags behind the read position.
 pub(super) const CAPR_LAG: u16 = 16;
@@ -40,7 +44,7 @@ pub(super) const CAPR_LAG: u16 = 16;
 bitflags! {
     /// [`CR`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) struct Command: u8 {
+    pub(in crate::nic) struct Command: u8 {
         /// Receive buffer empty.
         const BUFE = 1;
         /// Transmitter enable.
@@ -74,11 +78,13 @@ bitflags! {
 
     /// [`TCR`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) struct TxConfig: u32 {
+    pub(in crate::nic) struct TxConfig: u32 {
         /// Clear abort: the transmitter, which halted at an abort, sends that frame again and goes on.
         const CLRABT = 1;
         /// Bursts of up to 1024 bytes.
         const MXDMA_1024 = 0b110 << 8;
+        /// The lower loopback bit: so the MAC of a gigabit chip is told to loop.
+        const LBK0 = 1 << 17;
         /// Both loopback bits: what is sent is received.
         const LBK = 0b11 << 17;
         /// The standard's gap between frames.
@@ -87,7 +93,7 @@ bitflags! {
 
     /// [`RCR`].
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-    pub(super) struct RxConfig: u32 {
+    pub(in crate::nic) struct RxConfig: u32 {
         /// Accept all physical addresses.
         const AAP = 1;
         /// Accept frames for the card's own address.

@@ -4,8 +4,8 @@
 //! ```text
 //! xenstored   store                  a reply ring that says anything, at any moment
 //! pciback     pcifront               states, nodes and the shared page, at any moment
-//! devices     config, e1000, edu,    config space; registers, rings, buffers, completions
-//!             nvme, rtl8139
+//! devices     config, cplus, e1000,  config space; registers, rings, buffers, completions
+//!             edu, nvme, rtl8139
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
 //! callers     dma, options           operations against a model; the command line
@@ -19,6 +19,7 @@ mod input;
 mod pattern;
 
 pub mod config;
+pub mod cplus;
 pub mod dma;
 pub mod e1000;
 pub mod e820;
@@ -38,8 +39,9 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("config", config::run),
+    ("cplus", cplus::run),
     ("dma", dma::run),
     ("e1000", e1000::run),
     ("e820", e820::run),

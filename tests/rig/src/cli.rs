@@ -136,7 +136,7 @@ pub(crate) enum Peer {
 /// The options of a run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// The network card that QEMU plays (rtl8139, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
+    /// The network card that QEMU plays (rtl8139, rtl8139-cplus, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
     /// undriven (a card without a driver)
     #[arg(long, global = true, default_value = "rtl8139", value_name = "CARD")]
     pub(crate) nic: String,

@@ -86,8 +86,9 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 15] = [
+const TARGETS: [Target; 16] = [
     Target::parser("config", 512),
+    Target::story("cplus", 160),
     Target::story("dma", 160),
     Target::story("e1000", 160),
     Target::parser("e820", 512),

@@ -6,7 +6,7 @@ use super::{Bench, conclude};
 use crate::cli::Options;
 use crate::error::Result;
 use crate::job::Job;
-use crate::machine::{Device, Model};
+use crate::machine::{Card, Device, Model};
 use crate::peers::Peers;
 use crate::report::JobRecord;
 
@@ -35,7 +35,7 @@ pub(super) fn device(name: &str) -> (&str, Option<Device>) {
         "lonely" => (DEFAULT_NIC, Some(Device::LonelyNic)),
         name => match Model::find(name) {
             Some(model) => (DEFAULT_NIC, Some(Device::Other(model))),
-            None => (name, Some(Device::Nic)),
+            None => (Card::find(name).map_or(name, |card| card.device), Some(Device::Nic)),
         },
     }
 }
@@ -49,6 +49,7 @@ pub(super) fn job(options: &Options, device: Option<Device>, peers: &Peers) -> J
     let mut job = Job::new(config.trim_end_matches(".cfg"), config, device);
     job.memory = options.memory;
     job.flat = options.flat && device.is_some();
+    job.words.extend(Card::find(options.device()).and_then(|card| card.word).map(str::to_owned));
     job.words.extend(options.words());
     if device.is_some() {
         job.words.extend(peers.words());

@@ -177,6 +177,7 @@ fn cards(peers: &Peers) -> impl Iterator<Item = Job> {
     CARDS.iter().map(|card| {
         let job = Job::new(card.name, "smoke-late.cfg", Some(Device::Card(card)));
         let mut job = job.word("suite=pci,irq,dma,net").word("dma_bits=32");
+        job.words.extend(card.word.map(str::to_owned));
         job.words.extend(peers.words());
         job.limit = Duration::from_secs(90);
         job.shows("dma", "every_length_comes_back", "1455 bounced")

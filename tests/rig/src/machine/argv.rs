@@ -132,9 +132,9 @@ impl Plan {
                 command.args(["-netdev", "user,id=n3", "-device"]);
                 command.arg(format!("{},netdev=n3,bus=slot1,romfile=", self.nic));
             }
-            Device::Card(Card { name, .. }) => {
+            Device::Card(Card { name, device, .. }) => {
                 command.args(["-netdev", &format!("user,id=n-{name}"), "-device"]);
-                command.arg(format!("{name},netdev=n-{name},bus=pcie.0,addr={slot:#x},romfile="));
+                command.arg(format!("{device},netdev=n-{name},bus=pcie.0,addr={slot:#x},romfile="));
             }
             Device::Other(model) => {
                 if let Some(name) = model.medium {

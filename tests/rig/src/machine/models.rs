@@ -20,15 +20,30 @@ pub(crate) struct Model {
 /// A network card.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Card {
-    /// QEMU's name of it.
+    /// What `--nic` calls it.
     pub(crate) name: &'static str,
+    /// QEMU's name of it.
+    pub(crate) device: &'static str,
     /// Its slot on bus 0.
     pub(super) slot: u8,
+    /// The guest's word for the driver, where it has two for the card and this is not the first.
+    pub(crate) word: Option<&'static str>,
 }
 
 /// The cards that the guest has drivers for, but for the one that is there anyway.
-pub(crate) const CARDS: &[Card] =
-    &[Card { name: "e1000", slot: 20 }, Card { name: "e1000e", slot: 21 }];
+pub(crate) const CARDS: &[Card] = &[
+    Card { name: "e1000", device: "e1000", slot: 20, word: None },
+    Card { name: "e1000e", device: "e1000e", slot: 21, word: None },
+    // The card that is there anyway, in its other mode.
+    Card { name: "rtl8139-cplus", device: "rtl8139", slot: 23, word: Some("driver=rtl8139-cplus") },
+];
+
+impl Card {
+    /// The one of this name.
+    pub(crate) fn find(name: &str) -> Option<&'static Self> {
+        CARDS.iter().find(|card| card.name == name)
+    }
+}
 
 /// As long as a device takes that is as quick as its emulator.
 const QUICK: Duration = Duration::from_secs(90);
@@ -69,7 +84,10 @@ mod tests {
         for (n, card) in CARDS.iter().enumerate() {
             assert!(card.slot > 9, "so have those of the card that was asked for");
             assert!(CARDS[..n].iter().all(|other| other.slot != card.slot));
+            assert_eq!(Card::find(card.name), Some(card));
             assert_eq!(Model::find(card.name), None, "--nic asks for it");
+            let word = card.word.is_some();
+            assert_eq!(word, card.name != card.device, "{}: QEMU's name is enough", card.name);
         }
         assert_eq!(Model::find("rtl8139"), None);
     }

@@ -1,0 +1,4 @@
+//! Target `cplus`, as libFuzzer runs it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::run("cplus", bytes));
