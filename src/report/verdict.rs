@@ -12,10 +12,16 @@
 //!
 //! The host adds CRASH and TIMEOUT: a guest can't report those about itself.
 
-use alloc::borrow::Cow;
-use alloc::string::{String, ToString};
-use core::fmt;
-use core::str::FromStr;
+use alloc::{
+    borrow::Cow,
+    boxed::Box,
+    string::{String, ToString},
+};
+use core::{
+    fmt,
+    ops::{Deref, DerefMut},
+    str::FromStr,
+};
 
 /// How a check, a suite or a run ended. Ordered by severity: `max` keeps the worst.
 ///
@@ -81,9 +87,13 @@ impl FromStr for Verdict {
     }
 }
 
-/// Why a check did not pass: what a script matches on, what was measured, what to do.
+/// Why a check did not pass. On the heap, as every function of the guest may return one, and few do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reason {
+pub struct Reason(Box<Told>);
+
+/// What a [`Reason`] tells: what a script matches on, what was measured, what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Told {
     /// Stable, kebab-case, listed in docs/suites.md: scripts match on it.
     pub code: &'static str,
     /// The measured value, with what was expected of it.
@@ -95,14 +105,33 @@ pub struct Reason {
 impl Reason {
     /// A reason without a remedy.
     pub fn new(code: &'static str, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into(), remedy: Cow::Borrowed("") }
+        Self::told(code, detail.into(), "")
+    }
+
+    #[inline(never)]
+    fn told(code: &'static str, detail: String, remedy: &'static str) -> Self {
+        Self(Box::new(Told { code, detail, remedy: remedy.into() }))
     }
 
     /// The same reason, with what to do about it.
     #[must_use]
     pub fn remedy(mut self, remedy: impl Into<Cow<'static, str>>) -> Self {
-        self.remedy = remedy.into();
+        self.0.remedy = remedy.into();
         self
+    }
+}
+
+impl Deref for Reason {
+    type Target = Told;
+
+    fn deref(&self) -> &Told {
+        &self.0
+    }
+}
+
+impl DerefMut for Reason {
+    fn deref_mut(&mut self) -> &mut Told {
+        &mut self.0
     }
 }
 
@@ -142,8 +171,13 @@ pub(crate) use coded;
 
 impl<E: Coded> From<E> for Reason {
     fn from(error: E) -> Self {
-        Self { code: error.code(), detail: error.to_string(), remedy: error.remedy().into() }
+        of_error(&error)
     }
+}
+
+/// Not for each error's type anew.
+fn of_error(error: &dyn Coded) -> Reason {
+    Reason::told(error.code(), error.to_string(), error.remedy())
 }
 
 /// An error is the machine's doing unless whoever met it knows better.

@@ -90,10 +90,14 @@ pub fn round_trip(bytes: &[u8]) {
         assert_eq!((suite.name.as_str(), suite.verdict), (*name, Some(tally.verdict())), "{text}");
         assert_eq!(suite.checks.len(), checks.len(), "{text}");
         for (check, (name, outcome)) in suite.checks.iter().zip(checks) {
-            let Reason { code, detail, remedy } = outcome.reason();
+            let reason = outcome.reason();
             assert_eq!((check.name.as_str(), check.verdict), (*name, outcome.verdict()), "{text}");
-            assert_eq!((check.code.as_str(), &check.detail), (code, &line(&detail)), "{text}");
-            assert_eq!(check.remedy, line(&remedy), "{text}");
+            assert_eq!(
+                (check.code.as_str(), &check.detail),
+                (reason.code, &line(&reason.detail)),
+                "{text}"
+            );
+            assert_eq!(check.remedy, line(&reason.remedy), "{text}");
         }
     }
 }
