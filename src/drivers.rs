@@ -12,7 +12,7 @@ use crate::{
     nic::{
         Loopback, Nic, cplus,
         e1000::{self, Model},
-        rtl8139,
+        igb, rtl8139,
     },
     pci::{
         Resources,
@@ -36,8 +36,13 @@ pub struct Entry {
 /// What a driver drives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Drives {
-    /// Devices with these numbers.
-    Id(DeviceId),
+    /// Devices of this maker with these numbers.
+    Ids {
+        /// The maker.
+        vendor: u16,
+        /// The devices.
+        devices: &'static [u16],
+    },
     /// Any device of this class, whoever made it: its registers are a standard's.
     Class(Class),
 }
@@ -46,28 +51,42 @@ pub enum Drives {
 type Reset =
     for<'m> fn(&Bars<'_, 'm>, &'m dyn Clock) -> Result<Box<dyn Ready<'m> + 'm>, StartError>;
 
+/// RTL8168, 8111 and 8101.
+const RTL8168: [u16; 3] = [0x8168, 0x8161, 0x8136];
+/// 82576, I350, I210 and I211, for copper.
+const IGB: [u16; 8] = [0x10c9, 0x10e8, 0x1526, 0x150a, 0x1521, 0x1533, 0x157b, 0x1539];
+/// I225 and I226.
+const IGC: [u16; 10] =
+    [0x15f2, 0x15f3, 0x15f8, 0x0d9f, 0x3100, 0x3101, 0x125b, 0x125c, 0x125d, 0x3102];
+
 const DRIVERS: [Entry; 10] = [
-    entry(id(0x10ec, 0x8139), "rtl8139", |bars, clock| {
+    entry(ids(0x10ec, &[0x8139]), "rtl8139", |bars, clock| {
         // BAR 0 has the same registers as I/O ports.
         Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
     }),
     // Of two drivers for a device the first, unless the command line names the other.
-    entry(id(0x10ec, 0x8139), "rtl8139-cplus", |bars, clock| {
+    entry(ids(0x10ec, &[0x8139]), "rtl8139-cplus", |bars, clock| {
         Ok(card(cplus::reset(cplus::Model::Rtl8139, bars.map(1)?, clock)?))
     }),
-    entry(id(0x10ec, 0x8168), "rtl8168", rtl8168),
-    entry(id(0x10ec, 0x8161), "rtl8168", rtl8168),
-    entry(id(0x10ec, 0x8136), "rtl8168", rtl8168),
-    entry(id(0x10ec, 0x8125), "rtl8125", |bars, clock| {
+    entry(ids(0x10ec, &RTL8168), "rtl8168", |bars, clock| {
+        Ok(card(cplus::reset(cplus::Model::Rtl8168, bars.map(2)?, clock)?))
+    }),
+    entry(ids(0x10ec, &[0x8125]), "rtl8125", |bars, clock| {
         Ok(card(cplus::reset(cplus::Model::Rtl8125, bars.map(2)?, clock)?))
     }),
-    entry(id(0x8086, 0x100e), "e1000", |bars, clock| {
+    entry(ids(0x8086, &[0x100e]), "e1000", |bars, clock| {
         Ok(card(e1000::reset(Model::I82540, bars.map(0)?, clock)?))
     }),
-    entry(id(0x8086, 0x10d3), "e1000e", |bars, clock| {
+    entry(ids(0x8086, &[0x10d3]), "e1000e", |bars, clock| {
         Ok(card(e1000::reset(Model::I82574, bars.map(0)?, clock)?))
     }),
-    entry(id(0x1234, 0x11e8), "edu", |bars, clock| {
+    entry(ids(0x8086, &IGB), "igb", |bars, clock| {
+        Ok(card(igb::reset(igb::Model::Igb, bars.map(0)?, clock)?))
+    }),
+    entry(ids(0x8086, &IGC), "igc", |bars, clock| {
+        Ok(card(igb::reset(igb::Model::Igc, bars.map(0)?, clock)?))
+    }),
+    entry(ids(0x1234, &[0x11e8]), "edu", |bars, clock| {
         Ok(mover(edu::Idle::reset(bars.map(0)?, clock)?))
     }),
     // Non-volatile memory controllers with the NVM Express interface.
@@ -76,19 +95,12 @@ const DRIVERS: [Entry; 10] = [
     }),
 ];
 
-fn rtl8168<'m>(
-    bars: &Bars<'_, 'm>,
-    clock: &'m dyn Clock,
-) -> Result<Box<dyn Ready<'m> + 'm>, StartError> {
-    Ok(card(cplus::reset(cplus::Model::Rtl8168, bars.map(2)?, clock)?))
-}
-
 const fn entry(drives: Drives, name: &'static str, reset: Reset) -> Entry {
     Entry { drives, name, reset }
 }
 
-const fn id(vendor: u16, device: u16) -> Drives {
-    Drives::Id(DeviceId { vendor, device })
+const fn ids(vendor: u16, devices: &'static [u16]) -> Drives {
+    Drives::Ids { vendor, devices }
 }
 
 const fn class(base: u8, sub: u8, interface: u8) -> Drives {
@@ -102,20 +114,19 @@ pub fn driver_for(
     class: Class,
     named: Option<&'static str>,
 ) -> Option<&'static Entry> {
-    let drives = |wanted| move |entry: &&Entry| entry.drives == wanted;
+    let by_id = |entry: &&Entry| match entry.drives {
+        Drives::Ids { vendor, devices } => vendor == id.vendor && devices.contains(&id.device),
+        Drives::Class(_) => false,
+    };
     let all = || const { &DRIVERS }.iter();
     let asked = all().filter(|entry| Some(entry.name) == named);
-    asked
-        .chain(all())
-        .find(drives(Drives::Id(id)))
-        .or_else(|| all().find(drives(Drives::Class(class))))
+    let by_class = || all().find(|entry| entry.drives == Drives::Class(class));
+    asked.chain(all()).find(by_id).or_else(by_class)
 }
 
 /// The names of all drivers, for a message about a device without one.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    let all = const { &DRIVERS };
-    let again = |n: usize| all[..n].iter().any(|before| before.name == all[n].name);
-    (0..all.len()).filter(move |n| !again(*n)).map(|n| all[n].name)
+    DRIVERS.iter().map(|entry| entry.name)
 }
 
 /// The name of the driver that is called so.
@@ -253,6 +264,12 @@ mod tests {
         assert_eq!(name(0x1234, 0x11e8, NO_CLASS), Some("edu"));
         assert_eq!(name(0x8086, 0x100e, NO_CLASS), Some("e1000"));
         assert_eq!(name(0x8086, 0x10d3, NO_CLASS), Some("e1000e"));
+        for device in [0x10c9, 0x1521, 0x1533, 0x1539] {
+            assert_eq!(name(0x8086, device, NO_CLASS), Some("igb"), "{device:x}");
+        }
+        for device in [0x15f2, 0x15f3, 0x125b, 0x125c] {
+            assert_eq!(name(0x8086, device, NO_CLASS), Some("igc"), "{device:x}");
+        }
         assert!(names().eq([
             "rtl8139",
             "rtl8139-cplus",
@@ -260,6 +277,8 @@ mod tests {
             "rtl8125",
             "e1000",
             "e1000e",
+            "igb",
+            "igc",
             "edu",
             "nvme"
         ]));

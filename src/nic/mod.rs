@@ -4,7 +4,8 @@
 //! Nic (trait)          frames in and out, over [`crate::device::Driver`]
 //!   rtl8139            regs (datasheet names) - ring (pure logic) - mod (order of operations)
 //!   rings              cards with a ring of descriptors each way; what a family has of its own is a Chip (trait)
-//!     e1000            regs (datasheet names) - descriptor - chip
+//!     intel            what Intel's gigabit chips have in common; a family is a Family (trait)
+//!       e1000, igb     regs (datasheet names) - descriptor - chip
 //!     cplus            the same, on what its chips kept of the RTL8139
 //! sending              what every card does with frames on their way out
 //! Loopback             a card as a [`crate::device::Mover`]: what it sends it receives
@@ -16,6 +17,8 @@ pub mod e1000;
 pub mod error;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
+pub mod igb;
+mod intel;
 mod loopback;
 pub mod rings;
 pub mod rtl8139;

@@ -1,7 +1,7 @@
 //! The other side, for host tests: chips that react to each register access.
 
 pub mod cplus;
-pub mod e1000;
+pub mod intel;
 pub mod played;
 mod rtl8139;
 

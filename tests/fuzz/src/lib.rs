@@ -5,7 +5,7 @@
 //! xenstored   store                  a reply ring that says anything, at any moment
 //! pciback     pcifront               states, nodes and the shared page, at any moment
 //! devices     config, cplus, e1000,  config space; registers, rings, buffers, completions
-//!             edu, nvme, rtl8139
+//!             edu, igb, nvme, rtl8139
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
 //! callers     dma, options           operations against a model; the command line
@@ -21,10 +21,10 @@ mod pattern;
 pub mod config;
 pub mod cplus;
 pub mod dma;
-pub mod e1000;
 pub mod e820;
 pub mod edu;
 pub mod exchange;
+pub mod intel;
 pub mod ktap;
 pub mod net;
 pub mod nvme;
@@ -39,15 +39,16 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 16] = [
+pub const TARGETS: [(&str, Target); 17] = [
     ("config", config::run),
     ("cplus", cplus::run),
     ("dma", dma::run),
-    ("e1000", e1000::run),
+    ("e1000", intel::e1000),
     ("e820", e820::run),
     ("edu", edu::run),
     ("exchange", exchange::run),
     ("http", net::http),
+    ("igb", intel::igb),
     ("ktap", ktap::round_trip),
     ("net", net::run),
     ("nvme", nvme::run),

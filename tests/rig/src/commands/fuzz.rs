@@ -86,7 +86,7 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 16] = [
+const TARGETS: [Target; 17] = [
     Target::parser("config", 512),
     Target::story("cplus", 160),
     Target::story("dma", 160),
@@ -95,6 +95,7 @@ const TARGETS: [Target; 16] = [
     Target::story("edu", 160),
     Target::story("exchange", 96),
     Target::parser("http", 512),
+    Target::story("igb", 160),
     Target::parser("ktap", 512),
     Target::parser("net", 512),
     Target::story("nvme", 160),

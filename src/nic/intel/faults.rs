@@ -1,9 +1,6 @@
 //! Chips that lie, hang, halt and stay on.
 
-use super::{
-    tests::{LIMITS, MAC, frame, to_us, with_card, with_model},
-    *,
-};
+use super::tests::{LIMITS, MAC, MODELS, Model, frame, to_us, with_card, with_model};
 use crate::{
     device::{Cause, Driver as _, Idle as _, ResetError, fake::TickingClock},
     dma::{
@@ -12,7 +9,7 @@ use crate::{
     },
     nic::{
         FRAME_MAX, Nic as _, ReceiveError, RingError, TransmitError, TxFailure,
-        fake::e1000::{FakeE1000, Fault},
+        fake::intel::Fault,
         rings::chip::{RECEIVE, TRANSMIT},
     },
 };
@@ -114,8 +111,9 @@ fn a_frame_never_sent_ends_in_a_reset_that_frees_its_descriptor() {
 
 #[test]
 fn a_frame_given_up_is_an_error_and_needs_no_reset() {
-    for (status, failure) in [(3, TxFailure::Aborted), (5, TxFailure::LateCollision)] {
-        with_card(|chip, card| {
+    let given_up = [(3, TxFailure::Aborted), (5, TxFailure::LateCollision)];
+    for (model, (status, failure)) in [Model::I82540, Model::I82574].into_iter().zip(given_up) {
+        with_model(model, |chip, card| {
             chip.set_fault(Fault::SendStatus(status));
             let error = card.transmit_in_place(frame(60, 0).into()).unwrap_err();
             let status = status.into();
@@ -167,14 +165,18 @@ fn a_corrupt_byte_arrives_corrupt() {
 
 #[test]
 fn a_chip_that_does_not_react_is_not_started_and_nothing_is_kept_for_it() {
+    MODELS.into_iter().for_each(does_not_react);
+}
+
+fn does_not_react(model: Model) {
     let machine = FakeMachine::new(Frames::default());
     let (clock, mut table) = (TickingClock::default(), Box::new(Table::new()));
     let pool = Pool::new(&mut table, &machine);
     let start = |mac, fault, policy| {
         let device = Device::new(&pool, &machine, LIMITS, policy);
-        let chip = FakeE1000::new(&machine, Model::I82574, mac);
+        let chip = model.chip(&machine, mac);
         chip.set_fault(fault);
-        let started = reset(Model::I82574, &chip, &clock).and_then(|idle| idle.start(device));
+        let started = model.reset(&chip, &clock).and_then(|idle| idle.start(device));
         started.map(drop).unwrap_err().code()
     };
     assert_eq!(start(MAC, Fault::NeverReset, Policy::Auto), "device-reset-timeout");

@@ -1,7 +1,8 @@
 //! A chip that vanishes between any two accesses to its registers.
 
-use super::{tests::LIMITS, *};
+use super::tests::{LIMITS, MODELS, Model};
 use crate::{
+    arch::time::Clock as _,
     device::{
         Cause, Driver as _, Idle as _,
         fake::{TickingClock, leftovers},
@@ -12,7 +13,7 @@ use crate::{
     },
     nic::{
         Nic as _, TransmitError,
-        fake::e1000::{FakeE1000, Fault},
+        fake::intel::{FakeIntel, Fault},
         rings::Card,
         rings::chip::{RECEIVE, TRANSMIT},
     },
@@ -21,9 +22,8 @@ use alloc::{boxed::Box, vec::Vec};
 use core::time::Duration;
 
 const BROADCAST: [u8; 60] = [0xff; 60];
-const MODELS: [Model; 2] = [Model::I82540, Model::I82574];
 
-type Fake<'m> = &'m FakeE1000<'m>;
+type Fake<'m> = &'m FakeIntel<'m>;
 
 /// A machine with one chip in it.
 struct World<'m> {
@@ -41,7 +41,7 @@ impl<'m> World<'m> {
 
     /// A card's whole life up to its stop; the code of the first thing that goes wrong.
     fn live(&self) -> Result<(), &'static str> {
-        let idle = reset(self.model, self.chip, self.clock).map_err(|e| e.code())?;
+        let idle = self.model.reset(self.chip, self.clock).map_err(|e| e.code())?;
         let mut card = idle.start(self.device()).map_err(|e| e.code())?;
         let worked = work(self.chip, &mut card);
         let stopped = card.quiesce().map_err(|e| e.code());
@@ -79,8 +79,7 @@ fn acknowledge(card: &mut Card<'_>) -> Result<(), &'static str> {
 /// Runs `test` with a chip, a clock that ticks, and a pool of 1 MiB in a machine.
 fn with_world<T>(model: Model, test: impl FnOnce(&World<'_>) -> T) -> T {
     let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) =
-        (FakeE1000::new(&machine, model, [2, 0, 0, 0, 0, 1]), TickingClock::default());
+    let (chip, clock) = (model.chip(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, &machine);
     pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
@@ -124,7 +123,7 @@ fn with_frames_lost(end: impl Fn(&mut Card<'_>, &World<'_>)) {
     for model in MODELS {
         with_world(model, |world| {
             let chip = world.chip;
-            let idle = reset(model, chip, world.clock).unwrap();
+            let idle = model.reset(chip, world.clock).unwrap();
             let mut card = idle.start(world.device()).unwrap();
             chip.set_fault(Fault::NeverSend);
             for _ in 0..3 {

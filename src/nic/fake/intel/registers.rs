@@ -1,10 +1,11 @@
 //! The register file: what a read answers, and what a write does once it arrives.
 
-use super::{FakeE1000, Fault, Ring, State};
+use super::{FakeIntel, Fault, Kind, Ring, State};
 use crate::device::Registers;
 
 const CTRL: usize = 0x0000;
 const STATUS: usize = 0x0008;
+const EEC: usize = 0x0010;
 const MDIC: usize = 0x0020;
 const ICR: usize = 0x00c0;
 const ITR: usize = 0x00c4;
@@ -24,6 +25,7 @@ const MPC: usize = 0x4010;
 const RXCSUM: usize = 0x5000;
 const RFCTL: usize = 0x5008;
 const MTA: usize = 0x5200;
+const VT_CTL: usize = 0x581c;
 const RAL0: usize = 0x5400;
 const RAH0: usize = 0x5404;
 const MRQC: usize = 0x5818;
@@ -31,9 +33,36 @@ const MRQC: usize = 0x5818;
 const MASTER_DISABLE: u32 = 1 << 2;
 const RST: u32 = 1 << 26;
 const AUTONEG: u16 = 1 << 12;
+const AUTO_READ_DONE: u32 = 1 << 9;
 pub(super) const EN: u32 = 2;
+/// A queue's enable bit.
+pub(super) const OPEN: u32 = 1 << 25;
 
-impl FakeE1000<'_> {
+/// What only a chip with queues has, by offsets of their own.
+const IAM: usize = 0x1510;
+const GPIE: usize = 0x1514;
+const EITR0_OF_IGB: usize = 0x1680;
+const SRRCTL: usize = 0xc00c;
+const RXDCTL: usize = 0xc028;
+const TXDCTL_OF_IGB: usize = 0xe028;
+const TDWBAL: usize = 0xe038;
+
+/// Where the 82574L has what a chip with queues has here; such a chip has nothing at the old places.
+fn place(kind: Kind, offset: usize) -> usize {
+    match (kind, offset) {
+        (Kind::Igc, 0x1500) => ICR,
+        (Kind::Igc, 0x1508) => IMS,
+        (Kind::Igc, 0x150c) => IMC,
+        (Kind::Igc, ICR | IMS | IMC) => panic!("none at {offset:#x}"),
+        (Kind::I82540 | Kind::I82574, _) | (_, ICR | IMS | IMC) => offset,
+        (_, 0xc000 | 0xc004 | 0xc008 | 0xc010 | 0xc018) => offset - 0xc000 + RECEIVE_RING,
+        (_, 0xe000 | 0xe004 | 0xe008 | 0xe010 | 0xe018) => offset - 0xe000 + TRANSMIT_RING,
+        (_, 0x00c0..=0xff | TIPG | 0x2800..0x4000) => panic!("none at {offset:#x}"),
+        _ => offset,
+    }
+}
+
+impl FakeIntel<'_> {
     /// One access more; `None` if nobody answers it.
     fn access(&self) -> Option<core::cell::RefMut<'_, State>> {
         let mut state = self.state.borrow_mut();
@@ -50,7 +79,7 @@ impl FakeE1000<'_> {
 
     /// A write takes effect.
     pub(super) fn arrive(&self, state: &mut State, offset: usize, value: u32) {
-        match offset {
+        match place(state.kind, offset) {
             CTRL => state.control(value),
             MDIC => state.phy_access(value),
             ICR => state.icr &= !value,
@@ -64,20 +93,24 @@ impl FakeE1000<'_> {
             }
             0x2800..=0x2818 => {
                 let runs = state.rctl & EN != 0;
-                state.rx.write(offset - RECEIVE_RING, value, runs);
+                let kind = state.kind;
+                state.rx.write(kind, place(kind, offset) - RECEIVE_RING, value, runs);
             }
             0x3800..=0x3818 => {
                 let runs = state.tctl & EN != 0;
-                state.tx.write(offset - TRANSMIT_RING, value, runs);
-                if offset == TRANSMIT_RING + Ring::TAIL && runs {
+                let (kind, register) = (state.kind, place(state.kind, offset) - TRANSMIT_RING);
+                state.tx.write(kind, register, value, runs);
+                if register == Ring::TAIL && runs {
                     self.send_all(state);
                 }
             }
             ITR | RDTR | RXCSUM => assert_eq!(value, 0, "delays or offloads, by {offset:#x}"),
-            RFCTL | MRQC | TXDCTL => assert!(state.express, "{offset:#x} is none of the 82540EM's"),
-            EIAC | EITR0 => assert!(state.express && value == 0, "no message clears or waits"),
+            RFCTL | MRQC => assert!(state.is_express() && value == 0, "offloads, by {offset:#x}"),
+            TXDCTL => assert_eq!(state.kind, Kind::I82574, "{offset:#x} is none of its"),
+            EIAC | EITR0 => assert!(state.is_express() && value == 0, "no message clears or waits"),
+            _ if state.kind.has_queues() => state.queues(offset, value),
             IVAR => {
-                assert!(state.express, "the 82540EM has no table");
+                assert!(state.is_express(), "the 82540EM has no table");
                 state.vectors = value;
             }
             TIPG => assert_ne!(value & 0x3ff, 0, "no gap"),
@@ -88,13 +121,33 @@ impl FakeE1000<'_> {
 }
 
 impl State {
+    fn is_express(&self) -> bool {
+        self.kind != Kind::I82540
+    }
+
+    /// What only a chip with queues has.
+    fn queues(&mut self, offset: usize, value: u32) {
+        match offset {
+            // One vector, one pool, no delay, no head written to memory.
+            IAM | GPIE | EITR0_OF_IGB | VT_CTL | TDWBAL => assert_eq!(value, 0, "{offset:#x}"),
+            SRRCTL => assert_eq!(value, 1 << 25 | 2, "advanced descriptors, 2 KiB each"),
+            RXDCTL | TXDCTL_OF_IGB => {
+                let ring = if offset == RXDCTL { &mut self.rx } else { &mut self.tx };
+                assert!(value & OPEN == 0 || ring.len != 0, "a queue without a ring is opened");
+                (ring.control, ring.asked) = (value, 0);
+            }
+            MTA..RAL0 => assert_eq!(value, 0, "multicast"),
+            _ => panic!("a write to {offset:#x}"),
+        }
+    }
+
     fn control(&mut self, value: u32) {
         assert_eq!(value & 1 << 30, 0, "VLAN tags are not to be touched");
         if value & RST == 0 {
             self.ctrl = value;
             return;
         }
-        assert!(!self.express || self.ctrl & MASTER_DISABLE != 0, "reset in mid-access");
+        assert!(!self.is_express() || self.ctrl & MASTER_DISABLE != 0, "reset in mid-access");
         self.resets += 1;
         self.was_reset = true;
         (self.icr, self.ims) = (0, 0);
@@ -103,6 +156,9 @@ impl State {
         if self.fault != Fault::StaysOn {
             (self.rctl, self.tctl) = (0, 0);
         }
+        // Queue 0 is open from the start.
+        (self.rx.control, self.tx.control) = (OPEN, OPEN);
+        self.negotiated = false;
     }
 
     /// The PHY at address 1 has a control register and no other.
@@ -111,6 +167,11 @@ impl State {
         let data = u16::from_le_bytes([low, high]);
         assert_eq!((value >> 16 & 31, value >> 21 & 31), (0, 1), "PHY register and address");
         self.mdic = match value >> 26 & 3 {
+            1 if self.kind.has_queues() => {
+                assert_eq!(data, AUTONEG | 1 << 9, "a link is negotiated");
+                self.negotiated = true;
+                value
+            }
             1 => {
                 assert!(data & 1 << 14 == 0 || data & AUTONEG == 0, "a loop does not negotiate");
                 self.phy = data;
@@ -119,14 +180,15 @@ impl State {
             2 => value & !0xffff | u32::from(self.phy),
             operation => panic!("MDI operation {operation}"),
         };
-        if self.fault != Fault::DeafPhy {
+        if self.fault != Fault::NeverReady {
             self.mdic |= 1 << 28;
         }
     }
 
     fn receive_control(&mut self, value: u32) {
         // EN, UPE, MPE, BAM, SECRC; all else would be another buffer size, or frames with errors.
-        assert_eq!(value & !0x0400_801a, 0, "RCTL {value:#x}");
+        let loops = if self.kind.has_queues() { 1 << 6 } else { 0 };
+        assert_eq!(value & !(0x0400_801a | loops), 0, "RCTL {value:#x}");
         assert!(value & EN == 0 || self.was_reset, "receives before it was reset");
         assert!(value & EN == 0 || self.rx.len != 0, "no ring");
         self.rctl = if self.fault == Fault::StaysOn { value | EN } else { value };
@@ -134,13 +196,13 @@ impl State {
 
     fn status(&self) -> u32 {
         let mastering = if self.ctrl & MASTER_DISABLE == 0 { 1 << 19 } else { 0 };
-        u32::from(self.link) << 1 | if self.express { mastering } else { 0 }
+        u32::from(self.linked()) << 1 | if self.is_express() { mastering } else { 0 }
     }
 
     /// Reading clears; the 82574L only what has interrupted, or with all causes masked.
     fn read_causes(&mut self) -> u32 {
         let causes = self.icr;
-        if !self.express || self.ims == 0 {
+        if !self.is_express() || self.ims == 0 {
             self.icr = 0;
         }
         causes
@@ -150,8 +212,17 @@ impl State {
 impl Ring {
     pub(super) const TAIL: usize = 0x18;
 
-    fn write(&mut self, register: usize, value: u32, runs: bool) {
-        assert!(!runs || register == Self::TAIL, "a ring is moved while it is in use");
+    /// A queue opens after it was asked twice.
+    fn ask_control(&mut self, fault: Fault) -> u32 {
+        self.asked += 1;
+        let late = self.asked < 3 || fault == Fault::NeverReady;
+        if late { self.control & !OPEN } else { self.control }
+    }
+
+    fn write(&mut self, kind: Kind, register: usize, value: u32, runs: bool) {
+        let open = kind.has_queues() && self.control & OPEN != 0;
+        assert!(!(runs || open) || register == Self::TAIL, "a ring is moved while it is in use");
+        assert!(!open || self.asked > 2, "a tail for a queue that has not said that it is open");
         match register {
             0x00 => {
                 assert_eq!(value % 16, 0, "a ring at {value:#x}");
@@ -175,7 +246,7 @@ impl Ring {
     }
 }
 
-impl Registers for &FakeE1000<'_> {
+impl Registers for &FakeIntel<'_> {
     fn size(&self) -> usize {
         0x2_0000
     }
@@ -188,8 +259,14 @@ impl Registers for &FakeE1000<'_> {
         }
         let mut state = self.settled();
         let [a, b, c, d, e, f] = state.mac;
-        match offset {
+        match place(state.kind, offset) {
             CTRL => state.ctrl,
+            EEC if state.kind.has_queues() => AUTO_READ_DONE,
+            RXDCTL | TXDCTL_OF_IGB if state.kind.has_queues() => {
+                let fault = state.fault;
+                let ring = if offset == RXDCTL { &mut state.rx } else { &mut state.tx };
+                ring.ask_control(fault)
+            }
             STATUS => state.status(),
             MDIC => state.mdic,
             ICR => state.read_causes(),

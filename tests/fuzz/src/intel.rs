@@ -1,5 +1,5 @@
-//! The drivers of the 82540EM and 82574L over a chip whose registers read as anything, and which writes anything into
-//! its rings and buffers.
+//! The drivers of Intel's gigabit chips, of either family, over a chip whose registers read as anything, and which writes
+//! anything into its rings and buffers.
 //!
 //! Asserts: every call ends; a received frame has the length of one and lies in the buffer given, and as long as the
 //! chip plays by the rules it is the next one, byte by byte; so is what the chip is given to send; it is given no
@@ -14,8 +14,7 @@ use pvbounce::{
     dma::{Device, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
     mm::contiguous::Order,
     nic::{
-        FRAME_MAX, FRAME_MIN, Nic,
-        e1000::{Model, reset},
+        FRAME_MAX, FRAME_MIN, Nic, e1000, igb,
         rings::chip::{BUFFER, DESCRIPTOR, RECEIVE, TRANSMIT},
     },
 };
@@ -33,13 +32,30 @@ thread_local! {
 const CTRL: usize = 0x0000;
 const STATUS: usize = 0x0008;
 const MDIC: usize = 0x0020;
-const ICR: usize = 0x00c0;
 const RCTL: usize = 0x0100;
 const TCTL: usize = 0x0400;
-const RECEIVE_RING: usize = 0x2800;
-const TRANSMIT_RING: usize = 0x3800;
 const RAL0: usize = 0x5400;
 const RAH0: usize = 0x5404;
+
+/// Where a family has its registers, and which descriptors it has.
+#[derive(Clone, Copy, Debug)]
+struct Family {
+    icr: [usize; 2],
+    receive_ring: usize,
+    transmit_ring: usize,
+    /// What says that a queue is open, each way.
+    queues: Option<[usize; 2]>,
+}
+
+const LEGACY: Family =
+    Family { icr: [0x00c0; 2], receive_ring: 0x2800, transmit_ring: 0x3800, queues: None };
+const ADVANCED: Family = Family {
+    icr: [0x00c0, 0x1500],
+    receive_ring: 0xc000,
+    transmit_ring: 0xe000,
+    queues: Some([0xc028, 0xe028]),
+};
+
 /// The longest that a call into the driver may take: resets, a frame that is stuck, a loop that does not close.
 const CALL_LIMIT: Duration = Duration::from_secs(6);
 /// What a look at a register takes: much, for a story to be short.
@@ -76,6 +92,7 @@ impl Ring {
 
 #[derive(Debug)]
 struct Chip<'m> {
+    family: Family,
     machine: &'m FakeMachine,
     clock: &'m TickingClock,
     input: Input,
@@ -131,7 +148,11 @@ impl Chip<'_> {
         }
         let [l0, l1] = self.bytes(length);
         let [s0, s1] = status.to_le_bytes();
-        self.dma(ring.at(ring.head) + 8, &[l0, l1, 0, 0, s0, s1, 0, 0]);
+        let word = match self.family.queues {
+            Some(_) => [s0, 0, 0, s1, l0, l1, 0, 0],
+            None => [l0, l1, 0, 0, s0, s1, 0, 0],
+        };
+        self.dma(ring.at(ring.head) + 8, &word);
         let regular = whole && status == 3 && (FRAME_MIN..=FRAME_MAX + 4).contains(&length);
         self.odd.set(self.odd.get() || !regular);
         self.frames.borrow_mut().push_back((id, length));
@@ -193,27 +214,31 @@ impl Registers for &Chip<'_> {
         match offset {
             STATUS if !odd => 2,
             CTRL | RCTL | TCTL if self.tame.get() || !odd && !self.stuck => 0,
+            _ if !odd && self.family.queues.is_some_and(|queues| queues.contains(&offset)) => {
+                1 << 25
+            }
             MDIC if !odd => 1 << 28 | u32::from(self.input.u16()),
             RAL0 if !odd => 0x5452_5452,
             RAH0 if !odd => 0x8000_5452,
-            ICR if !odd => u32::from(self.input.u8()),
+            _ if !odd && self.family.icr.contains(&offset) => u32::from(self.input.u8()),
             _ => self.input.u32(),
         }
     }
 
     fn write_u32(&self, offset: usize, value: u32) {
         assert!(offset < 0x2_0000 && offset.is_multiple_of(4));
+        let Family { receive_ring, transmit_ring, .. } = self.family;
         match offset {
-            RECEIVE_RING..=0x2818 => {
+            _ if (receive_ring..=receive_ring + 0x18).contains(&offset) => {
                 let mut ring = self.rx.get();
-                ring.write(offset - RECEIVE_RING, value, RECEIVE);
+                ring.write(offset - receive_ring, value, RECEIVE);
                 self.rx.set(ring);
             }
-            TRANSMIT_RING..=0x3818 => {
+            _ if (transmit_ring..=transmit_ring + 0x18).contains(&offset) => {
                 let mut ring = self.tx.get();
-                ring.write(offset - TRANSMIT_RING, value, TRANSMIT);
+                ring.write(offset - transmit_ring, value, TRANSMIT);
                 self.tx.set(ring);
-                if offset == TRANSMIT_RING + 0x18 && !self.input.once_in(32) {
+                if offset == transmit_ring + 0x18 && !self.input.once_in(32) {
                     self.send();
                 }
             }
@@ -269,15 +294,27 @@ fn act(card: &mut dyn Nic, chip: &Chip<'_>, frame: &mut Vec<u8>) {
 ///
 /// # Panics
 /// If what it asserts does not hold.
-pub fn run(bytes: &[u8]) {
+pub fn e1000(bytes: &[u8]) {
+    run(bytes, LEGACY);
+}
+
+/// See the head of this file.
+///
+/// # Panics
+/// If what it asserts does not hold.
+pub fn igb(bytes: &[u8]) {
+    run(bytes, ADVANCED);
+}
+
+fn run(bytes: &[u8], family: Family) {
     let input = Input::new(bytes);
     MACHINE.with_borrow_mut(|(machine, table)| {
         machine.reset();
-        play(machine, table, &input);
+        play(machine, table, &input, family);
     });
 }
 
-fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
+fn play(machine: &FakeMachine, table: &mut Table, input: &Input, family: Family) {
     let pool = Pool::new(table, machine);
     let max_order = Order::new(7).unwrap_or(Order::MAX);
     let plan = Plan { max_order, floor: 4096, ..Plan::new(512 << 10) };
@@ -287,6 +324,7 @@ fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
     let clock = TickingClock::default();
     let stuck = input.once_in(64);
     let chip = Chip {
+        family,
         machine,
         clock: &clock,
         input: input.clone(),
@@ -299,9 +337,14 @@ fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
         stuck,
         tame: Cell::new(false),
     };
-    let model = if input.once_in(2) { Model::I82574 } else { Model::I82540 };
     let device = Device::new(&pool, machine, Limits::new(DmaMask::BITS_32), Policy::Force);
-    let started = reset(model, &chip, &clock).and_then(|idle| idle.start(device));
+    let idle = match (family.queues.is_some(), input.once_in(2)) {
+        (false, false) => e1000::reset(e1000::Model::I82540, &chip, &clock),
+        (false, true) => e1000::reset(e1000::Model::I82574, &chip, &clock),
+        (true, false) => igb::reset(igb::Model::Igb, &chip, &clock),
+        (true, true) => igb::reset(igb::Model::Igc, &chip, &clock),
+    };
+    let started = idle.and_then(|idle| idle.start(device));
     let Ok(mut card) = started else { return };
     let mut frame = Vec::new();
     for _ in 0..64 {

@@ -1,28 +1,47 @@
-//! An 82540EM or 82574L as QEMU models them, but stricter: whatever no driver should do is a panic.
+//! One of Intel's gigabit chips, as QEMU models some of them, but stricter: whatever no driver should do is a panic.
 //!
 //! It reaches memory by bus address only, and remembers each. Offsets and descriptors are spelled out here anew, from
 //! the datasheets, so that a slip in the driver's own list is not repeated.
 //!
 //! As on hardware, and unlike QEMU: a register write arrives only with the next read or the next frame; a ring can't be
 //! moved while it is in use, nor used before a reset; nothing runs while the chip's accesses to memory are disabled; a
-//! descriptor that was not cleared is not used again.
+//! descriptor that was not cleared is not used again. Where there are queues, they are open after a reset, and a ring is
+//! moved only in a closed one; a queue takes its time to open, and a tail that is told before is lost for good.
 
 mod registers;
 
 use crate::{
     addr::{BusAddr, to_usize},
     dma::fake::FakeMachine,
-    nic::e1000::Model,
 };
 use alloc::{collections::VecDeque, vec::Vec};
 use core::cell::{RefCell, RefMut};
-use registers::EN;
+use registers::{EN, OPEN};
 
 const SENT: u32 = 1;
 const LINK: u32 = 1 << 2;
 const OVERRUN: u32 = 1 << 6;
 const RECEIVED: u32 = 1 << 7;
 const LOOPBACK: u16 = 1 << 14;
+
+/// Which chip it is, as far as that shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The 82540EM: PCI, legacy descriptors.
+    I82540,
+    /// The 82574L: PCI Express, legacy descriptors.
+    I82574,
+    /// The 82576 and its successors: PCI Express, advanced descriptors, queues; causes as QEMU has them.
+    Igb,
+    /// The I225: the same; causes at their new places.
+    Igc,
+}
+
+impl Kind {
+    const fn has_queues(self) -> bool {
+        matches!(self, Self::Igb | Self::Igc)
+    }
+}
 
 /// What the chip does wrong.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,8 +65,8 @@ pub enum Fault {
     NeverReset,
     /// A reset ends, and receiving goes on.
     StaysOn,
-    /// The PHY does not answer.
-    DeafPhy,
+    /// The PHY does not answer, or a queue does not open.
+    NeverReady,
     /// The PHY's loop carries so many frames less: they are lost.
     SlowLoop(usize),
     /// There is no valid address.
@@ -67,6 +86,9 @@ struct Ring {
     len: u32,
     head: u32,
     tail: u32,
+    /// The queue's control, and how often it was asked whether it is open.
+    control: u32,
+    asked: u32,
 }
 
 impl Ring {
@@ -81,8 +103,7 @@ impl Ring {
 
 #[derive(Debug)]
 struct State {
-    /// PCI Express: the 82574L.
-    express: bool,
+    kind: Kind,
     mac: [u8; 6],
     fault: Fault,
     link: bool,
@@ -97,6 +118,8 @@ struct State {
     tabled: bool,
     mdic: u32,
     phy: u16,
+    /// Whether the PHY has negotiated since the last reset.
+    negotiated: bool,
     rx: Ring,
     tx: Ring,
     missed: u32,
@@ -113,16 +136,16 @@ struct State {
 
 /// The chip, to be shared by a driver and the test that plays its surroundings.
 #[derive(Debug)]
-pub struct FakeE1000<'a> {
+pub struct FakeIntel<'a> {
     machine: &'a FakeMachine,
     state: RefCell<State>,
 }
 
-impl<'a> FakeE1000<'a> {
+impl<'a> FakeIntel<'a> {
     /// A chip with its link up that an earlier driver left running.
-    pub fn new(machine: &'a FakeMachine, model: Model, mac: [u8; 6]) -> Self {
+    pub fn new(machine: &'a FakeMachine, kind: Kind, mac: [u8; 6]) -> Self {
         let state = State {
-            express: model == Model::I82574,
+            kind,
             mac,
             fault: Fault::None,
             link: true,
@@ -135,6 +158,7 @@ impl<'a> FakeE1000<'a> {
             tabled: false,
             mdic: 0,
             phy: 0x1140,
+            negotiated: false,
             rx: Ring::default(),
             tx: Ring::default(),
             missed: 0,
@@ -202,7 +226,7 @@ impl<'a> FakeE1000<'a> {
     /// A frame arrives from the wire.
     pub fn deliver(&self, frame: &[u8]) {
         let mut state = self.settled();
-        if state.link {
+        if state.linked() {
             self.receive(&mut state, frame);
         }
     }
@@ -231,8 +255,11 @@ impl<'a> FakeE1000<'a> {
     /// The memory that it was told of and may still use: rings, buffers to receive into, and frames not done with.
     pub fn owned(&self) -> Vec<(BusAddr, usize)> {
         let state = self.state.borrow();
-        let buffers = self.owned_by(&state.rx, state.rctl & EN != 0, |_| 2048);
-        let frames = self.owned_by(&state.tx, state.tctl & EN != 0, |word| to_usize(word & 0xffff));
+        let open = |ring: &Ring| !state.kind.has_queues() || ring.control & OPEN != 0;
+        let (receives, sends) = (state.rctl & EN != 0, state.tctl & EN != 0);
+        let buffers = self.owned_by(&state.rx, receives && open(&state.rx), |_| 2048);
+        let frames =
+            self.owned_by(&state.tx, sends && open(&state.tx), |word| to_usize(word & 0xffff));
         [buffers, frames].concat()
     }
 
@@ -275,7 +302,8 @@ impl<'a> FakeE1000<'a> {
 
     /// Puts a frame into the next buffer if it is one to receive.
     fn receive(&self, state: &mut State, frame: &[u8]) {
-        if state.rctl & EN == 0 || !state.accepts(frame) {
+        let deaf = state.kind.has_queues() && !state.linked();
+        if state.rctl & EN == 0 || deaf || !state.accepts(frame) {
             return;
         }
         assert_ne!(state.rctl & 1 << 26, 0, "frames come with their checksums");
@@ -298,10 +326,21 @@ impl<'a> FakeE1000<'a> {
             _ => {}
         }
         self.dma_write(state, BusAddr(address), &bytes[..written]);
-        let [l0, l1] = length.to_le_bytes();
-        self.dma_write(state, BusAddr(at.0 + 8), &[l0, l1, 0, 0, status[0], status[1], 0, 0]);
+        self.write_back(state, at, length, status);
         state.rx.advance();
         state.cause(RECEIVED);
+    }
+
+    /// Reports a frame in a receive descriptor.
+    fn write_back(&self, state: &mut State, at: BusAddr, length: u16, [flags, errors]: [u8; 2]) {
+        let [l0, l1] = length.to_le_bytes();
+        if !state.kind.has_queues() {
+            return self.dma_write(state, BusAddr(at.0 + 8), &[l0, l1, 0, 0, flags, errors, 0, 0]);
+        }
+        // The address is gone; of the errors only that of the frame itself counts.
+        self.dma_write(state, at, &[0xa5; 8]);
+        let spoiled = if errors == 0 { 0 } else { 0x80 };
+        self.dma_write(state, BusAddr(at.0 + 8), &[flags, 0, 0, spoiled, l0, l1, 0, 0]);
     }
 
     fn send_all(&self, state: &mut State) {
@@ -309,8 +348,12 @@ impl<'a> FakeE1000<'a> {
             && let Some(at) = state.tx.next()
         {
             let [address, word] = self.descriptor(state, at);
-            assert_eq!(word >> 24, 0x0b, "a whole frame, with a checksum, reported: {word:#x}");
             let len = to_usize(word & 0xffff);
+            let whole = match state.kind {
+                Kind::I82540 | Kind::I82574 => 0x0b << 24,
+                Kind::Igb | Kind::Igc => 0x2b30_0000 | (len as u64) << 46,
+            };
+            assert_eq!(word, whole | len as u64, "a whole frame, with a checksum, reported");
             assert!((60..=1514).contains(&len), "a frame of {len} bytes");
             let mut frame = alloc::vec![0; len];
             state.touched.push((BusAddr(address), len));
@@ -322,16 +365,22 @@ impl<'a> FakeE1000<'a> {
             if status == 1 {
                 self.carry(state, frame);
             }
-            self.dma_write(state, BusAddr(at.0 + 12), &[status]);
+            match state.kind {
+                Kind::Igb | Kind::Igc => {
+                    self.dma_write(state, at, &[0xa5; 12]);
+                    self.dma_write(state, BusAddr(at.0 + 12), &[status, 0, 0, 0]);
+                }
+                _ => self.dma_write(state, BusAddr(at.0 + 12), &[status]),
+            }
             state.tx.advance();
             state.cause(SENT);
         }
     }
 
-    /// A frame goes to the wire, or round in the PHY.
+    /// A frame goes to the wire, or round in PHY or MAC.
     fn carry(&self, state: &mut State, frame: Vec<u8>) {
-        if state.phy & LOOPBACK == 0 {
-            if state.link {
+        if !state.looped() {
+            if state.linked() {
                 state.sent.push(frame);
             }
             return;
@@ -355,6 +404,18 @@ impl<'a> FakeE1000<'a> {
 }
 
 impl State {
+    /// Whether there is a link; a reset takes that of a chip with queues.
+    fn linked(&self) -> bool {
+        self.link && (!self.kind.has_queues() || self.negotiated)
+    }
+
+    const fn looped(&self) -> bool {
+        match self.kind {
+            Kind::Igb | Kind::Igc => self.rctl >> 6 & 3 == 1,
+            _ => self.phy & LOOPBACK != 0,
+        }
+    }
+
     /// A cause as the way of interrupting has it.
     const fn cause(&mut self, cause: u32) {
         self.icr |= match (self.tabled, cause) {

@@ -1,16 +1,16 @@
 //! The driver over chips that see only what was mapped for them.
 
-use super::*;
+use super::super::{e1000, igb, rings::Idle};
 use crate::{
     addr::DmaMask,
-    device::{Cause, Driver as _, Idle as _, Via, fake::TickingClock},
+    device::{Cause, Driver as _, Idle as _, StartError, Via, fake::TickingClock},
     dma::{
         Device, Limits, OwnedSlice, Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
     nic::{
         FRAME_MAX, FRAME_MIN, Nic as _, ReceiveError, TransmitError,
-        fake::e1000::{FakeE1000, Fault},
+        fake::intel::{FakeIntel, Fault, Kind},
         rings::Card,
         rings::chip::RECEIVE,
     },
@@ -19,24 +19,60 @@ use crate::{
 use alloc::{boxed::Box, vec, vec::Vec};
 
 pub(super) const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
-const MODELS: [Model; 2] = [Model::I82540, Model::I82574];
+
+/// A chip of either family.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Model {
+    I82540,
+    I82574,
+    Igb,
+    Igc,
+}
+
+pub(super) const MODELS: [Model; 4] = [Model::I82540, Model::I82574, Model::Igb, Model::Igc];
+
+impl Model {
+    /// What plays it.
+    pub(super) fn chip<'m>(self, machine: &'m FakeMachine, mac: [u8; 6]) -> FakeIntel<'m> {
+        let kind = match self {
+            Self::I82540 => Kind::I82540,
+            Self::I82574 => Kind::I82574,
+            Self::Igb => Kind::Igb,
+            Self::Igc => Kind::Igc,
+        };
+        FakeIntel::new(machine, kind, mac)
+    }
+
+    pub(super) fn reset<'m>(
+        self,
+        chip: &'m FakeIntel<'m>,
+        clock: &'m TickingClock,
+    ) -> Result<Idle<'m>, StartError> {
+        match self {
+            Self::I82540 => e1000::reset(e1000::Model::I82540, chip, clock),
+            Self::I82574 => e1000::reset(e1000::Model::I82574, chip, clock),
+            Self::Igb => igb::reset(igb::Model::Igb, chip, clock),
+            Self::Igc => igb::reset(igb::Model::Igc, chip, clock),
+        }
+    }
+}
 
 /// The machine's heap is out of a device's reach: everything bounces.
 pub(super) const LIMITS: Limits = Limits::new(DmaMask::BITS_32);
 
 /// Runs `test` on a started card of each model; afterwards everything must be back, and no address out of place.
-pub(super) fn with_card(test: impl Fn(&FakeE1000<'_>, &mut Card<'_>)) {
+pub(super) fn with_card(test: impl Fn(&FakeIntel<'_>, &mut Card<'_>)) {
     MODELS.into_iter().for_each(|model| with_model(model, &test));
 }
 
-pub(super) fn with_model(model: Model, test: impl Fn(&FakeE1000<'_>, &mut Card<'_>)) {
+pub(super) fn with_model(model: Model, test: impl Fn(&FakeIntel<'_>, &mut Card<'_>)) {
     let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) = (FakeE1000::new(&machine, model, MAC), TickingClock::default());
+    let (chip, clock) = (model.chip(&machine, MAC), TickingClock::default());
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, &machine);
     pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
     let device = Device::new(&pool, &machine, LIMITS, Policy::Auto);
-    let mut card = reset(model, &chip, &clock).unwrap().start(device).unwrap();
+    let mut card = model.reset(&chip, &clock).unwrap().start(device).unwrap();
     test(&chip, &mut card);
     for (bus, len) in chip.touched() {
         let given = card.dma_ranges().iter().any(|range| range.covers(bus, len));
@@ -136,7 +172,7 @@ fn frames_go_round_the_ring_and_the_device_is_told_now_and_then() {
 }
 
 /// More frames than the ring has room for, three times.
-fn overflow(chip: &FakeE1000<'_>, card: &mut Card<'_>) {
+fn overflow(chip: &FakeIntel<'_>, card: &mut Card<'_>) {
     card.enable_interrupts(Cause::RECEIVER | Cause::OVERFLOW);
     let mut received = Vec::new();
     for round in 1..4 {
@@ -190,7 +226,7 @@ fn a_loop_that_never_closes_is_left_to_whoever_uses_it() {
         card.set_loopback(true).unwrap();
         card.transmit(frame(60, 1)).unwrap();
         assert_eq!(card.receive(&mut Vec::new()), Ok(None));
-        chip.set_fault(Fault::DeafPhy);
+        chip.set_fault(Fault::NeverReady);
         assert_eq!(card.set_loopback(false).unwrap_err().code(), "device-reset-timeout");
         chip.set_fault(Fault::None);
         card.set_loopback(false).unwrap();
@@ -268,4 +304,26 @@ fn messages_from_a_table_come_for_each_cause_and_are_acknowledged_alike() {
         chip.set_tabled(false);
     });
     with_model(Model::I82540, |_, card| assert_eq!(card.deliveries(), [Delivery::Intx]));
+}
+
+#[test]
+fn with_one_vector_each_way_of_interrupting_has_the_same_causes() {
+    for model in [Model::Igb, Model::Igc] {
+        with_model(model, |chip, card| {
+            assert_eq!(card.deliveries(), Delivery::LADDER);
+            for how in Delivery::LADDER {
+                card.deliver(how);
+                card.enable_interrupts(Cause::RECEIVER);
+                chip.deliver(&to_us(60, 0));
+                assert!(chip.interrupts(), "{how}");
+                assert_eq!(card.acknowledge(), Cause::RECEIVED, "{how}");
+                assert!(!chip.interrupts(), "{how}");
+                card.enable_interrupts(Cause::SENT);
+                card.transmit(frame(60, 1)).unwrap();
+                chip.settle();
+                assert!(chip.interrupts(), "{how}");
+                assert_eq!(card.acknowledge(), Cause::SENT, "{how}");
+            }
+        });
+    }
 }
