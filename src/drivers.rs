@@ -12,7 +12,7 @@ use crate::{
     nic::{
         Loopback, Nic, cplus,
         e1000::{self, Model},
-        igb, rtl8139,
+        igb, pcnet, rtl8139,
     },
     pci::{
         Resources,
@@ -59,7 +59,7 @@ const IGB: [u16; 8] = [0x10c9, 0x10e8, 0x1526, 0x150a, 0x1521, 0x1533, 0x157b, 0
 const IGC: [u16; 10] =
     [0x15f2, 0x15f3, 0x15f8, 0x0d9f, 0x3100, 0x3101, 0x125b, 0x125c, 0x125d, 0x3102];
 
-const DRIVERS: [Entry; 10] = [
+const DRIVERS: [Entry; 11] = [
     entry(ids(0x10ec, &[0x8139]), "rtl8139", |bars, clock| {
         // BAR 0 has the same registers as I/O ports.
         Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
@@ -73,6 +73,10 @@ const DRIVERS: [Entry; 10] = [
     }),
     entry(ids(0x10ec, &[0x8125]), "rtl8125", |bars, clock| {
         Ok(card(cplus::reset(cplus::Model::Rtl8125, bars.map(2)?, clock)?))
+    }),
+    entry(ids(0x1022, &[0x2000]), "pcnet", |bars, clock| {
+        // BAR 0 has the same registers as I/O ports.
+        Ok(card(pcnet::reset(bars.map(1)?, clock)?))
     }),
     entry(ids(0x8086, &[0x100e]), "e1000", |bars, clock| {
         Ok(card(e1000::reset(Model::I82540, bars.map(0)?, clock)?))
@@ -259,6 +263,7 @@ mod tests {
         assert_eq!(name(0x10ec, 0x8139, NO_CLASS), Some("rtl8139"));
         assert_eq!(name(0x10ec, 0x8168, NO_CLASS), Some("rtl8168"));
         assert_eq!(name(0x10ec, 0x8125, NO_CLASS), Some("rtl8125"));
+        assert_eq!(name(0x1022, 0x2000, NO_CLASS), Some("pcnet"));
         assert_eq!(name(0x10ec, 0x8169, NO_CLASS), None);
         assert_eq!(name(0x8139, 0x10ec, NO_CLASS), None);
         assert_eq!(name(0x1234, 0x11e8, NO_CLASS), Some("edu"));
@@ -275,6 +280,7 @@ mod tests {
             "rtl8139-cplus",
             "rtl8168",
             "rtl8125",
+            "pcnet",
             "e1000",
             "e1000e",
             "igb",

@@ -7,6 +7,7 @@
 //!     intel            what Intel's gigabit chips have in common; a family is a Family (trait)
 //!       e1000, igb     regs (datasheet names) - descriptor - chip
 //!     cplus            the same, on what its chips kept of the RTL8139
+//!     pcnet            the same
 //! sending              what every card does with frames on their way out
 //! Loopback             a card as a [`crate::device::Mover`]: what it sends it receives
 //! ```
@@ -20,6 +21,7 @@ pub mod fake;
 pub mod igb;
 mod intel;
 mod loopback;
+pub mod pcnet;
 pub mod rings;
 pub mod rtl8139;
 mod sending;

@@ -2,6 +2,7 @@
 
 pub mod cplus;
 pub mod intel;
+pub mod pcnet;
 pub mod played;
 mod rtl8139;
 

@@ -12,8 +12,10 @@ use crate::{
         cplus::{self, Model},
         fake::{
             cplus::CPlus,
+            pcnet::Pcnet,
             played::{Played, Player},
         },
+        pcnet,
     },
 };
 use alloc::{boxed::Box, vec::Vec};
@@ -54,10 +56,12 @@ pub(super) const COUNT: usize = FAMILIES.len();
 /// A machine without a pool yet, and with a chip of one family.
 type Family = fn(&mut dyn FnMut(&Bench<'_>));
 
-const FAMILIES: [Family; 3] = [
+const FAMILIES: [Family; 5] = [
     |test| with_cplus(Model::Rtl8139, test),
     |test| with_cplus(Model::Rtl8168, test),
     |test| with_cplus(Model::Rtl8125, test),
+    |test| with_pcnet(false, test),
+    |test| with_pcnet(true, test),
 ];
 
 fn with_cplus(model: Model, test: &mut dyn FnMut(&Bench<'_>)) {
@@ -65,6 +69,17 @@ fn with_cplus(model: Model, test: &mut dyn FnMut(&Bench<'_>)) {
         let chip = Played::new(machine, MAC, CPlus::new(model));
         let start = |device| {
             let card = cplus::reset(model, &chip, clock)?.start(device)?;
+            Ok(Box::new(card) as Box<dyn Nic>)
+        };
+        test(&Bench { chip: &chip, clock, pool, machine, start: &start });
+    });
+}
+
+fn with_pcnet(double_word: bool, test: &mut dyn FnMut(&Bench<'_>)) {
+    with_machine(|machine, clock, pool| {
+        let chip = Played::new(machine, MAC, Pcnet::new(double_word));
+        let start = |device| {
+            let card = pcnet::reset(&chip, clock)?.start(device)?;
             Ok(Box::new(card) as Box<dyn Nic>)
         };
         test(&Bench { chip: &chip, clock, pool, machine, start: &start });

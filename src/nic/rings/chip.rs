@@ -22,9 +22,11 @@ pub const BUFFER: usize = 2048;
 /// A descriptor's two words, the one at the lower address first.
 pub type Descriptor = [u64; 2];
 
-/// Where the rings lie. Both start at multiples of 2 KiB.
+/// Where the rings lie, which start at multiples of 2 KiB, and what is beside them.
 #[derive(Clone, Copy, Debug)]
 pub struct Places {
+    /// What [`Chip::init_block`] says.
+    pub init: BusAddr,
     /// [`RECEIVE`] descriptors.
     pub receive: BusAddr,
     /// [`TRANSMIT`] descriptors.
@@ -81,6 +83,11 @@ pub trait Chip: fmt::Debug {
 
     /// Masks all interrupts, stops both directions and forgets all positions.
     fn reset(&self) -> Result<DeviceStopped, ResetError>;
+
+    /// What the chip reads as it is started, at [`Places::init`], if it reads anything.
+    fn init_block(&self, _: Places, _loopback: bool) -> Option<[u64; 4]> {
+        None
+    }
 
     /// Starts both directions after a reset. Descriptors to receive into are in their ring, and their tail is told after
     /// this. No interrupt is enabled.

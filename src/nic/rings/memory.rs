@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! 0                  1 KiB              2 KiB                4 KiB
-//! | receive ring     |                  | transmit ring      |       one page that device and CPU share
+//! | receive ring     | (init block)     | transmit ring      |       one page that device and CPU share
 //! ```
 //! Each buffer is a mapping of its own, with guard bytes around it where it is bounced; a descriptor of the receive
 //! ring has the same buffer for good. Descriptors are never read back but for the word that a device writes.
@@ -16,9 +16,11 @@ use crate::{
 };
 use alloc::vec::Vec;
 
+/// Where an initialization block is, for a chip that reads one.
+const INIT_AT: usize = 1024;
 /// Where the transmit ring is.
 const TRANSMIT_AT: usize = 2048;
-const _: () = assert!(RECEIVE * DESCRIPTOR <= TRANSMIT_AT);
+const _: () = assert!(RECEIVE * DESCRIPTOR <= INIT_AT);
 const _: () = assert!(TRANSMIT_AT + TRANSMIT * DESCRIPTOR <= PAGE_SIZE);
 const _: () = assert!(BUFFER == HalfPage::LEN);
 
@@ -69,7 +71,16 @@ impl<'m> Memory<'m> {
 
     pub(super) fn places(&self) -> Places {
         let BusAddr(page) = self.rings.bus();
-        Places { receive: BusAddr(page), transmit: BusAddr(page + TRANSMIT_AT as u64) }
+        let at = |offset: usize| BusAddr(page + offset as u64);
+        Places { init: at(INIT_AT), receive: at(0), transmit: at(TRANSMIT_AT) }
+    }
+
+    /// Writes an initialization block.
+    pub(super) fn initialize(&self, block: [u64; 4]) {
+        for (n, word) in block.into_iter().enumerate() {
+            self.rings.write_u64(INIT_AT + 8 * n, word);
+        }
+        volatile::write_barrier();
     }
 
     /// As after a reset: all buffers filled, and no descriptor is anybody's.

@@ -159,6 +159,9 @@ impl Card<'_> {
         if let Some(memory) = &mut self.memory {
             memory.clear();
             let places = memory.places();
+            if let Some(block) = self.chip.init_block(places, self.loopback) {
+                memory.initialize(block);
+            }
             self.offer_buffers();
             let started = self.chip.start(stopped, places, self.loopback);
             started.map_err(|e| self.lose(e))?;

@@ -5,7 +5,8 @@
 //! xenstored   store                  a reply ring that says anything, at any moment
 //! pciback     pcifront               states, nodes and the shared page, at any moment
 //! devices     config, cplus, e1000,  config space; registers, rings, buffers, completions
-//!             edu, igb, nvme, rtl8139
+//!             edu, igb, nvme,
+//!             pcnet, rtl8139
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
 //! callers     dma, options           operations against a model; the command line
@@ -15,6 +16,7 @@
 //! A target panics when something is wrong. All of its choices come from one [`Input`].
 #![cfg(not(target_os = "none"))]
 
+mod cards;
 mod input;
 mod pattern;
 
@@ -30,6 +32,7 @@ pub mod net;
 pub mod nvme;
 pub mod options;
 pub mod pcifront;
+pub mod pcnet;
 pub mod rtl8139;
 pub mod store;
 
@@ -39,7 +42,7 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 17] = [
+pub const TARGETS: [(&str, Target); 18] = [
     ("config", config::run),
     ("cplus", cplus::run),
     ("dma", dma::run),
@@ -54,6 +57,7 @@ pub const TARGETS: [(&str, Target); 17] = [
     ("nvme", nvme::run),
     ("options", options::run),
     ("pcifront", pcifront::run),
+    ("pcnet", pcnet::run),
     ("report", ktap::any_text),
     ("rtl8139", rtl8139::run),
     ("store", store::run),

@@ -86,7 +86,7 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 17] = [
+const TARGETS: [Target; 18] = [
     Target::parser("config", 512),
     Target::story("cplus", 160),
     Target::story("dma", 160),
@@ -101,6 +101,7 @@ const TARGETS: [Target; 17] = [
     Target::story("nvme", 160),
     Target::parser("options", 512),
     Target::story("pcifront", 160),
+    Target::story("pcnet", 160),
     Target::parser("report", 1024),
     Target::story("rtl8139", 160),
     Target::story("store", 256),

@@ -1,0 +1,4 @@
+//! Target `pcnet`, as libFuzzer runs it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::run("pcnet", bytes));
