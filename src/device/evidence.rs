@@ -118,6 +118,9 @@ mod tests {
         ranges.add_range(BusAddr(0x1fff), 2, Via::Pool);
         let of = |start, end, via| DmaRange { start: BusAddr(start), end: BusAddr(end), via };
         assert_eq!(ranges.all(), [of(0x2000, 0x3000, Via::Direct), of(0x1000, 0x4000, Via::Pool)]);
+        // One within another of the other kind is not said by that.
+        ranges.add_range(BusAddr(0x1000), 60, Via::Direct);
+        assert_eq!(ranges.all()[1..], [of(0x1000, 0x3000, Via::Direct)]);
         let mut both = Ranges::default();
         ranges.all().iter().chain(ranges.all()).for_each(|range| both.join(*range));
         assert_eq!(both.all(), ranges.all(), "what two devices used is said once");

@@ -33,7 +33,10 @@ mod tests {
         assert_eq!(differs(&bytes, &pattern(7)), None);
         assert_eq!(differs(&bytes, &pattern(8)), Some(0));
         assert!((1..599).all(|by| differs(&bytes[by..], &bytes[..600 - by]).is_some()));
-        assert!((0..599).all(|at| bytes[at] != bytes[at + 1]));
+        // Of a long run, too.
+        let mut long = [0; 4096];
+        fill(&mut long, 7);
+        assert!((0..4095).all(|at| long[at] != long[at + 1]));
     }
 
     #[test]

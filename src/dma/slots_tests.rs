@@ -226,6 +226,28 @@ fn a_run_that_was_not_taken_is_refused_and_changes_nothing() {
     assert_sound(&slots);
 }
 
+/// Runs over the ends of words, up to the last slot, with a free slot or another run behind them.
+#[test]
+fn of_all_places_and_lengths_only_a_run_s_own_are_its() {
+    let mut slots = slots(8);
+    let at = slots.total() - 40;
+    let last = slots.take_at(want(40, 0), at).unwrap();
+    let runs = [1, 62, 3, 64, 130, 63, 1].map(|count| slots.take(want(count, 0)).unwrap());
+    let all: Vec<_> = runs.iter().chain([&last]).map(|run| (run.start(), run.count())).collect();
+    for start in 0..slots.total() {
+        for count in 0..=slots.total() - start + 1 {
+            assert_eq!(
+                slots.is_run(start, count),
+                all.contains(&(start, count)),
+                "{start}+{count}"
+            );
+        }
+    }
+    for run in runs.into_iter().chain([last]) {
+        slots.give(run).unwrap();
+    }
+}
+
 #[test]
 fn requests_no_segment_can_hold_are_refused() {
     let mut slots = slots(0);

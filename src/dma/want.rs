@@ -121,3 +121,27 @@ impl Want {
         if step > count { step } else { count }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_that_no_segment_or_boundary_has_room_for_is_none() {
+        let page = super::super::limits::PowerOfTwo::new(4096).unwrap();
+        let free = Want::of(&Limits::new(DmaMask::BITS_32));
+        let bound = Want::of(&Limits::new(DmaMask::BITS_32).within(page));
+        for (want, count, span, fits) in [
+            (free, 1, 1, true),
+            (free, 0, 0, false),
+            (free, MAX_SLOTS, MAX_SLOTS, true),
+            (free, MAX_SLOTS + 1, 1, false),
+            (free, 3, 4, false),
+            (bound, 3, 2, true),
+            (bound, 3, 3, false),
+        ] {
+            assert_eq!(want.sized(count, span).is_some(), fits, "{count}, {span}");
+        }
+        assert_eq!(Want::slots(3).unwrap().len(), 3 << SLOT_SHIFT);
+    }
+}

@@ -37,6 +37,24 @@ fn a_full_pool_grows_if_told_to_and_shrinks_when_idle() {
 }
 
 #[test]
+fn what_is_free_is_told_of_what_the_device_can_reach() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let high = DmaMask::BITS_64;
+        while pool.stats().segments < 3 {
+            pool.grow(order(8), high).unwrap();
+        }
+        let full = auto(machine, pool).map::<ToDevice, _>(vec![0; MIB]).unwrap();
+        let error = forced(machine, pool).map::<ToDevice, _>(vec![0; 10]).unwrap_err();
+        let low = pool.stats().slots;
+        assert!(
+            matches!(error, MapError::Exhausted { free: 0, largest: 0, .. }),
+            "{error:?}, {low}"
+        );
+        full.abandon();
+    });
+}
+
+#[test]
 fn a_pool_grows_by_less_than_it_would_where_xen_permits_no_more() {
     let machine = FakeMachine::new(Frames { order_limit: order(4), ..Frames::default() });
     let mut table = Box::new(Table::new());

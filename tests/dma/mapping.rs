@@ -2,13 +2,14 @@
 
 use super::*;
 use pvbounce::{
+    dma::{Buffer, HalfPage, OwnedSlice},
     mm::{
         memory::Memory,
         p2m::{P2m, PfnRange},
     },
     xen::hypercall::fake::FakeXen,
 };
-use std::sync::atomic::AtomicU64;
+use std::{ops::Deref, sync::atomic::AtomicU64};
 
 #[test]
 fn the_device_reads_below_4_gib_what_lies_above() {
@@ -44,6 +45,25 @@ fn only_what_the_device_wrote_comes_back() {
         assert_eq!(buffer[10..], [0x11; 1490]);
         assert_eq!(pool.stats().bytes_from_device, 10);
     });
+}
+
+#[test]
+fn whatever_holds_the_bytes_gets_those_that_the_device_wrote() {
+    fn is_written<B: Buffer<FromDevice> + Deref<Target = [u8]>>(buffer: B) {
+        with_pool(Plan::new(MIB), |machine, pool| {
+            let mapping = forced(machine, pool).map::<FromDevice, _>(buffer).unwrap();
+            assert!(machine.bus_write(mapping.bus(), &[0x22; 10]));
+            let buffer = mapping.finish(10).unwrap();
+            assert_eq!(
+                buffer[..12],
+                [0x22, 0x22, 0x22, 0x22, 0x22, 0x22, 0x22, 0x22, 0x22, 0x22, 0, 0]
+            );
+        });
+    }
+    is_written(vec![0; 64]);
+    is_written(HalfPage::new());
+    is_written(OwnedSlice::from(vec![0; 64]));
+    is_written(&mut [0; 64][..]);
 }
 
 #[test]

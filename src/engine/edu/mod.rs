@@ -107,9 +107,7 @@ impl<R: Registers> fmt::Debug for Edu<'_, R> {
 impl<'m, R: Registers> Idle<'m, R> {
     /// Waits until the device behind `regs` does nothing any more. Memory decoding must be on, and bus mastering off.
     pub fn reset(regs: R, clock: &'m dyn Clock) -> Result<Self, StartError> {
-        if regs.size() < regs::LEN {
-            return Err(StartError::BarTooSmall { len: regs.size(), needed: regs::LEN });
-        }
+        device::registers::at_least(&regs, regs::LEN)?;
         let chip = Chip::new(regs, clock);
         let identification = chip.identify()?;
         let stopped = chip.stop()?;

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     arch::time::Clock,
-    device::{Registers, StartError},
+    device::{Registers, StartError, registers::at_least},
 };
 use chip::Chip;
 
@@ -58,9 +58,7 @@ pub fn reset<'m, R: Registers + 'm>(
     regs: R,
     clock: &'m dyn Clock,
 ) -> Result<rings::Idle<'m>, StartError> {
-    if regs.size() < LEN {
-        return Err(StartError::BarTooSmall { len: regs.size(), needed: LEN });
-    }
+    at_least(&regs, LEN)?;
     let chip = Chip::new(model, regs, clock);
     let stopped = chip.reset()?;
     let mac = chip.mac();

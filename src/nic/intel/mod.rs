@@ -25,7 +25,7 @@ mod vanishing;
 use super::rings::{self, chip::Chip as _};
 use crate::{
     arch::time::Clock,
-    device::{Registers, StartError},
+    device::{Registers, StartError, registers::at_least},
 };
 use chip::{Chip, Family};
 
@@ -35,9 +35,7 @@ pub(super) fn reset<'m, R: Registers + 'm>(
     regs: R,
     clock: &'m dyn Clock,
 ) -> Result<rings::Idle<'m>, StartError> {
-    if regs.size() < regs::LEN {
-        return Err(StartError::BarTooSmall { len: regs.size(), needed: regs::LEN });
-    }
+    at_least(&regs, regs::LEN)?;
     let chip = Chip::new(family, regs, clock);
     let stopped = chip.reset()?;
     let address =

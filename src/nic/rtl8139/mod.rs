@@ -112,9 +112,7 @@ impl<R: Registers> fmt::Debug for Rtl8139<'_, R> {
 impl<'m, R: Registers> Idle<'m, R> {
     /// Resets the chip behind `regs`, whatever it was left doing. Memory decoding must be on.
     pub fn reset(regs: R, clock: &'m dyn Clock) -> Result<Self, StartError> {
-        if regs.size() < regs::LEN {
-            return Err(StartError::BarTooSmall { len: regs.size(), needed: regs::LEN });
-        }
+        device::registers::at_least(&regs, regs::LEN)?;
         let chip = Chip::new(regs, clock, Width::Narrow);
         let stopped = chip.reset()?;
         let mac = chip.mac();
