@@ -145,3 +145,45 @@ impl Wait for Interrupt<'_> {
         self.done();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xen::fake::FakeEvents;
+
+    const LINE: Pirq = Pirq(20);
+
+    #[test]
+    fn each_interrupt_is_counted_and_the_next_comes_once_it_was_ended() {
+        let events = FakeEvents::new();
+        let clock = events.clock();
+        let none = Reason::new("pci-no-intx", "no interrupt");
+        let mut interrupt = Interrupt::none(&*events, &*clock, none);
+        interrupt.bind(LINE, Delivery::Intx).unwrap();
+        let ended = events.eois().len();
+        assert!(events.raise_pirq(LINE));
+        for count in 1..4 {
+            assert!(interrupt.wait(Instant(u64::MAX - 1)));
+            assert!(!events.raise_pirq(LINE), "it is held back until this one was ended");
+            assert!(!interrupt.take());
+            assert_eq!(interrupt.count, count);
+            Wait::handled(&mut interrupt);
+        }
+        assert_eq!((events.eois().len() - ended, interrupt.unended), (3, None));
+        interrupt.unbind(Reason::new("closed", "")).unwrap().1.unwrap();
+        assert_eq!(events.taken(), 0);
+    }
+
+    #[test]
+    fn a_driver_s_wait_for_its_device_takes_the_interrupt() {
+        let events = FakeEvents::new();
+        let clock = events.clock();
+        let none = Reason::new("pci-no-intx", "no interrupt");
+        let mut interrupt = Interrupt::none(&*events, &*clock, none);
+        interrupt.bind(LINE, Delivery::Intx).unwrap();
+        events.raise_pirq(LINE);
+        Wait::wait(&mut interrupt, Instant(u64::MAX - 1));
+        assert_eq!((interrupt.count, interrupt.take()), (1, false));
+        interrupt.unbind(Reason::new("closed", "")).unwrap().1.unwrap();
+    }
+}

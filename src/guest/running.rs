@@ -163,7 +163,7 @@ impl<'m> Running<'m> {
             && let Arrival::Back(len) = arrival
             && let Some(byte) = back[..len].last_mut()
         {
-            *byte ^= 1;
+            *byte = !*byte;
         }
         Ok(arrival)
     }

@@ -8,6 +8,7 @@ use crate::{
         fake::{FakeMachine, Frames},
     },
     engine::{edu, fake::FakeEdu},
+    nic::{fake::FakeRtl8139, rtl8139},
     pci::{
         Command, ConfigError, Function, Width,
         fake::{FakeBus, FakeDevice},
@@ -185,6 +186,46 @@ fn a_polled_device_moves_bytes_and_a_fault_on_purpose_changes_one() {
             running.stop(&host, &host, &mut Vec::new()).unwrap();
         });
     }
+}
+
+#[test]
+fn a_device_says_what_it_is_how_it_interrupts_and_what_it_asks_attention_for() {
+    let host = FakeHost::new(None);
+    with_device(&host, |mut running, resources| {
+        assert!(running.describe().ends_with("polled: pci-no-intx: no interrupt"));
+        running.climb(&host, resources, &mut |_, _| {});
+        let said = running.describe();
+        assert!(said.starts_with("edu ") && said.contains("MSI, pirq 55"), "{said}");
+        assert!(!running.is_card() && running.card().is_none());
+        assert_eq!(running.acknowledge(), Cause::empty());
+        running.mover().prepare().unwrap();
+        let (_, sent) = running.mover().send(vec![7; 100].into()).unwrap();
+        let mut looks = (0..100).map(|_| running.fetch(&sent, &mut Vec::new()).unwrap());
+        assert!(looks.any(|arrival| arrival == Arrival::Back(100)));
+        assert_eq!(running.acknowledge(), Cause::RECEIVED);
+        assert_eq!(running.acknowledge(), Cause::empty(), "once");
+        running.stop(&host, &host, &mut Vec::new()).unwrap();
+    });
+}
+
+#[test]
+fn a_network_card_is_one() {
+    let machine = FakeMachine::new(Frames::default());
+    let (chip, clock) = (FakeRtl8139::new(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
+    let (events, mut table) = (FakeEvents::new(), Box::new(Table::new()));
+    let pool = Pool::new(&mut table, &machine);
+    let host = FakeHost::new(None);
+    let idle = rtl8139::Idle::reset(&chip, &clock).unwrap();
+    let limits = idle.limits();
+    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+    let nic = idle.start(dma::Device::new(&pool, &machine, limits, Policy::Force)).unwrap();
+    let started = Started::Nic(Loopback::new(Box::new(nic)));
+    let event_clock = events.clock();
+    let interrupt = Interrupt::none(&*events, &*event_clock, Reason::new("pci-no-intx", ""));
+    let mut running = Running::new(started, interrupt, &host.resources(), limits);
+    assert!(running.is_card());
+    assert_eq!(running.card().map(|(card, _)| card.name()), Some("rtl8139"));
+    running.stop(&host, &host, &mut Vec::new()).unwrap();
 }
 
 #[test]
