@@ -2,5 +2,6 @@
 
 mod clock;
 pub mod leftovers;
+pub mod vanishing;
 
 pub use clock::TickingClock;

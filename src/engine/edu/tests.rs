@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    device::{Idle as _, Via, fake::TickingClock},
+    device::{
+        Idle as _, Via,
+        fake::{TickingClock, vanishing::Vanishing as _},
+    },
     dma::{
         Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},

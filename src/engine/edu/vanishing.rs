@@ -1,103 +1,78 @@
-//! A device that vanishes between any two accesses to its registers.
+//! An engine that vanishes between any two accesses to its registers.
 
 use super::*;
 use crate::{
     device::{
         Idle as _,
-        fake::{TickingClock, leftovers},
+        fake::{
+            TickingClock,
+            vanishing::{Life, stopped_by_other_means, sweep},
+        },
     },
-    dma::{
-        Plan, Policy, Pool, Table,
-        fake::{FakeMachine, Frames},
-    },
+    dma::fake::FakeMachine,
     engine::fake::FakeEdu,
 };
-use alloc::boxed::Box;
+use alloc::{boxed::Box, vec};
 
-/// More looks than a transfer takes.
-const LOOKS: usize = 20;
+/// An engine's life.
+struct Engine;
 
-type Engine<'m> = Edu<'m, &'m FakeEdu<'m>>;
+impl Life for Engine {
+    type Chip<'c> = FakeEdu<'c>;
 
-/// An engine's whole life up to its stop; the code of the first thing that goes wrong.
-fn live<'m>(
-    chip: &'m FakeEdu<'m>,
-    clock: &'m TickingClock,
-    device: dma::Device<'m>,
-) -> Result<(), &'static str> {
-    let idle = Idle::reset(chip, clock).map_err(|e| e.code())?;
-    let mut engine = idle.start(device).map_err(|e| e.code())?;
-    let worked = work(&mut engine);
-    let stopped = engine.quiesce().map_err(|e| e.code());
-    worked.and(stopped)
-}
+    const LIMITS: Limits = limits();
 
-fn work(engine: &mut Engine<'_>) -> Result<(), &'static str> {
-    let code = |outcome: Outcome| outcome.reason().code;
-    let mut back = Vec::new();
-    engine.enable_interrupts(Cause::RECEIVER);
-    for mask in [false, true] {
-        engine.send(vec![7; 100].into()).map_err(code)?;
-        if mask {
-            engine.enable_interrupts(Cause::empty());
-        }
-        for _ in 0..LOOKS {
-            if engine.fetch(&[], &mut back).map_err(code)? != Arrival::Nothing {
-                break;
+    fn chip<'c>(machine: &'c FakeMachine, _: &'c TickingClock) -> FakeEdu<'c> {
+        FakeEdu::new(machine)
+    }
+
+    fn start<'m>(
+        chip: &'m FakeEdu<'_>,
+        clock: &'m TickingClock,
+        device: dma::Device<'m>,
+    ) -> Result<Box<dyn Mover + 'm>, StartError> {
+        Ok(Box::new(Idle::reset(chip, clock)?.start(device)?))
+    }
+
+    fn work(_: &FakeEdu<'_>, engine: &mut dyn Mover) -> Result<(), &'static str> {
+        /// More looks than a transfer takes.
+        const LOOKS: usize = 20;
+        let code = |outcome: Outcome| outcome.reason().code;
+        let mut back = Vec::new();
+        engine.enable_interrupts(Cause::RECEIVER);
+        for mask in [false, true] {
+            engine.send(vec![7; 100].into()).map_err(code)?;
+            if mask {
+                engine.enable_interrupts(Cause::empty());
+            }
+            for _ in 0..LOOKS {
+                if engine.fetch(&[], &mut back).map_err(code)? != Arrival::Nothing {
+                    break;
+                }
+            }
+            engine.enable_interrupts(Cause::RECEIVER);
+            if engine.acknowledge().contains(Cause::GONE) {
+                return Err("device-gone");
             }
         }
-        engine.enable_interrupts(Cause::RECEIVER);
-        if engine.acknowledge().contains(Cause::GONE) {
-            return Err("device-gone");
-        }
+        engine.send(vec![8; 100].into()).map_err(code)?;
+        engine.fetch(&[], &mut back).map_err(code)?;
+        engine.send(vec![9; 100].into()).map_err(code)?;
+        engine.fetch(&[], &mut back).map_err(code).map(drop)
     }
-    engine.send(vec![8; 100].into()).map_err(code)?;
-    engine.fetch(&[], &mut back).map_err(code)?;
-    engine.send(vec![9; 100].into()).map_err(code)?;
-    engine.fetch(&[], &mut back).map_err(code).map(drop)
-}
 
-/// Runs an engine that vanishes after `accesses`; whether it came to that.
-fn vanishes_after(accesses: usize) -> bool {
-    let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) = (FakeEdu::new(&machine), TickingClock::default());
-    let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, &machine);
-    pool.start(&Plan { mask: limits().mask, ..Plan::new(1 << 20) }, &mut |_| {}).unwrap();
-    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
-    chip.vanish_after(accesses);
-    let start = clock.now();
-    let ended = live(&chip, &clock, device);
-    let took = clock.now().since(start);
-    assert!(took < Duration::from_secs(1), "{accesses}: {took:?}");
-    let expected = if chip.is_gone() { Err("device-gone") } else { Ok(()) };
-    assert_eq!(ended, expected, "after {accesses}");
-    assert!(chip.is_gone() || pool.stats().in_flight == 0, "{accesses}: {:?}", pool.stats());
-    assert!(pool.stats().in_flight >= chip.owned().len() as u64, "{accesses}");
-    leftovers::check(&pool, &machine, limits(), &chip.owned());
-    chip.is_gone()
+    fn begin(engine: &mut dyn Mover) {
+        engine.send(vec![7; 100].into()).unwrap();
+        engine.fetch(&[], &mut Vec::new()).unwrap();
+    }
 }
 
 #[test]
 fn a_device_that_vanishes_at_any_access_ends_with_its_code_and_keeps_what_it_may_use() {
-    let last = (0..10_000).find(|&accesses| !vanishes_after(accesses));
-    assert!(last.is_some_and(|last| last > 50), "the sweep ends behind the last access: {last:?}");
+    sweep::<Engine>(50);
 }
 
 #[test]
 fn a_device_stopped_by_other_means_gives_everything_back() {
-    let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) = (FakeEdu::new(&machine), TickingClock::default());
-    let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, &machine);
-    pool.start(&Plan { mask: limits().mask, ..Plan::new(1 << 20) }, &mut |_| {}).unwrap();
-    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
-    let mut engine = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
-    engine.send(vec![7; 100].into()).unwrap();
-    engine.fetch(&[], &mut Vec::new()).unwrap();
-    chip.vanish_after(0);
-    assert_eq!(engine.quiesce().unwrap_err().code(), "device-gone");
-    assert_eq!((pool.stats().in_flight, chip.owned().len()), (1, 1));
-    engine.take_back(&DeviceStopped::seen()).unwrap();
-    assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
+    stopped_by_other_means::<Engine>((1, 1));
 }

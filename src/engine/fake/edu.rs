@@ -4,7 +4,11 @@
 //! specification, so that a slip in the driver's own list is not repeated. As on hardware, and unlike QEMU, a register
 //! write arrives only with the next read. A transfer takes a few reads of the command register.
 
-use crate::{addr::BusAddr, device::Registers, dma::fake::FakeMachine};
+use crate::{
+    addr::BusAddr,
+    device::{Registers, fake::vanishing::Vanishing},
+    dma::fake::FakeMachine,
+};
 use alloc::{collections::VecDeque, vec, vec::Vec};
 use core::cell::{RefCell, RefMut};
 
@@ -114,17 +118,6 @@ impl<'a> FakeEdu<'a> {
         (state.pending, state.status) = (0x1, 0x80);
     }
 
-    /// Lets the device answer `accesses` more times, then never again.
-    pub fn vanish_after(&self, accesses: usize) {
-        let mut state = self.settled();
-        state.vanishes_at = Some(state.accesses + accesses);
-    }
-
-    /// Whether it has vanished.
-    pub fn is_gone(&self) -> bool {
-        self.state.borrow().fault == Fault::Gone
-    }
-
     /// Whether the interrupt line is asserted, with no regard to writes that are still under way.
     pub fn interrupts(&self) -> bool {
         self.state.borrow().pending != 0
@@ -143,13 +136,6 @@ impl<'a> FakeEdu<'a> {
     /// Every address used and how many bytes of it.
     pub fn touched(&self) -> Vec<(BusAddr, usize)> {
         self.settled().touched.clone()
-    }
-
-    /// The memory that it was told of and may still use.
-    pub fn owned(&self) -> Vec<(BusAddr, usize)> {
-        let state = self.state.borrow();
-        let running = state.command & START != 0;
-        running.then(|| state.target()).into_iter().collect()
     }
 
     /// Register accesses so far: each one is an exit to an emulator.
@@ -309,5 +295,22 @@ impl Registers for &FakeEdu<'_> {
         if let Some(mut state) = self.access() {
             state.posted.push_back((offset, value));
         }
+    }
+}
+
+impl Vanishing for FakeEdu<'_> {
+    fn vanish_after(&self, accesses: usize) {
+        let mut state = self.settled();
+        state.vanishes_at = Some(state.accesses + accesses);
+    }
+
+    fn is_gone(&self) -> bool {
+        self.state.borrow().fault == Fault::Gone
+    }
+
+    fn owned(&self) -> Vec<(BusAddr, usize)> {
+        let state = self.state.borrow();
+        let running = state.command & START != 0;
+        running.then(|| state.target()).into_iter().collect()
     }
 }

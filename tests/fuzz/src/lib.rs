@@ -18,6 +18,7 @@
 
 mod cards;
 mod input;
+mod mover;
 mod pattern;
 
 pub mod config;

@@ -1,16 +1,15 @@
 //! The NVMe driver over a controller whose properties read as anything, and which completes anything.
 //!
-//! Asserts: every call ends; what comes back is what was read and compared for as long as the controller plays by the
-//! rules; no command is given but those that change nothing; the controller is given no address that the driver does not
-//! list; once it was seen to stop, every slot is back.
+//! Asserts, beside what holds of all movers: what comes back is what was read and compared for as long as the controller
+//! plays by the rules; no command is given but those that change nothing.
 
-use crate::{Input, pattern::bytes_of};
+use crate::{
+    mover::{self, Memory, Story, Surroundings},
+    pattern::bytes_of,
+};
 use pvbounce::{
     addr::BusAddr,
-    arch::time::Clock,
-    device::{Arrival, Cause, Driver as _, Idle as _, Mover, Registers, fake::TickingClock},
-    dma::{Device, Plan, Policy, Pool, Table, fake::FakeMachine},
-    mm::contiguous::Order,
+    device::{Arrival, Cause, Idle as _, Mover, Registers, StartError},
     pci::Delivery,
     storage::nvme::Idle,
 };
@@ -19,17 +18,9 @@ use std::{
     time::Duration,
 };
 
-thread_local! {
-    // Its pages are never freed: one machine for all inputs. A table is 300 KiB: one, too.
-    static MACHINE: RefCell<(FakeMachine, Box<Table>)> = RefCell::default();
-}
-
 const CC: usize = 0x14;
 const CSTS: usize = 0x1c;
 const BLOCK: usize = 512;
-/// The longest that a call into the driver may take: commands that are stuck, and waits for the controller before and
-/// after each of those that set it up.
-const CALL_LIMIT: Duration = Duration::from_secs(40);
 /// What a look at a property takes.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -46,10 +37,8 @@ struct Queue {
 }
 
 #[derive(Debug)]
-struct Chip<'m> {
-    machine: &'m FakeMachine,
-    clock: &'m TickingClock,
-    input: Input,
+struct Chip<'c> {
+    around: Surroundings<'c>,
     enabled: Cell<bool>,
     /// Whether it was told that it is done with.
     down: Cell<bool>,
@@ -60,9 +49,6 @@ struct Chip<'m> {
     queues: RefCell<[Queue; 3]>,
     /// Whether it broke a rule since the last blocks were read.
     odd: Cell<bool>,
-    given: RefCell<Vec<(BusAddr, usize)>>,
-    /// Whether it does as told from here on.
-    tame: Cell<bool>,
 }
 
 fn wide(words: &[u32], at: usize) -> u64 {
@@ -71,7 +57,7 @@ fn wide(words: &[u32], at: usize) -> u64 {
 
 impl Chip<'_> {
     fn strange(&self, once_in: usize) -> bool {
-        let strange = !self.tame.get() && self.input.once_in(once_in);
+        let strange = !self.around.tame.get() && self.around.input.once_in(once_in);
         self.odd.set(self.odd.get() || strange);
         strange
     }
@@ -85,7 +71,7 @@ impl Chip<'_> {
             }
             let mut bytes = [0; 64];
             let at = BusAddr(queue.submissions + queue.head * 64);
-            assert!(self.machine.bus_read(at, &mut bytes), "a command at {at}");
+            assert!(self.around.machine.bus_read(at, &mut bytes), "a command at {at}");
             let words: Vec<u32> =
                 bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word)).collect();
             self.obey(number, &words);
@@ -123,7 +109,7 @@ impl Chip<'_> {
             1 => {
                 // Two pages, so that each command's data lies in at most three.
                 bytes[77] = 1;
-                bytes[520] = u8::from(!self.input.once_in(4));
+                bytes[520] = u8::from(!self.around.input.once_in(4));
             }
             2 => bytes[0] = 1,
             _ => {
@@ -132,8 +118,8 @@ impl Chip<'_> {
             }
         }
         if self.strange(16) {
-            let drawn = self.input.bytes(64);
-            let at = self.input.below(600);
+            let drawn = self.around.input.bytes(64);
+            let at = self.around.input.below(600);
             bytes[at..at + drawn.len()].copy_from_slice(&drawn);
         }
         self.write(words, &bytes);
@@ -144,20 +130,20 @@ impl Chip<'_> {
         let (first, second) = (wide(words, 6), wide(words, 8));
         let here = bytes.len().min(4096 - BusAddr(first).page_offset());
         let (head, rest) = bytes.split_at(here);
-        self.given.borrow_mut().push((BusAddr(first), here));
+        self.around.given.borrow_mut().push((BusAddr(first), here));
         let mut pages = vec![second];
         if rest.len() > 4096 {
             let mut list = [0; 16];
-            assert!(self.machine.bus_read(BusAddr(second), &mut list));
+            assert!(self.around.machine.bus_read(BusAddr(second), &mut list));
             pages = list.as_chunks::<8>().0.iter().map(|page| u64::from_le_bytes(*page)).collect();
         }
         if self.strange(8) {
             return;
         }
-        assert!(self.machine.bus_write(BusAddr(first), head));
+        assert!(self.around.machine.bus_write(BusAddr(first), head));
         for (page, piece) in pages.into_iter().zip(rest.chunks(4096)) {
-            assert!(self.machine.bus_write(BusAddr(page), piece));
-            self.given.borrow_mut().push((BusAddr(page), piece.len()));
+            assert!(self.around.machine.bus_write(BusAddr(page), piece));
+            self.around.given.borrow_mut().push((BusAddr(page), piece.len()));
         }
     }
 
@@ -174,10 +160,10 @@ impl Chip<'_> {
         // What Set Features grants is two of each; nobody looks at the others'.
         let mut words = [0x1_0001, 0, head, last];
         if self.strange(16) {
-            words[self.input.below(4)] ^= 1 << self.input.below(32);
+            words[self.around.input.below(4)] ^= 1 << self.around.input.below(32);
         }
         let at = BusAddr(queue.completions + queue.written * 16);
-        assert!(self.machine.bus_write(at, &words.map(u32::to_le_bytes).concat()), "{at}");
+        assert!(self.around.machine.bus_write(at, &words.map(u32::to_le_bytes).concat()), "{at}");
         queue.written = (queue.written + 1) % queue.entries;
         queue.wrapped ^= queue.written == 0;
     }
@@ -212,9 +198,11 @@ impl Registers for &Chip<'_> {
     }
 
     fn read_u32(&self, offset: usize) -> u32 {
-        self.clock.advance(LOOK);
+        self.around.clock.advance(LOOK);
         match offset {
-            _ if !self.tame.get() && self.input.once_in(64) => self.input.u32(),
+            _ if !self.around.tame.get() && self.around.input.once_in(64) => {
+                self.around.input.u32()
+            }
             // MQES 31, TO 500 ms; the NVM command set.
             0 => 31 | 1 << 24,
             4 => 1 << 5,
@@ -254,35 +242,76 @@ impl Registers for &Chip<'_> {
     }
 }
 
-/// One thing that the guest does with a disk.
-fn act(disk: &mut dyn Mover, chip: &Chip<'_>, sent: &mut Vec<u8>, back: &mut Vec<u8>) {
-    let input = &chip.input;
-    match input.below(9) {
-        8 => {
-            disk.enable_interrupts(Cause::empty());
-            chip.msix.set(input.once_in(2));
-            disk.deliver(if chip.msix.get() { Delivery::Msix } else { Delivery::Intx });
-            disk.enable_interrupts(Cause::RECEIVER);
+/// The guest, with a disk.
+#[derive(Debug, Default)]
+struct Guest {
+    sent: Vec<u8>,
+    back: Vec<u8>,
+}
+
+impl Story for Guest {
+    type Chip<'c> = Chip<'c>;
+
+    // Commands that are stuck, and waits for the controller before and after each of those that set it up.
+    const CALL_LIMIT: Duration = Duration::from_secs(40);
+    const CALLS: usize = 32;
+
+    fn chip(around: Surroundings<'_>) -> Chip<'_> {
+        let enabled = Cell::new(around.input.once_in(2));
+        Chip {
+            around,
+            enabled,
+            down: Cell::default(),
+            msix: Cell::default(),
+            words: RefCell::default(),
+            entries: Cell::default(),
+            queues: RefCell::default(),
+            odd: Cell::default(),
         }
-        0..3 => {
-            let mut bytes = vec![0; input.below(18) * BLOCK + usize::from(input.once_in(16))];
-            chip.odd.set(false);
-            let filled = disk.fill(&mut bytes, input.below(256));
-            if filled.is_ok() && disk.send(bytes.clone().into()).is_ok() {
-                *sent = bytes;
+    }
+
+    fn around<'a>(chip: &'a Chip<'_>) -> &'a Surroundings<'a> {
+        &chip.around
+    }
+
+    fn start<'m>(
+        chip: &'m Chip<'_>,
+        memory: Memory<'m>,
+    ) -> Result<Box<dyn Mover + 'm>, StartError> {
+        let idle = Idle::reset(chip, chip.around.clock)?;
+        let device = memory.device(idle.limits());
+        Ok(Box::new(idle.start(device)?))
+    }
+
+    fn act(&mut self, disk: &mut dyn Mover, chip: &Chip<'_>) {
+        let input = &chip.around.input;
+        match input.below(9) {
+            0..3 => {
+                let mut bytes = vec![0; input.below(18) * BLOCK + usize::from(input.once_in(16))];
+                chip.odd.set(false);
+                let filled = disk.fill(&mut bytes, input.below(256));
+                if filled.is_ok() && disk.send(bytes.clone().into()).is_ok() {
+                    self.sent = bytes;
+                }
+            }
+            3..6 => {
+                if let Ok(Arrival::Back(len)) = disk.fetch(&self.sent, &mut self.back) {
+                    assert!(len <= self.back.len(), "{len}");
+                    assert!(chip.odd.get() || self.back[..len] == *self.sent);
+                }
+            }
+            6 => {
+                let some = input.once_in(2);
+                disk.enable_interrupts(if some { Cause::RECEIVER } else { Cause::empty() });
+            }
+            7 => drop(disk.acknowledge()),
+            _ => {
+                disk.enable_interrupts(Cause::empty());
+                chip.msix.set(input.once_in(2));
+                disk.deliver(if chip.msix.get() { Delivery::Msix } else { Delivery::Intx });
+                disk.enable_interrupts(Cause::RECEIVER);
             }
         }
-        3..6 => {
-            if let Ok(Arrival::Back(len)) = disk.fetch(sent, back) {
-                assert!(len <= back.len(), "{len}");
-                assert!(chip.odd.get() || back[..len] == **sent);
-            }
-        }
-        6 => {
-            let some = input.once_in(2);
-            disk.enable_interrupts(if some { Cause::RECEIVER } else { Cause::empty() });
-        }
-        _ => drop(disk.acknowledge()),
     }
 }
 
@@ -291,56 +320,5 @@ fn act(disk: &mut dyn Mover, chip: &Chip<'_>, sent: &mut Vec<u8>, back: &mut Vec
 /// # Panics
 /// If what it asserts does not hold.
 pub fn run(bytes: &[u8]) {
-    let input = Input::new(bytes);
-    MACHINE.with_borrow_mut(|(machine, table)| {
-        machine.reset();
-        play(machine, table, &input);
-    });
-}
-
-fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
-    let pool = Pool::new(table, machine);
-    let max_order = Order::new(5).unwrap_or(Order::MAX);
-    let plan = Plan { max_order, floor: 4096, ..Plan::new(128 << 10) };
-    if pool.start(&plan, &mut |_| {}).is_err() {
-        return;
-    }
-    let clock = TickingClock::default();
-    let chip = Chip {
-        machine,
-        clock: &clock,
-        input: input.clone(),
-        enabled: Cell::new(input.once_in(2)),
-        down: Cell::default(),
-        msix: Cell::default(),
-        words: RefCell::default(),
-        entries: Cell::default(),
-        queues: RefCell::default(),
-        odd: Cell::default(),
-        given: RefCell::default(),
-        tame: Cell::default(),
-    };
-    let started = Idle::reset(&chip, &clock).and_then(|idle| {
-        let device = Device::new(&pool, machine, idle.limits(), Policy::Force);
-        idle.start(device)
-    });
-    let Ok(mut disk) = started else { return };
-    let (mut sent, mut back) = (Vec::new(), Vec::new());
-    for _ in 0..32 {
-        if input.is_over() {
-            break;
-        }
-        let start = clock.now();
-        act(&mut disk, &chip, &mut sent, &mut back);
-        let took = clock.now().since(start);
-        assert!(took < CALL_LIMIT, "a call took {took:?}");
-    }
-    for &(bus, len) in chip.given.borrow().iter() {
-        assert!(disk.dma_ranges().iter().any(|range| range.covers(bus, len)), "{len} at {bus}");
-    }
-    // Whether it stops at once or not: nothing is lost for as long as it stops in the end.
-    let _ = disk.quiesce();
-    chip.tame.set(true);
-    let _ = disk.quiesce();
-    assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
+    mover::run::<Guest>(bytes);
 }

@@ -8,7 +8,7 @@
 mod commands;
 mod registers;
 
-use crate::{addr::BusAddr, dma::fake::FakeMachine};
+use crate::{addr::BusAddr, device::fake::vanishing::Vanishing, dma::fake::FakeMachine};
 use alloc::{
     collections::{BTreeMap, VecDeque},
     vec::Vec,
@@ -200,17 +200,6 @@ impl<'a> FakeNvme<'a> {
         (state.configuration, state.ready, state.left) = (0x46_0001, false, READS);
     }
 
-    /// Lets the controller answer `accesses` more times, then never again.
-    pub fn vanish_after(&self, accesses: usize) {
-        let mut state = self.settled();
-        state.vanishes_at = Some(state.accesses + accesses);
-    }
-
-    /// Whether it has vanished.
-    pub fn is_gone(&self) -> bool {
-        self.state.borrow().fault == Fault::Gone
-    }
-
     /// Whether the interrupt line is asserted, with no regard to writes that are still under way.
     pub fn interrupts(&self) -> bool {
         let state = self.state.borrow();
@@ -244,28 +233,6 @@ impl<'a> FakeNvme<'a> {
     /// Every address used and how many bytes of it.
     pub fn touched(&self) -> Vec<(BusAddr, usize)> {
         self.settled().touched.clone()
-    }
-
-    /// The memory that it was told of and may still use: its queues, and the first page of what commands are about that
-    /// it did not complete.
-    pub fn owned(&self) -> Vec<(BusAddr, usize)> {
-        let state = self.state.borrow();
-        let mut owned = Vec::new();
-        for queue in state.queues.values().filter(|_| state.configuration & 1 != 0) {
-            let entries = usize::from(queue.entries);
-            owned.push((BusAddr(queue.submissions), entries * 64));
-            owned.push((BusAddr(queue.completions), entries * 16));
-            let (mut pointer, command) = ([0; 8], queue.submissions + u64::from(queue.head) * 64);
-            if queue.head != queue.tail
-                && self.machine.bus_read(BusAddr(command + 24), &mut pointer)
-            {
-                let first = BusAddr(u64::from_le_bytes(pointer));
-                let here = BLOCK.min(4096 - first.page_offset());
-                let data = (first.0 != 0).then_some((first, here));
-                owned.extend(data);
-            }
-        }
-        owned
     }
 
     /// Each command that it was given: the queue's number, and the opcode.
@@ -304,5 +271,36 @@ impl<'a> FakeNvme<'a> {
             state.arrive(offset, value);
         }
         state
+    }
+}
+
+impl Vanishing for FakeNvme<'_> {
+    fn vanish_after(&self, accesses: usize) {
+        let mut state = self.settled();
+        state.vanishes_at = Some(state.accesses + accesses);
+    }
+
+    fn is_gone(&self) -> bool {
+        self.state.borrow().fault == Fault::Gone
+    }
+
+    fn owned(&self) -> Vec<(BusAddr, usize)> {
+        let state = self.state.borrow();
+        let mut owned = Vec::new();
+        for queue in state.queues.values().filter(|_| state.configuration & 1 != 0) {
+            let entries = usize::from(queue.entries);
+            owned.push((BusAddr(queue.submissions), entries * 64));
+            owned.push((BusAddr(queue.completions), entries * 16));
+            let (mut pointer, command) = ([0; 8], queue.submissions + u64::from(queue.head) * 64);
+            if queue.head != queue.tail
+                && self.machine.bus_read(BusAddr(command + 24), &mut pointer)
+            {
+                let first = BusAddr(u64::from_le_bytes(pointer));
+                let here = BLOCK.min(4096 - first.page_offset());
+                let data = (first.0 != 0).then_some((first, here));
+                owned.extend(data);
+            }
+        }
+        owned
     }
 }
