@@ -234,6 +234,12 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         Ok(buffer)
     }
 
+    /// [`Mapping::finish`] behind a call, where that is part of the caller: for a device that is in no hurry.
+    #[inline(never)]
+    pub fn end(self, written: usize) -> Result<B, FinishError> {
+        self.finish(written)
+    }
+
     #[cold]
     #[inline(never)]
     fn overlong(self, written: usize) -> FinishError {

@@ -178,7 +178,7 @@ impl<'m, R: Registers> Edu<'m, R> {
         let (leaving, arriving) = (self.leaving.take(), self.arriving.take());
         self.traffic.lost += u64::from(leaving.is_some()) + u64::from(arriving.is_some());
         leaving.into_iter().for_each(|memory| drop(memory.reclaim(stopped).abandon()));
-        let ended = arriving.map(|arriving| arriving.memory.reclaim(stopped).finish(0));
+        let ended = arriving.map(|arriving| arriving.memory.reclaim(stopped).end(0));
         ended.transpose().map(drop)
     }
 
@@ -214,7 +214,7 @@ impl<'m, R: Registers> Edu<'m, R> {
         self.traffic.sent += 1;
         self.traffic.sent_bounced += u64::from(record.bounced.is_some());
         self.inside = Some(record.len);
-        Ok((record, memory.reported_done().finish(0)?))
+        Ok((record, memory.reported_done().end(0)?))
     }
 
     /// Waits for the command that was given last.
@@ -278,7 +278,7 @@ impl<'m, R: Registers> Edu<'m, R> {
         }
         let memory = memory.reported_done();
         let len = memory.len();
-        memory.finish(len).map(Some)
+        memory.end(len).map(Some)
     }
 
     /// Waits for bytes that nobody asks for any more.

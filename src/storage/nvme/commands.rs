@@ -74,8 +74,8 @@ impl<'m, R: Registers> Nvme<'m, R> {
     pub(super) fn reclaim(&mut self, stopped: &DeviceStopped) -> Result<(), FinishError> {
         (self.inside, self.done, self.interrupts) = (false, None, Interrupts::default());
         let read = self.reading.take().map(|memory| memory.reclaim(stopped).abandon());
-        let placed = self.placing.take().map(|memory| memory.reclaim(stopped).finish(0));
-        let arrived = self.arriving.take().map(|memory| memory.reclaim(stopped).finish(0));
+        let placed = self.placing.take().map(|memory| memory.reclaim(stopped).end(0));
+        let arrived = self.arriving.take().map(|memory| memory.reclaim(stopped).end(0));
         self.traffic.lost += [read.is_some(), placed.is_some(), arrived.is_some()]
             .into_iter()
             .map(u64::from)
@@ -218,12 +218,12 @@ impl<'m, R: Registers> Nvme<'m, R> {
             Ok(()) => {
                 let memory = self.arriving.take().ok_or(NvmeError::Stopped)?.reported_done();
                 let len = memory.len();
-                Ok(memory.finish(len)?)
+                Ok(memory.end(len)?)
             }
             Err(error @ NvmeError::Ended { .. }) => {
                 let memory = self.arriving.take().map(Lent::reported_done);
                 self.traffic.lost += u64::from(memory.is_some());
-                memory.map(|memory| memory.finish(0)).transpose()?;
+                memory.map(|memory| memory.end(0)).transpose()?;
                 Err(error)
             }
             Err(error) => Err(error),

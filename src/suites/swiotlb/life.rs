@@ -150,7 +150,7 @@ impl Life<'_> {
         let mut seen = vec![0; len];
         mapping.read(0, &mut seen);
         mapping.write(0, &vec![!byte; written]);
-        let buffer = mapping.finish(written).map_err(|e| failure(e.code(), e.to_string()))?;
+        let buffer = mapping.end(written).map_err(|e| failure(e.code(), e.to_string()))?;
         let parts = [
             ("seen by the device", seen.iter().all(|b| *b == byte)),
             ("what it wrote", buffer[..written].iter().all(|b| *b == !byte)),

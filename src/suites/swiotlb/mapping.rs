@@ -262,7 +262,7 @@ pub(super) fn overrun_is_caught(guest: &mut Guest) -> Finding {
             let mut buffer = vec![0; len];
             let mapping = map_both(device(guest, own, bits(32), Policy::Force), &mut buffer)?;
             flip(guest, &mapping, stray)?;
-            let seen = match mapping.finish(len) {
+            let seen = match mapping.end(len) {
                 Err(FinishError::Overrun { offset, .. }) => Some(offset),
                 _ => None,
             };
@@ -307,7 +307,7 @@ pub(super) fn overreport_is_caught(guest: &mut Guest) -> Finding {
             let mapping: Mapping<'_, FromDevice, _> =
                 device.map(vec![0; len]).map_err(not_mapped)?;
             device_writes(guest, &mapping, &vec![0x5a; written])?;
-            let seen = match mapping.finish(len) {
+            let seen = match mapping.end(len) {
                 Err(FinishError::Overreported { first, .. }) => Some(first),
                 _ => None,
             };

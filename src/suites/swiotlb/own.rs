@@ -132,5 +132,5 @@ pub(super) fn finish<D: dma::Direction, B: dma::Buffer<D>>(
     mapping: Mapping<'_, D, B>,
     written: usize,
 ) -> Result<(), Outcome> {
-    mapping.finish(written).map(drop).map_err(|error| failure(error.code(), error.to_string()))
+    mapping.end(written).map(drop).map_err(|error| failure(error.code(), error.to_string()))
 }
