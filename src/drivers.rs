@@ -18,7 +18,7 @@ use crate::{
         Resources,
         ids::{Class, DeviceId},
     },
-    storage::nvme,
+    storage::{ahci, nvme},
 };
 use alloc::boxed::Box;
 use core::fmt;
@@ -59,7 +59,7 @@ const IGB: [u16; 8] = [0x10c9, 0x10e8, 0x1526, 0x150a, 0x1521, 0x1533, 0x157b, 0
 const IGC: [u16; 10] =
     [0x15f2, 0x15f3, 0x15f8, 0x0d9f, 0x3100, 0x3101, 0x125b, 0x125c, 0x125d, 0x3102];
 
-const DRIVERS: [Entry; 11] = [
+const DRIVERS: [Entry; 12] = [
     entry(ids(0x10ec, &[0x8139]), "rtl8139", |bars, clock| {
         // BAR 0 has the same registers as I/O ports.
         Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
@@ -96,6 +96,10 @@ const DRIVERS: [Entry; 11] = [
     // Non-volatile memory controllers with the NVM Express interface.
     entry(class(0x01, 0x08, 0x02), "nvme", |bars, clock| {
         Ok(mover(nvme::Idle::reset(bars.map(0)?, clock)?))
+    }),
+    // Serial ATA controllers with the AHCI interface.
+    entry(class(0x01, 0x06, 0x01), "ahci", |bars, clock| {
+        Ok(mover(ahci::Idle::reset(bars.map(5)?, clock)?))
     }),
 ];
 
@@ -286,7 +290,8 @@ mod tests {
             "igb",
             "igc",
             "edu",
-            "nvme"
+            "nvme",
+            "ahci"
         ]));
     }
 
@@ -309,6 +314,9 @@ mod tests {
         assert_eq!(name(0x1b36, 0x0010, disk(0x02)), Some("nvme"));
         assert_eq!(name(0x144d, 0xa808, disk(0x02)), Some("nvme"));
         assert_eq!(name(0x144d, 0xa808, disk(0x01)), None);
+        let serial = |interface| Class { base: 0x01, sub: 0x06, interface };
+        assert_eq!(name(0x8086, 0x2922, serial(0x01)), Some("ahci"));
+        assert_eq!(name(0x8086, 0x2922, serial(0x00)), None);
         assert_eq!(name(0x10ec, 0x8139, disk(0x02)), Some("rtl8139"), "the very device first");
     }
 }

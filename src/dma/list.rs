@@ -87,7 +87,7 @@ impl<'m, D: Direction, B: Buffer<D>> List<'m, D, B> {
                 part.abandon();
                 continue;
             }
-            match part.finish(here) {
+            match part.end(here) {
                 Ok(buffer) => buffers.push(buffer),
                 Err(error) => failure = Some(error),
             }

@@ -4,7 +4,7 @@ use super::{TickingClock, leftovers};
 use crate::{
     addr::BusAddr,
     arch::time::Clock,
-    device::{Mover, StartError},
+    device::{Arrival, Mover, StartError},
     dma::{
         Device, DeviceStopped, Limits, Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
@@ -48,6 +48,17 @@ pub trait Life {
 
     /// Begins one, and leaves the device at it.
     fn begin(mover: &mut dyn Mover);
+}
+
+/// Looks for what comes of a transfer, more often than it takes; the code of what goes wrong.
+pub fn fetched(mover: &mut dyn Mover) -> Result<(), &'static str> {
+    const LOOKS: usize = 20;
+    let mut back = Vec::new();
+    let mut look = || mover.fetch(&[], &mut back).map_err(|outcome| outcome.reason().code);
+    (0..LOOKS)
+        .map(|_| look())
+        .find(|found| *found != Ok(Arrival::Nothing))
+        .map_or(Ok(()), |found| found.map(drop))
 }
 
 /// Runs `test` with a device, a clock that ticks, and a pool of 1 MiB in a machine.

@@ -6,7 +6,7 @@ use crate::{
         Idle as _,
         fake::{
             TickingClock,
-            vanishing::{Life, stopped_by_other_means, sweep},
+            vanishing::{Life, fetched, stopped_by_other_means, sweep},
         },
     },
     dma::fake::FakeMachine,
@@ -35,8 +35,6 @@ impl Life for Engine {
     }
 
     fn work(_: &FakeEdu<'_>, engine: &mut dyn Mover) -> Result<(), &'static str> {
-        /// More looks than a transfer takes.
-        const LOOKS: usize = 20;
         let code = |outcome: Outcome| outcome.reason().code;
         let mut back = Vec::new();
         engine.enable_interrupts(Cause::RECEIVER);
@@ -45,11 +43,7 @@ impl Life for Engine {
             if mask {
                 engine.enable_interrupts(Cause::empty());
             }
-            for _ in 0..LOOKS {
-                if engine.fetch(&[], &mut back).map_err(code)? != Arrival::Nothing {
-                    break;
-                }
-            }
+            fetched(engine)?;
             engine.enable_interrupts(Cause::RECEIVER);
             if engine.acknowledge().contains(Cause::GONE) {
                 return Err("device-gone");

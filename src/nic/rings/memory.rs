@@ -146,7 +146,7 @@ impl<'m> Memory<'m> {
         let Self { rings, buffers, .. } = self;
         // What can't be released is counted there.
         let _ = rings.reclaim(stopped).close();
-        let ends = buffers.into_iter().map(|buffer| buffer.reclaim(stopped).finish(0).map(drop));
+        let ends = buffers.into_iter().map(|buffer| buffer.reclaim(stopped).end(0).map(drop));
         // All of them, also after one that was wrong.
         ends.fold(Ok(()), Result::and)
     }

@@ -243,7 +243,7 @@ impl<R: Registers> Driver for Rtl8139<'_, R> {
         self.drop_in_flight(stopped);
         self.out.forget();
         let buffer = self.buffer.take();
-        buffer.map(|buffer| buffer.reclaim(stopped).finish(0)).transpose().map(drop)
+        buffer.map(|buffer| buffer.reclaim(stopped).end(0)).transpose().map(drop)
     }
 }
 

@@ -144,7 +144,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
 
     fn identified(&mut self, what: Identify) -> Result<[u8; BYTES], NvmeError> {
         let mapping = self.dma.map::<FromDevice, _>(vec![0; BYTES])?;
-        self.arriving = Some(self.begin(ADMIN, mapping, |data| Command::identify(what, data))?);
+        self.arriving = Some(self.begin(ADMIN, mapping, &|data| Command::identify(what, data))?);
         let waited = self.wait_for(ADMIN);
         let bytes = self.ended(waited)?;
         bytes.try_into().map_err(|_| NvmeError::NotFilled)
@@ -155,7 +155,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
         &mut self,
         queue: usize,
         mapping: Mapping<'m, D, B>,
-        command: impl FnOnce(Prps) -> Command,
+        command: &dyn Fn(Prps) -> Command,
     ) -> Result<Lent<Mapping<'m, D, B>>, NvmeError> {
         let memory = match self.shared() {
             Ok(memory) => memory,

@@ -168,7 +168,7 @@ impl<'m, R: Registers> Controller<'m, R> {
     }
 
     /// Looks at CSTS until it is as wanted, for as long as CAP.TO says.
-    fn wait(&self, what: &'static str, wanted: impl Fn(Status) -> bool) -> Result<(), ResetError> {
+    fn wait(&self, what: &'static str, wanted: fn(Status) -> bool) -> Result<(), ResetError> {
         self.wait_for(self.capabilities.timeout(), what, wanted)
     }
 
@@ -176,7 +176,7 @@ impl<'m, R: Registers> Controller<'m, R> {
         &self,
         limit: Duration,
         what: &'static str,
-        wanted: impl Fn(Status) -> bool,
+        wanted: fn(Status) -> bool,
     ) -> Result<(), ResetError> {
         let deadline = self.within(limit);
         let there = deadline.turns(|_| {

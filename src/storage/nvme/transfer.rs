@@ -11,13 +11,9 @@ use super::{
 use crate::{
     device::{Arrival, Registers, Sent},
     dma::{FromDevice, Lent, OwnedSlice, ToDevice},
+    storage::place::{TRIES, first_block, spoil, varied},
 };
 use alloc::{vec, vec::Vec};
-
-/// How many places are tried for one where not all bytes are the same.
-const TRIES: u64 = 8;
-/// Blocks that are read from: the first ones, where a disk that is in use holds something.
-const WINDOW: u64 = 8192;
 
 impl<R: Registers> Nvme<'_, R> {
     /// The blocks for bytes of a seed, and a try.
@@ -28,9 +24,7 @@ impl<R: Registers> Nvme<'_, R> {
             return Err(NvmeError::Length { len, block, max });
         }
         let count = (len / block) as u64;
-        let places = (self.namespace.blocks - count + 1).min(WINDOW);
-        // Neither number divides the window, so that each seed and each try has another place.
-        let first = ((seed as u64).wrapping_mul(37) + nth * 1009) % places;
+        let first = first_block(self.namespace.blocks, count, seed, nth);
         // No command has more blocks than 65536.
         let count = u32::try_from(count).map_err(|_| NvmeError::Length { len, block, max })?;
         Ok(Blocks { namespace: self.namespace.number, first, count })
@@ -65,7 +59,6 @@ impl<R: Registers> Nvme<'_, R> {
 
     /// Reads what is in one more place, unless there is one that has something to tell apart.
     fn try_place(&mut self, bytes: &mut [u8], seed: usize, nth: u64) -> Result<(), NvmeError> {
-        let varied = |bytes: &[u8]| bytes.iter().any(|byte| *byte != bytes[0]);
         if self.chosen.is_some() && varied(bytes) {
             return Ok(());
         }
@@ -86,7 +79,7 @@ impl<R: Registers> Nvme<'_, R> {
     fn begin_read(&mut self, queue: usize, blocks: Blocks, len: usize) -> Result<(), NvmeError> {
         let mapping = self.dma.map::<FromDevice, _>(vec![0; len])?;
         self.inbound = queue;
-        self.arriving = Some(self.begin(queue, mapping, |data| Command::read(blocks, data))?);
+        self.arriving = Some(self.begin(queue, mapping, &|data| Command::read(blocks, data))?);
         Ok(())
     }
 
@@ -117,11 +110,11 @@ impl<R: Registers> Nvme<'_, R> {
         let mapping = self.dma.map::<ToDevice, _>(bytes)?;
         let record = Sent::of(&mapping);
         let command = |data: Prps| Command::compare(blocks, data);
-        self.reading = Some(self.begin(POLLED, mapping, command)?);
+        self.reading = Some(self.begin(POLLED, mapping, &command)?);
         let waited = self.wait_for(POLLED);
         let through = matches!(waited, Ok(()) | Err(NvmeError::Ended { .. }));
         let memory = if through { self.reading.take().map(Lent::reported_done) } else { None };
-        let bytes = memory.map(|memory| memory.finish(0)).transpose()?;
+        let bytes = memory.map(|memory| memory.end(0)).transpose()?;
         if let Err(NvmeError::Ended { status: Status::COMPARE_FAILURE, .. }) = waited {
             let (len, dma, first) = (record.len, record.dma, blocks.first);
             return Err(NvmeError::Differs { len, dma, first });
@@ -135,17 +128,18 @@ impl<R: Registers> Nvme<'_, R> {
     fn read_in_place(
         &mut self,
         blocks: Blocks,
-        bytes: OwnedSlice,
+        mut bytes: OwnedSlice,
     ) -> Result<(Sent, OwnedSlice), NvmeError> {
+        spoil(&mut bytes);
         let mapping = self.dma.map::<FromDevice, _>(bytes)?;
         let record = Sent::of(&mapping);
         let command = |data: Prps| Command::read(blocks, data);
-        self.placing = Some(self.begin(POLLED, mapping, command)?);
+        self.placing = Some(self.begin(POLLED, mapping, &command)?);
         let waited = self.wait_for(POLLED);
         let through = matches!(waited, Ok(()) | Err(NvmeError::Ended { .. }));
         let memory = if through { self.placing.take().map(Lent::reported_done) } else { None };
         let written = if waited.is_ok() { record.len } else { 0 };
-        let bytes = memory.map(|memory| memory.finish(written)).transpose()?;
+        let bytes = memory.map(|memory| memory.end(written)).transpose()?;
         waited?;
         self.traffic.received += 1;
         Ok((record, bytes.ok_or(NvmeError::Stopped)?))

@@ -6,7 +6,7 @@ use crate::{
         Idle as _,
         fake::{
             TickingClock,
-            vanishing::{Life, stopped_by_other_means, sweep},
+            vanishing::{Life, fetched, stopped_by_other_means, sweep},
         },
     },
     dma::fake::FakeMachine,
@@ -47,11 +47,7 @@ impl Life for Disk {
             }
             disk.fill(&mut bytes, seed).map_err(code)?;
             disk.send(bytes.clone().into()).map_err(code)?;
-            for _ in 0..20 {
-                if disk.fetch(&[], &mut back).map_err(code)? != Arrival::Nothing {
-                    break;
-                }
-            }
+            fetched(disk)?;
             disk.enable_interrupts(Cause::RECEIVER);
             if disk.acknowledge().contains(Cause::GONE) {
                 return Err("device-gone");

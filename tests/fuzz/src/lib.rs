@@ -4,8 +4,8 @@
 //! ```text
 //! xenstored   store                  a reply ring that says anything, at any moment
 //! pciback     pcifront               states, nodes and the shared page, at any moment
-//! devices     config, cplus, e1000,  config space; registers, rings, buffers, completions
-//!             edu, igb, nvme,
+//! devices     ahci, config, cplus,   config space; registers, rings, buffers, completions
+//!             e1000, edu, igb, nvme,
 //!             pcnet, rtl8139
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
@@ -21,6 +21,7 @@ mod input;
 mod mover;
 mod pattern;
 
+pub mod ahci;
 pub mod config;
 pub mod cplus;
 pub mod dma;
@@ -43,7 +44,8 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 18] = [
+pub const TARGETS: [(&str, Target); 19] = [
+    ("ahci", ahci::run),
     ("config", config::run),
     ("cplus", cplus::run),
     ("dma", dma::run),

@@ -86,7 +86,8 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 18] = [
+const TARGETS: [Target; 19] = [
+    Target::story("ahci", 160),
     Target::parser("config", 512),
     Target::story("cplus", 160),
     Target::story("dma", 160),

@@ -220,7 +220,13 @@ fn movers() -> impl Iterator<Item = Job> {
             ("dma.pool_serves_everywhere", LOOPED),
         ],
     );
-    [edu, both, nvme, narrow, corrupt].into_iter()
+    // It says to have 64 bits, and takes commands from the pool as well.
+    let ahci = job("ahci", "ahci")
+        .word("dma_bits=32")
+        .shows("irq", "msi_interrupts", "none masked, 1 unmasked")
+        .shows("dma", "device_reads_memory", "ahci-read-only")
+        .shows("dma", "every_length_comes_back", "lengths 512 to 65536");
+    [edu, both, nvme, narrow, corrupt, ahci].into_iter()
 }
 
 /// A device of the machine's that is no network card.

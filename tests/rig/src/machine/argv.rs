@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Accel, Card, Device, medium};
+use super::{Accel, Card, Device};
 use crate::artifacts::{Release, Stack};
 use crate::child;
 
@@ -137,12 +137,13 @@ impl Plan {
                 command.arg(format!("{device},netdev=n-{name},bus=pcie.0,addr={slot:#x},romfile="));
             }
             Device::Other(model) => {
-                if let Some(name) = model.medium {
-                    let file = medium::file(name);
-                    let drive = format!("file={file},if=none,id={name},format=raw,readonly=on");
+                if let Some(drive) = model.drive() {
                     command.args(["-drive", &drive]);
                 }
                 command.args(["-device", &format!("{},bus=pcie.0,addr={slot:#x}", model.device)]);
+                if let Some(disk) = model.behind {
+                    command.args(["-device", disk]);
+                }
             }
         }
     }

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::medium;
+
 /// A device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Model {
@@ -13,6 +15,8 @@ pub(crate) struct Model {
     pub(super) device: &'static str,
     /// Whether it is a disk, and has a medium of that name in the run's folder.
     pub(crate) medium: Option<&'static str>,
+    /// What has that medium where it is not the device itself; QEMU has it writable, whatever becomes of it.
+    pub(super) behind: Option<&'static str>,
     /// How long a domain with it takes for all suites, at most.
     pub(crate) limit: Duration,
 }
@@ -50,24 +54,55 @@ impl Card {
 /// As long as a device takes that is as quick as its emulator.
 const QUICK: Duration = Duration::from_secs(90);
 
-const MODELS: [Model; 3] = [
+const MODELS: [Model; 4] = [
     // QEMU takes 100 ms over each of its transfers.
-    Model { name: "edu", slot: 10, device: "edu", medium: None, limit: Duration::from_secs(420) },
+    Model {
+        name: "edu",
+        slot: 10,
+        device: "edu",
+        medium: None,
+        behind: None,
+        limit: Duration::from_secs(420),
+    },
     Model {
         name: "nvme",
         slot: 12,
         device: "nvme,serial=pvbounce-1,drive=nvme",
         medium: Some("nvme"),
+        behind: None,
+        limit: Duration::from_secs(180),
+    },
+    Model {
+        name: "ahci",
+        slot: 13,
+        device: "ich9-ahci,id=ahci",
+        medium: Some("ahci"),
+        behind: Some("ide-hd,bus=ahci.0,serial=pvbounce-2,drive=ahci"),
         limit: Duration::from_secs(180),
     },
     // No driver of the guest's, and it could do DMA.
-    Model { name: "sdhci", slot: 11, device: "sdhci-pci", medium: None, limit: QUICK },
+    Model {
+        name: "sdhci",
+        slot: 11,
+        device: "sdhci-pci",
+        medium: None,
+        behind: None,
+        limit: QUICK,
+    },
 ];
 
 impl Model {
     /// The one of this name.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
         const { &MODELS }.iter().find(|model| model.name == name)
+    }
+
+    /// Its medium as QEMU is told of it.
+    pub(super) fn drive(&self) -> Option<String> {
+        let name = self.medium?;
+        let access = if self.behind.is_some() { "off" } else { "on" };
+        let file = medium::file(name);
+        Some(format!("file={file},if=none,id={name},format=raw,readonly={access}"))
     }
 }
 
