@@ -45,11 +45,13 @@ fn literal(text: &str) -> Option<&str> {
     text.trim_start().strip_prefix('"')?.split('"').next()
 }
 
-/// The codes in one file: in the arms of its functions called `code`, and where a reason is made.
+/// The codes in one file: what its functions called `code` return, and where a reason is made.
 fn codes(text: &str) -> BTreeSet<String> {
     let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or(text);
     let bodies = text.split("fn code(").skip(1).filter_map(|body| body.split("\n    }\n").next());
-    let arms = bodies.flat_map(|body| body.split("=> ").skip(1).filter_map(literal));
+    // What follows an arrow, or is the whole body.
+    let arms =
+        bodies.flat_map(|body| body.split("=> ").chain(body.split("{\n")).filter_map(literal));
     let makers = OPENERS.iter().flat_map(|opener| text.split(opener).skip(1).filter_map(literal));
     arms.chain(makers).filter(|code| is_code(code)).map(str::to_owned).collect()
 }

@@ -139,6 +139,7 @@ impl Guest {
 
     /// Lets go of the devices, the last first; says what did not go to plan.
     pub fn let_go(&mut self) -> Result<(), Reason> {
+        let unharmed = self.check_status();
         let stopped = self.stop(&|_| true);
         let handed_back = match (self.options.detach, self.store, &mut self.connection) {
             (Some(limit), Some(store), Ok(connection)) => {
@@ -148,7 +149,16 @@ impl Guest {
             }
             _ => Ok(()),
         };
-        stopped.and(handed_back).and(self.disconnect())
+        stopped.and(handed_back).and(self.disconnect()).and(unharmed)
+    }
+
+    /// Whether no device met an error on its bus, as far as it says.
+    fn check_status(&self) -> Result<(), Reason> {
+        let Ok(Connection { front }) = &self.connection else {
+            return Ok(());
+        };
+        let mut known = self.assigned.iter().filter_map(|device| device.resources.as_ref().ok());
+        Ok(known.try_for_each(|resources| resources.check_status(front))?)
     }
 
     /// Stops the drivers of these functions, the last first; says what did not go to plan.

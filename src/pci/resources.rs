@@ -1,7 +1,7 @@
 //! What a function offers: everything a driver can need of it, read once.
 
 use super::{
-    Bar, BarKind, Bdf, ConfigAccess, Function, PciError,
+    Bar, BarKind, Bdf, ConfigAccess, Function, PciError, Status,
     function::InterruptPin,
     ids::{Class, DeviceId},
     msi::{Msi, Msix},
@@ -26,6 +26,8 @@ pub struct Resources {
     pub msi: Option<Msi>,
     /// Its MSI-X capability.
     pub msix: Option<Msix>,
+    /// The errors that its status register told of already: a guest may not clear them.
+    pub errors: Status,
 }
 
 impl Resources {
@@ -42,7 +44,18 @@ impl Resources {
             pin: function.interrupt_pin()?,
             msi: function.msi()?,
             msix: function.msix()?,
+            errors: function.status()? & Status::ERRORS,
         }))
+    }
+
+    /// Looks whether its status register tells of an error since.
+    ///
+    /// One that does not answer says nothing; who asked it for something knows.
+    pub fn check_status(&self, access: &dyn ConfigAccess) -> Result<(), BusErrors> {
+        let function = Function::probe(access, self.bdf).ok().flatten();
+        let status = function.and_then(|function| function.status().ok());
+        let errors = status.unwrap_or(Status::empty()) & (Status::ERRORS - self.errors);
+        if errors.is_empty() { Ok(()) } else { Err(BusErrors { bdf: self.bdf, errors }) }
     }
 
     /// Where the memory BAR with this number is, and how many bytes it has.
@@ -58,6 +71,30 @@ impl Resources {
         }
     }
 }
+
+/// A device met an error on its bus while the guest had it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the status register of {bdf} has {errors:?}, which it had not before")]
+pub struct BusErrors {
+    /// The function.
+    pub bdf: Bdf,
+    /// The error bits.
+    pub errors: Status,
+}
+
+impl BusErrors {
+    /// Stable name of the reason.
+    pub const fn code(&self) -> &'static str {
+        "pci-status-errors"
+    }
+
+    /// What to do about it.
+    pub const fn remedy(&self) -> &'static str {
+        "see dom0's kernel log and Xen's: a master abort is a DMA address that nobody answered, or that an IOMMU refused"
+    }
+}
+
+crate::report::verdict::coded!(BusErrors);
 
 /// A function lacks the memory range that its driver needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -96,6 +133,22 @@ mod tests {
         assert!(resources.msi.unwrap().wide && resources.msix.is_none());
         let bus = FakeBus::hardware();
         assert!(Resources::read(&bus, BDF.parse().unwrap()).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_error_on_the_bus_is_told_unless_it_was_there_before() {
+        let bdf = BDF.parse().unwrap();
+        let bus = FakeBus::hardware().with(bdf, FakeDevice::new(1, 2, 0));
+        bus.set_status(bdf, Status::PARITY_ERROR | Status::CAPABILITIES);
+        let resources = Resources::read(&bus, bdf).unwrap().unwrap();
+        bus.set_status(bdf, Status::PARITY_ERROR | Status::INTERRUPT);
+        assert_eq!(resources.check_status(&bus), Ok(()));
+        for errors in [Status::RECEIVED_MASTER_ABORT, Status::RECEIVED_TARGET_ABORT] {
+            bus.set_status(bdf, Status::PARITY_ERROR | errors);
+            assert_eq!(resources.check_status(&bus), Err(BusErrors { bdf, errors }));
+        }
+        bus.remove(bdf);
+        assert_eq!(resources.check_status(&bus), Ok(()));
     }
 
     #[test]

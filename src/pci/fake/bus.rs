@@ -4,7 +4,7 @@
 //! all ones or its own value (pciback) are counted as violations.
 
 use crate::pci::{
-    Bdf, ConfigAccess, ConfigError, Width, access::Refusal, access::check, function::reg,
+    Bdf, ConfigAccess, ConfigError, Status, Width, access::Refusal, access::check, function::reg,
 };
 use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
 use core::cell::{Cell, RefCell};
@@ -116,6 +116,14 @@ impl FakeBus {
     /// Pulls a function out.
     pub fn remove(&self, bdf: Bdf) {
         self.devices.borrow_mut().remove(&bdf);
+    }
+
+    /// Has a function's status register say this.
+    pub fn set_status(&self, bdf: Bdf, status: Status) {
+        if let Some(device) = self.devices.borrow_mut().get_mut(&bdf) {
+            let at = usize::from(reg::STATUS);
+            device.space[at..at + 2].copy_from_slice(&status.bits().to_le_bytes());
+        }
     }
 
     /// Where its functions are.
