@@ -5,7 +5,7 @@
 //! descriptor   what is written into a descriptor, and what is read of it
 //! chip         which register when
 //! ```
-//! What other Intel chips do alike is [`super::intel`]'s.
+//! What other Intel chips do alike is `nic::intel`'s.
 //!
 //! Loopback is the PHY's, as both manuals advise for a chip with a PHY inside; a frame goes round as soon as the PHY has
 //! closed its loop.

@@ -6,7 +6,7 @@
 //! descriptor   what is written into a descriptor, and what is read of it
 //! chip         which register when
 //! ```
-//! What other Intel chips do alike is [`super::intel`]'s.
+//! What other Intel chips do alike is `nic::intel`'s.
 //!
 //! Loopback is the MAC's: it is the same in all models, where each PHY would want its own. Interrupts are those of one
 //! vector (GPIE.Multiple_MSIX clear, 82576 section 7.3): by pin, by MSI and by MSI-X the same causes are read from ICR and
