@@ -1,5 +1,5 @@
 //! The driver of chips with C+ descriptors over one whose registers read as anything, and which writes anything into its
-//! rings and buffers: [`crate::cards`] says what is asserted. Each ring ends where its last descriptor says so.
+//! rings and buffers: `cards` says what is asserted. Each ring ends where its last descriptor says so.
 
 use crate::{
     Input,

@@ -1,5 +1,5 @@
 //! The driver of the PCnet-PCI II over a chip whose registers read as anything, and which writes anything into its rings and
-//! buffers: [`crate::cards`] says what is asserted. The rings are where its initialization block says so.
+//! buffers: `cards` says what is asserted. The rings are where its initialization block says so.
 
 use crate::{
     Input,
