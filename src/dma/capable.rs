@@ -19,12 +19,13 @@ pub fn dma_capable(
     let mut offset = 0;
     while offset < buffer.len() {
         let place = if offset == 0 { first } else { place_at(translate, buffer, offset)? };
-        let expected = first.bus.0.wrapping_add(offset as u64);
+        let expected = first.bus.0.checked_add(offset as u64);
         // A mask ends with a page, so the whole page may be asked for.
         let here = PAGE_SIZE - place.bus.page_offset();
         check_page(place, here, limits)?;
-        if place.bus.0 != expected {
-            let (expected, found) = (BusAddr(expected), place.bus);
+        // No address follows the last one there is.
+        if Some(place.bus.0) != expected {
+            let (expected, found) = (BusAddr(expected.unwrap_or(u64::MAX)), place.bus);
             return Err(Why::NotContiguous { offset, expected, found });
         }
         offset += here;

@@ -57,6 +57,23 @@ fn is_met(limits: &Limits, bus: u64, len: usize) -> bool {
         && len <= limits.max_len
 }
 
+#[test]
+fn what_would_go_on_at_address_0_is_not_in_line() {
+    let memory = vec![0_u8; 3 * PAGE_SIZE];
+    let skip = memory.as_ptr().align_offset(PAGE_SIZE);
+    let buffer = &memory[skip..][..PAGE_SIZE + 1];
+    let last_page = u64::MAX - 0xfff;
+    let places = vec![(0, last_page), (0x1000, 0)];
+    let translate = Anything { first: buffer.as_ptr().addr() / PAGE_SIZE, places };
+    let limits = Limits::new(bits(64));
+    let why = dma_capable(&translate, buffer, &limits).unwrap_err();
+    assert!(
+        matches!(why, Why::NotContiguous { offset: PAGE_SIZE, found: BusAddr(0), .. }),
+        "{why}"
+    );
+    assert_eq!(dma_capable(&translate, &buffer[..PAGE_SIZE], &limits).unwrap().bus.0, last_page);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 1000 }))]
 

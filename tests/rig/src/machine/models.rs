@@ -38,8 +38,8 @@ pub(crate) struct Card {
 pub(crate) const CARDS: &[Card] = &[
     Card { name: "e1000", device: "e1000", slot: 20, word: None },
     Card { name: "e1000e", device: "e1000e", slot: 21, word: None },
-    // Its virtual functions have numbers 128 above its own, and those have to be on the bus.
-    Card { name: "igb", device: "igb", slot: 14, word: None },
+    // Its virtual functions are 16 and 17 slots above it, which have to be there and free.
+    Card { name: "igb", device: "igb", slot: 10, word: None },
     Card { name: "pcnet", device: "pcnet", slot: 24, word: None },
     // The card that is there anyway, in its other mode.
     Card { name: "rtl8139-cplus", device: "rtl8139", slot: 23, word: Some("driver=rtl8139-cplus") },
@@ -59,7 +59,7 @@ const MODELS: [Model; 4] = [
     // QEMU takes 100 ms over each of its transfers.
     Model {
         name: "edu",
-        slot: 10,
+        slot: 22,
         device: "edu",
         medium: None,
         behind: None,
