@@ -153,7 +153,7 @@ impl Pcnet {
         let length = board.fill(BusAddr(address), frame).min(0xfff) as u64;
         let flags = match board.fault {
             Fault::Bad => WHOLE | ERR | 1 << 59,
-            Fault::Part => 1 << 57,
+            Fault::Part => 1 << 56,
             _ => WHOLE,
         };
         // Counts of runts and collisions stand beside the length.

@@ -38,13 +38,19 @@ const fn status(word: u64) -> Descriptor {
 }
 
 /// What became of a receive buffer.
+///
+/// QEMU lets go of a descriptor with the frame's first byte in its buffer, and writes it again with the last (pcnet_receive in
+/// hw/net/pcnet.c); any frame fits into one buffer, so there is nothing else to be told by a start without an end.
 pub(super) fn received(word: u64) -> Option<Received> {
     let flags = status(word);
+    let ended = flags.intersects(Descriptor::ENP | Descriptor::ERR);
+    if flags.contains(Descriptor::OWN) || flags.contains(Descriptor::STP) && !ended {
+        return None;
+    }
     let length = to_usize(word & LENGTH).saturating_sub(CRC);
     let whole = flags.contains(Descriptor::STP | Descriptor::ENP);
     let good = whole && !flags.contains(Descriptor::ERR);
-    let told = Received { length, status: flags.bits(), good };
-    (!flags.contains(Descriptor::OWN)).then_some(told)
+    Some(Received { length, status: flags.bits(), good })
 }
 
 /// For a whole frame in one piece.
@@ -85,7 +91,8 @@ mod tests {
         assert_eq!(received(WHOLE | 64), Some(good));
         assert_eq!(received(WHOLE | 0xffff_1000 | 64).map(|frame| frame.length), Some(60));
         assert_eq!(received(0).map(|frame| (frame.length, frame.good)), Some((0, false)));
-        for bad in [1 << 56, 1 << 57, 1 << 62 | WHOLE] {
+        assert_eq!(received(1 << 57 | 0xf000), None, "its start is there, and not its end");
+        for bad in [1 << 56, 1 << 62 | 1 << 57, 1 << 62 | WHOLE] {
             assert!(!received(bad | 64).unwrap().good, "{bad:#x}");
         }
     }

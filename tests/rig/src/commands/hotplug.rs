@@ -18,9 +18,6 @@ pub(super) fn run(options: &Options, rounds: u32) -> Result<ExitCode> {
     let bench = Bench::prepare("hotplug", options)?;
     let (nic, device) = smoke::device(options.device());
     let mut job = job(device, rounds);
-    // xl detaches by the IOMMU first: what a device reads or writes after that is refused, as it should be, and for no other
-    // reason than that the device is nobody's.
-    job.provokes = vec!["Request device [", "reason 02 - Present bit in context entry is clear"];
     job.limit = options.limit(job.limit.as_secs());
     job.memory = options.memory;
     job.words.extend(options.words());
@@ -33,6 +30,9 @@ pub(super) fn run(options: &Options, rounds: u32) -> Result<ExitCode> {
 pub(super) fn job(device: Option<Device>, rounds: u32) -> Job {
     let mut job = Job::new("hotplug", "hotplug.cfg", device).word(format!("rounds={rounds}"));
     job.hotplug = true;
+    // xl detaches by the IOMMU first: what a device reads or writes after that is refused, as it should be, and for no other
+    // reason than that the device is nobody's.
+    job.provokes = vec!["Request device [", "reason 02 - Present bit in context entry is clear"];
     job.beside = Model::find(BESIDE)
         .map(Device::Other)
         .filter(|beside| device.is_some_and(|one| one != *beside));

@@ -224,7 +224,7 @@ fn movers() -> impl Iterator<Item = Job> {
     let ahci = job("ahci", "ahci")
         .word("dma_bits=32")
         .shows("irq", "msi_interrupts", "none masked, 1 unmasked")
-        .shows("dma", "device_reads_memory", "ahci-read-only")
+        .shows("dma", "device_reads_memory", "an ATA disk read data from memory")
         .shows("dma", "every_length_comes_back", "lengths 512 to 65536");
     [edu, both, nvme, narrow, corrupt, ahci].into_iter()
 }
