@@ -24,7 +24,7 @@ pub enum Followed {
     Changed {
         /// From when that was seen until the backend was in service again.
         took: Duration,
-        /// Mappings that a device had when it was stopped.
+        /// What devices had when they were stopped: mappings, and memory for rings.
         aborted: u64,
     },
     /// The last device has left, and its backend with it.
@@ -54,6 +54,7 @@ impl Guest {
             Pending::Nothing => Ok(Followed::Nothing),
             Pending::Change(leaving) => self.change(&leaving, seen),
             Pending::Removed => {
+                self.handed_back = true;
                 let stopped = self.depart(&|_| true);
                 stopped.and(self.disconnect()).map(|()| Followed::Gone).map_err(Outcome::Failure)
             }

@@ -9,7 +9,7 @@
 //! | `hide-range` | the report                                        | the rig, which has QEMU's trace            |
 //! | `mask-irq`   | between a driver and its caller                   | `irq` `intx_interrupts`                    |
 //! | `bus-master` | the way to config space                           | `close` `device_lets_go`                   |
-//! | `keep-port`  | the guest                                         | `close` `nothing_is_kept`                  |
+//! | `keep-port`  | the guest                                         | `close` `nothing_is_kept`, and `hotplug`   |
 //! | `leak`       | the guest                                         | the same                                   |
 //! | `panic`      | the guest                                         | the rig: CRASH                             |
 //! | `hang`       | the guest                                         | the rig: TIMEOUT                           |
@@ -18,7 +18,7 @@
 use crate::{guest::Guest, mm::pages::Pages, options::SelfTest, report::ktap::DmaRange};
 use alloc::vec::Vec;
 
-/// What the guest itself does wrong, after the first suite.
+/// What the guest itself does wrong, after the first suite, or the first round of devices that come and go.
 pub(super) fn strike(guest: &Guest) {
     match guest.options.selftest {
         Some(SelfTest::Panic) => panic!("selftest=panic asked for this"),

@@ -19,7 +19,7 @@ mod regs;
 use super::rings::{self, chip::Chip as _};
 use crate::{
     arch::time::Clock,
-    device::{Registers, StartError},
+    device::{Registers, StartError, registers::at_least},
 };
 use chip::Chip;
 use regs::LEN;
@@ -29,9 +29,7 @@ pub fn reset<'m, R: Registers + 'm>(
     regs: R,
     clock: &'m dyn Clock,
 ) -> Result<rings::Idle<'m>, StartError> {
-    if regs.size() < LEN {
-        return Err(StartError::BarTooSmall { len: regs.size(), needed: LEN });
-    }
+    at_least(&regs, LEN)?;
     let mut chip = Chip::new(regs, clock);
     let stopped = chip.reset()?;
     let mac = chip.read_mac();

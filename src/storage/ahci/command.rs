@@ -1,7 +1,6 @@
 //! A command in memory: its header, its table and the FIS in it (AHCI 1.3.1, section 4.2). **There is none that changes a
 //! medium**, nor any setting of the disk's.
 
-use super::error::AhciError;
 use crate::{
     addr::{BusAddr, PAGE_SIZE},
     arch::volatile,
@@ -121,11 +120,10 @@ impl Command {
     }
 }
 
-/// Bytes that the controller reports to have moved (PRDBC), if it is as many as were asked for.
-pub(super) fn moved(memory: &Coherent<'_>, len: usize) -> Result<usize, AhciError> {
+/// Bytes that the controller reports to have moved (PRDBC).
+pub(super) fn moved(memory: &Coherent<'_>) -> u32 {
     volatile::read_barrier();
-    let moved = memory.read_u32(LIST + 4);
-    if usize::try_from(moved) == Ok(len) { Ok(len) } else { Err(AhciError::Moved { len, moved }) }
+    memory.read_u32(LIST + 4)
 }
 
 /// The pages that `len` bytes from `bus` lie in, each as a piece.

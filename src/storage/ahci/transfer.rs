@@ -120,7 +120,9 @@ impl<'m, R: Registers> Ahci<'m, R> {
 
     /// Bytes that the controller reports to have written, of a command that is done.
     fn moved(&self, len: usize) -> Result<usize, AhciError> {
-        command::moved(self.shared.as_deref().ok_or(AhciError::Stopped)?, len)
+        let moved = command::moved(self.shared.as_deref().ok_or(AhciError::Stopped)?);
+        let all = usize::try_from(moved) == Ok(len);
+        if all { Ok(len) } else { Err(AhciError::Moved { len, moved }) }
     }
 
     /// What arrived, once the command for it is done.

@@ -7,7 +7,7 @@ use super::{
     identify::{self, BYTES, Identity, Namespace},
     interrupts::Interrupts,
     prp::Prps,
-    queue::Done,
+    queue::{ADMIN, Done, INTERRUPTING, POLLED},
 };
 use crate::{
     addr::BusAddr,
@@ -21,13 +21,6 @@ use core::{hint, time::Duration};
 
 /// How long a command may take; a disk that spins needs a second at most for a block.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
-
-/// The admin queue among the two.
-pub(super) const ADMIN: usize = 0;
-/// The queue whose completions never interrupt, for commands that are waited for.
-pub(super) const POLLED: usize = 1;
-/// The queue whose completions interrupt.
-pub(super) const INTERRUPTING: usize = 2;
 
 impl<'m, R: Registers> Nvme<'m, R> {
     pub(super) const fn check_running(&self) -> Result<(), NvmeError> {

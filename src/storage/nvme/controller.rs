@@ -6,7 +6,7 @@
 
 use super::{
     error::NvmeError,
-    queue::Queue,
+    queue::{QUEUES, Queue},
     regs::{
         ACQ, AQA, ASQ, CAP, CC, CSTS, Capabilities, Configuration, DOORBELLS, INTMC, INTMS, Status,
         VS,
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     arch::{time::Clock, wait::Deadline},
-    device::{Registers, ResetError, StartError},
+    device::{Registers, ResetError, StartError, registers::at_least},
     dma::{Coherent, DeviceStopped},
 };
 use core::{fmt, time::Duration};
@@ -44,10 +44,7 @@ impl<R> fmt::Debug for Controller<'_, R> {
 impl<'m, R: Registers> Controller<'m, R> {
     /// The controller behind `regs`, if it is one that the driver can work with.
     pub(super) fn new(regs: R, clock: &'m dyn Clock) -> Result<Self, StartError> {
-        let too_small = |needed| StartError::BarTooSmall { len: regs.size(), needed };
-        if regs.size() < DOORBELLS {
-            return Err(too_small(DOORBELLS));
-        }
+        at_least(&regs, DOORBELLS)?;
         let (low, high) = (regs.read_u32(CAP), regs.read_u32(CAP + 4));
         if low == NOBODY || high == NOBODY {
             return Err(ResetError::Gone.into());
@@ -59,11 +56,8 @@ impl<'m, R: Registers> Controller<'m, R> {
         if !fits {
             return Err(StartError::Unfit { what: "CAP", value: capabilities.0 });
         }
-        // Two queue pairs.
-        let needed = DOORBELLS + 4 * capabilities.stride();
-        if regs.size() < needed {
-            return Err(too_small(needed));
-        }
+        // Each queue pair has two.
+        at_least(&regs, DOORBELLS + 2 * QUEUES * capabilities.stride())?;
         Ok(Self { regs, clock, capabilities })
     }
 

@@ -8,8 +8,8 @@
 use super::{
     Nvme,
     command::Command,
-    commands::{ADMIN, INTERRUPTING, POLLED},
     error::NvmeError,
+    queue::{ADMIN, INTERRUPTING, POLLED},
 };
 use crate::{
     device::{Cause, Registers},

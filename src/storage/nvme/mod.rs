@@ -62,12 +62,11 @@ use alloc::{
     vec::Vec,
 };
 use command::Blocks;
-use commands::POLLED;
 use controller::Controller;
 use core::{fmt, time::Duration};
 use identify::{Identity, Namespace};
 use interrupts::Interrupts;
-use queue::{Done, Queue};
+use queue::{Done, POLLED, QUEUES, Queue};
 
 /// How long blocks may take before they are missed.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -108,7 +107,7 @@ pub struct Nvme<'m, R: Registers> {
     unmasked: bool,
     /// How it interrupts.
     delivery: Delivery,
-    queues: [Queue; 3],
+    queues: [Queue; QUEUES],
     /// The queue pairs, and a list of pages; `None` once taken back.
     shared: Option<Lent<Coherent<'m>>>,
     /// What was filled last.

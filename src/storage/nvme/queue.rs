@@ -14,6 +14,15 @@ use crate::{
     dma::{Coherent, DeviceStopped},
 };
 
+/// The admin queue.
+pub(super) const ADMIN: usize = 0;
+/// The queue whose completions never interrupt, for commands that are waited for.
+pub(super) const POLLED: usize = 1;
+/// The queue whose completions interrupt.
+pub(super) const INTERRUPTING: usize = 2;
+/// How many there are.
+pub(super) const QUEUES: usize = 3;
+
 /// Bytes of a completion.
 const COMPLETION: usize = 16;
 /// Entries of a queue, where the controller takes as many: enough that one is full only after many turns.

@@ -4,9 +4,9 @@
 use super::{
     Nvme,
     command::{Blocks, Command},
-    commands::POLLED,
     error::{NvmeError, Status},
     prp::Prps,
+    queue::POLLED,
 };
 use crate::{
     device::{Arrival, Registers, Sent},

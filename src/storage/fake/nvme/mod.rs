@@ -68,6 +68,8 @@ pub enum Fault {
 /// What the controller says of itself.
 #[derive(Clone, Copy, Debug)]
 pub struct Kind {
+    /// Bytes of registers.
+    pub registers: usize,
     /// CAP.
     pub capabilities: u64,
     /// Whether it has Compare.
@@ -84,6 +86,7 @@ impl Default for Kind {
     fn default() -> Self {
         // MQES 31, CQR, TO 1 s, DSTRD 0, NVM command set.
         Self {
+            registers: 0x4000,
             capabilities: 31 | 1 << 16 | 2 << 24 | 1 << 37,
             compares: true,
             most: 0,

@@ -125,7 +125,7 @@ impl State {
 
 impl Registers for &FakeNvme<'_> {
     fn size(&self) -> usize {
-        0x4000
+        self.state.borrow().kind.registers
     }
 
     fn read_u8(&self, offset: usize) -> u8 {

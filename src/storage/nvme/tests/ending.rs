@@ -167,6 +167,10 @@ fn a_controller_or_disk_that_the_driver_can_not_work_with_is_not_started() {
     }
     let far = Kind { capabilities: capabilities | 0xc << 32, ..Kind::default() };
     assert_eq!(start(far, true), Err("device-bar-too-small"));
+    // Three pairs of queues, and the first doorbell behind 4 KiB of properties.
+    for (registers, expected) in [(0x1017, Err("device-bar-too-small")), (0x1018, Ok(()))] {
+        assert_eq!(start(Kind { registers, ..Kind::default() }, true), expected, "{registers:#x}");
+    }
     assert_eq!(start(Kind { metadata: 8, ..Kind::default() }, true), Err("device-lacks"));
     assert_eq!(start(Kind { blocks: 0, ..Kind::default() }, true), Err("device-lacks"));
     assert_eq!(start(Kind::default(), false), Err("dma-no-pool"));

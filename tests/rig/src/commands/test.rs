@@ -102,7 +102,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(faults())
     .chain(cards(peers))
     .chain(movers())
-    .chain([come_and_go()])
+    .chain(come_and_go())
     .chain(pool_options())
     .chain(large(peers))
     .chain(sweep::quick(peers))
@@ -114,10 +114,17 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .collect()
 }
 
-/// A card and a disk, twice each.
-fn come_and_go() -> Job {
+/// A card, whose receive buffers are mapped whenever it is stopped, and a disk, twice each; and what a round may not keep.
+fn come_and_go() -> [Job; 2] {
+    let card = CARDS.iter().find(|card| card.name == "e1000e").map(Device::Card);
     let shown = "rounds: 2, devices at once: 2";
-    hotplug::job(Some(Device::Nic), 2).shows("hotplug", "devices_come_work_and_go", shown)
+    let both = hotplug::job(card, 2).shows("hotplug", "devices_come_work_and_go", shown);
+    let mut kept = hotplug::job(model("nvme"), 2).word("selftest=keep-port").expect(
+        Verdict::Failure,
+        &[("hotplug.devices_come_work_and_go", "hotplug-leak"), ("close.nothing_is_kept", "leak")],
+    );
+    kept.name = "hotplug-leak".to_owned();
+    [both, kept]
 }
 
 /// What is said of a byte that came back wrong.
