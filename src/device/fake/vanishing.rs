@@ -7,7 +7,7 @@ use crate::{
     device::{Arrival, Mover, StartError},
     dma::{
         Device, DeviceStopped, Limits, Plan, Policy, Pool, Table,
-        fake::{FakeMachine, Frames},
+        fake::{FakeMachine, Reused},
     },
 };
 use alloc::{boxed::Box, vec::Vec};
@@ -65,13 +65,14 @@ pub fn fetched(mover: &mut dyn Mover) -> Result<(), &'static str> {
 fn with_chip<L: Life, T>(
     test: impl for<'m> FnOnce(&'m L::Chip<'_>, &'m TickingClock, &'m Pool<'m>, &'m FakeMachine) -> T,
 ) -> T {
-    let (machine, clock) = (FakeMachine::new(Frames::default()), TickingClock::default());
-    let chip = L::chip(&machine, &clock);
+    let (reused, clock) = (Reused::default(), TickingClock::default());
+    let machine: &FakeMachine = &reused;
+    let chip = L::chip(machine, &clock);
     let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, &machine);
+    let pool = Pool::new(&mut table, machine);
     let reach = L::LIMITS.mask.min(Plan::new(1 << 20).mask);
     pool.start(&Plan { mask: reach, ..Plan::new(1 << 20) }, &mut |_| {}).expect("a pool");
-    test(&chip, &clock, &pool, &machine)
+    test(&chip, &clock, &pool, machine)
 }
 
 /// Runs a device that vanishes after `accesses`; whether it came to that.

@@ -16,10 +16,12 @@ use crate::{
     },
 };
 use core::{
+    cell::Cell,
     ops::{Deref, DerefMut},
     ptr::NonNull,
 };
 use spin::Mutex;
+use std::thread_local;
 
 /// Where the test process's own heap pretends to lie: scattered, from 6 GiB up.
 const HEAP_BASE: u64 = 0x18_0000;
@@ -46,6 +48,38 @@ impl DerefMut for FakePages {
 #[derive(Debug)]
 pub struct FakeMachine {
     state: Mutex<State>,
+}
+
+thread_local! {
+    static USED: Cell<Option<FakeMachine>> = const { Cell::new(None) };
+}
+
+/// A machine of the default kind, in whose memory this thread's last one was: a sweep of thousands of guests,
+/// each of which leaves something to its device, takes the memory of one.
+#[derive(Debug)]
+pub struct Reused(FakeMachine);
+
+impl Default for Reused {
+    fn default() -> Self {
+        Self(USED.take().unwrap_or_default())
+    }
+}
+
+impl Deref for Reused {
+    type Target = FakeMachine;
+
+    fn deref(&self) -> &FakeMachine {
+        &self.0
+    }
+}
+
+impl Drop for Reused {
+    fn drop(&mut self) {
+        let mut machine = core::mem::take(&mut self.0);
+        machine.reset();
+        machine.set_order_limit(Frames::default().order_limit);
+        USED.set(Some(machine));
+    }
 }
 
 impl Default for FakeMachine {

@@ -16,4 +16,4 @@ mod machine;
 pub use device::{BusFault, FakeDevice};
 pub use faulty::Faulty;
 pub use frames::{Balance, Frames};
-pub use machine::{FakeMachine, FakePages};
+pub use machine::{FakeMachine, FakePages, Reused};

@@ -9,7 +9,7 @@ use crate::{
     },
     dma::{
         Device, DeviceStopped, Plan, Policy, Pool, Table,
-        fake::{FakeMachine, Frames},
+        fake::{FakeMachine, Reused},
     },
     nic::{
         Nic as _, TransmitError,
@@ -78,12 +78,13 @@ fn acknowledge(card: &mut Card<'_>) -> Result<(), &'static str> {
 
 /// Runs `test` with a chip, a clock that ticks, and a pool of 1 MiB in a machine.
 fn with_world<T>(model: Model, test: impl FnOnce(&World<'_>) -> T) -> T {
-    let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) = (model.chip(&machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
+    let reused = Reused::default();
+    let machine: &FakeMachine = &reused;
+    let (chip, clock) = (model.chip(machine, [2, 0, 0, 0, 0, 1]), TickingClock::default());
     let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, &machine);
+    let pool = Pool::new(&mut table, machine);
     pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
-    test(&World { model, chip: &chip, clock: &clock, pool: &pool, machine: &machine })
+    test(&World { model, chip: &chip, clock: &clock, pool: &pool, machine })
 }
 
 /// Runs a card that vanishes after `accesses`; whether it came to that.

@@ -5,7 +5,7 @@ use crate::{
     device::{Idle as _, StartError, fake::TickingClock},
     dma::{
         Device, Limits, Plan, Policy, Pool, PowerOfTwo, Table,
-        fake::{FakeMachine, Frames},
+        fake::{FakeMachine, Reused},
     },
     nic::{
         Nic,
@@ -87,10 +87,11 @@ fn with_pcnet(double_word: bool, test: &mut dyn FnMut(&Bench<'_>)) {
 }
 
 fn with_machine(test: impl FnOnce(&FakeMachine, &TickingClock, &Pool<'_>)) {
-    let machine = FakeMachine::new(Frames::default());
+    let reused = Reused::default();
+    let machine: &FakeMachine = &reused;
     let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, &machine);
-    test(&machine, &TickingClock::default(), &pool);
+    let pool = Pool::new(&mut table, machine);
+    test(machine, &TickingClock::default(), &pool);
 }
 
 /// Runs `test` for each family on a machine without a pool.

@@ -6,7 +6,7 @@ use crate::{
     device::{Idle as _, fake::TickingClock},
     dma::{
         Plan, Policy, Pool, Table, ToDevice,
-        fake::{FakeMachine, Frames},
+        fake::{FakeMachine, Frames, Reused},
     },
     nic::fake::{FakeRtl8139, Fault},
 };
@@ -58,12 +58,13 @@ fn acknowledge(card: &mut Card<'_>) -> Result<(), &'static str> {
 fn with_chip<T>(
     test: impl for<'m> FnOnce(&'m FakeRtl8139<'m>, &'m TickingClock, &'m Pool<'m>, &'m FakeMachine) -> T,
 ) -> T {
-    let machine = FakeMachine::new(Frames::default());
-    let (chip, clock) = (FakeRtl8139::new(&machine, MAC), TickingClock::default());
+    let reused = Reused::default();
+    let machine: &FakeMachine = &reused;
+    let (chip, clock) = (FakeRtl8139::new(machine, MAC), TickingClock::default());
     let mut table = Box::new(Table::new());
-    let pool = Pool::new(&mut table, &machine);
+    let pool = Pool::new(&mut table, machine);
     pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
-    test(&chip, &clock, &pool, &machine)
+    test(&chip, &clock, &pool, machine)
 }
 
 /// Everything a pool still hands out, as bus addresses of the first byte and lengths.
