@@ -4,11 +4,11 @@ use super::{
     bounce::Bounce,
     buffer::Buffer,
     capable::dma_capable,
-    direction::Direction,
+    direction::{Direction, Flow},
     error::{MapError, Why},
     layout::{Layout, Shape},
     limits::{Limits, Policy},
-    mapping::{Home, Mapping},
+    mapping::{Given, Home, Mapping},
     pool::{Pool, Shortage},
     segment::Lease,
 };
@@ -76,14 +76,14 @@ impl<'m> Device<'m> {
 
     /// Gives `buffer` to the device, in place if the device can use it there, else through the pool.
     ///
-    /// On failure the buffer is gone; [`Device::try_map`] returns it. Behind a call, where that is part of the caller:
-    /// the suites map in many places, and none of them is in a hurry.
-    #[inline(never)]
+    /// On failure the buffer is gone; [`Device::try_map`] returns it. What is done is behind a call, once for all kinds
+    /// of buffers, where that is part of the caller: the suites map in many places, and none of them is in a hurry.
     pub fn map<D: Direction, B: Buffer<D>>(
         &self,
         buffer: B,
     ) -> Result<Mapping<'m, D, B>, MapError> {
-        self.try_map(buffer).map_err(|(error, _)| error)
+        let given = self.lend_called(buffer.bytes(), B::DIRECT, D::FLOW)?;
+        Ok(Mapping::new(&self.home, given, buffer))
     }
 
     /// As [`Device::map`], with the buffer returned on failure.
@@ -92,30 +92,39 @@ impl<'m> Device<'m> {
         &self,
         buffer: B,
     ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
-        let bytes = buffer.bytes();
-        let way = match self.policy {
-            Policy::Force if !bytes.is_empty() => Ok(Way::Bounce(Why::Forced)),
-            _ => self.way_for(bytes, B::DIRECT),
-        };
-        match way {
-            Ok(Way::Bounce(why)) => self.through(buffer, why),
-            Ok(Way::Direct(bus)) => {
-                self.home.pool.begin_direct();
-                Ok(Mapping::direct(&self.home, buffer, bus))
-            }
-            Err(error) => Err((self.failed(error), buffer)),
+        match self.lend(buffer.bytes(), B::DIRECT, D::FLOW) {
+            Ok(given) => Ok(Mapping::new(&self.home, given, buffer)),
+            Err(error) => Err((error, buffer)),
         }
     }
 
-    #[inline(always)]
-    fn through<D: Direction, B: Buffer<D>>(
+    #[inline(never)]
+    fn lend_called(
         &self,
-        buffer: B,
-        why: Why,
-    ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
-        match self.bounce::<D>(buffer.bytes(), &why) {
-            Ok(bounce) => Ok(Mapping::through(&self.home, bounce, why, buffer)),
-            Err(error) => Err((self.failed(error), buffer)),
+        bytes: &[u8],
+        may_be_direct: bool,
+        flow: Flow,
+    ) -> Result<Given, MapError> {
+        self.lend(bytes, may_be_direct, flow)
+    }
+
+    /// What the device gets for these bytes, counted.
+    #[inline(always)]
+    fn lend(&self, bytes: &[u8], may_be_direct: bool, flow: Flow) -> Result<Given, MapError> {
+        let way = match self.policy {
+            Policy::Force if !bytes.is_empty() => Ok(Way::Bounce(Why::Forced)),
+            _ => self.way_for(bytes, may_be_direct),
+        };
+        match way {
+            Ok(Way::Bounce(why)) => match self.bounce(bytes, &why, flow) {
+                Ok(bounce) => Ok(Given::Slots(bounce.begun(bytes, flow, self.home.fills), why)),
+                Err(error) => Err(self.failed(error)),
+            },
+            Ok(Way::Direct(bus)) => {
+                self.home.pool.begin_direct();
+                Ok(Given::Buffer(bus))
+            }
+            Err(error) => Err(self.failed(error)),
         }
     }
 
@@ -146,11 +155,11 @@ impl<'m> Device<'m> {
     }
 
     #[inline(always)]
-    fn bounce<D: Direction>(&self, bytes: &[u8], why: &Why) -> Result<Bounce, MapError> {
+    fn bounce(&self, bytes: &[u8], why: &Why, flow: Flow) -> Result<Bounce, MapError> {
         let (address, len, shape) = (bytes.as_ptr().addr(), bytes.len(), &self.shape);
-        let to_device = if D::TO_DEVICE { len } else { 0 };
-        let guarded = D::FROM_DEVICE;
-        let layout = if guarded { shape.guarded(address, len) } else { shape.bare(address, len) };
+        let to_device = if flow.to_device { len } else { 0 };
+        let layout =
+            if flow.from_device { shape.guarded(address, len) } else { shape.bare(address, len) };
         let leased = layout.and_then(|layout| {
             self.home.pool.lease(layout.want, to_device).map(|lease| (lease, layout))
         });

@@ -12,6 +12,15 @@ pub trait Direction: sealed::Sealed + fmt::Debug {
     const TO_DEVICE: bool;
     /// The device's bytes must reach the CPU.
     const FROM_DEVICE: bool;
+    /// Both as a value.
+    const FLOW: Flow = Flow { to_device: Self::TO_DEVICE, from_device: Self::FROM_DEVICE };
+}
+
+/// A direction as a value, for code that is there once for all of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Flow {
+    pub(super) to_device: bool,
+    pub(super) from_device: bool,
 }
 
 /// A direction in which the device reads.

@@ -76,6 +76,15 @@ pub(super) struct Home<'m> {
     pub(super) fills: bool,
 }
 
+/// What a device gets for a buffer.
+#[derive(Debug)]
+pub(super) enum Given {
+    /// The buffer itself, where it lies.
+    Buffer(BusAddr),
+    /// Slots, and why.
+    Slots(Bounce, Why),
+}
+
 /// How the device gets at the buffer.
 #[derive(Debug)]
 enum Path {
@@ -112,29 +121,13 @@ impl<D: Direction, B: Buffer<D>> fmt::Debug for Mapping<'_, D, B> {
 }
 
 impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
-    /// The device uses `buffer` where it lies, at `bus`.
-    pub(super) fn direct(home: &Home<'m>, mut buffer: B, bus: BusAddr) -> Self {
-        let shared = SharedBytes::of_buffer(&mut buffer);
-        Self::new(home, Path::Direct(shared, bus), buffer)
-    }
-
-    /// The device uses slots instead of `buffer`.
+    /// A mapping of `buffer`, for which the device gets what is `given`.
     #[inline(always)]
-    pub(super) fn through(home: &Home<'m>, mut bounce: Bounce, why: Why, buffer: B) -> Self {
-        if D::TO_DEVICE {
-            bounce.write(0, buffer.bytes());
-        }
-        if D::FROM_DEVICE {
-            if !D::TO_DEVICE && home.fills {
-                bounce.fill(0, bounce.len());
-            }
-            bounce = bounce.armed();
-        }
-        Self::new(home, Path::Bounced(bounce, why), buffer)
-    }
-
-    #[inline(always)]
-    fn new(home: &Home<'m>, path: Path, buffer: B) -> Self {
+    pub(super) fn new(home: &Home<'m>, given: Given, mut buffer: B) -> Self {
+        let path = match given {
+            Given::Buffer(bus) => Path::Direct(SharedBytes::of_buffer(&mut buffer), bus),
+            Given::Slots(bounce, why) => Path::Bounced(bounce, why),
+        };
         // The doorbell that follows must not overtake the bytes.
         volatile::write_barrier();
         let (pool, translate, buffer) = (home.pool, home.translate, ManuallyDrop::new(buffer));
@@ -211,6 +204,17 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
     /// them from the device's; they are the pattern. A direct mapping has no slots to fill.
     #[inline(always)]
     pub fn finish(self, written: usize) -> Result<B, FinishError> {
+        self.close::<false>(written)
+    }
+
+    /// [`Mapping::finish`] with what is done behind a call, where that is part of the caller: for a device that is in no
+    /// hurry.
+    pub fn end(self, written: usize) -> Result<B, FinishError> {
+        self.close::<true>(written)
+    }
+
+    #[inline(always)]
+    fn close<const CALLED: bool>(self, written: usize) -> Result<B, FinishError> {
         volatile::read_barrier();
         if written > self.len() {
             return Err(self.overlong(written));
@@ -219,25 +223,12 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         let mut buffer = ManuallyDrop::into_inner(buffer);
         match path {
             Path::Direct(..) => pool.end_direct(),
-            Path::Bounced(mut bounce, _) => {
-                if D::FROM_DEVICE {
-                    bounce = bounce
-                        .checked()
-                        .and_then(|bounce| bounce.told(written))
-                        .map_err(|(error, bounce)| pool.fail(bounce, error))?;
-                    let bytes = buffer.bytes_mut();
-                    bytes.into_iter().for_each(|bytes| bounce.read(0, &mut bytes[..written]));
-                }
-                pool.end(bounce.into_lease(), if D::FROM_DEVICE { written } else { 0 });
+            Path::Bounced(bounce, _) if CALLED => {
+                bounce.ended_called(pool, buffer.bytes_mut(), D::FLOW, written)?;
             }
+            Path::Bounced(bounce, _) => bounce.ended(pool, buffer.bytes_mut(), D::FLOW, written)?,
         }
         Ok(buffer)
-    }
-
-    /// [`Mapping::finish`] behind a call, where that is part of the caller: for a device that is in no hurry.
-    #[inline(never)]
-    pub fn end(self, written: usize) -> Result<B, FinishError> {
-        self.finish(written)
     }
 
     #[cold]
