@@ -112,3 +112,24 @@ fn answer(frame: &[u8], target: Ipv4Address) -> Option<EthernetAddress> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TARGET: Ipv4Address = Ipv4Address::new(10, 0, 2, 2);
+    const OTHER: Ipv4Address = Ipv4Address::new(10, 0, 2, 3);
+    const MAC: EthernetAddress = EthernetAddress([2, 0, 0, 0, 0, 7]);
+
+    #[test]
+    fn only_a_reply_of_the_one_that_was_asked_is_an_answer() {
+        let mut frame = question(MAC, TARGET, OTHER);
+        assert_eq!(answer(&frame, TARGET), None, "a question is none");
+        frame[21] = 2;
+        assert_eq!(answer(&frame, TARGET), Some(MAC));
+        assert_eq!(answer(&frame, OTHER), None, "somebody else's");
+        assert_eq!(answer(&frame[..QUESTION - 1], TARGET), None, "cut short");
+        frame[13] = 0;
+        assert_eq!(answer(&frame, TARGET), None, "another protocol");
+    }
+}

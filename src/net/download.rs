@@ -183,6 +183,29 @@ impl Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::format;
+
+    const SERVER: SocketAddrV4 = SocketAddrV4::new(core::net::Ipv4Addr::new(10, 0, 2, 2), 80);
+
+    #[test]
+    fn bytes_behind_the_body_are_not_of_it() {
+        let sum = crc32fast::hash(b"abc");
+        let head = format!("HTTP/1.0 200 OK\r\nContent-Length: 3\r\nX-CRC32: {sum:08x}\r\n\r\n");
+        let mut body = Body::new(3);
+        body.take(head.as_bytes()).unwrap();
+        body.take(b"ab").unwrap();
+        assert_eq!(body.verdict(true, SERVER), Ok(None));
+        body.take(b"cde").unwrap();
+        body.take(b"f").unwrap();
+        assert_eq!((body.got, body.verdict(true, SERVER)), (3, Ok(Some(sum))));
+    }
+
+    #[test]
+    fn an_end_before_the_head_is_a_refusal() {
+        let body = Body::new(3);
+        assert_eq!(body.verdict(true, SERVER), Ok(None));
+        assert_eq!(body.verdict(false, SERVER), Err(NetError::Refused(SERVER)));
+    }
 
     #[test]
     fn a_rate_is_bytes_a_second_and_never_more_than_there_are_numbers_for() {

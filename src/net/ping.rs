@@ -146,3 +146,28 @@ fn answers(bytes: &[u8], seq_no: u16) -> bool {
 fn buffer() -> PacketBuffer<'static> {
     PacketBuffer::new(vec![PacketMetadata::EMPTY; 4], vec![0; 4 * (HEADER + PAYLOAD.len())])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use alloc::vec::Vec;
+
+    fn packet(repr: &Icmpv4Repr<'_>) -> Vec<u8> {
+        let mut bytes = vec![0; repr.buffer_len()];
+        let sums = ChecksumCapabilities::default();
+        repr.emit(&mut Icmpv4Packet::new_unchecked(&mut bytes[..]), &sums);
+        bytes
+    }
+
+    #[test]
+    fn an_answer_has_the_number_and_the_bytes_that_were_sent() {
+        let reply = |seq_no, data| Icmpv4Repr::EchoReply { ident: 1, seq_no, data };
+        assert!(answers(&packet(&reply(3, &PAYLOAD)), 3));
+        assert!(!answers(&packet(&reply(2, &PAYLOAD)), 3), "an earlier one's");
+        assert!(!answers(&packet(&reply(3, &PAYLOAD[1..])), 3), "a byte short");
+        assert!(!answers(&packet(&reply(3, &[0; PAYLOAD.len()])), 3), "other bytes");
+        let request = Icmpv4Repr::EchoRequest { ident: 1, seq_no: 3, data: &PAYLOAD };
+        assert!(!answers(&packet(&request), 3), "a question");
+        assert!(!answers(&[0; 4], 3), "no packet");
+    }
+}

@@ -123,3 +123,25 @@ fn payload(index: u16, len: usize) -> Vec<u8> {
 fn buffer() -> PacketBuffer<'static> {
     PacketBuffer::new(vec![PacketMetadata::EMPTY; 4], vec![0; 4 * DATAGRAM_MAX])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_number_is_as_much_of_it_as_came() {
+        let found = [&[][..], &[7], &[7, 1], &[7, 1, 9]].map(index);
+        assert_eq!(found, [None, Some(7), Some(0x107), Some(0x107)]);
+    }
+
+    #[test]
+    fn the_bytes_of_one_datagram_are_those_of_the_first_turned_by_its_number() {
+        let first = payload(0, 600);
+        for number in [1, 0x55, 0xaa, 0x1ff_u16] {
+            let [low, high] = number.to_le_bytes();
+            let bytes = payload(number, 600);
+            assert_eq!(bytes[..2], [low, high]);
+            assert!(bytes[2..].iter().zip(&first[2..]).all(|(a, b)| a ^ b == low), "{number}");
+        }
+    }
+}

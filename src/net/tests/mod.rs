@@ -17,7 +17,7 @@ use crate::{
         rtl8139::Idle,
     },
 };
-use alloc::{boxed::Box, string::ToString, vec, vec::Vec};
+use alloc::{boxed::Box, collections::BTreeSet, string::ToString, vec, vec::Vec};
 use core::{
     net::{Ipv4Addr, SocketAddrV4},
     time::Duration,
@@ -72,13 +72,32 @@ fn everything_works_in_turn_on_a_good_network() {
         assert_eq!((pings.sent, pings.received), (10, 10));
         assert!(pings.min <= pings.average() && pings.average() <= pings.max);
         let echo = stack.udp_echo(endpoint(7), 20).unwrap();
-        assert_eq!((echo.echoed, echo.resent), (20, 0));
+        let bytes = (0..20).map(|index| 1 + index * 1471 / 19).sum::<u64>();
+        assert_eq!(echo, UdpReport { echoed: 20, bytes, resent: 0 });
         let download = stack.download(endpoint(80), 1 << 20, LIMIT).unwrap();
         assert_eq!(download.crc32, crc32fast::hash(&peer::body(1 << 20)));
+        assert_eq!(stack.sockets.iter().count(), 0, "each job takes its socket along");
         let counters = stack.nic().counters();
         assert_eq!(counters.rx_frames, counters.rx_bounced);
         assert!(counters.rx_frames > 700 && counters.rx_missed == 0, "{counters:?}");
         assert!(counters.tx_frames < 300, "acknowledgements are sparse: {counters:?}");
+    });
+}
+
+#[test]
+fn ports_and_identifiers_are_those_of_nobody_and_none_comes_twice() {
+    with_stack(Manner::Silent, |_, stack| {
+        let fresh: BTreeSet<u16> = (0..16384).map(|_| stack.fresh()).collect();
+        assert_eq!((fresh.len(), fresh.first(), fresh.last()), (16384, Some(&49152), Some(&65535)));
+    });
+}
+
+#[test]
+fn what_strangers_send_is_no_answer() {
+    with_address(Manner::Strangers, |_, stack| {
+        assert_eq!(stack.ping(SERVER, 2).unwrap_err().code(), "ping-timeout");
+        let echo = stack.udp_echo(endpoint(7), 5).unwrap();
+        assert_eq!((echo.echoed, echo.resent), (5, 0));
     });
 }
 

@@ -44,6 +44,8 @@ pub(super) enum Manner {
         millis: u64,
         lost: u32,
     },
+    /// Lets others answer, from another address or port: a ping alone, a datagram first.
+    Strangers,
     /// Gives this address, mask and router.
     Gives {
         address: [u8; 4],
@@ -177,7 +179,13 @@ impl<'a, 'm> Peer<'a, 'm> {
         for mut frame in self.chip.take_sent() {
             if !pong(&mut frame) {
                 self.cable.arriving.push_back(frame);
-            } else if self.manner != Manner::Silent {
+                continue;
+            }
+            if self.manner == Manner::Strangers {
+                // The server's address with its halves exchanged, which leaves the checksum as it is.
+                frame[26..30].rotate_left(2);
+            }
+            if self.manner != Manner::Silent {
                 self.cable.leaving.push(frame);
             }
         }
@@ -232,6 +240,12 @@ impl<'a, 'm> Peer<'a, 'm> {
             _ => {}
         }
         socket.send_slice(&bytes, from.endpoint).unwrap();
+        if self.manner == Manner::Strangers {
+            bytes.push(7);
+            // Another port of the server's, and before the answer.
+            let other = self.sockets.get_mut::<udp::Socket<'_>>(self.dhcp);
+            other.send_slice(&bytes, from.endpoint).unwrap();
+        }
     }
 
     fn serve_web(&mut self) {
