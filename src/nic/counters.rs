@@ -44,3 +44,14 @@ impl Counters {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_is_lost_on_either_way() {
+        let counters = Counters { rx_missed: 2, tx_dropped: 3, ..Counters::default() };
+        assert_eq!(counters.traffic().lost, 5);
+    }
+}

@@ -234,6 +234,7 @@ mod tests {
             let mut back = Vec::new();
             for len in [min, min + step, 777, max] {
                 let bytes = filled(card, len);
+                assert!(bytes.iter().any(|byte| *byte != bytes[0]), "a pattern");
                 chip.deliver(&[0xff; 64]);
                 send(card, &bytes);
                 assert_eq!(card.fetch(&bytes, &mut back), Ok(Arrival::Other));

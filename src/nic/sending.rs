@@ -275,6 +275,9 @@ mod tests {
         let lent = out.lend(vec![byte; 60].into(), NOW, (&mut ranges, &mut counters));
         assert_eq!(lent.is_ok(), !ranges.all().is_empty());
         assert_eq!(counters.tx_bytes, if lent.is_ok() { 60 } else { 0 });
+        let bounced = lent.as_ref().map(|(record, _)| u64::from(record.bounced.is_some()));
+        let counted = (counters.tx_bounced, counters.tx_direct);
+        assert_eq!(counted, bounced.map_or((0, 0), |bounced| (bounced, 1 - bounced)));
         lent
     }
 

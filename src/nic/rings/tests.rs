@@ -1,11 +1,13 @@
 //! The drivers over chips that see only what was mapped for them.
 
 use super::{
-    bench::{frame, to_us, with_card},
+    LINK_LIMIT, LOOP_LIMIT, LOOP_TRIP,
+    bench::{MAC, frame, to_us, with_card, with_pool},
     chip::{RECEIVE, TRANSMIT},
 };
 use crate::{
-    device::{Cause, StartError, Via},
+    arch::time::Clock as _,
+    device::{Cause, StartError, Traffic, Via},
     dma::OwnedSlice,
     nic::{
         FRAME_MAX, FRAME_MIN, Nic, ReceiveError, TransmitError,
@@ -175,5 +177,72 @@ fn a_quiesced_card_refuses_everything_and_kept_nothing() {
         assert_eq!(card.set_loopback(true), Err(StartError::Stopped));
         assert_eq!(card.quiesce(), Ok(()));
         chip.set_fault(Fault::None);
+    });
+}
+
+#[test]
+fn a_card_says_what_and_who_it_is() {
+    let mut names = Vec::new();
+    with_pool(|bench| {
+        let card = bench.start().unwrap();
+        names.push(card.name());
+        assert_eq!((card.mac(), card.label().as_str()), (MAC, "52:54:00:12:34:56"));
+    });
+    assert_eq!(names, ["rtl8139-cplus", "rtl8168", "rtl8125", "pcnet", "pcnet"]);
+}
+
+#[test]
+fn a_card_that_is_dropped_is_stopped_and_gives_everything_back() {
+    with_pool(|bench| {
+        let mut card = bench.start().unwrap();
+        card.transmit(frame(60, 0)).unwrap();
+        drop(card);
+        assert!(!bench.chip.is_running());
+        assert!(bench.pool.stats().is_balanced(), "{:?}", bench.pool.stats());
+    });
+}
+
+#[test]
+fn traffic_is_what_was_counted_and_frames_that_a_stop_takes_back_are_lost() {
+    with_card(|chip, card| {
+        card.transmit_in_place(frame(60, 0).into()).unwrap();
+        chip.deliver(&to_us(60, 1));
+        assert_eq!(card.receive(&mut Vec::new()), Ok(Some(60)));
+        chip.set_fault(Fault::NeverSend);
+        (0..3).for_each(|i| card.transmit(frame(60, i)).unwrap());
+        card.quiesce().unwrap();
+        let Traffic { sent, sent_bounced, received, lost, resets } = card.traffic();
+        assert_eq!((sent, sent_bounced, received, lost, resets), (1, 4, 1, 3, 0));
+        chip.set_fault(Fault::None);
+    });
+}
+
+#[test]
+fn what_was_missed_before_a_reset_is_counted() {
+    with_card(|chip, card| {
+        (0..RECEIVE + 4).for_each(|i| chip.deliver(&to_us(60, i)));
+        card.set_loopback(false).unwrap();
+        assert_eq!(card.counters().rx_missed, 5);
+    });
+}
+
+#[test]
+fn a_loop_or_a_link_that_does_not_come_is_waited_for_and_no_error() {
+    with_pool(|bench| {
+        let mut card = bench.start().unwrap();
+        let mut turn = |on| {
+            let start = bench.clock.now();
+            assert_eq!(card.set_loopback(on), Ok(()));
+            bench.clock.now().since(start)
+        };
+        assert!(turn(true) < LOOP_TRIP, "the first frame came back");
+        bench.chip.set_fault(Fault::CorruptByte(20));
+        let took = turn(true);
+        assert!(took >= LOOP_LIMIT && took < LOOP_LIMIT + 2 * LOOP_TRIP, "{took:?}");
+        bench.chip.set_fault(Fault::None);
+        assert!(turn(false) < LOOP_TRIP, "the link was there");
+        bench.chip.set_link(false);
+        let took = turn(false);
+        assert!(took >= LINK_LIMIT && took < LINK_LIMIT + LOOP_TRIP, "{took:?}");
     });
 }

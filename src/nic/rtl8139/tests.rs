@@ -381,3 +381,35 @@ fn a_quiesced_card_refuses_everything_and_kept_nothing() {
         assert_eq!(card.quiesce(), Ok(()));
     });
 }
+
+#[test]
+fn a_card_says_who_it_is_and_counts_what_it_missed_before_a_reset_or_was_told_of() {
+    with_card(Policy::Auto, |chip, card| {
+        assert_eq!((card.name(), card.label().as_str()), ("rtl8139", "52:54:00:12:34:56"));
+        card.enable_interrupts(Cause::RECEIVER | Cause::OVERFLOW);
+        let mut frame = frame(1514, 0);
+        frame[..6].copy_from_slice(&[0xff; 6]);
+        (0..30).for_each(|_| chip.deliver(&frame));
+        card.set_loopback(false).unwrap();
+        let missed = card.counters().rx_missed;
+        assert!(missed > 0);
+        (0..30).for_each(|_| chip.deliver(&frame));
+        card.set_loopback(false).unwrap();
+        assert_eq!(card.counters().rx_missed, 2 * missed);
+        // An interrupt for nothing is none.
+        let before = card.counters().interrupts;
+        card.acknowledge();
+        assert_eq!(card.counters().interrupts, before);
+    });
+}
+
+#[test]
+fn a_card_has_room_for_as_many_frames_as_it_has_slots() {
+    with_card(Policy::Auto, |chip, card| {
+        chip.set_fault(Fault::NeverSend);
+        let sent = (0..9).take_while(|_| card.has_room() && card.transmit(frame(60, 0)).is_ok());
+        assert_eq!(sent.count(), 4);
+        assert!(!card.has_room());
+        chip.set_fault(Fault::None);
+    });
+}
