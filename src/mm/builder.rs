@@ -114,6 +114,7 @@ fn each_page(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::vec::Vec;
     use proptest::prelude::*;
 
     #[test]
@@ -125,6 +126,37 @@ mod tests {
         assert_eq!(end(0x7fc0_0000), None);
         assert_eq!(end_of_mapping(u64::MAX), None);
         assert_eq!(end_of_mapping(VIRT_BASE - 1), None);
+    }
+
+    #[test]
+    fn the_builder_s_use_ends_with_whatever_lies_last() {
+        let image_end = VIRT_BASE + 0x30_0000;
+        let at = |offset: u64| VIRT_BASE + offset;
+        let info = StartInfo::of(1024, (at(0x30_0000), at(0x30_2000)), (at(0x30_3000), 10));
+        assert_eq!(end_of_use(&info, at(0x30_d000), image_end), Some(at(0x30_d000)));
+        assert_eq!(end_of_use(&info, at(0x30_e001), image_end), Some(at(0x30_f000)));
+        assert_eq!(end_of_use(&info, 0, at(0x40_0000)), Some(at(0x40_0000)));
+    }
+
+    #[test]
+    fn the_p2m_has_whole_pages_from_its_first_byte_on() {
+        let pages = |nr_pages, list| p2m_pages(&StartInfo::of(nr_pages, (list, 0), (0, 0)));
+        let list = VIRT_BASE + 0x30_0000;
+        assert_eq!(pages(513, list).unwrap(), PfnRange { start: Pfn(0x300), count: 2 });
+        assert!(pages(513, list + 8).is_err(), "its first page would be somebody else's, too");
+        assert!(pages(u64::MAX, list).is_err());
+    }
+
+    #[test]
+    fn each_page_is_acted_on_once_until_one_fails() {
+        let mut pages = Vec::new();
+        let range = VIRT_BASE..VIRT_BASE + 0x3000;
+        let all = each_page(range.clone(), |virt| {
+            pages.push(virt - VIRT_BASE);
+            Ok(())
+        });
+        assert_eq!((all, pages), (Ok(()), [0, 0x1000, 0x2000].to_vec()));
+        assert_eq!(each_page(range, |_| Err(XenError::Invalid)), Err(XenError::Invalid));
     }
 
     /// Numbers at the edges of what fits, and any others.

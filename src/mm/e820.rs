@@ -249,7 +249,7 @@ impl Map {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
+    use alloc::{string::ToString, vec::Vec};
     use proptest::prelude::*;
 
     fn raw(start: u64, len: u64, kind: u32) -> [u8; 20] {
@@ -271,8 +271,14 @@ mod tests {
         .unwrap();
         assert_eq!(map.entries().len(), 2);
         assert_eq!(map.ram_bytes(), 0x10_1000);
-        assert_eq!(map.kind_of(Pfn(0xe_0000)), Some(Kind::Reserved));
-        assert_eq!(map.kind_of(Pfn(0x200)), None);
+        // Each range to its last page, and not beyond.
+        let kinds = [0x100, 0x101, 0xd_ffff, 0xe_0000, 0xe_ffff, 0xf_0000, 0x200];
+        let (ram, reserved) = (Some(Kind::Ram), Some(Kind::Reserved));
+        let expected = [ram, None, None, reserved, reserved, None, None];
+        assert_eq!(kinds.map(|pfn| map.kind_of(Pfn(pfn))), expected);
+        let texts: Vec<_> = map.entries().iter().map(ToString::to_string).collect();
+        assert_eq!(texts[0], "0x0000000000000000-0x0000000000100fff Ram");
+        assert_eq!(texts[1], "0x00000000e0000000-0x00000000efffffff Reserved");
     }
 
     #[test]
@@ -312,6 +318,7 @@ mod tests {
         assert!(map.has_own_hole());
         assert_eq!((map.entries().len(), map.ram_bytes()), (3, 0xc000_1000));
         assert_eq!(map.ram_under(HOLE, GIB_4 - HOLE), None);
+        assert_eq!(map.entries()[1].end(), GIB_4);
         assert_eq!(map.ram_under(GIB_4, 1).unwrap().end(), GIB_4 + 0x1000);
         assert_eq!(Map::flat(0xc_0000).with_hole().entries().len(), 1);
         let raw = [raw(0, 0xf000_0000, 1), raw(0xf000_0000, 0x1000, 2)];

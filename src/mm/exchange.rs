@@ -165,3 +165,34 @@ fn settle(xen: &dyn MemoryCalls, p2m: P2m<'_>, run: PfnRange, base: Mfn) -> Sett
     }
     settled
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::xen::hypercall::fake::FakeXen;
+
+    const NAME: Pfn = Pfn(5);
+    const OLD: Mfn = Mfn(9);
+
+    /// What a scatter of the one frame `OLD` comes to where the entry says `entry` and Xen's table confirms `confirmed`.
+    fn settled(entry: u64, confirmed: &[u64]) -> (Option<Mfn>, bool, bool) {
+        let entries: [AtomicU64; 6] = [0; 6].map(AtomicU64::new);
+        let xen = FakeXen::new(32, &[]);
+        confirmed.iter().for_each(|mfn| xen.say(Mfn(*mfn), NAME));
+        entries[5].store(entry, Ordering::Relaxed);
+        let p2m = P2m::new(&entries);
+        let Settled { kept, lost } = settle(&xen, p2m, PfnRange { start: NAME, count: 1 }, OLD);
+        (p2m.get(NAME), kept, lost)
+    }
+
+    #[test]
+    fn a_name_has_the_frame_that_xen_s_table_confirms() {
+        assert_eq!(settled(7, &[7]), (Some(Mfn(7)), false, false), "a new one");
+        assert_eq!(settled(7, &[7, 9]), (Some(Mfn(7)), false, false), "the new one before the old");
+        assert_eq!(settled(7, &[9]), (Some(OLD), true, false), "the new one is not ours");
+        assert_eq!(settled(5, &[9]), (Some(OLD), true, false), "nothing was traded");
+        assert_eq!(settled(5, &[5, 9]), (Some(OLD), true, false), "the entry is still the name");
+        assert_eq!(settled(5, &[5]), (Some(Mfn(5)), false, false), "a frame numbered as its name");
+        assert_eq!(settled(7, &[]), (None, false, true), "none");
+    }
+}

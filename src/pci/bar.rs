@@ -164,6 +164,7 @@ mod tests {
         ConfigAccess,
         fake::{FakeBus, FakeDevice},
     };
+    use alloc::string::ToString as _;
     use proptest::prelude::*;
 
     fn nic() -> FakeDevice {
@@ -241,6 +242,7 @@ mod tests {
         let function = Function::probe(&bus, bdf).unwrap().unwrap();
         let error = function.bars().unwrap_err();
         assert_eq!(error.code(), "pci-bad-bar");
+        assert!(error.to_string().contains("no upper half"), "{error}");
     }
 
     proptest! {

@@ -254,7 +254,10 @@ fn a_command_register_that_reads_as_nothing_possible_is_an_error_with_its_value(
                 if value == 5 { "device-reset-timeout" } else { "engine-status" }
             );
             if value != 5 {
-                assert!(reason.detail.contains(&format!("{value:#x}")), "{reason}");
+                let begun = Command::START.bits();
+                for number in [begun, value] {
+                    assert!(reason.detail.contains(&format!("{number:#x}")), "{reason}");
+                }
                 assert_eq!((engine.traffic().resets, engine.traffic().lost), (1, 1));
                 chip.set_fault(Fault::None);
                 assert_eq!(trip(engine, &[4; 9]).unwrap(), [4; 9], "it goes on");
@@ -349,4 +352,45 @@ fn without_a_pool_the_first_transfer_says_so() {
     let mut engine = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
     assert_eq!(code(engine.send(vec![0; 60].into())), "dma-no-pool");
     assert!(!chip.is_running());
+}
+
+#[test]
+fn it_says_what_it_is_what_it_reaches_and_how_long_it_takes() {
+    with_engine(Policy::Auto, |_, engine| {
+        assert_eq!((engine.name(), engine.label().as_str()), ("edu", "1.0"));
+        assert_eq!((limits().mask.bits(), limits().max_len), (28, 4096));
+        assert!(engine.pace() > Duration::ZERO && engine.patience() > 2 * engine.pace());
+    });
+}
+
+#[test]
+fn what_others_raised_is_not_raised_again() {
+    with_engine(Policy::Auto, |chip, engine| {
+        chip.write_u32(regs::INTERRUPT_RAISE, 1);
+        engine.enable_interrupts(Cause::empty());
+        assert!(!chip.interrupts(), "masked");
+        engine.enable_interrupts(Cause::RECEIVED);
+        assert!(!chip.interrupts(), "no transfer was done");
+    });
+}
+
+#[test]
+fn an_engine_that_is_dropped_is_stopped_and_gives_everything_back() {
+    let machine = FakeMachine::new(Frames::default());
+    let (chip, clock) = (FakeEdu::new(&machine), TickingClock::default());
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.start(&Plan { mask: limits().mask, ..Plan::new(1 << 20) }, &mut |_| {}).unwrap();
+    let device = dma::Device::new(&pool, &machine, limits(), Policy::Auto);
+    let mut engine = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
+    engine.send(vec![3; 60].into()).unwrap();
+    assert_eq!(engine.fetch(&[], &mut Vec::new()), Ok(Arrival::Nothing));
+    drop(engine);
+    assert!(!chip.is_running() && pool.stats().is_balanced(), "{:?}", pool.stats());
+}
+
+#[test]
+fn each_error_says_what_to_do() {
+    let errors = [EngineError::Length { len: 0, max: 1 }, EngineError::Stopped];
+    assert!(errors.iter().all(|error| error.remedy().contains(' ')));
 }
