@@ -12,7 +12,7 @@ use crate::{
     nic::{
         Loopback, Nic, cplus,
         e1000::{self, Model},
-        igb, pcnet, rtl8139,
+        igb, pcnet, rtl8139, virtio,
     },
     pci::{
         Resources,
@@ -59,7 +59,7 @@ const IGB: [u16; 8] = [0x10c9, 0x10e8, 0x1526, 0x150a, 0x1521, 0x1533, 0x157b, 0
 const IGC: [u16; 10] =
     [0x15f2, 0x15f3, 0x15f8, 0x0d9f, 0x3100, 0x3101, 0x125b, 0x125c, 0x125d, 0x3102];
 
-const DRIVERS: [Entry; 12] = [
+const DRIVERS: [Entry; 13] = [
     entry(ids(0x10ec, &[0x8139]), "rtl8139", |bars, clock| {
         // BAR 0 has the same registers as I/O ports.
         Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
@@ -89,6 +89,10 @@ const DRIVERS: [Entry; 12] = [
     }),
     entry(ids(0x8086, &IGC), "igc", |bars, clock| {
         Ok(card(igb::reset(igb::Model::Igc, bars.map(0)?, clock)?))
+    }),
+    // The second is what a device is called that is a legacy one, too.
+    entry(ids(0x1af4, &[0x1041, 0x1000]), "virtio-net", |bars, clock| {
+        Ok(card(virtio::reset(&bars.resources.vendor, |bar| bars.map(bar), clock)?))
     }),
     entry(ids(0x1234, &[0x11e8]), "edu", |bars, clock| {
         Ok(mover(edu::Idle::reset(bars.map(0)?, clock)?))
@@ -273,6 +277,10 @@ mod tests {
         assert_eq!(name(0x1234, 0x11e8, NO_CLASS), Some("edu"));
         assert_eq!(name(0x8086, 0x100e, NO_CLASS), Some("e1000"));
         assert_eq!(name(0x8086, 0x10d3, NO_CLASS), Some("e1000e"));
+        for device in [0x1041, 0x1000] {
+            assert_eq!(name(0x1af4, device, NO_CLASS), Some("virtio-net"), "{device:x}");
+        }
+        assert_eq!(name(0x1af4, 0x1042, NO_CLASS), None);
         for device in [0x10c9, 0x1521, 0x1533, 0x1539] {
             assert_eq!(name(0x8086, device, NO_CLASS), Some("igb"), "{device:x}");
         }
@@ -289,6 +297,7 @@ mod tests {
             "e1000e",
             "igb",
             "igc",
+            "virtio-net",
             "edu",
             "nvme",
             "ahci"

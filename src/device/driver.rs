@@ -37,6 +37,12 @@ pub trait Driver: fmt::Debug {
     /// Lets exactly these causes interrupt.
     fn enable_interrupts(&mut self, causes: Cause);
 
+    /// Whether what comes while its cause is disabled interrupts once it is enabled. Of a device that looks whether it may
+    /// interrupt only when something comes, the next one does.
+    fn holds_back(&self) -> bool {
+        true
+    }
+
     /// What was counted since the driver started.
     fn traffic(&self) -> Traffic;
 

@@ -1,6 +1,6 @@
 //! A network card as a device that moves bytes: in loopback it receives what it sends.
 
-use super::{FRAME_MAX, FRAME_MIN, HEADER, Nic, error::Mac};
+use super::{EXPERIMENTAL, FRAME_MAX, FRAME_MIN, HEADER, Mirror, Nic, error::Mac};
 use crate::{
     device::{
         Arrival, Cause, DmaRange, Driver, Lengths, Mover, QuiesceError, Sent, StartError, Traffic,
@@ -20,8 +20,10 @@ use core::time::Duration;
 
 /// How long a device may take over something it does at once when it works.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// The same without a link, where some chips send nothing at all, not even to themselves.
+/// The same without a link, where some chips send nothing at all, not even to themselves; and without a mirror.
 const PATIENCE_WITHOUT_LINK: Duration = Duration::from_millis(200);
+/// The first byte of an address that nobody was given: a station's, locally administered.
+const LOCAL: u8 = 2;
 
 /// A card, on its wire or looped back.
 #[derive(Debug)]
@@ -63,6 +65,22 @@ impl<'m> Loopback<'m> {
         }
         Ok(())
     }
+
+    /// Whether frames would come back from the wire alone, where nobody sends them back.
+    fn lacks_mirror(&self) -> bool {
+        self.nic.mirror() == Mirror::Wire { seen: false }
+    }
+
+    /// Why nothing comes back.
+    fn not_mirrored(&self) -> Outcome {
+        if !self.nic.link_up() {
+            let detail = "the link is down, and this chip loops nothing back without one";
+            return Outcome::Skip(Reason::new("link-down", detail));
+        }
+        let detail = "this card can't send to itself, and nobody on its wire sends frames of type 0x88b5 back";
+        let remedy = "connect it to a peer that does, or to a plug that loops";
+        Outcome::Skip(Reason::new("nic-no-mirror", detail).remedy(remedy))
+    }
 }
 
 impl Mover for Loopback<'_> {
@@ -71,11 +89,21 @@ impl Mover for Loopback<'_> {
     }
 
     fn prepare(&mut self) -> Result<(), Outcome> {
-        Ok(self.turn(true)?)
+        self.turn(true)?;
+        if self.lacks_mirror() { Err(self.not_mirrored()) } else { Ok(()) }
     }
 
+    /// A frame that goes by way of the wire has a header that the mirror there knows, and nobody else minds: to the card
+    /// itself, from an address that differs from frame to frame.
     fn fill(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), Outcome> {
         pattern::fill(bytes, seed);
+        if let (Mirror::Wire { .. }, Some(header)) =
+            (self.nic.mirror(), bytes.first_chunk_mut::<HEADER>())
+        {
+            header[..6].copy_from_slice(&self.nic.mac());
+            header[6] = LOCAL;
+            header[12..].copy_from_slice(&EXPERIMENTAL);
+        }
         Ok(())
     }
 
@@ -107,9 +135,8 @@ impl Mover for Loopback<'_> {
             let reason = Reason::new("dma-byte-mismatch", detail);
             return Outcome::Failure(reason.remedy(pattern::MISMATCH_REMEDY));
         }
-        if !self.nic.link_up() {
-            let detail = "the link is down, and this chip loops nothing back without one";
-            return Outcome::Skip(Reason::new("link-down", detail));
+        if !self.nic.link_up() || self.lacks_mirror() {
+            return self.not_mirrored();
         }
         let detail = format!("{len} bytes sent from {dma} did not come back; {count} others did");
         let remedy = "see `xl dmesg` for IOMMU faults; without any, the device may not do loopback";
@@ -117,7 +144,7 @@ impl Mover for Loopback<'_> {
     }
 
     fn patience(&self) -> Duration {
-        if self.nic.link_up() { PATIENCE } else { PATIENCE_WITHOUT_LINK }
+        if self.nic.link_up() && !self.lacks_mirror() { PATIENCE } else { PATIENCE_WITHOUT_LINK }
     }
 }
 
@@ -144,6 +171,10 @@ impl Driver for Loopback<'_> {
 
     fn enable_interrupts(&mut self, causes: Cause) {
         self.nic.enable_interrupts(causes);
+    }
+
+    fn holds_back(&self) -> bool {
+        self.nic.holds_back()
     }
 
     fn traffic(&self) -> Traffic {

@@ -7,7 +7,7 @@
 //!     intel            what Intel's gigabit chips have in common; a family is a Family (trait)
 //!       e1000, igb     regs (datasheet names) - descriptor - chip
 //!     cplus            the same, on what its chips kept of the RTL8139
-//!     pcnet            the same
+//!     pcnet, virtio    the same
 //! sending              what every card does with frames on their way out
 //! Loopback             a card as a [`crate::device::Mover`]: what it sends it receives
 //! ```
@@ -25,6 +25,7 @@ pub mod pcnet;
 pub mod rings;
 pub mod rtl8139;
 mod sending;
+pub mod virtio;
 
 pub use counters::Counters;
 pub use error::{ReceiveError, RingError, TransmitError, TxFailure, Unsent};
@@ -42,6 +43,22 @@ pub const FRAME_MIN: usize = 60;
 pub const FRAME_MAX: usize = 1514;
 /// Destination, source and type.
 pub const HEADER: usize = 14;
+/// The type of frames for local experiments (IEEE 802, section 9.2.3): what a card sends to itself, by way of the wire if
+/// it has no loop inside.
+pub const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
+
+/// Who sends frames back to a card in loopback.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mirror {
+    /// The card itself.
+    Card,
+    /// Somebody on the wire, since the card can't: a plug that loops, or a peer that sends back what is
+    /// [`EXPERIMENTAL`].
+    Wire {
+        /// Whether a frame came back since loopback was last turned on.
+        seen: bool,
+    },
+}
 
 /// One network card, started.
 pub trait Nic: Driver {
@@ -56,6 +73,11 @@ pub trait Nic: Driver {
     /// In loopback frames for any address are received, and frames from the wire may still turn up among
     /// them. The device is reset on the way: frames in flight or not yet received are dropped.
     fn set_loopback(&mut self, on: bool) -> Result<(), StartError>;
+
+    /// Who sends frames back in loopback.
+    fn mirror(&self) -> Mirror {
+        Mirror::Card
+    }
 
     /// Gives `frame` to the device; [`Nic::reclaim`] returns it once it is sent.
     ///

@@ -32,7 +32,12 @@ pub struct Capability {
     pub offset: u16,
 }
 
+/// A record of the vendor's own: the first words of it as they stand, its id and length among them.
+pub type Vendor = [u32; 5];
+
 const FIRST: u8 = 0x40;
+/// The last place at which a record of [`Vendor`]'s length may start.
+const LAST_VENDOR: u16 = 0x100 - 20;
 
 impl Function<'_> {
     /// All records, in the list's order.
@@ -65,6 +70,20 @@ impl Function<'_> {
         Ok(self.capabilities()?.into_iter().find(|cap| cap.id == id))
     }
 
+    /// The vendor's own records, in the list's order; one that would leave config space is left out.
+    pub fn vendor_capabilities(&self) -> Result<Vec<Vendor>, PciError> {
+        let all = self.capabilities()?.into_iter();
+        all.filter(|cap| cap.id == CapabilityId::VENDOR && cap.offset <= LAST_VENDOR)
+            .map(|cap| {
+                let mut words = Vendor::default();
+                for (word, offset) in words.iter_mut().zip((cap.offset..).step_by(4)) {
+                    *word = self.read_u32(offset)?;
+                }
+                Ok(words)
+            })
+            .collect()
+    }
+
     pub(super) fn bad_capability(&self, offset: impl Into<u16>, why: &'static str) -> PciError {
         PciError::BadCapability { bdf: self.bdf(), offset: offset.into(), why }
     }
@@ -91,6 +110,28 @@ mod tests {
         assert_eq!(ids, [0x05, 0x01]);
         assert_eq!(found[0].offset, 0x50);
         assert_eq!(walk(FakeDevice::new(1, 2, 0)), Ok(Vec::new()));
+    }
+
+    #[test]
+    fn a_record_of_the_vendor_s_is_read_as_far_as_config_space_goes() {
+        let bytes: Vec<u8> = (1..=18).collect();
+        let read = |offset| {
+            let device = FakeDevice::new(1, 2, 0)
+                .capability(offset, 0x09, &bytes[..14])
+                .capability(0x80, 0x05, &[])
+                .capability(0x50, 0x09, &bytes);
+            let bdf = "00:01.0".parse().unwrap();
+            let bus = FakeBus::hardware().with(bdf, device);
+            let function = Function::probe(&bus, bdf).unwrap().unwrap();
+            function.vendor_capabilities().unwrap()
+        };
+        let words = [0x0605_0403, 0x0a09_0807, 0x0e0d_0c0b];
+        let found = read(0xec);
+        assert_eq!(found.len(), 2, "{found:x?}");
+        assert!(found.iter().all(|record| record[1..4] == words), "{found:x?}");
+        assert_eq!((found[0][0], found[0][4]), (0x0201_8009, 0x1211_100f));
+        assert_eq!((found[1][0], found[1][4]), (0x0201_0009, 0));
+        assert_eq!(read(0xf0).len(), 1);
     }
 
     #[test]

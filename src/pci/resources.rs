@@ -2,6 +2,7 @@
 
 use super::{
     Bar, BarKind, Bdf, ConfigAccess, Function, PciError, Status,
+    cap::Vendor,
     function::InterruptPin,
     ids::{Class, DeviceId},
     msi::{Msi, Msix},
@@ -26,6 +27,8 @@ pub struct Resources {
     pub msi: Option<Msi>,
     /// Its MSI-X capability.
     pub msix: Option<Msix>,
+    /// The vendor's own capabilities.
+    pub vendor: Vec<Vendor>,
     /// The errors that its status register told of already: a guest may not clear them.
     pub errors: Status,
 }
@@ -44,6 +47,7 @@ impl Resources {
             pin: function.interrupt_pin()?,
             msi: function.msi()?,
             msix: function.msix()?,
+            vendor: function.vendor_capabilities()?,
             errors: function.status()? & Status::ERRORS,
         }))
     }

@@ -234,9 +234,14 @@ fn masked_is_silent(guest: &mut Guest) -> Result<(), Outcome> {
     let masked = device.interrupt.wait(clock.now().after(SILENCE));
     // The transfer's cause was not acknowledged: what was held back has to come as soon as it may.
     device.mover().enable_interrupts(Cause::RECEIVER);
-    let unmasked = device.interrupt.wait(clock.now().after(patience));
+    let holds_back = device.mover().holds_back();
+    let mut unmasked =
+        device.interrupt.wait(clock.now().after(if holds_back { patience } else { SILENCE }));
     device.acknowledge();
     sent.map_err(|outcome| with_bus_state(guest, outcome))?;
+    if !holds_back {
+        unmasked = interrupts_once(guest, 0x78)?;
+    }
     match (masked, unmasked) {
         (true, _) => Err(failure("irq-spurious", "an interrupt came while all causes were masked")),
         (false, false) => {

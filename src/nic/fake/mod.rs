@@ -5,5 +5,6 @@ pub mod intel;
 pub mod pcnet;
 pub mod played;
 mod rtl8139;
+pub mod virtio;
 
 pub use rtl8139::{FakeRtl8139, Fault};

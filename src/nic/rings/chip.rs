@@ -127,6 +127,17 @@ pub trait Chip: fmt::Debug {
         1
     }
 
+    /// Whether its rings are split virtqueues ([`super::split`]): [`Chip::received`] and [`Chip::progress`] then read the
+    /// words that are made there of what the device lists, and frames have a header before them.
+    fn is_split(&self) -> bool {
+        false
+    }
+
+    /// Whether it can send to itself. If not, loopback takes somebody on the wire who sends frames back.
+    fn loops(&self) -> bool {
+        true
+    }
+
     /// Bits that mark a ring's last descriptor, in that word, where the chip was not told of the ring's length.
     fn end_of_ring(&self) -> u64 {
         0

@@ -1,7 +1,7 @@
 //! Chips that lie, hang, halt and stay on.
 
 use super::{
-    bench::{frame, on_each, to_us, with_card},
+    bench::{frame, on_each, tells_losses, to_us, with_card},
     chip::{RECEIVE, TRANSMIT},
 };
 use crate::{
@@ -108,6 +108,9 @@ fn a_frame_never_sent_ends_in_a_reset_that_frees_its_descriptor() {
 fn a_frame_given_up_is_an_error_and_needs_no_reset() {
     for wanted in [TxFailure::Aborted, TxFailure::LateCollision, TxFailure::Underrun] {
         with_card(|chip, card| {
+            if !tells_losses(card) {
+                return;
+            }
             chip.set_fault(Fault::SendFails(wanted));
             let error = card.transmit_in_place(frame(60, 0).into()).unwrap_err();
             assert!(

@@ -5,16 +5,20 @@
 //! | receive ring     | (init block)     | transmit ring      |       one page that device and CPU share
 //! ```
 //! Each buffer is a mapping of its own, with guard bytes around it where it is bounced; a descriptor of the receive
-//! ring has the same buffer for good. Descriptors are never read back but for the word that a device writes.
+//! ring has the same buffer for good. Descriptors are never read back but for the word that a device writes. Split
+//! virtqueues have half of the page each.
 
-use super::chip::{BUFFER, Chip, DESCRIPTOR, Places, RECEIVE, TRANSMIT};
+use super::{
+    chip::{BUFFER, Chip, DESCRIPTOR, Places, RECEIVE, TRANSMIT},
+    split::{self, Queue},
+};
 use crate::{
     addr::{BusAddr, PAGE_SIZE},
     arch::volatile,
-    device::{StartError, evidence::Ranges},
+    device::{Cause, StartError, evidence::Ranges},
     dma::{self, Coherent, DeviceStopped, FinishError, FromDevice, HalfPage, Lent, Mapping},
 };
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 
 /// Where an initialization block is, for a chip that reads one.
 const INIT_AT: usize = 1024;
@@ -35,6 +39,15 @@ pub(super) struct Memory<'m> {
     /// See [`Chip::status_word`] and [`Chip::end_of_ring`].
     status: usize,
     end: u64,
+    /// See [`Chip::is_split`].
+    split: Option<Box<Queues>>,
+}
+
+/// Split virtqueues.
+#[derive(Debug)]
+struct Queues {
+    receive: Queue,
+    transmit: Queue,
 }
 
 impl<'m> Memory<'m> {
@@ -52,6 +65,10 @@ impl<'m> Memory<'m> {
             buffers: Vec::with_capacity(RECEIVE),
             status: chip.status_word(),
             end: chip.end_of_ring(),
+            split: chip.is_split().then(|| {
+                let (receive, transmit) = (Queue::new(0), Queue::with_headers(TRANSMIT_AT));
+                Box::new(Queues { receive, transmit })
+            }),
         };
         for _ in 0..RECEIVE {
             match dma.map::<FromDevice, _>(HalfPage::new()) {
@@ -91,17 +108,49 @@ impl<'m> Memory<'m> {
         for at in (0..PAGE_SIZE).step_by(size_of::<u64>()) {
             self.rings.write_u64(at, 0);
         }
+        if let Some(split) = &mut self.split {
+            split.receive.clear(&self.rings);
+            split.transmit.clear(&self.rings);
+        }
+    }
+
+    /// Bytes before each received frame.
+    pub(super) const fn header(&self) -> usize {
+        if self.split.is_some() { split::HEADER } else { 0 }
+    }
+
+    /// Lets split queues interrupt for these causes only; other chips have registers for that.
+    pub(super) fn enable_interrupts(&self, causes: Cause) {
+        let Some(split) = &self.split else { return };
+        split.receive.set_interrupts(&self.rings, causes.contains(Cause::RECEIVED));
+        split.transmit.set_interrupts(&self.rings, causes.contains(Cause::SENT));
+    }
+
+    /// What split queues interrupted for; other chips have registers for that.
+    pub(super) fn acknowledge(&mut self) -> Cause {
+        let Some(split) = &mut self.split else { return Cause::empty() };
+        let queues = [(&mut split.receive, Cause::RECEIVED), (&mut split.transmit, Cause::SENT)];
+        let rung = queues
+            .into_iter()
+            .filter_map(|(queue, cause)| queue.acknowledge(&self.rings).then_some(cause));
+        rung.collect()
     }
 
     /// Writes descriptor `index` of the receive ring.
-    pub(super) fn offer(&self, chip: &dyn Chip, index: usize) {
+    pub(super) fn offer(&mut self, chip: &dyn Chip, index: usize) {
         let words = chip.receive_descriptor(self.buffers[index].bus());
         self.write(index * DESCRIPTOR, words, index + 1 == RECEIVE);
+        if let Some(split) = &mut self.split {
+            split.receive.offer(&self.rings, index);
+        }
     }
 
     /// What the device wrote to descriptor `index` of the receive ring: read once, and before what it stands for.
-    pub(super) fn received(&self, index: usize) -> u64 {
-        self.read(index * DESCRIPTOR)
+    pub(super) fn received(&mut self, index: usize) -> u64 {
+        match &mut self.split {
+            Some(split) => split.receive.look(&self.rings, index),
+            None => self.read(index * DESCRIPTOR),
+        }
     }
 
     /// The buffer of descriptor `index` of the receive ring.
@@ -110,13 +159,19 @@ impl<'m> Memory<'m> {
     }
 
     /// Writes descriptor `index` of the transmit ring.
-    pub(super) fn send(&self, index: usize, words: [u64; 2]) {
+    pub(super) fn send(&mut self, index: usize, words: [u64; 2]) {
         self.write(TRANSMIT_AT + index * DESCRIPTOR, words, index + 1 == TRANSMIT);
+        if let Some(split) = &mut self.split {
+            split.transmit.offer(&self.rings, index);
+        }
     }
 
     /// What the device wrote to descriptor `index` of the transmit ring.
-    pub(super) fn sent(&self, index: usize) -> u64 {
-        self.read(TRANSMIT_AT + index * DESCRIPTOR)
+    pub(super) fn sent(&mut self, index: usize) -> u64 {
+        match &mut self.split {
+            Some(split) => split.transmit.look(&self.rings, index),
+            None => self.read(TRANSMIT_AT + index * DESCRIPTOR),
+        }
     }
 
     fn write(&self, at: usize, words: [u64; 2], last: bool) {

@@ -4,6 +4,7 @@
 //! ```text
 //! chip      what a family has of its own: registers, and what a descriptor looks like
 //! ring      positions: logic without a device            memory    both rings, and the receive buffers
+//! split     virtqueues, where the rings are such
 //! receive   frames out of the ring                       transmit  frames into it
 //! ```
 //!
@@ -16,6 +17,7 @@ pub mod chip;
 mod memory;
 mod receive;
 mod ring;
+pub mod split;
 mod transmit;
 
 #[cfg(test)]
@@ -28,7 +30,7 @@ mod tests;
 mod vanishing;
 
 use super::{
-    Counters, Nic,
+    Counters, Mirror, Nic,
     error::{Mac, ReceiveError, TransmitError, Unsent},
     sending::{self, Outgoing},
 };
@@ -73,6 +75,8 @@ pub struct Card<'m> {
     chip: Box<dyn Chip + 'm>,
     mac: [u8; 6],
     loopback: bool,
+    /// Whether a frame came back since the loop was last closed.
+    mirrored: bool,
     enabled: Cause,
     life: Life,
     /// `None` once taken back.
@@ -137,6 +141,7 @@ impl<'m> device::Idle<'m> for Idle<'m> {
             chip,
             mac,
             loopback: false,
+            mirrored: false,
             enabled: Cause::empty(),
             life: Life::Running,
             memory: Some(memory),
@@ -158,6 +163,7 @@ impl Card<'_> {
         self.rx = Ring::EMPTY;
         if let Some(memory) = &mut self.memory {
             memory.clear();
+            memory.enable_interrupts(self.enabled);
             let places = memory.places();
             if let Some(block) = self.chip.init_block(places, self.loopback) {
                 memory.initialize(block);
@@ -181,6 +187,14 @@ impl Card<'_> {
         self.begin(stopped)
     }
 
+    fn acknowledge_all(&mut self) -> Cause {
+        let cause = self.chip.acknowledge();
+        match &mut self.memory {
+            Some(memory) if cause != Cause::GONE => cause | memory.acknowledge(),
+            _ => cause,
+        }
+    }
+
     /// Nothing is asked of the device any more that would only wait for it in vain.
     #[cold]
     fn lose(&mut self, error: ResetError) -> ResetError {
@@ -190,8 +204,8 @@ impl Card<'_> {
 
     /// Sends frames to the card itself until one comes back: a loop is closed by the PHY, which takes its time.
     ///
-    /// One that carries nothing is left to whoever sends through it.
-    fn wait_for_loop(&mut self) -> Result<(), ResetError> {
+    /// Whether one did. A loop that carries nothing is left to whoever sends through it.
+    fn wait_for_loop(&mut self) -> Result<bool, ResetError> {
         let start = self.chip.now();
         let mut received = Vec::new();
         while self.chip.now().since(start) < LOOP_LIMIT {
@@ -204,13 +218,13 @@ impl Card<'_> {
             let sent = self.chip.now();
             while self.chip.now().since(sent) < LOOP_TRIP {
                 match self.next_frame(&mut received) {
-                    Ok(Some(len)) if received[..len] == probe(&self.mac)[..] => return Ok(()),
+                    Ok(Some(len)) if received[..len] == probe(&self.mac)[..] => return Ok(true),
                     Err(ReceiveError::Lost(error)) => return Err(error),
                     _ => core::hint::spin_loop(),
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// Waits for the link to come back; one that does not is no error.
@@ -223,12 +237,12 @@ impl Card<'_> {
     }
 }
 
-/// A short frame from a card to itself, of the type for local experiments (IEEE 802, section 9.2.3).
+/// A short frame from a card to itself.
 fn probe(mac: &[u8; 6]) -> Vec<u8> {
     let mut frame = vec![0; super::FRAME_MIN];
     frame[..6].copy_from_slice(mac);
     frame[6..12].copy_from_slice(mac);
-    frame[12..14].copy_from_slice(&[0x88, 0xb5]);
+    frame[12..14].copy_from_slice(&super::EXPERIMENTAL);
     frame
 }
 
@@ -250,7 +264,7 @@ impl Driver for Card<'_> {
     }
 
     fn acknowledge(&mut self) -> Cause {
-        let cause = self.chip.acknowledge();
+        let cause = self.acknowledge_all();
         self.counters.interrupts += u64::from(!cause.is_empty());
         if cause.contains(Cause::OVERFLOW) {
             self.counters.rx_missed += self.chip.take_missed();
@@ -260,7 +274,14 @@ impl Driver for Card<'_> {
 
     fn enable_interrupts(&mut self, causes: Cause) {
         self.enabled = causes;
+        if let Some(memory) = &self.memory {
+            memory.enable_interrupts(causes);
+        }
         self.chip.enable_interrupts(causes);
+    }
+
+    fn holds_back(&self) -> bool {
+        !self.chip.is_split()
     }
 
     fn traffic(&self) -> Traffic {
@@ -301,18 +322,22 @@ impl Nic for Card<'_> {
         if self.life == Life::Ended {
             return Err(StartError::Stopped);
         }
-        self.loopback = on;
+        (self.loopback, self.mirrored) = (on, false);
         // What is sent in order to see the loop closed is nobody's interrupt.
         let enabled = mem::take(&mut self.enabled);
         let turned = self.restart().and_then(|()| match on {
-            true => self.wait_for_loop(),
+            true => self.wait_for_loop().map(|came| self.mirrored = came),
             false => self.wait_for_link(),
         });
         self.enabled = enabled;
         turned?;
-        self.chip.acknowledge();
-        self.chip.enable_interrupts(enabled);
+        self.acknowledge_all();
+        self.enable_interrupts(enabled);
         Ok(())
+    }
+
+    fn mirror(&self) -> Mirror {
+        if self.chip.loops() { Mirror::Card } else { Mirror::Wire { seen: self.mirrored } }
     }
 
     fn transmit(&mut self, frame: Vec<u8>) -> Result<(), Unsent> {

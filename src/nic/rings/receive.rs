@@ -63,7 +63,8 @@ impl Card<'_> {
         if length < min || length > max {
             return Err(RingError::BadLength { length, offset, min, max });
         }
-        let written = memory.buffer(index).check_written(0..length);
+        let header = memory.header();
+        let written = memory.buffer(index).check_written(header..header + length);
         written.map_err(|_| RingError::Unwritten { length, offset })?;
         Ok(Some((index, length)))
     }
@@ -73,10 +74,11 @@ impl Card<'_> {
             frame.resize(len.max(FRAME_MAX), 0);
         }
         if let Some(memory) = &mut self.memory {
+            let header = memory.header();
             let buffer = memory.buffer(index);
-            buffer.read(0, &mut frame[..len]);
+            buffer.read(header, &mut frame[..len]);
             self.counters.rx_bounced += u64::from(buffer.bounced());
-            buffer.rearm(0..len);
+            buffer.rearm(0..header + len);
         }
         self.counters.rx_frames += 1;
         self.counters.rx_bytes += len as u64;
@@ -90,7 +92,7 @@ impl Card<'_> {
 
     /// Gives the device every buffer that it may have, once it is told the tail.
     pub(super) fn offer_buffers(&mut self) {
-        let Some(memory) = &self.memory else { return };
+        let Some(memory) = &mut self.memory else { return };
         while let Some(index) = self.rx.free() {
             memory.offer(&*self.chip, index);
             self.rx.take();

@@ -2,7 +2,7 @@
 
 use super::{
     LINK_LIMIT, LOOP_LIMIT, LOOP_TRIP,
-    bench::{MAC, frame, to_us, with_card, with_pool},
+    bench::{MAC, frame, tells_losses, to_us, with_card, with_pool},
     chip::{RECEIVE, TRANSMIT},
 };
 use crate::{
@@ -113,7 +113,11 @@ fn overflow(chip: &dyn Player, card: &mut dyn Nic) {
 
 #[test]
 fn a_full_ring_loses_frames_which_are_counted() {
-    with_card(overflow);
+    with_card(|chip, card| {
+        if tells_losses(card) {
+            overflow(chip, card);
+        }
+    });
 }
 
 #[test]
@@ -159,6 +163,10 @@ fn a_masked_cause_is_silent_and_an_acknowledged_one_lets_go_of_its_line_at_once(
         card.enable_interrupts(Cause::empty());
         assert!(!chip.interrupts(), "masked");
         card.enable_interrupts(Cause::RECEIVER);
+        if !card.holds_back() {
+            assert!(!chip.interrupts());
+            chip.deliver(&to_us(60, 1));
+        }
         assert!(chip.interrupts());
         assert_eq!(card.acknowledge(), Cause::RECEIVED);
         assert!(!chip.interrupts(), "acknowledged");
@@ -188,7 +196,8 @@ fn a_card_says_what_and_who_it_is() {
         names.push(card.name());
         assert_eq!((card.mac(), card.label().as_str()), (MAC, "52:54:00:12:34:56"));
     });
-    assert_eq!(names, ["rtl8139-cplus", "rtl8168", "rtl8125", "pcnet", "pcnet"]);
+    let all = ["rtl8139-cplus", "rtl8168", "rtl8125", "pcnet", "pcnet", "virtio-net"];
+    assert_eq!(names, all);
 }
 
 #[test]
@@ -222,7 +231,7 @@ fn what_was_missed_before_a_reset_is_counted() {
     with_card(|chip, card| {
         (0..RECEIVE + 4).for_each(|i| chip.deliver(&to_us(60, i)));
         card.set_loopback(false).unwrap();
-        assert_eq!(card.counters().rx_missed, 5);
+        assert_eq!(card.counters().rx_missed, if tells_losses(card) { 5 } else { 0 });
     });
 }
 

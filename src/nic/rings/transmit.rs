@@ -30,7 +30,7 @@ impl<'m> Sender<'m> for Card<'m> {
 
     /// From the doorbell on the device reads the frame.
     fn give(&mut self, frame: OwnedSlice) -> Result<Sent, Refused> {
-        let (Some(memory), Some(index)) = (&self.memory, self.out.free()) else {
+        let (Some(memory), Some(index)) = (&mut self.memory, self.out.free()) else {
             return Err((TransmitError::Stopped, frame));
         };
         let books = (&mut self.ranges, &mut self.counters);
@@ -41,7 +41,7 @@ impl<'m> Sender<'m> for Card<'m> {
     }
 
     fn finish_oldest(&mut self) -> Result<Option<OwnedSlice>, TransmitError> {
-        let (Some((index, oldest)), Some(memory)) = (self.out.oldest(), &self.memory) else {
+        let (Some((index, oldest)), Some(memory)) = (self.out.oldest(), &mut self.memory) else {
             return Ok(None);
         };
         sending::check_running(self.life)?;

@@ -1,4 +1,5 @@
-//! What targets share whose chips own a descriptor by a bit in it: the rings, what is in them, and a story.
+//! What the targets of cards share: a story; and for chips that own a descriptor by a bit in it the rings, and what is in
+//! them.
 //!
 //! Asserts: every call ends; a received frame has the length of one and lies in the buffer given, and as long as the
 //! chip plays by the rules it is the next one, byte by byte; so is what the chip is given to send; it is given no
@@ -8,11 +9,11 @@ use crate::{Input, pattern::bytes_of};
 use pvbounce::{
     addr::{BusAddr, DmaMask},
     arch::time::Clock,
-    device::{Cause, Driver as _, Idle as _, Registers, StartError, fake::TickingClock},
+    device::{Cause, Idle as _, Registers, StartError, fake::TickingClock},
     dma::{Device, Limits, Plan, Policy, Pool, PowerOfTwo, Table, fake::FakeMachine},
     mm::contiguous::Order,
     nic::{
-        FRAME_MAX, FRAME_MIN, Nic,
+        EXPERIMENTAL, FRAME_MAX, FRAME_MIN, Nic,
         rings::{
             Idle,
             chip::{BUFFER, DESCRIPTOR, RECEIVE, TRANSMIT},
@@ -185,10 +186,7 @@ impl<F: Family> Chip<'_, F> {
             self.given.borrow_mut().push((bus, len));
             let mut frame = vec![0; len];
             assert!(self.machine.bus_read(BusAddr(bus), &mut frame));
-            let end = frame.iter().position(|&byte| byte != SENT).unwrap_or(len);
-            let padded = len == FRAME_MIN && frame[end..].iter().all(|&byte| byte == 0);
-            let probe = len == FRAME_MIN && frame[12..14] == [0x88, 0xb5];
-            assert!(end == len || padded || probe, "{frame:?}");
+            assert!(is_to_send(&frame), "{frame:?}");
             let status = if self.input.once_in(4) { self.input.u32() } else { 0 };
             self.dma(ring.at(), &F::sent(word, status).to_le_bytes());
             ring.next = (ring.next + 1) % TRANSMIT;
@@ -244,9 +242,48 @@ impl<F: Family> Registers for &Chip<'_, F> {
     }
 }
 
+/// The other end of a card's wire, and what its chip was given.
+pub(crate) trait Far {
+    fn input(&self) -> &Input;
+
+    /// A frame arrives, or something else.
+    fn receive(&self);
+
+    /// What the driver got for a frame.
+    fn was_taken(&self, frame: &[u8]);
+
+    /// Each place that the chip was told of, and how much of it.
+    fn given(&self) -> Vec<(u64, usize)>;
+
+    /// It answers as it should from here on.
+    fn tame(&self);
+}
+
+impl<F: Family> Far for Chip<'_, F> {
+    fn input(&self) -> &Input {
+        &self.input
+    }
+
+    fn receive(&self) {
+        self.receive();
+    }
+
+    fn was_taken(&self, frame: &[u8]) {
+        self.was_taken(frame);
+    }
+
+    fn given(&self) -> Vec<(u64, usize)> {
+        self.given.take()
+    }
+
+    fn tame(&self) {
+        self.tame.set(true);
+    }
+}
+
 /// One thing that the guest does with a card.
-fn act<F: Family>(card: &mut dyn Nic, chip: &Chip<'_, F>, frame: &mut Vec<u8>) {
-    let input = &chip.input;
+fn act(card: &mut dyn Nic, chip: &dyn Far, frame: &mut Vec<u8>) {
+    let input = chip.input();
     match input.below(10) {
         0..2 => chip.receive(),
         2..4 => {
@@ -262,6 +299,37 @@ fn act<F: Family>(card: &mut dyn Nic, chip: &Chip<'_, F>, frame: &mut Vec<u8>) {
         8 => card.enable_interrupts(Cause::RECEIVER),
         _ => drop(card.acknowledge()),
     }
+}
+
+/// All that happens to a started card, up to its end.
+pub(crate) fn live(card: &mut dyn Nic, chip: &dyn Far, clock: &TickingClock, pool: &Pool<'_>) {
+    let mut frame = Vec::new();
+    for _ in 0..64 {
+        if chip.input().is_over() {
+            break;
+        }
+        let start = clock.now();
+        act(card, chip, &mut frame);
+        let took = clock.now().since(start);
+        assert!(took < CALL_LIMIT, "a call took {took:?}");
+    }
+    for (bus, len) in chip.given() {
+        let covered = card.dma_ranges().iter().any(|range| range.covers(BusAddr(bus), len));
+        assert!(covered, "{len} at {bus:#x}");
+    }
+    // Whether it stops at once or not: nothing is lost for as long as it stops in the end.
+    let _ = card.quiesce();
+    chip.tame();
+    let stopped = card.quiesce();
+    assert!(stopped.is_ok() && pool.stats().is_balanced(), "{stopped:?}, {:?}", pool.stats());
+}
+
+/// Whether a frame is one that the driver was given to send, or a probe of its own.
+pub(crate) fn is_to_send(frame: &[u8]) -> bool {
+    let end = frame.iter().position(|&byte| byte != SENT).unwrap_or(frame.len());
+    let padded = frame.len() == FRAME_MIN && frame[end..].iter().all(|&byte| byte == 0);
+    let probe = frame.len() == FRAME_MIN && frame[12..14] == EXPERIMENTAL;
+    end == frame.len() || padded || probe
 }
 
 /// Plays one story with a chip of a family.
@@ -301,23 +369,5 @@ fn play<F: Family>(machine: &FakeMachine, table: &mut Table, input: &Input) {
     let device = Device::new(&pool, machine, limits, Policy::Force);
     let started = F::reset(&chip, &clock).and_then(|idle| idle.start(device));
     let Ok(mut card) = started else { return };
-    let mut frame = Vec::new();
-    for _ in 0..64 {
-        if input.is_over() {
-            break;
-        }
-        let start = clock.now();
-        act(&mut card, &chip, &mut frame);
-        let took = clock.now().since(start);
-        assert!(took < CALL_LIMIT, "a call took {took:?}");
-    }
-    for &(bus, len) in chip.given.borrow().iter() {
-        let covered = card.dma_ranges().iter().any(|range| range.covers(BusAddr(bus), len));
-        assert!(covered, "{len} at {bus:#x}");
-    }
-    // Whether it stops at once or not: nothing is lost for as long as it stops in the end.
-    let _ = card.quiesce();
-    chip.tame.set(true);
-    let stopped = card.quiesce();
-    assert!(stopped.is_ok() && pool.stats().is_balanced(), "{stopped:?}, {:?}", pool.stats());
+    live(&mut card, &chip, &clock, &pool);
 }

@@ -6,15 +6,18 @@
 //! address that the driver does not list, and no descriptor that it has already; once the chip was seen to stop, every
 //! slot is back.
 
-use crate::{Input, pattern::bytes_of};
+use crate::{
+    Input,
+    cards::{Far, is_to_send, live},
+    pattern::bytes_of,
+};
 use pvbounce::{
     addr::{BusAddr, DmaMask, to_usize},
-    arch::time::Clock,
-    device::{Cause, Driver as _, Idle as _, Registers, fake::TickingClock},
+    device::{Idle as _, Registers, fake::TickingClock},
     dma::{Device, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
     mm::contiguous::Order,
     nic::{
-        FRAME_MAX, FRAME_MIN, Nic, e1000, igb,
+        FRAME_MAX, FRAME_MIN, e1000, igb,
         rings::chip::{BUFFER, DESCRIPTOR, RECEIVE, TRANSMIT},
     },
 };
@@ -56,12 +59,8 @@ const ADVANCED: Family = Family {
     queues: Some([0xc028, 0xe028]),
 };
 
-/// The longest that a call into the driver may take: resets, a frame that is stuck, a loop that does not close.
-const CALL_LIMIT: Duration = Duration::from_secs(6);
 /// What a look at a register takes: much, for a story to be short.
 const LOOK: Duration = Duration::from_millis(1);
-/// What frames to send are made of.
-const SENT: u8 = 0x5a;
 
 /// One ring as the driver told of it, in descriptors.
 #[derive(Clone, Copy, Debug, Default)]
@@ -186,10 +185,7 @@ impl Chip<'_> {
             self.given.borrow_mut().push((bus, len));
             let mut frame = vec![0; len];
             assert!(self.machine.bus_read(BusAddr(bus), &mut frame));
-            let end = frame.iter().position(|&byte| byte != SENT).unwrap_or(len);
-            let padded = len == FRAME_MIN && frame[end..].iter().all(|&byte| byte == 0);
-            let probe = len == FRAME_MIN && frame[12..14] == [0x88, 0xb5];
-            assert!(end == len || padded || probe, "{frame:?}");
+            assert!(is_to_send(&frame), "{frame:?}");
             let status = if self.input.once_in(4) { self.input.u8() } else { 1 };
             self.dma(at + 12, &[status]);
             ring.head = (ring.head + 1) % TRANSMIT;
@@ -270,23 +266,25 @@ impl Registers for &Chip<'_> {
     }
 }
 
-/// One thing that the guest does with a card.
-fn act(card: &mut dyn Nic, chip: &Chip<'_>, frame: &mut Vec<u8>) {
-    let input = &chip.input;
-    match input.below(10) {
-        0..2 => chip.receive(),
-        2..4 => {
-            if let Ok(Some(len)) = card.receive(frame) {
-                assert!((FRAME_MIN..=FRAME_MAX + 4).contains(&len) && len <= frame.len(), "{len}");
-                chip.was_taken(&frame[..len]);
-            }
-        }
-        4 => drop(card.transmit(vec![SENT; input.below(1600)])),
-        5 => drop(card.reclaim()),
-        6 => drop(card.transmit_in_place(vec![SENT; 100].into())),
-        7 => drop(card.set_loopback(input.once_in(2))),
-        8 => card.enable_interrupts(Cause::RECEIVER),
-        _ => drop(card.acknowledge()),
+impl Far for Chip<'_> {
+    fn input(&self) -> &Input {
+        &self.input
+    }
+
+    fn receive(&self) {
+        self.receive();
+    }
+
+    fn was_taken(&self, frame: &[u8]) {
+        self.was_taken(frame);
+    }
+
+    fn given(&self) -> Vec<(u64, usize)> {
+        self.given.take()
+    }
+
+    fn tame(&self) {
+        self.tame.set(true);
     }
 }
 
@@ -346,23 +344,5 @@ fn play(machine: &FakeMachine, table: &mut Table, input: &Input, family: Family)
     };
     let started = idle.and_then(|idle| idle.start(device));
     let Ok(mut card) = started else { return };
-    let mut frame = Vec::new();
-    for _ in 0..64 {
-        if input.is_over() {
-            break;
-        }
-        let start = clock.now();
-        act(&mut card, &chip, &mut frame);
-        let took = clock.now().since(start);
-        assert!(took < CALL_LIMIT, "a call took {took:?}");
-    }
-    for &(bus, len) in chip.given.borrow().iter() {
-        let covered = card.dma_ranges().iter().any(|range| range.covers(BusAddr(bus), len));
-        assert!(covered, "{len} at {bus:#x}");
-    }
-    // Whether it stops at once or not: nothing is lost for as long as it stops in the end.
-    let _ = card.quiesce();
-    chip.tame.set(true);
-    let stopped = card.quiesce();
-    assert!(stopped.is_ok() && pool.stats().is_balanced(), "{stopped:?}, {:?}", pool.stats());
+    live(&mut card, &chip, &clock, &pool);
 }

@@ -6,7 +6,7 @@
 //! pciback     pcifront               states, nodes and the shared page, at any moment
 //! devices     ahci, config, cplus,   config space; registers, rings, buffers, completions
 //!             e1000, edu, igb, nvme,
-//!             pcnet, rtl8139
+//!             pcnet, rtl8139, virtio
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
 //! callers     dma, options           operations against a model; the command line
@@ -37,6 +37,7 @@ pub mod pcifront;
 pub mod pcnet;
 pub mod rtl8139;
 pub mod store;
+pub mod virtio;
 
 pub use input::Input;
 
@@ -44,7 +45,7 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 19] = [
+pub const TARGETS: [(&str, Target); 20] = [
     ("ahci", ahci::run),
     ("config", config::run),
     ("cplus", cplus::run),
@@ -64,6 +65,7 @@ pub const TARGETS: [(&str, Target); 19] = [
     ("report", ktap::any_text),
     ("rtl8139", rtl8139::run),
     ("store", store::run),
+    ("virtio", virtio::run),
 ];
 
 /// Runs the target of that name.

@@ -26,6 +26,7 @@ mod interrupt;
 mod job;
 mod judge;
 mod machine;
+mod mirror;
 mod peers;
 mod progress;
 mod report;

@@ -13,7 +13,8 @@ use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::Job;
-use crate::machine::{self, Accel, Device, Medium, Plan};
+use crate::machine::{self, Accel, Card, Device, Medium, Plan};
+use crate::mirror;
 use crate::report::{JobRecord, RunRecord, record};
 
 /// A bench, ready to boot machines.
@@ -129,6 +130,10 @@ impl Bench {
         for name in devices.iter().filter_map(|device| device.medium()) {
             Medium::in_folder(&self.folder, name)?;
         }
+        let mirrored = devices.iter().any(|device| match device {
+            Device::Card(card) => card.mirrored,
+            _ => Card::is_mirrored(nic),
+        });
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
         let image = self.folder.join(DOM0);
         dom0::pack_run(&self.stack, &self.image(), jobs, &hide, &image)?;
@@ -144,6 +149,7 @@ impl Bench {
             little_low: jobs.iter().any(|job| job.hog.is_some()),
             dom0_memory: 768,
             nic: nic.to_owned(),
+            mirror: mirrored.then(mirror::start).transpose()?,
             trace: !options.no_trace && !devices.is_empty(),
             devices,
             channels: true,

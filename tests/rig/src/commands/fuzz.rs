@@ -86,7 +86,7 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 19] = [
+const TARGETS: [Target; 20] = [
     Target::story("ahci", 160),
     Target::parser("config", 512),
     Target::story("cplus", 160),
@@ -106,6 +106,7 @@ const TARGETS: [Target; 19] = [
     Target::parser("report", 1024),
     Target::story("rtl8139", 160),
     Target::story("store", 256),
+    Target::story("virtio", 160),
 ];
 
 /// How long each target runs.

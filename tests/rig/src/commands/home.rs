@@ -49,6 +49,7 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
         little_low: false,
         dom0_memory: job.memory.unwrap_or(512),
         nic: String::new(),
+        mirror: None,
         devices: Vec::new(),
         trace: false,
         channels: false,

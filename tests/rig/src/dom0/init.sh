@@ -78,6 +78,11 @@ settle() {
 }
 
 echo "dom0: up $(uptime)"
+# A driver that is built into dom0's kernel has its device already, and pciback takes none away.
+for device in $(tr '()' '  ' </jobs/hide); do
+    driver=/sys/bus/pci/devices/$device/driver
+    [ ! -e "$driver" ] || echo "$device" >"$driver/unbind"
+done
 while read -r module; do
     set --
     [ "$module" = xen-pciback ] && set -- "hide=$(cat /jobs/hide)"

@@ -101,6 +101,7 @@ fn boot_xen(stack: &Stack, release: Release, folder: &Path) -> Result<bool> {
         little_low: false,
         dom0_memory: 512,
         nic: String::new(),
+        mirror: None,
         devices: Vec::new(),
         trace: false,
         channels: false,

@@ -30,6 +30,8 @@ pub(crate) struct Plan {
     pub(crate) dom0_memory: u32,
     /// QEMU's name of the network card.
     pub(crate) nic: String,
+    /// Where a mirror is, if a device wants one.
+    pub(crate) mirror: Option<u16>,
     /// The devices on the bus.
     pub(crate) devices: Vec<Device>,
     /// Whether to note each address that a device uses.
@@ -115,7 +117,8 @@ impl Plan {
         };
         match device {
             Device::Nic | Device::Unplugged => {
-                command.args(["-netdev", "user,id=n0", "-device", &nic("n0")]);
+                self.network(command, "n0", &self.nic, slot);
+                command.args(["-device", &nic("n0")]);
             }
             Device::LonelyNic => {
                 command.args(["-netdev", "hubport,id=n1,hubid=1", "-device", &nic("n1")]);
@@ -133,7 +136,8 @@ impl Plan {
                 command.arg(format!("{},netdev=n3,bus=slot1,romfile=", self.nic));
             }
             Device::Card(Card { name, device, .. }) => {
-                command.args(["-netdev", &format!("user,id=n-{name}"), "-device"]);
+                self.network(command, &format!("n-{name}"), device, slot);
+                command.arg("-device");
                 command.arg(format!("{device},netdev=n-{name},bus=pcie.0,addr={slot:#x},romfile="));
             }
             Device::Other(model) => {
@@ -145,6 +149,26 @@ impl Plan {
                     command.args(["-device", disk]);
                 }
             }
+        }
+    }
+}
+
+impl Plan {
+    /// A network with peers, and with a mirror beside them for a card that wants one.
+    fn network(&self, command: &mut Command, id: &str, device: &str, hub: u8) {
+        let Some(port) = self.mirror.filter(|_| Card::is_mirrored(device)) else {
+            command.args(["-netdev", &format!("user,id={id}")]);
+            return;
+        };
+        // Its hub is called by the card's slot; 1 and 2 are those of cards with nobody beside them.
+        for netdev in [
+            format!("user,id={id}-user"),
+            format!("socket,id={id}-mirror,connect=127.0.0.1:{port}"),
+            format!("hubport,id={id}-1,hubid={hub},netdev={id}-user"),
+            format!("hubport,id={id}-2,hubid={hub},netdev={id}-mirror"),
+            format!("hubport,id={id},hubid={hub}"),
+        ] {
+            command.args(["-netdev", &netdev]);
         }
     }
 }

@@ -10,7 +10,7 @@ mod running;
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
 pub(crate) use medium::Medium;
-pub(crate) use models::{CARDS, Card, Model};
+pub(crate) use models::{CARDS, Card, Model, NO_MIRROR};
 pub(crate) use qmp::Qmp;
 pub(crate) use running::{Machine, Next, Source};
 

@@ -32,23 +32,41 @@ pub(crate) struct Card {
     pub(super) slot: u8,
     /// The guest's word for the driver, where it has two for the card and this is not the first.
     pub(crate) word: Option<&'static str>,
+    /// Whether it has a mirror on its wire, since it can't send to itself.
+    pub(crate) mirrored: bool,
 }
 
 /// The cards that the guest has drivers for, but for the one that is there anyway.
 pub(crate) const CARDS: &[Card] = &[
-    Card { name: "e1000", device: "e1000", slot: 20, word: None },
-    Card { name: "e1000e", device: "e1000e", slot: 21, word: None },
+    card("e1000", "e1000", 20),
+    card("e1000e", "e1000e", 21),
     // Its virtual functions are 16 and 17 slots above it, which have to be there and free.
-    Card { name: "igb", device: "igb", slot: 10, word: None },
-    Card { name: "pcnet", device: "pcnet", slot: 24, word: None },
+    card("igb", "igb", 10),
+    card("pcnet", "pcnet", 24),
     // The card that is there anyway, in its other mode.
-    Card { name: "rtl8139-cplus", device: "rtl8139", slot: 23, word: Some("driver=rtl8139-cplus") },
+    Card { word: Some("driver=rtl8139-cplus"), ..card("rtl8139-cplus", "rtl8139", 23) },
+    Card { mirrored: true, ..card("virtio-net", VIRTIO, 25) },
+    card(NO_MIRROR, "virtio-net-pci,disable-legacy=on,iommu_platform=on,vectors=0", 28),
 ];
+
+/// A card that can't send to itself, on a wire where nobody sends anything back; it has its line only.
+pub(crate) const NO_MIRROR: &str = "virtio-net-alone";
+
+const VIRTIO: &str = "virtio-net-pci,disable-legacy=on,iommu_platform=on";
+
+const fn card(name: &'static str, device: &'static str, slot: u8) -> Card {
+    Card { name, device, slot, word: None, mirrored: false }
+}
 
 impl Card {
     /// The one of this name.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
         CARDS.iter().find(|card| card.name == name)
+    }
+
+    /// Whether QEMU's device of this name has a mirror on its wire.
+    pub(crate) fn is_mirrored(device: &str) -> bool {
+        CARDS.iter().any(|card| card.device == device && card.mirrored)
     }
 }
 
@@ -124,8 +142,8 @@ mod tests {
             assert!(CARDS[..n].iter().all(|other| other.slot != card.slot));
             assert_eq!(Card::find(card.name), Some(card));
             assert_eq!(Model::find(card.name), None, "--nic asks for it");
-            let word = card.word.is_some();
-            assert_eq!(word, card.name != card.device, "{}: QEMU's name is enough", card.name);
+            let shared = card.device == "rtl8139";
+            assert_eq!(card.word.is_some(), shared, "{}: QEMU's name is enough", card.name);
         }
         assert_eq!(Model::find("rtl8139"), None);
     }
