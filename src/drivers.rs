@@ -19,6 +19,7 @@ use crate::{
         ids::{Class, DeviceId},
     },
     storage::{ahci, nvme},
+    usb::xhci,
 };
 use alloc::boxed::Box;
 use core::fmt;
@@ -59,7 +60,7 @@ const IGB: [u16; 8] = [0x10c9, 0x10e8, 0x1526, 0x150a, 0x1521, 0x1533, 0x157b, 0
 const IGC: [u16; 10] =
     [0x15f2, 0x15f3, 0x15f8, 0x0d9f, 0x3100, 0x3101, 0x125b, 0x125c, 0x125d, 0x3102];
 
-const DRIVERS: [Entry; 13] = [
+const DRIVERS: [Entry; 14] = [
     entry(ids(0x10ec, &[0x8139]), "rtl8139", |bars, clock| {
         // BAR 0 has the same registers as I/O ports.
         Ok(card(rtl8139::Idle::reset(bars.map(1)?, clock)?))
@@ -104,6 +105,10 @@ const DRIVERS: [Entry; 13] = [
     // Serial ATA controllers with the AHCI interface.
     entry(class(0x01, 0x06, 0x01), "ahci", |bars, clock| {
         Ok(mover(ahci::Idle::reset(bars.map(5)?, clock)?))
+    }),
+    // USB controllers with the eXtensible Host Controller Interface.
+    entry(class(0x0c, 0x03, 0x30), "xhci", |bars, clock| {
+        Ok(mover(xhci::Idle::reset(bars.map(0)?, clock)?))
     }),
 ];
 
@@ -300,7 +305,8 @@ mod tests {
             "virtio-net",
             "edu",
             "nvme",
-            "ahci"
+            "ahci",
+            "xhci"
         ]));
     }
 
@@ -318,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn a_disk_is_known_by_its_whole_class_whoever_made_it() {
+    fn some_devices_are_known_by_their_whole_class_whoever_made_them() {
         let disk = |interface| Class { base: 0x01, sub: 0x08, interface };
         assert_eq!(name(0x1b36, 0x0010, disk(0x02)), Some("nvme"));
         assert_eq!(name(0x144d, 0xa808, disk(0x02)), Some("nvme"));
@@ -326,6 +332,9 @@ mod tests {
         let serial = |interface| Class { base: 0x01, sub: 0x06, interface };
         assert_eq!(name(0x8086, 0x2922, serial(0x01)), Some("ahci"));
         assert_eq!(name(0x8086, 0x2922, serial(0x00)), None);
+        let serial_bus = |interface| Class { base: 0x0c, sub: 0x03, interface };
+        assert_eq!(name(0x1b36, 0x000d, serial_bus(0x30)), Some("xhci"));
+        assert_eq!(name(0x8086, 0x24cd, serial_bus(0x20)), None, "EHCI");
         assert_eq!(name(0x10ec, 0x8139, disk(0x02)), Some("rtl8139"), "the very device first");
     }
 }

@@ -69,6 +69,9 @@ pub enum StartError {
         /// How it read.
         value: u64,
     },
+    /// The firmware has the device, and did not let go of it in time.
+    #[error("the firmware keeps the device: {0}")]
+    Firmware(TimedOut),
     /// It was not seen to stop.
     #[error(transparent)]
     Reset(#[from] ResetError),
@@ -108,6 +111,7 @@ impl StartError {
             Self::NoBar(_) => "pci-no-bar",
             Self::Registers(_) => "pci-bar-map",
             Self::Unfit { .. } => "device-unfit",
+            Self::Firmware(_) => "device-firmware",
             Self::Reset(error) => error.code(),
             Self::Map(error) => error.code(),
             Self::Shared(error) => error.code(),
@@ -128,6 +132,9 @@ impl StartError {
             Self::NoBar(_) => "see `lspci -v` in dom0: firmware gave the device no memory range",
             Self::Registers(_) => "see Xen's log: the domain may lack iomem rights",
             Self::Unfit { .. } => RESET_REMEDY,
+            Self::Firmware(_) => {
+                "turn off what the firmware does with the device, such as legacy USB support, in its setup"
+            }
             Self::Reset(error) => error.remedy(),
             Self::Map(error) => error.remedy(),
             Self::Shared(error) => error.remedy(),
@@ -218,6 +225,7 @@ mod tests {
                 ["pci-no-bar", "BAR 5", "lspci"],
             ),
             (StartError::Registers(MemoryError::OwnRam(Mfn(7))), ["pci-bar-map", "0x7", "iomem"]),
+            (StartError::Firmware(LATE), ["device-firmware", "7 ms", "legacy USB"]),
             (StartError::Reset(STUCK), ["device-reset-timeout", "7 ms", "memory decoding"]),
             (StartError::Reset(ResetError::Gone), ["device-gone", "not answer", "slot and host"]),
             (StartError::Map(NO_POOL), ["dma-no-pool", "memory for", NO_POOL.remedy()]),

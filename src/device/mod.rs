@@ -9,8 +9,8 @@
 //! life                 how far a driver has come
 //! ```
 //!
-//! The families of drivers are the layers above: [`crate::nic`], and [`crate::engine`] and [`crate::storage`] for what moves
-//! bytes without being one.
+//! The families of drivers are the layers above: [`crate::nic`], and [`crate::engine`], [`crate::storage`] and [`crate::usb`] for
+//! what moves bytes without being one.
 //!
 //! A driver maps every buffer through [`crate::dma`] and lends the mapping to its device
 //! ([`crate::dma::Lent`]): it comes back when the device reports to be through with it, or once the whole device

@@ -8,7 +8,8 @@ use crate::{
 use alloc::vec::Vec;
 use core::time::Duration;
 
-/// A device that reads bytes from memory and writes the same bytes elsewhere.
+/// A device that reads bytes from memory and writes the same bytes elsewhere, or that answers in memory what it is asked
+/// there: its driver then says which bytes the answers show to have been read.
 ///
 /// The two halves are calls of their own, so that the caller can wait between them as it likes: by interrupt, or by
 /// looking. An error is an [`Outcome`], since who is at fault depends on the kind of device: a network card without a
@@ -27,7 +28,8 @@ pub trait Mover: Driver {
 
     /// Fills `bytes` with something that the device can bring back, another for each `seed`.
     ///
-    /// A pattern where the device takes any bytes; what its medium holds where it may write to none.
+    /// A pattern where the device takes any bytes; what its medium holds where it may write to none; what asks it for something
+    /// where it only answers.
     fn fill(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), Outcome>;
 
     /// Has the device read `bytes` from right where they lie, and returns their memory once it has let go of them.
@@ -36,7 +38,8 @@ pub trait Mover: Driver {
     /// again, or stays with a device that was not seen to stop.
     fn send(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), Outcome>;
 
-    /// Looks once for what the device wrote to memory of what it was `sent`; `back` grows to hold it.
+    /// Looks once for what the device wrote to memory of what it was `sent`, or for what its answers show of that; `back` grows
+    /// to hold it.
     fn fetch(&mut self, sent: &[u8], back: &mut Vec<u8>) -> Result<Arrival, Outcome>;
 
     /// Why nothing came back of a transfer, as far as the device or its driver knows.

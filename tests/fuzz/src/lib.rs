@@ -6,7 +6,8 @@
 //! pciback     pcifront               states, nodes and the shared page, at any moment
 //! devices     ahci, config, cplus,   config space; registers, rings, buffers, completions
 //!             e1000, edu, igb, nvme,
-//!             pcnet, rtl8139, virtio
+//!             pcnet, rtl8139, virtio,
+//!             xhci
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
 //! callers     dma, options           operations against a model; the command line
@@ -38,6 +39,7 @@ pub mod pcnet;
 pub mod rtl8139;
 pub mod store;
 pub mod virtio;
+pub mod xhci;
 
 pub use input::Input;
 
@@ -45,7 +47,7 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 20] = [
+pub const TARGETS: [(&str, Target); 21] = [
     ("ahci", ahci::run),
     ("config", config::run),
     ("cplus", cplus::run),
@@ -66,6 +68,7 @@ pub const TARGETS: [(&str, Target); 20] = [
     ("rtl8139", rtl8139::run),
     ("store", store::run),
     ("virtio", virtio::run),
+    ("xhci", xhci::run),
 ];
 
 /// Runs the target of that name.

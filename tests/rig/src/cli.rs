@@ -140,8 +140,8 @@ pub(crate) struct Options {
     /// undriven (a card without a driver)
     #[arg(long, global = true, default_value = "rtl8139", value_name = "CARD")]
     pub(crate) nic: String,
-    /// The device that QEMU plays, whatever its kind: a card as above, edu (a DMA engine), nvme or ahci (a disk), or
-    /// sdhci (a device without a driver)
+    /// The device that QEMU plays, whatever its kind: a card as above, edu (a DMA engine), nvme or ahci (a disk),
+    /// xhci (a USB controller), or sdhci (a device without a driver)
     #[arg(long, global = true, value_name = "MODEL", conflicts_with = "nic")]
     pub(crate) device: Option<String>,
     /// When the bounce pool starts: early, late, reserve, off

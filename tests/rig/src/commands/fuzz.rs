@@ -86,7 +86,7 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 20] = [
+const TARGETS: [Target; 21] = [
     Target::story("ahci", 160),
     Target::parser("config", 512),
     Target::story("cplus", 160),
@@ -107,6 +107,7 @@ const TARGETS: [Target; 20] = [
     Target::story("rtl8139", 160),
     Target::story("store", 256),
     Target::story("virtio", 160),
+    Target::story("xhci", 160),
 ];
 
 /// How long each target runs.

@@ -242,7 +242,13 @@ fn movers() -> impl Iterator<Item = Job> {
         .shows("irq", "msi_interrupts", "none masked, 1 unmasked")
         .shows("dma", "device_reads_memory", "an ATA disk read data from memory")
         .shows("dma", "every_length_comes_back", "lengths 512 to 65536");
-    [edu, both, nvme, narrow, corrupt, ahci].into_iter()
+    let xhci = job("xhci", "xhci")
+        .word("dma_bits=32")
+        .shows("irq", "msi_interrupts", "32 for 32 transfers, none masked, 1 unmasked")
+        .shows("irq", "msix_interrupts", "32 for 32 transfers, none masked, 1 unmasked")
+        .shows("dma", "every_length_comes_back", "lengths 256 to 4096")
+        .shows("dma", "source_is_high_and_dma_address_in_reach", "is beyond a 32-bit mask");
+    [edu, both, nvme, narrow, corrupt, ahci, xhci].into_iter()
 }
 
 /// A device of the machine's that is no network card.

@@ -73,7 +73,7 @@ impl Card {
 /// As long as a device takes that is as quick as its emulator.
 const QUICK: Duration = Duration::from_secs(90);
 
-const MODELS: [Model; 4] = [
+const MODELS: [Model; 5] = [
     // QEMU takes 100 ms over each of its transfers.
     Model {
         name: "edu",
@@ -97,6 +97,15 @@ const MODELS: [Model; 4] = [
         device: "ich9-ahci,id=ahci",
         medium: Some("ahci"),
         behind: Some("ide-hd,bus=ahci.0,serial=pvbounce-2,drive=ahci"),
+        limit: Duration::from_secs(180),
+    },
+    // It has MSI beside MSI-X only when it is told so.
+    Model {
+        name: "xhci",
+        slot: 14,
+        device: "qemu-xhci,msi=on",
+        medium: None,
+        behind: None,
         limit: Duration::from_secs(180),
     },
     // No driver of the guest's, and it could do DMA.

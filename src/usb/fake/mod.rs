@@ -1,0 +1,5 @@
+//! The other side, for host tests.
+
+mod xhci;
+
+pub use xhci::{FakeXhci, XhciFault};

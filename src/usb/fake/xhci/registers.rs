@@ -1,0 +1,289 @@
+//! The registers, and what a write does once it arrives.
+
+use super::{FakeXhci, PORTS, READS, SLOTS, State, XhciFault};
+use crate::{
+    arch::time::{Clock, Instant},
+    device::Registers,
+};
+use core::time::Duration;
+
+const OPERATIONAL: usize = 0x40;
+const EXTENDED: usize = 0x500;
+const LEGACY: usize = 0x510;
+const RUNTIME: usize = 0x600;
+const DOORBELLS: usize = 0x800;
+
+impl State {
+    fn reset(&mut self) {
+        self.resets += 1;
+        let kept = core::mem::take(self);
+        *self = Self {
+            fault: kept.fault,
+            narrow: kept.narrow,
+            master: kept.master,
+            echoes: kept.echoes,
+            scratchpads: kept.scratchpads,
+            legacy: kept.legacy,
+            messages: kept.messages,
+            vanishes_at: kept.vanishes_at,
+            accesses: kept.accesses,
+            touched: kept.touched,
+            commands: kept.commands,
+            resets: kept.resets,
+            posted: kept.posted,
+            command: 2,
+            halt_left: READS,
+            ready_left: READS + 1,
+            changed: 1,
+            ..Self::default()
+        };
+    }
+
+    fn is_ready(&self) -> bool {
+        self.ready_left == 0 && self.fault != XhciFault::NotReady
+    }
+
+    pub(super) fn asserts(&self) -> bool {
+        self.command & 4 != 0 && self.iman == 3 && self.fault != XhciFault::Silent
+    }
+
+    /// Sends the message that is due, if there is one.
+    pub(super) fn send_message(&mut self) {
+        if let (true, Some(messages)) = (self.asserts(), &mut self.messages) {
+            *messages += 1;
+            self.iman &= !1;
+        }
+    }
+
+    fn arrive_in_runtime(&mut self, register: usize, value: u32) {
+        let half = |old: u64, high: bool| {
+            let value = u64::from(value);
+            if high { old & 0xffff_ffff | value << 32 } else { old >> 32 << 32 | value }
+        };
+        assert!(
+            register == 0x20 || register >= 0x38 || !self.running,
+            "{register:#x} while it runs"
+        );
+        match register {
+            0x20 => {
+                assert_eq!(value & !3, 0);
+                self.iman = value & 2 | self.iman & !value & 1;
+            }
+            0x24 => assert_eq!(value, 0, "no moderation"),
+            0x28 => self.table_size = value,
+            0x30 => (self.table, self.has_table) = (half(self.table, false), false),
+            0x34 => (self.table, self.has_table) = (half(self.table, true), true),
+            0x38 => {
+                assert!(value & 8 != 0 || !self.running, "EHB is what ends an interrupt");
+                let busy = if value & 8 == 0 { self.dequeue & 8 } else { 0 };
+                self.dequeue = half(self.dequeue, false) & !8 | busy;
+            }
+            0x3c => self.dequeue = half(self.dequeue, true),
+            _ => panic!("runtime register {register:#x} written"),
+        }
+    }
+}
+
+impl FakeXhci<'_> {
+    /// A write takes effect.
+    pub(super) fn arrive(&self, state: &mut State, offset: usize, value: u32, sent: Instant) {
+        if offset == LEGACY {
+            assert_eq!(value, state.legacy[0] | 1 << 24);
+            state.legacy[0] = value;
+            return;
+        }
+        if offset == LEGACY + 4 {
+            assert!(state.legacy[0] & 1 << 16 == 0, "the firmware has it");
+            assert_eq!(value & 0x0006_0000, 0x0006_0000, "reserved bits stay");
+            state.legacy[1] = value & !0xe000_0000;
+            return;
+        }
+        assert!(
+            state.legacy[0] & 1 << 16 == 0 && state.legacy[1] & 0xe011 == 0,
+            "the firmware has it"
+        );
+        assert!(state.is_ready(), "{offset:#x} written before it is ready");
+        let half = |old: u64, high: bool| {
+            let value = u64::from(value);
+            if high { old & 0xffff_ffff | value << 32 } else { old >> 32 << 32 | value }
+        };
+        let in_reset = state.command & 2 != 0;
+        assert!(!in_reset || state.fault == XhciFault::ResetsOn, "{offset:#x} during its reset");
+        match offset {
+            OPERATIONAL => self.set_command(state, value, sent),
+            0x58 | 0x5c => {
+                assert!(!state.running, "CRCR of a ring that runs");
+                state.ring = half(state.ring, offset == 0x5c);
+            }
+            0x70 | 0x74 => {
+                assert!(!state.running, "DCBAAP of a controller that runs");
+                state.contexts = half(state.contexts, offset == 0x74);
+            }
+            0x78 => {
+                assert!(!state.running && value > 0 && value <= SLOTS, "CONFIG {value:#x}");
+                state.config = value;
+            }
+            DOORBELLS => {
+                assert!(state.running && value == 0 && state.next.is_none(), "a doorbell");
+                state.next = Some(state.ring & !63);
+            }
+            RUNTIME.. => state.arrive_in_runtime(offset - RUNTIME, value),
+            _ => panic!("a write of {value:#x} to {offset:#x}"),
+        }
+    }
+
+    fn set_command(&self, state: &mut State, value: u32, sent: Instant) {
+        assert_eq!(value & !7, 0, "USBCMD {value:#x}");
+        if value & 2 != 0 {
+            assert!(!state.running && value == 2, "a reset of a controller that is not halted");
+            state.reset();
+            state.reset_at = Some(sent);
+            return;
+        }
+        let was = state.command;
+        state.command = value;
+        match (was & 1, value & 1) {
+            (0, 1) => {
+                assert!(!state.running, "run before it has halted");
+                state.run_left = READS;
+                self.run(state);
+            }
+            (1, 0) => state.halt_left = READS,
+            _ => {}
+        }
+        state.send_message();
+    }
+
+    /// One access more; whether somebody answers it.
+    fn answers(&self) -> bool {
+        let mut state = self.state.borrow_mut();
+        state.accesses += 1;
+        if state.vanishes_at.is_some_and(|last| state.accesses > last) {
+            state.fault = XhciFault::Gone;
+        }
+        if state.fault == XhciFault::Gone {
+            state.posted.clear();
+            return false;
+        }
+        let waited_for_in_vain = matches!(
+            state.fault,
+            XhciFault::Firmware
+                | XhciFault::NotReady
+                | XhciFault::Halts
+                | XhciFault::StaysOn
+                | XhciFault::StaysOff
+                | XhciFault::ResetsOn
+                | XhciFault::Skips(_)
+        );
+        if waited_for_in_vain {
+            self.clock.advance(Duration::from_millis(1));
+        }
+        true
+    }
+
+    fn status(&self, state: &mut State) -> u32 {
+        state.ready_left = state.ready_left.saturating_sub(1);
+        if !state.is_ready() {
+            return 1 << 11 | u32::from(!state.running);
+        }
+        if state.fault == XhciFault::HostError && state.running {
+            (state.running, state.error) = (false, true);
+        }
+        if state.command & 1 == 0 && state.fault != XhciFault::StaysOn {
+            state.halt_left = state.halt_left.saturating_sub(1);
+            if state.halt_left == 0 {
+                (state.running, state.next) = (false, None);
+            }
+        }
+        if state.command & 1 != 0 {
+            state.run_left = state.run_left.saturating_sub(1);
+            self.work(state);
+        }
+        let runs = state.running && (state.run_left == 0 || state.command & 1 == 0);
+        let runs = runs && state.fault != XhciFault::StaysOff;
+        u32::from(!runs) | u32::from(state.error) << 2 | u32::from(state.changed == 0) << 4
+    }
+}
+
+impl Registers for &FakeXhci<'_> {
+    fn size(&self) -> usize {
+        0x1000
+    }
+
+    fn read_u32(&self, offset: usize) -> u32 {
+        if !self.answers() {
+            return u32::MAX;
+        }
+        let mut state = self.settled();
+        if let XhciFault::Capability(at, value) = state.fault
+            && at == offset
+        {
+            return value;
+        }
+        if let Some(at) = state.reset_at {
+            let rested = self.clock.now().since(at);
+            assert!(rested.as_micros() >= 1000, "looked at {rested:?} after its reset began");
+            state.reset_at = None;
+        }
+        let scratchpads = u32::try_from(state.scratchpads).expect("few");
+        match offset {
+            0x00 => 0x0110_0040,
+            0x04 => PORTS << 24 | 8 << 8 | SLOTS,
+            0x08 => (scratchpads >> 5) << 21 | (scratchpads & 0x1f) << 27 | 0x24,
+            0x10 => 0x0140_0004 | u32::from(!state.narrow),
+            0x14 => 0x800,
+            0x18 => 0x600,
+            OPERATIONAL => {
+                let reset = state.command & 2 != 0 && state.fault != XhciFault::ResetsOn;
+                state.halt_left = state.halt_left.saturating_sub(usize::from(reset));
+                if reset && state.halt_left == 0 {
+                    state.command = 0;
+                }
+                state.command
+            }
+            0x44 => self.status(&mut state),
+            0x48 if !state.is_ready() => panic!("a read of {offset:#x} before it is ready"),
+            0x48 => {
+                if let XhciFault::PageSize(size) = state.fault {
+                    size
+                } else {
+                    1
+                }
+            }
+            EXTENDED => 0x0300_0402,
+            LEGACY => {
+                state.firmware_left = state.firmware_left.saturating_sub(1);
+                let lets_go = state.firmware_left == 0 && state.fault != XhciFault::Firmware;
+                if state.legacy[0] & 1 << 24 != 0 && lets_go {
+                    state.legacy[0] &= !(1 << 16);
+                }
+                state.legacy[0]
+            }
+            0x514 => state.legacy[1],
+            0x638 => u32::try_from(state.dequeue & 0xffff_ffff).expect("the lower half"),
+            _ => panic!("a read of {offset:#x}"),
+        }
+    }
+
+    fn write_u32(&self, offset: usize, value: u32) {
+        if self.answers() {
+            self.state.borrow_mut().posted.push_back((offset, value, self.clock.now()));
+        }
+    }
+
+    fn read_u8(&self, offset: usize) -> u8 {
+        panic!("8-bit read of {offset:#x}")
+    }
+
+    fn read_u16(&self, offset: usize) -> u16 {
+        panic!("16-bit read of {offset:#x}")
+    }
+
+    fn write_u8(&self, offset: usize, _value: u8) {
+        panic!("8-bit write to {offset:#x}")
+    }
+
+    fn write_u16(&self, offset: usize, _value: u16) {
+        panic!("16-bit write to {offset:#x}")
+    }
+}

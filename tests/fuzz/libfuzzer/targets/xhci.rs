@@ -1,0 +1,4 @@
+//! Target `xhci`, as libFuzzer runs it.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| fuzz::run("xhci", bytes));
