@@ -1,7 +1,7 @@
 //! The driver of virtio network devices over one whose registers read as anything, which is anywhere in its BAR, and which
 //! writes anything into its queues and buffers.
 //!
-//! Asserts: what [`crate::cards`] does; and what the device is offered is whole, is offered once, and asks nothing of it.
+//! Asserts: what `cards` does; and what the device is offered is whole, is offered once, and asks nothing of it.
 
 use crate::{
     Input,
