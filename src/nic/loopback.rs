@@ -218,14 +218,20 @@ fn damage(received: &[u8], sent: &[u8]) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
     use crate::{
+        addr::DmaMask,
         device::{Idle as _, fake::TickingClock},
         dma::{
-            Device, Plan, Policy, Pool, Table,
+            Device, Limits, Plan, Policy, Pool, Table,
             fake::{FakeMachine, Frames},
         },
         nic::{
-            fake::{FakeRtl8139, Fault},
+            fake::{
+                FakeRtl8139, Fault,
+                played::{Played, Player as _},
+                virtio::{CAPABILITIES, Traits, Virtio},
+            },
             rtl8139::Idle,
+            virtio,
         },
         report::Verdict,
     };
@@ -340,6 +346,63 @@ mod tests {
         assert_eq!(damage(&other(20), &sent), Some((80, 60)));
         assert_eq!(damage(&other(21), &sent), None);
         assert_eq!(damage(&other(20)[..64], &sent), Some((64, 60)));
+    }
+
+    /// Runs `test` on a card that has no loop of its own, with a mirror on its wire or without.
+    fn with_wire(mirror: bool, test: impl FnOnce(&Played<'_, Virtio>, &mut Loopback<'_>)) {
+        let machine = FakeMachine::new(Frames::default());
+        let traits = Traits { mirror, ..Traits::default() };
+        let (chip, clock) = (
+            Played::new(&machine, [2, 0, 0, 0, 0, 1], Virtio::new(traits)),
+            TickingClock::default(),
+        );
+        let mut table = Box::new(Table::new());
+        let pool = Pool::new(&mut table, &machine);
+        pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+        let idle = virtio::reset(&CAPABILITIES, |_| Ok(&chip), &clock).unwrap();
+        let limits = Limits::new(DmaMask::BITS_32);
+        let device = Device::new(&pool, &machine, limits, Policy::Auto);
+        test(&chip, &mut Loopback::new(Box::new(idle.start(device).unwrap())));
+    }
+
+    #[test]
+    fn a_card_without_a_loop_sends_itself_what_a_mirror_on_its_wire_knows() {
+        with_wire(true, |_, card| {
+            card.prepare().unwrap();
+            assert_eq!(card.patience(), PATIENCE);
+            let mut back = Vec::new();
+            for seed in [100, 101] {
+                let bytes = filled(card, seed);
+                assert_eq!(
+                    (&bytes[..7], &bytes[12..14]),
+                    (&[2, 0, 0, 0, 0, 1, 2][..], &[0x88, 0xb5][..])
+                );
+                assert!(bytes[7..12] != filled(card, seed + 1)[7..12], "each has its own address");
+                let sent = send(card, &bytes);
+                assert_eq!(card.fetch(&bytes, &mut back), Ok(Arrival::Back(seed)));
+                assert!(back[..seed] == bytes);
+                let lost = card.missing(&sent);
+                assert_eq!(
+                    (lost.verdict(), lost.reason().code),
+                    (Verdict::Failure, "dma-no-frame")
+                );
+            }
+        });
+    }
+
+    #[test]
+    fn without_a_mirror_nothing_is_compared_which_is_no_success() {
+        with_wire(false, |chip, card| {
+            for (link, code) in [(true, "nic-no-mirror"), (false, "link-down")] {
+                chip.set_link(link);
+                let bytes = filled(card, 100);
+                let sent = send(card, &bytes);
+                assert_eq!(card.patience(), PATIENCE_WITHOUT_LINK);
+                for outcome in [card.prepare().unwrap_err(), card.missing(&sent)] {
+                    assert_eq!((outcome.verdict(), outcome.reason().code), (Verdict::Skip, code));
+                }
+            }
+        });
     }
 
     #[test]

@@ -86,11 +86,16 @@ pub struct Traits {
     pub agrees: u64,
     /// The most descriptors that a queue of it has.
     pub most: u16,
+    /// Whether it sends messages from a table, where it was told of a vector, and has no line.
+    pub tabled: bool,
+    /// Whether it comes to an error as soon as it runs.
+    pub breaks: bool,
 }
 
 impl Default for Traits {
     fn default() -> Self {
-        Self { mirror: true, offers: OFFERED, agrees: OFFERED, most: SIZE }
+        let (tabled, breaks) = (false, false);
+        Self { mirror: true, offers: OFFERED, agrees: OFFERED, most: SIZE, tabled, breaks }
     }
 }
 
@@ -106,6 +111,8 @@ pub struct Virtio {
     vector: u16,
     isr: u32,
     generation: u8,
+    /// A message since the generation was last read.
+    message: bool,
 }
 
 impl Virtio {
@@ -197,11 +204,23 @@ impl Virtio {
         match (offset, bytes) {
             (0x04, 4) => u32::try_from(self.traits.offers >> (32 * self.halves[0]) & 0xffff_ffff)
                 .unwrap_or(0),
+            (0x14, 1) if self.traits.breaks && self.status & DRIVER_OK != 0 => self.status | 0x40,
             (0x14, 1) => self.status,
-            (0x15, 1) => self.generation.into(),
+            (0x15, 1) => {
+                self.message = false;
+                self.generation.into()
+            }
             (0x18, 2) => self.queue().size.into(),
             (0x1e, 2) => self.select.into(),
             _ => panic!("a read of {bytes} bytes at {offset:#x}"),
+        }
+    }
+
+    fn interrupt(&mut self, rings: bool, vector: u16, cause: u32) {
+        if self.traits.tabled {
+            self.message |= rings && vector == 0;
+        } else if rings {
+            self.isr |= cause;
         }
     }
 
@@ -222,7 +241,8 @@ impl Virtio {
         let told =
             if board.fault == Fault::Bad { 0x1_0000 | u32::from(number) } else { number.into() };
         let rings = queue.use_up(board, told, u32::try_from(length).unwrap_or(u32::MAX));
-        self.isr |= u32::from(rings);
+        let vector = queue.vector;
+        self.interrupt(rings, vector, 1);
     }
 
     fn send_all(&mut self, board: &mut Board<'_>) {
@@ -239,7 +259,7 @@ impl Virtio {
             let frame = board.read(BusAddr(bus), to_usize(word));
             board.send(frame.clone());
             let rings = self.queues[1].use_up(board, number.into(), 0);
-            self.isr |= u32::from(rings);
+            self.interrupt(rings, queue.vector, 1);
             if self.traits.mirror {
                 self.take(board, &frame);
             }
@@ -263,7 +283,10 @@ impl Logic for Virtio {
         let mac = if board.fault == Fault::NoAddress { [0; 6] } else { board.mac };
         match (offset, bytes) {
             (0..0x38, _) => self.common(offset, bytes),
-            (0x1000, 1) => core::mem::take(&mut self.isr),
+            (0x1000, 1) => {
+                assert_eq!(self.vector, 0xffff, "no cause is told of a message");
+                core::mem::take(&mut self.isr)
+            }
             (0x2000..0x2006, 1) => mac[offset - 0x2000].into(),
             (0x2006, 2) => board.link.into(),
             _ => panic!("a read of {bytes} bytes at {offset:#x}"),
@@ -278,11 +301,11 @@ impl Logic for Virtio {
 
     fn link_changed(&mut self) {
         self.generation = self.generation.wrapping_add(1);
-        self.isr |= 2 * u32::from(self.status & DRIVER_OK != 0);
+        self.interrupt(self.status & DRIVER_OK != 0, self.vector, 2);
     }
 
     fn interrupts(&self) -> bool {
-        self.isr != 0
+        self.isr != 0 || self.message
     }
 
     fn is_running(&self) -> bool {

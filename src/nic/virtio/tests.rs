@@ -111,3 +111,39 @@ fn each_queue_interrupts_for_its_own_and_a_change_for_the_link() {
     })
     .unwrap();
 }
+
+#[test]
+fn messages_come_once_there_are_vectors_and_after_each_reset() {
+    with(Traits { mirror: false, tabled: true, ..Traits::default() }, |chip, card| {
+        card.enable_interrupts(Cause::RECEIVER);
+        let rings = |card: &mut Card<'_>, cause| {
+            chip.deliver(&[0xff; 60]);
+            let rings = chip.interrupts();
+            assert_eq!(card.acknowledge(), cause);
+            rings
+        };
+        assert!(!rings(card, Cause::RECEIVED), "nobody set up a vector");
+        card.deliver(Delivery::Msix);
+        assert!(rings(card, Cause::RECEIVED));
+        card.set_loopback(false).unwrap();
+        assert!(rings(card, Cause::RECEIVED), "after a reset");
+        card.enable_interrupts(Cause::empty());
+        assert!(!rings(card, Cause::RECEIVED), "masked");
+        card.enable_interrupts(Cause::RECEIVER);
+        card.deliver(Delivery::Intx);
+        assert!(!rings(card, Cause::RECEIVED), "not by messages any more");
+        card.deliver(Delivery::Msix);
+        chip.set_link(false);
+        assert!(chip.interrupts());
+        assert_eq!(card.acknowledge(), Cause::LINK);
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_device_that_came_to_an_error_says_so() {
+    with(Traits { breaks: true, ..Traits::default() }, |_, card| {
+        assert_eq!(card.acknowledge(), Cause::BUS);
+    })
+    .unwrap();
+}
