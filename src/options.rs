@@ -7,13 +7,14 @@ use crate::{
     addr::DmaMask,
     dma::{Policy, run::SLOT_SIZE},
     drivers,
+    net::End,
     pci::Bdf,
 };
 use core::{fmt, net::SocketAddrV4, time::Duration};
 
 /// Every suite by its name on the command line, in running order.
-pub const SUITES: [&str; 10] =
-    ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "hog", "hotplug", "bench"];
+pub const SUITES: [&str; 11] =
+    ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "pair", "hog", "hotplug", "bench"];
 
 /// How many of them, from the first, make up `smoke`: the rest run only when named.
 const IN_SMOKE: usize = 7;
@@ -36,7 +37,7 @@ impl SuiteSet {
             "smoke" => Some(Self::SMOKE),
             name => {
                 let index = SUITES.iter().position(|known| *known == name)?;
-                let pci = if matches!(name, "dma" | "net") { PCI } else { 0 };
+                let pci = if matches!(name, "dma" | "net" | "pair") { PCI } else { 0 };
                 Some(Self(set.0 | 1 << index | pci))
             }
         })
@@ -155,6 +156,15 @@ pub struct Download {
     pub bytes: u32,
 }
 
+/// Which of two guests on one wire this is, and how much each sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pair {
+    /// The one or the other.
+    pub end: End,
+    /// Bytes each way.
+    pub bytes: u64,
+}
+
 /// Everything that can be said on the command line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -190,6 +200,8 @@ pub struct Options {
     pub echo: Option<SocketAddrV4>,
     /// An HTTP server with `GET /<bytes>`.
     pub download: Option<Download>,
+    /// What suite `pair` does.
+    pub pair: Option<Pair>,
 }
 
 impl Default for Options {
@@ -211,13 +223,14 @@ impl Default for Options {
             detach: None,
             echo: None,
             download: None,
+            pair: None,
         }
     }
 }
 
 /// Name and accepted values of every option, for messages; README has the same in a table.
-pub const KNOWN: [(&str, &str); 14] = [
-    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,hog,hotplug,bench"),
+pub const KNOWN: [(&str, &str); 15] = [
+    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,pair,hog,hotplug,bench"),
     ("dev", "<BDF as the guest sees it>, up to 8 with commas between: only these are tested"),
     ("driver", "the name of a driver, such as rtl8139-cplus: preferred for devices that it drives"),
     (
@@ -232,6 +245,7 @@ pub const KNOWN: [(&str, &str); 14] = [
     ("hog", "<seconds>, 1 to 600, then optionally ,<MiB of low memory to leave>"),
     ("echo", "<IPv4>:<port> of a UDP echo server"),
     ("download", "<IPv4>:<port>/<bytes> of an HTTP server"),
+    ("pair", "a or b, then optionally ,<MiB each way>, 1 to 65536"),
     ("detach", "<seconds>, 1 to 60, to wait for `xl pci-detach` at the end"),
     (
         "selftest",
@@ -322,6 +336,7 @@ impl Options {
                 self.rounds = value.parse().ok().filter(|rounds| (1..=10_000).contains(rounds))?;
             }
             "hog" => self.hog = parse_hog(value)?,
+            "pair" => self.pair = Some(parse_pair(value)?),
             _ => {}
         }
         Some(())
@@ -361,6 +376,17 @@ fn parse_hog(value: &str) -> Option<Hog> {
     Some(Hog { hold: Duration::from_secs(seconds), leave: mib << 20 })
 }
 
+fn parse_pair(value: &str) -> Option<Pair> {
+    let (end, mib) = value.split_once(',').unwrap_or((value, "1024"));
+    let end = match end {
+        "a" => End::A,
+        "b" => End::B,
+        _ => return None,
+    };
+    let mib = mib.parse().ok().filter(|mib: &u64| (1..=65536).contains(mib))?;
+    Some(Pair { end, bytes: mib << 20 })
+}
+
 fn parse_download(value: &str) -> Option<Download> {
     let (server, bytes) = value.split_once('/')?;
     Some(Download { server: server.parse().ok()?, bytes: bytes.parse().ok()? })
@@ -388,7 +414,7 @@ mod tests {
         let line = "suite=boot,dma swiotlb=early,16,force,grow echo=10.0.2.2:7 iommu=soft \
                     download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0 \
                     dma_bits=28 hog=20,6 transfers=50 rounds=20 dev=00:01.0,0000:00:02.1 \
-                    driver=rtl8139-cplus";
+                    driver=rtl8139-cplus pair=b,64";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
         assert_eq!(options.pool_bytes, Some(16 << 20));
@@ -402,6 +428,7 @@ mod tests {
         assert!(options.functions.named().eq(["00:01.0", "00:02.1"].map(bdf)));
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);
+        assert_eq!(options.pair, Some(Pair { end: End::B, bytes: 64 << 20 }));
         assert_eq!(options.detach, Some(Duration::from_secs(9)));
         assert_eq!(options.selftest, Some(SelfTest::Leak));
         assert!(options.suites.contains("dma") && !options.suites.contains("net"));
@@ -425,7 +452,7 @@ mod tests {
     #[test]
     fn what_only_bothers_others_is_not_in_smoke() {
         assert!(SuiteSet::SMOKE.contains("net"));
-        for suite in ["hog", "hotplug", "bench"] {
+        for suite in ["pair", "hog", "hotplug", "bench"] {
             assert!(!SuiteSet::SMOKE.contains(suite));
             assert!(SuiteSet::parse(suite).unwrap().contains(suite));
         }
@@ -477,6 +504,9 @@ mod tests {
             "transfers=65537",
             "rounds=0",
             "rounds=10001",
+            "pair=c",
+            "pair=a,0",
+            "pair=b,65537",
             "hog=0",
             "hog=5,many",
             "echo=here",

@@ -30,7 +30,8 @@ const fn lost(error: &NetError, before: &Counters, after: &Counters) -> u64 {
             | NetError::Http(_)
             | NetError::Short { .. }
             | NetError::Stalled { .. }
-            | NetError::TimedOut { waited: Waited::Connect | Waited::Download, .. }
+            | NetError::PairStopped { .. }
+            | NetError::TimedOut { waited: Waited::Connect | Waited::Download | Waited::Peer, .. }
     );
     let missed = if resends { 0 } else { after.rx_missed - before.rx_missed };
     missed + (after.tx_dropped - before.tx_dropped) + (after.resets - before.resets)

@@ -36,18 +36,23 @@ pub struct Download {
 impl Download {
     /// Bytes of body a second.
     pub const fn rate(&self) -> u64 {
-        let nanos = self.took.as_nanos();
-        if nanos == 0 {
-            return 0;
-        }
-        let rate = self.bytes as u128 * 1_000_000_000 / nanos;
-        if rate > u64::MAX as u128 {
-            return u64::MAX;
-        }
-        #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX just above")]
-        let rate = rate as u64;
-        rate
+        per_second(self.bytes as u64, self.took)
     }
+}
+
+/// So many bytes a second; no time is no rate.
+pub(super) const fn per_second(bytes: u64, took: Duration) -> u64 {
+    let nanos = took.as_nanos();
+    if nanos == 0 {
+        return 0;
+    }
+    let rate = bytes as u128 * 1_000_000_000 / nanos;
+    if rate > u64::MAX as u128 {
+        return u64::MAX;
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX just above")]
+    let rate = rate as u64;
+    rate
 }
 
 /// A body as far as it came.
@@ -122,7 +127,7 @@ impl Stack<'_> {
     }
 
     /// Ends the connection at once; the other end is told, and nothing is waited for.
-    fn hang_up(&mut self, handle: SocketHandle) {
+    pub(super) fn hang_up(&mut self, handle: SocketHandle) {
         self.sockets.get_mut::<Socket<'_>>(handle).abort();
         self.send_all();
         self.sockets.remove(handle);

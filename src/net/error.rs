@@ -1,6 +1,9 @@
 //! Why a network job failed: what was waited for, or what came instead.
 
-use super::lease::{LeaseFault, Offer};
+use super::{
+    lease::{LeaseFault, Offer},
+    pair::{Progress, Stopped, Wrong},
+};
 use crate::{
     arch::time::TimedOut,
     nic::{ReceiveError, TransmitError},
@@ -22,6 +25,10 @@ pub enum Waited {
     Connect,
     /// More of a download.
     Download,
+    /// The other guest of a pair.
+    Peer,
+    /// More of what the other guest of a pair sends.
+    Pair,
 }
 
 impl Waited {
@@ -34,6 +41,8 @@ impl Waited {
             Self::Udp => "a datagram to come back",
             Self::Connect => "a TCP connection",
             Self::Download => "the rest of a download",
+            Self::Peer => "the other guest of the pair",
+            Self::Pair => "the other guest to go on",
         }
     }
 
@@ -45,6 +54,8 @@ impl Waited {
             Self::Udp => "udp-timeout",
             Self::Connect => "tcp-connect-timeout",
             Self::Download => "download-timeout",
+            Self::Peer => "pair-no-peer",
+            Self::Pair => "pair-stalled",
         }
     }
 
@@ -65,6 +76,11 @@ impl Waited {
                 "the connection stalled: compare frames received and missed in the card's counters, or \
                  ask for fewer bytes in download="
             }
+            Self::Peer => {
+                "start both guests within a minute and a half, one with pair=a and the other with pair=b, their \
+                 cards on one wire"
+            }
+            Self::Pair => "see the other guest's report, and the cards' counters of both",
         }
     }
 }
@@ -172,6 +188,23 @@ pub enum NetError {
         /// Of what was sent.
         expected: u32,
     },
+    /// A byte of the other guest's stream is not what its offset says.
+    #[error("{0}")]
+    PairByte(Wrong),
+    /// The other guest of a pair sends more.
+    #[error("the other guest sends more than {wanted} bytes")]
+    PairLength {
+        /// What this one was told.
+        wanted: u64,
+    },
+    /// The other guest of a pair did not go on.
+    #[error("{progress}: {how}")]
+    PairStopped {
+        /// What it did.
+        how: Stopped,
+        /// How far both had come.
+        progress: Progress,
+    },
     /// A neighbour's answer made no sense.
     #[error("{0} claims a hardware address no card has")]
     BadNeighbour(Ipv4Addr),
@@ -225,6 +258,10 @@ impl NetError {
             Self::Http(_) => "http-answer",
             Self::Short { .. } => "download-short",
             Self::Corrupt { .. } => "download-crc",
+            Self::PairByte(_) => "pair-byte-mismatch",
+            Self::PairLength { .. } => "pair-length",
+            Self::PairStopped { how: Stopped::Silent(_), .. } => Waited::Pair.code(),
+            Self::PairStopped { how: Stopped::Left, .. } => "pair-left",
             Self::BadNeighbour(_) => "arp-bad-address",
         }
     }
@@ -240,6 +277,7 @@ impl NetError {
             | Self::Refused(_)
             | Self::Http(_)
             | Self::Short { .. }
+            | Self::PairStopped { .. }
             | Self::BadNeighbour(_) => Party::Network,
             // No mapping changes how long a datagram says it is under a good checksum.
             Self::Echo { len, found, .. } if *len != *found => Party::Network,
@@ -248,8 +286,9 @@ impl NetError {
             | Self::Gone
             | Self::Bus
             | Self::Echo { .. }
+            | Self::PairByte(_)
             | Self::Corrupt { .. } => Party::Machine,
-            Self::NoAddress | Self::Socket(_) => Party::Guest,
+            Self::NoAddress | Self::PairLength { .. } | Self::Socket(_) => Party::Guest,
         }
     }
 
@@ -279,6 +318,15 @@ impl NetError {
                 "the server must answer `GET /<n>` with n bytes, Content-Length and X-CRC32"
             }
             Self::Short { .. } => "look at the server's own log",
+            Self::PairByte(_) => {
+                "bytes changed between the two guests' memories: run suite `dma` in both, which shows whose card or \
+                 memory does it; then swiotlb=force"
+            }
+            Self::PairLength { .. } => "give both guests the same MiB in pair=",
+            Self::PairStopped { how: Stopped::Silent(_), .. } => Waited::Pair.remedy(),
+            Self::PairStopped { how: Stopped::Left, .. } => {
+                "see the other guest's report for why it left, and whether both have the same MiB in pair="
+            }
             Self::BadNeighbour(_) => "look for a second machine with the same address",
         }
     }

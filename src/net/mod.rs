@@ -1,7 +1,7 @@
 //! The IP stack over a card, and the network's checks as jobs: each has a deadline and a result with numbers.
 //!
 //! ```text
-//! Stack::dhcp  arp  ping  udp_echo  download         one file each
+//! Stack::dhcp  arp  ping  udp_echo  download  pair   one file each
 //!        \  run: receive a batch - let the job look - send - wait for the interrupt or a timer
 //! smoltcp Interface  --  phy (tokens, buffers go round)  --  Nic
 //! ```
@@ -17,6 +17,7 @@ pub mod download;
 pub mod error;
 mod http;
 pub mod lease;
+pub mod pair;
 mod phy;
 pub mod ping;
 mod run;
@@ -30,6 +31,7 @@ pub use arp::ArpReply;
 pub use download::Download;
 pub use error::{NetError, Party, Waited};
 pub use lease::{Lease, LeaseFault, Offer};
+pub use pair::{End, PairReport};
 pub use ping::PingReport;
 pub use smoltcp::wire::Ipv4Cidr;
 pub use stack::{Stack, Wait};

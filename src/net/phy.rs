@@ -7,7 +7,7 @@ use super::error::NetError;
 use crate::nic::{FRAME_MAX, Nic, TransmitError, Unsent};
 use alloc::vec::Vec;
 use smoltcp::{
-    phy::{Device, DeviceCapabilities, Medium, RxToken, TxToken},
+    phy::{Checksum, Device, DeviceCapabilities, Medium, RxToken, TxToken},
     time::Instant,
 };
 
@@ -16,6 +16,7 @@ use smoltcp::{
 pub(super) struct Phy<'s> {
     card: Card<'s>,
     received: Vec<u8>,
+    tcp: Checksum,
 }
 
 /// A card and the buffers for frames to send.
@@ -29,7 +30,12 @@ struct Card<'s> {
 impl<'s> Phy<'s> {
     pub(super) const fn new(nic: &'s mut dyn Nic) -> Self {
         let card = Card { nic, spare: Vec::new(), fault: None };
-        Self { card, received: Vec::new() }
+        Self { card, received: Vec::new(), tcp: Checksum::Both }
+    }
+
+    /// From the next interface on, TCP's checksums are written and not looked at.
+    pub(super) const fn take_every_segment(&mut self) {
+        self.tcp = Checksum::Tx;
     }
 
     pub(super) const fn nic(&mut self) -> &mut (dyn Nic + 's) {
@@ -150,6 +156,7 @@ impl<'s> Device for Phy<'s> {
         let mut capabilities = DeviceCapabilities::default();
         capabilities.medium = Medium::Ethernet;
         capabilities.max_transmission_unit = FRAME_MAX;
+        capabilities.checksum.tcp = self.tcp;
         capabilities
     }
 }

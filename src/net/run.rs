@@ -39,18 +39,32 @@ impl Stack<'_> {
     ) -> Result<T, NetError> {
         self.check_link(waited)?;
         let deadline = Deadline::new(self.clock, limit);
+        let mut done = None;
+        self.turns(deadline, &mut |stack| {
+            done = job(stack)?;
+            Ok(done.is_some())
+        })?;
+        done.ok_or_else(|| self.explain(waited, deadline))
+    }
+
+    /// The loop, once for all jobs: until one of them is done, or for as long as there is.
+    fn turns(
+        &mut self,
+        deadline: Deadline<'_>,
+        job: &mut dyn FnMut(&mut Self) -> Result<bool, NetError>,
+    ) -> Result<(), NetError> {
         let done = deadline.turns(|until| -> Result<_, NetError> {
             let received = self.receive_batch();
             self.phy.check()?;
             let done = job(self)?;
             self.send_all();
             self.phy.check()?;
-            if done.is_none() && !received {
+            if !done && !received {
                 self.sleep(until)?;
             }
-            Ok(done)
+            Ok(done.then_some(()))
         });
-        done?.ok_or_else(|| self.explain(waited, deadline))
+        done.map(drop)
     }
 
     pub(super) fn check_link(&mut self, waited: Waited) -> Result<(), NetError> {

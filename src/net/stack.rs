@@ -30,6 +30,7 @@ pub struct Stack<'s> {
     pub(super) sockets: SocketSet<'static>,
     pub(super) clock: &'s dyn Clock,
     pub(super) wait: &'s mut dyn Wait,
+    seed: u64,
     /// Grows with each use: ports and identifiers that were not used before.
     serial: u16,
 }
@@ -50,15 +51,18 @@ impl<'s> Stack<'s> {
         wait: &'s mut dyn Wait,
         seed: u64,
     ) -> Self {
-        let mac = EthernetAddress(nic.mac());
         nic.enable_interrupts(Cause::RECEIVER);
         let mut phy = Phy::new(nic);
-        let mut config = Config::new(HardwareAddress::Ethernet(mac));
-        config.random_seed = seed;
-        let interface = Interface::new(config, &mut phy, time(clock.now()));
+        let interface = interface(&mut phy, clock, seed);
         let [low, high, ..] = seed.to_le_bytes();
         let serial = u16::from_le_bytes([low, high]);
-        Self { phy, interface, sockets: SocketSet::new([]), clock, wait, serial }
+        Self { phy, interface, sockets: SocketSet::new([]), clock, wait, seed, serial }
+    }
+
+    /// A new host without an address on the same card, which takes TCP segments as they are, whatever their checksums.
+    pub(super) fn look_at_every_segment(&mut self) {
+        self.phy.take_every_segment();
+        self.interface = interface(&mut self.phy, self.clock, self.seed);
     }
 
     /// The host's address, once it has one.
@@ -91,6 +95,14 @@ impl<'s> Stack<'s> {
         self.serial = self.serial.wrapping_add(1);
         49152 | (self.serial % 16384)
     }
+}
+
+/// A host without an address.
+fn interface(phy: &mut Phy<'_>, clock: &dyn Clock, seed: u64) -> Interface {
+    let mac = EthernetAddress(phy.nic().mac());
+    let mut config = Config::new(HardwareAddress::Ethernet(mac));
+    config.random_seed = seed;
+    Interface::new(config, phy, time(clock.now()))
 }
 
 /// A moment as smoltcp counts: microseconds.

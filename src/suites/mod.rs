@@ -31,6 +31,8 @@ mod memory;
 #[cfg(target_os = "none")]
 mod net;
 #[cfg(target_os = "none")]
+mod pair;
+#[cfg(target_os = "none")]
 mod pci;
 #[cfg(target_os = "none")]
 mod runner;

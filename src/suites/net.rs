@@ -7,7 +7,7 @@ use crate::{
     arch::time,
     guest::{Guest, Interrupt, blame},
     net::{Lease, NetError, Stack},
-    nic::Nic,
+    nic::{Counters, Nic},
     report::{Outcome, Reason},
 };
 use alloc::format;
@@ -36,7 +36,7 @@ const PINGS: u16 = 10;
 const DATAGRAMS: u16 = 64;
 
 /// Why there is no card to test, if there is none.
-fn no_card(guest: &Guest) -> Option<Reason> {
+pub(super) fn no_card(guest: &Guest) -> Option<Reason> {
     let other = || {
         let detail = "the device moves bytes, but is no network card";
         Reason::new("not-a-nic", detail).remedy("pass a network card through for this suite")
@@ -47,7 +47,7 @@ fn no_card(guest: &Guest) -> Option<Reason> {
     })
 }
 
-fn link_is_up(guest: &mut Guest) -> Finding {
+pub(super) fn link_is_up(guest: &mut Guest) -> Finding {
     if card(guest)?.0.link_up() {
         return Ok("".into());
     }
@@ -111,7 +111,7 @@ fn download_is_intact(guest: &mut Guest) -> Finding {
     ))
 }
 
-fn ring_never_broke(guest: &mut Guest) -> Finding {
+pub(super) fn ring_never_broke(guest: &mut Guest) -> Finding {
     let (nic, interrupt) = card(guest)?;
     let counters = nic.counters();
     nic.check_guards()?;
@@ -125,7 +125,7 @@ fn ring_never_broke(guest: &mut Guest) -> Finding {
 }
 
 /// The card on its wire, and its interrupt.
-fn card(guest: &mut Guest) -> Result<(&mut dyn Nic, &mut Interrupt<'static>), Outcome> {
+pub(super) fn card(guest: &mut Guest) -> Result<(&mut dyn Nic, &mut Interrupt<'static>), Outcome> {
     let none = || skip("not-a-nic", "the device is no network card");
     let (card, interrupt) = guest.device_mut()?.running()?.card().ok_or_else(none)?;
     Ok((card.on_wire()?, interrupt))
@@ -142,15 +142,25 @@ fn neighbour(guest: &Guest) -> Result<Ipv4Addr, Outcome> {
 }
 
 /// Runs a job on a stack that has the lease's address, if there is one.
-fn with_stack<T>(
+pub(super) fn with_stack<T>(
     guest: &mut Guest,
     job: impl FnOnce(&mut Stack<'_>) -> Result<T, NetError>,
 ) -> Result<T, Outcome> {
+    let (mut stack, before) = open_stack(guest)?;
+    job(&mut stack).map_err(|error| blamed(&error, &before, &mut stack))
+}
+
+/// A stack with the lease's address, if there is one, and what its card had counted before.
+fn open_stack(guest: &mut Guest) -> Result<(Stack<'_>, Counters), Outcome> {
     let (clock, lease) = (guest.shared, guest.device()?.lease);
     let (nic, interrupt) = card(guest)?;
     let before = nic.counters();
     let mut stack = Stack::new(nic, clock, interrupt, time::tsc());
     let ready = lease.map_or(Ok(()), |lease| stack.take_lease(&lease));
-    let done = ready.and_then(|()| job(&mut stack));
-    done.map_err(|error| blame::of_network(&error, &before, &nic.counters()))
+    ready.map_err(|error| blamed(&error, &before, &mut stack))?;
+    Ok((stack, before))
+}
+
+fn blamed(error: &NetError, before: &Counters, stack: &mut Stack<'_>) -> Outcome {
+    blame::of_network(error, before, &stack.nic().counters())
 }

@@ -1,8 +1,8 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    bench, boot, check::Suite, close, dma, faults, hog, hotplug, irq, memory, net, pci, suite,
-    swiotlb,
+    bench, boot, check::Suite, close, dma, faults, hog, hotplug, irq, memory, net, pair, pci,
+    suite, swiotlb,
 };
 use crate::{
     addr::PAGE_SIZE_U64,
@@ -21,7 +21,7 @@ use crate::{
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
-const SUITES: [&Suite; 10] = [
+const SUITES: [&Suite; 11] = [
     &boot::SUITE,
     &memory::SUITE,
     &swiotlb::SUITE,
@@ -29,6 +29,7 @@ const SUITES: [&Suite; 10] = [
     &irq::SUITE,
     &dma::SUITE,
     &net::SUITE,
+    &pair::SUITE,
     &hog::SUITE,
     &hotplug::SUITE,
     &bench::SUITE,

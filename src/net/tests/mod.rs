@@ -2,6 +2,7 @@
 
 mod feed;
 mod hostile;
+mod pair;
 mod peer;
 
 use super::*;

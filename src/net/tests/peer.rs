@@ -63,13 +63,13 @@ pub(super) enum Manner {
 }
 
 #[derive(Debug, Default)]
-struct Cable {
-    arriving: VecDeque<Vec<u8>>,
-    leaving: Vec<Vec<u8>>,
+pub(super) struct Cable {
+    pub(super) arriving: VecDeque<Vec<u8>>,
+    pub(super) leaving: Vec<Vec<u8>>,
 }
 
-struct Arrived(Vec<u8>);
-struct Leaving<'a>(&'a mut Vec<Vec<u8>>);
+pub(super) struct Arrived(Vec<u8>);
+pub(super) struct Leaving<'a>(&'a mut Vec<Vec<u8>>);
 
 impl RxToken for Arrived {
     fn consume<R, F: FnOnce(&[u8]) -> R>(self, look: F) -> R {

@@ -11,7 +11,7 @@ use pvbounce::report::ktap;
 use crate::console::{JobEnd, Marker, Piece, Splitter};
 use crate::error::{Context, Error, Result};
 use crate::job::{Act, Job};
-use crate::machine::{Device, Machine, Next, Plan, Source};
+use crate::machine::{Device, Machine, Mischief, Next, Plan, Source};
 use crate::progress::Stage;
 
 /// From QEMU's start to a ready dom0; takes about 15 s with TCG on an idle machine.
@@ -40,6 +40,8 @@ pub(crate) struct Seen {
     pub(crate) traced: Range<u64>,
     /// What Xen said while the domain was there, or since the one before it was gone.
     pub(crate) xen: Vec<String>,
+    /// What was done to the frames on its wire, if that is one on which something is.
+    pub(crate) wire: Option<Mischief>,
     /// Which witnesses were to be there.
     pub(crate) due: Due,
 }
@@ -82,6 +84,7 @@ pub(crate) fn run(plan: &Plan, jobs: &[Job], folder: &Path, each: Each<'_>) -> R
         each,
         any: false,
         trace: folder.join(plan.trace_log()),
+        before: Before::default(),
         due: Due { trace: plan.trace, memory: true },
         xen: Vec::new(),
         deadline: Instant::now() + READY,
@@ -104,6 +107,7 @@ struct Boot<'j> {
     // Whether any job has begun.
     any: bool,
     trace: PathBuf,
+    before: Before,
     due: Due,
     // What Xen has said since the last job ended, or dom0 was ready.
     xen: Vec<String>,
@@ -111,6 +115,13 @@ struct Boot<'j> {
     // The job that runs now began then.
     began: Option<Instant>,
     stage: Option<Stage>,
+}
+
+// How much there was of what goes on for as long as the machine does, when the last job began that began alone.
+#[derive(Clone, Copy, Debug, Default)]
+struct Before {
+    trace: u64,
+    wire: Mischief,
 }
 
 impl Boot<'_> {
@@ -192,7 +203,10 @@ impl Boot<'_> {
         if job.device == Some(Device::Unplugged) {
             self.cable(false)?;
         }
-        let start = self.trace_length();
+        if !job.together {
+            self.before = Before { trace: self.trace_length(), wire: self.machine.mischief() };
+        }
+        let start = self.before.trace;
         let trace = self.trace.clone();
         self.now =
             Some((job, Seen { trace, traced: start..start, due: self.due, ..Seen::default() }));
@@ -213,6 +227,8 @@ impl Boot<'_> {
         }
         self.end_stage(&format!("{}: xl create to domain gone {:.1} s", job.name, end.seconds));
         seen.traced.end = self.trace_length();
+        let rough = job.device.is_some_and(Device::is_rough);
+        seen.wire = rough.then(|| self.machine.mischief().since(self.before.wire));
         seen.end = Some(end);
         seen.xen = std::mem::take(&mut self.xen);
         self.deadline = Instant::now() + SLACK;

@@ -43,6 +43,16 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=10_000))]
         rounds: u32,
     },
+    /// Two domains with a card each, on one wire: both send to the other at once, and look at each byte that comes. `--nic
+    /// A,B` gives them two kinds of cards
+    Pair {
+        /// How much each sends
+        #[arg(long, default_value_t = 1024, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+        mib: u32,
+        /// The wire drops, repeats and reorders frames, as drawn from this number
+        #[arg(long, value_name = "NUMBER")]
+        rough: Option<u64>,
+    },
     /// Everything: check, host tests, and each way a nested run can end
     Test {
         /// Also Miri, libFuzzer and a sample of the mutants: an hour more, and a nightly compiler

@@ -39,6 +39,8 @@ pub(crate) struct Job {
     pub(crate) linux: Option<String>,
     /// A second guest beside it, which takes the low memory first.
     pub(crate) hog: Option<Hog>,
+    /// Its domain lives at the same time as that of the job before it, and what it says is told afterwards.
+    pub(crate) together: bool,
     /// What is done to the guest while it runs.
     pub(crate) abuse: Option<Abuse>,
     /// The call site at which the guest is to have an operation fail.
@@ -132,6 +134,7 @@ impl Job {
             hotplug: false,
             linux: None,
             hog: None,
+            together: false,
             abuse: None,
             fails: None,
             limit: Duration::from_secs(60),
@@ -195,8 +198,9 @@ impl Job {
                 "add one: the guest's words go there",
             ));
         };
+        let name = if self.together { "partner" } else { "guest" };
         let mut lines = vec![
-            "name=\"guest\"".to_owned(),
+            format!("name=\"{name}\""),
             format!("kernel=\"{}\"", self.kernel()),
             format!("extra=\"{}\"", self.command_line(extra)),
             // Xen moves a domain's interrupts along with its processor, and QEMU's I/O APIC goes on raising

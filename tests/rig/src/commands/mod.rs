@@ -12,6 +12,7 @@ mod hotplug;
 mod judge;
 mod mutants;
 mod nightly;
+mod pair;
 mod smoke;
 mod soak;
 mod sweep;
@@ -40,6 +41,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Dom0 => home::run(options),
         Command::Hog => hog::run(options),
         Command::Hotplug { rounds } => hotplug::run(options, rounds),
+        Command::Pair { mib, rough } => pair::run(options, mib, rough),
         Command::Test { deep } => test::run(options, deep),
         Command::Check => check::run(),
         Command::Bench { peer } => figures::run(options, peer),

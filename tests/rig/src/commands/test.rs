@@ -5,13 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, check, hog, home, hotplug, sweep};
+use super::{Bench, abuse, check, hog, home, hotplug, pair, sweep};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
 use crate::job::{Fault, Job};
 use crate::judge::Verdict;
-use crate::machine::{CARDS, COM2_LOG, Device, Model, NO_MIRROR};
+use crate::machine::{CARDS, COM2_LOG, Card, Device, Model, NO_MIRROR, Wire};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
@@ -103,6 +103,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(cards(peers))
     .chain(movers())
     .chain(come_and_go())
+    .chain(pairs())
     .chain(pool_options())
     .chain(large(peers))
     .chain(sweep::quick(peers))
@@ -125,6 +126,15 @@ fn come_and_go() -> [Job; 2] {
     );
     kept.name = "hotplug-leak".to_owned();
     [both, kept]
+}
+
+/// Two guests at once: cards of two kinds on a hub, one of which bounces all and the other nothing; and on a wire that loses,
+/// repeats and reorders frames.
+fn pairs() -> impl Iterator<Item = Job> {
+    let card = |name| Card::find(name);
+    let clean = pair::jobs([None, card("e1000e")], Wire::Hub, 4);
+    let rough = pair::jobs([card("pcnet"), card("e1000")], Wire::Rough(1), 2);
+    clean.into_iter().chain(rough)
 }
 
 /// What is said of a byte that came back wrong.

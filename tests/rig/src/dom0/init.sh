@@ -11,6 +11,7 @@
 #   NNNN/limit       seconds until the domain is destroyed
 #   NNNN/guest.cfg   the xl config, a file of xl-configs/
 #   NNNN/device      the devices that are passed through, if any are, a line each
+#   NNNN/together    there if its domain, called "partner", lives at the same time as that of the job before it
 #   NNNN/hog         further config lines of a second domain, which takes the low memory first; its config is NNNN/hog.cfg
 #   NNNN/attach      there if the device is attached to the paused guest, whose config has none
 #   NNNN/hotplug     there if the guest has none at first, and its devices come and go as it asks
@@ -99,11 +100,18 @@ start_xenconsoled
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
 
+# Whose number this is: nothing for the job's guest, and what ends the names of files for its partner.
+whose() {
+    [ -n "$partner" ] && [ "$(xl domid partner 2>/dev/null)" = "$1" ] && echo -partner
+}
+
 # The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds. Once only: the
 # watch may tell twice, and a second xl would wait for a device that is gone.
 take_back() {
-    mkdir "/tmp/taken-back-${1%%/*}" 2>/dev/null || return 0
-    for device in $(cat "$job/device"); do xl pci-detach guest "$device"; done
+    mkdir "/tmp/taken-back-$1" 2>/dev/null || return 0
+    folder=$job
+    [ -n "$2" ] && folder=$partner
+    for device in $(cat "$folder/device"); do xl pci-detach "$1" "$device"; done
 }
 
 # What suite hotplug asks for, as ROUND-DEVICES: none yet, or as many as it is to have. Once each: the watch may tell twice.
@@ -121,9 +129,12 @@ watch_store() {
         "/local/domain/$(($1 + 2))/data/pvbounce" | while read -r path; do
         value=$(xenstore-read "$path" 2>/dev/null) || continue
         [ -n "$value" ] || continue
-        echo "key=${path##*/} value=$value" >>/tmp/store
+        id=${path#/local/domain/}
+        id=${id%%/*}
+        whose=$(whose "$id")
+        echo "key=${path##*/} value=$value" >>"/tmp/store$whose"
         case ${path##*/} in
-        detach) take_back "${path#/local/domain/}" ;;
+        detach) take_back "$id" "$whose" ;;
         hotplug) come_and_go "${path#/local/domain/}" "$value" ;;
         esac
     done
@@ -144,11 +155,11 @@ end() {
 # A guest that does not end in time is destroyed; an xl that does not end then, is killed.
 watchdog() {
     sleep "$1"
-    touch /tmp/late
+    touch "/tmp/late$4"
     echo "dom0: the job's $1 s are over: destroying the domain"
     # Paused first: destroying takes its device away, and what the guest then finds is nobody's finding.
-    bounded xl pause guest
-    bounded xl destroy guest
+    bounded xl pause "$3"
+    bounded xl destroy "$3"
     sleep 15
     kill -9 "$2"
 }
@@ -247,14 +258,72 @@ stop_hog() {
     sed 's/^/hog: /' /var/log/xen/console/guest-hog.log
 }
 
-run_job() {
-    job=$1
-    name=$(cat "$job/name")
-    limit=$(cat "$job/limit")
+# Starts the domain of the job that follows. What it says goes to a file until its turn has come.
+start_partner() {
+    rm -f /tmp/store-partner /tmp/late-partner /var/log/xen/console/guest-partner.log
+    touch /tmp/store-partner
+    set --
+    while read -r line; do set -- "$@" "$line"; done <"$partner/overrides"
+    partner_start=$(uptime)
+    xl create -F "$partner/guest.cfg" "$@" </dev/null >/tmp/xl-partner 2>&1 &
+    partner_xl=$!
+    watchdog "$(cat "$partner/limit")" "$partner_xl" partner -partner &
+    partner_dog=$!
+}
+
+# Waits until it is gone.
+await_partner() {
+    wait "$partner_xl"
+    partner_code=$?
+    [ "$partner_code" = 0 ] || bounded xl destroy partner
+    partner_gone=$(uptime)
+    end "$partner_dog" 2>/dev/null
+}
+
+# What it said while the other one ran, as if it ran now.
+tell_partner() {
+    name=$(cat "$partner/name")
+    await_go
+    mark "begin job=$name"
+    cat /var/log/xen/console/guest-partner.log >&9
+    echo >&9
+    stuck=0
+    tell_end "$partner_start" "$partner_gone" "$partner_code" -partner
+}
+
+# The rig knows which job is next, and says when.
+await_go() {
     mark "ask job=$name"
     # What was meant for the job before may still be there.
     until [ "${word:-}" = go ]; do read -r word <&8; done
     word=
+}
+
+# The number after that of the domain that xl created, by what it said. A creation that failed may or may not have used a
+# number up; the watch covers three.
+number_after() {
+    domid=$(sed -n 's/.*(domid \([0-9]*\)).*/\1/p' "$1" | tail -n 1)
+    domid=$((${domid:-$((next - 1))} + 1))
+    [ "$domid" -gt "$next" ] && next=$domid
+}
+
+# What there is to tell of a domain that is gone: when it started, when it was gone, xl's exit code; and whose it was.
+tell_end() {
+    reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' "/tmp/xl$4" | tail -n 1)
+    [ -e "/tmp/late$4" ] && late=1 || late=0
+    while read -r line; do mark "store job=$name $line"; done <"/tmp/store$4"
+    while read -r line; do mark "xl job=$name text=$line"; done <"/tmp/xl$4"
+    mark "end job=$name start=$1 gone=$2 code=$3 reason=${reason:-none} late=$late stuck=$stuck $figures"
+}
+
+# Runs a job, and beside it the one that follows if the two go together.
+run_job() {
+    job=$1
+    name=$(cat "$job/name")
+    limit=$(cat "$job/limit")
+    partner=
+    [ -e "$2/together" ] && partner=$2
+    await_go
     rm -f /tmp/store /tmp/late /tmp/xl /tmp/said /tmp/stuck /tmp/abusing
     touch /tmp/store
     before=$(free_mib)
@@ -277,25 +346,24 @@ run_job() {
     start=$(uptime)
     xl create -F ${paused:+"$paused"} "$job/guest.cfg" "$@" </dev/null >/tmp/xl 2>&1 &
     xl=$!
-    watchdog "$limit" "$xl" &
+    watchdog "$limit" "$xl" guest "" &
     dog=$!
     listen "$xl" &
     ears=$!
+    [ -n "$partner" ] && start_partner
     wait "$xl"
     code=$?
     [ "$code" = 0 ] || bury
     gone=$(uptime)
     await_abuse
+    [ -n "$partner" ] && await_partner
     # The guest may have ended in the middle of a line.
     echo >&9
 
     # A part whose guest was never created still waits for it, and would take the next one for it.
     for helper in "$dog" "$store" "$ears" $player; do end "$helper"; done 2>/dev/null
-    reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' /tmp/xl | tail -n 1)
-    domid=$(sed -n 's/.*(domid \([0-9]*\)).*/\1/p' /tmp/xl | tail -n 1)
-    # A creation that failed may or may not have used a number up; the watch covers three.
-    next=$((${domid:-$((next - 1))} + 1))
-    [ -e /tmp/late ] && late=1 || late=0
+    number_after /tmp/xl
+    [ -n "$partner" ] && number_after /tmp/xl-partner
     [ -e /tmp/stuck ] && stuck=1 || stuck=0
     [ -e "$job/hog" ] && stop_hog
     figures=
@@ -303,17 +371,18 @@ run_job() {
         settle "$before"
         figures="free-before=$before free-after=$(free_mib) low-before=$low_before low-after=$(low_pages) $(own_figures)"
     fi
-    while read -r line; do mark "store job=$name $line"; done </tmp/store
-    while read -r line; do mark "xl job=$name text=$line"; done </tmp/xl
-    mark "end job=$name start=$start gone=$gone code=$code reason=${reason:-none} late=$late stuck=$stuck $figures"
+    tell_end "$start" "$gone" "$code" ""
     [ -e "$job/abuse" ] && after=after_$(cat "$job/abuse") && type "$after" >/dev/null 2>&1 && "$after"
     # Nothing that xl does ends without it, and it can't be started again.
     store_lives || mark "ruined what=xenstored"
 }
 
 next=1
-for job in /jobs/[0-9]*; do
-    [ -d "$job" ] && run_job "$job"
+partner=
+set -- /jobs/[0-9]*
+while [ -d "${1:-}" ]; do
+    if [ "$1" = "$partner" ]; then tell_partner; else run_job "$1" "${2:-}"; fi
+    shift
 done
 mark "done t=$(uptime)"
 # The rig ends QEMU now. Should it be gone, this ends the machine.

@@ -162,6 +162,9 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
         if let Some(guest) = &job.image {
             image.file(job.kernel().trim_start_matches('/'), &read(guest)?)?;
         }
+        if job.together {
+            image.file(&format!("{folder}/together"), b"")?;
+        }
         if job.silent_backend {
             image.file(&format!("{folder}/silent"), b"")?;
         }

@@ -140,6 +140,11 @@ impl Plan {
                 command.arg("-device");
                 command.arg(format!("{device},netdev=n-{name},bus=pcie.0,addr={slot:#x},romfile="));
             }
+            Device::End(end) => {
+                command.args(["-netdev", &end.netdev(), "-device"]);
+                let (device, name) = (end.device(), end.name());
+                command.arg(format!("{device},netdev={name},bus=pcie.0,addr={slot:#x},romfile="));
+            }
             Device::Other(model) => {
                 if let Some(drive) = model.drive() {
                     command.args(["-drive", &drive]);

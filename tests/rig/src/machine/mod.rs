@@ -2,16 +2,20 @@
 
 mod accel;
 mod argv;
+mod end;
 mod medium;
 mod models;
 mod qmp;
+mod relay;
 mod running;
 
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
+pub(crate) use end::{End, Wire};
 pub(crate) use medium::Medium;
 pub(crate) use models::{CARDS, Card, Model, NO_MIRROR};
 pub(crate) use qmp::Qmp;
+pub(crate) use relay::{Mischief, Side};
 pub(crate) use running::{Machine, Next, Source};
 
 /// A device on the machine's bus that a job can be given.
@@ -25,6 +29,8 @@ pub(crate) enum Device {
     Unplugged,
     /// A network card of another kind, with a peer behind it, too.
     Card(&'static Card),
+    /// A network card at one end of a wire, with another guest's card at the other.
+    End(End),
     /// A device that is no network card.
     Other(&'static Model),
     /// A network card that the guest has no driver for, and never will: it can't do DMA.
@@ -40,10 +46,16 @@ impl Device {
             Self::Nic | Self::Unplugged => 5,
             Self::LonelyNic => 6,
             Self::Card(card) => card.slot,
+            Self::End(end) => end.slot(),
             Self::Other(model) => model.slot,
             Self::Undriven => 8,
             Self::Pullable => 9,
         }
+    }
+
+    /// Whether it is at the end of a wire on which frames are lost.
+    pub(crate) const fn is_rough(self) -> bool {
+        matches!(self, Self::End(End { wire: Wire::Rough(_), .. }))
     }
 
     /// The name of the medium in it, if it is a disk.

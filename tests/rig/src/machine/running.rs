@@ -10,7 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::argv::{COM1, COM2, QMP};
-use super::{Plan, Qmp};
+use super::relay::{self, Relay};
+use super::{Device, End, Mischief, Plan, Qmp, Wire};
 use crate::child::{self, Guard};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
@@ -31,6 +32,7 @@ pub(crate) struct Machine {
     sockets: Sockets,
     lines: Receiver<(Source, String)>,
     com2: Option<UnixStream>,
+    relay: Option<Relay>,
     /// The control socket.
     pub(crate) qmp: Option<Qmp>,
 }
@@ -62,10 +64,11 @@ impl Machine {
             true => Some((listen(&folder.join(COM2))?, listen(&folder.join(QMP))?)),
             false => None,
         };
+        let relay = rough(plan).map(|seed| Relay::start(folder, seed)).transpose()?;
         let mut qemu = Guard::spawn(&mut command)?;
         let (sender, lines) = mpsc::channel();
         read_lines(Source::Com1, accept(&com1, &mut qemu, &log)?, sender.clone());
-        let mut machine = Self { qemu, sockets, lines, com2: None, qmp: None };
+        let mut machine = Self { qemu, sockets, lines, com2: None, relay, qmp: None };
         if let Some((com2, qmp)) = channels {
             let stream = accept(&com2, &mut machine.qemu, &log)?;
             machine.com2 = Some(stream.try_clone().on("open", folder.join(COM2))?);
@@ -103,6 +106,11 @@ impl Machine {
         }
     }
 
+    /// What was done so far to the frames on its rough wire.
+    pub(crate) fn mischief(&self) -> Mischief {
+        self.relay.as_ref().map(Relay::done).unwrap_or_default()
+    }
+
     /// Ends QEMU: in order if it listens, by force if it doesn't.
     pub(crate) fn stop(mut self) -> Result {
         if let Some(qmp) = &mut self.qmp {
@@ -113,14 +121,23 @@ impl Machine {
     }
 }
 
+/// What the rough wire's frames are drawn with, if the machine has one.
+fn rough(plan: &Plan) -> Option<u64> {
+    plan.devices.iter().find_map(|device| match device {
+        Device::End(End { wire: Wire::Rough(seed), .. }) => Some(*seed),
+        _ => None,
+    })
+}
+
 /// The sockets in a run's folder, removed on drop.
 #[derive(Debug)]
 struct Sockets(PathBuf);
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        for name in [COM1, COM2, QMP] {
-            // A machine without channels has only one of them.
+        let names = [COM1, COM2, QMP].map(str::to_owned);
+        for name in names.into_iter().chain(relay::ends()) {
+            // A machine without channels has only one of them, and most have no wire.
             let _missing = fs::remove_file(self.0.join(name));
         }
     }

@@ -90,6 +90,7 @@ fn facts(job: &JobRecord) -> String {
         )
     }));
     facts.extend(job.no_witness.as_ref().map(|why| format!("no witness of DMA: {why}")));
+    facts.extend(job.wire.map(|wire| format!("on the wire, {wire}")));
     facts.extend(
         job.free_mib
             .map(|(before, after)| format!("Xen's free memory {before} MiB, then {after} MiB")),

@@ -8,6 +8,7 @@ use crate::console::Dom0;
 use crate::evidence::Evidence;
 use crate::job::{Fault, Shown};
 use crate::judge::{Problem, Verdict};
+use crate::machine::Mischief;
 
 /// A run of several jobs.
 #[derive(Debug, Serialize)]
@@ -60,6 +61,8 @@ pub(crate) struct JobRecord {
     pub(crate) evidence: Option<Evidence>,
     /// Why nobody watched the device, where there is one.
     pub(crate) no_witness: Option<String>,
+    /// What was done to the frames on its wire, if that is one on which something is.
+    pub(crate) wire: Option<Mischief>,
     /// Xen's free memory in MiB before and after.
     pub(crate) free_mib: Option<(u64, u64)>,
     /// Xen's free pages below 4 GiB before and after.

@@ -99,6 +99,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
         evidence: known.trace.evidence().cloned(),
         no_witness: known.trace.why_none(),
+        wire: seen.wire,
         free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
         low_pages: seen.end.as_ref().and_then(|end| end.low_pages),
         dom0: seen.end.and_then(|end| end.dom0),
@@ -110,6 +111,9 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         backtrace: known.backtrace.clone(),
     };
     record.must_show(&job.shows);
+    if let Some(wire) = seen.wire.filter(|wire| !wire.is_whole()) {
+        record.shows_nothing(format!("the wire was to lose, repeat and reorder frames: {wire}"));
+    }
     if let Some(abuse) = job.abuse.filter(|_| !abused) {
         let detail = format!("nothing was done to the guest: it never said `{}`", abuse.at);
         record.shows_nothing(detail);

@@ -56,7 +56,7 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
         job.verdict,
         job.seconds,
         counts(|verdict| job.count(verdict)),
-        witnessed(job),
+        witnessed(job) + &job.wire.map_or(String::new(), |wire| format!("; {wire}")),
     )
 }
 
