@@ -254,10 +254,9 @@ fn a_command_register_that_reads_as_nothing_possible_is_an_error_with_its_value(
                 if value == 5 { "device-reset-timeout" } else { "engine-status" }
             );
             if value != 5 {
-                let begun = Command::START.bits();
-                for number in [begun, value] {
-                    assert!(reason.detail.contains(&format!("{number:#x}")), "{reason}");
-                }
+                let mut numbers = [Command::START.bits(), value].into_iter();
+                let tells = |number| reason.detail.contains(&format!("{number:#x}"));
+                assert!(numbers.all(tells), "{reason}");
                 assert_eq!((engine.traffic().resets, engine.traffic().lost), (1, 1));
                 chip.set_fault(Fault::None);
                 assert_eq!(trip(engine, &[4; 9]).unwrap(), [4; 9], "it goes on");

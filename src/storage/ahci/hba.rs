@@ -7,8 +7,8 @@ use super::{
     command::{LIST, Opcode, RECEIVED},
     error::AhciError,
     regs::{
-        CAP, Command, Control, GHC, IS, Interrupt, PI, Px, S64A, SCTL_RESET, SCTL_RUN, SIG_ATA,
-        TaskFile, VS, end_of_port, is_linked,
+        BOH, BOHC, CAP, CAP2, Command, Control, GHC, Handoff, IS, Interrupt, PI, Px, S64A,
+        SCTL_RESET, SCTL_RUN, SIG_ATA, TaskFile, VS, end_of_port, is_linked,
     },
 };
 use crate::{
@@ -21,6 +21,9 @@ use core::{fmt, time::Duration};
 
 /// What all registers read as where nobody answers.
 const NOBODY: u32 = u32::MAX;
+/// How long firmware may take to say that it is busy, and how long it then may be (section 10.6.3).
+const HANDOFF: Duration = Duration::from_millis(25);
+const FIRMWARE: Duration = Duration::from_secs(2);
 /// How long the whole controller's reset may take (section 10.4.3).
 const RESET: Duration = Duration::from_secs(1);
 /// How long an engine may take to stop (section 10.1.2).
@@ -54,7 +57,7 @@ impl<R> fmt::Debug for Hba<'_, R> {
 }
 
 impl<'m, R: Registers> Hba<'m, R> {
-    /// The controller behind `regs`, reset, whatever it was left doing.
+    /// The controller behind `regs`, taken over from the firmware and reset, whatever it was left doing.
     pub(super) fn reset_of(
         regs: R,
         clock: &'m dyn Clock,
@@ -68,6 +71,7 @@ impl<'m, R: Registers> Hba<'m, R> {
         if hba.ports == 0 {
             return Err(StartError::Unfit { what: "PI", value: ports.into() });
         }
+        hba.take_over()?;
         let stopped = hba.reset()?;
         hba.wide = hba.look(CAP)? & S64A != 0;
         Ok((hba, stopped))
@@ -107,6 +111,29 @@ impl<'m, R: Registers> Hba<'m, R> {
     /// Whether it answers.
     pub(super) fn check(&self) -> Result<(), ResetError> {
         self.look(GHC).map(drop)
+    }
+
+    /// Has the firmware let go of the controller, if it has it (section 10.6.3). One that does not answer has nothing to end.
+    fn take_over(&self) -> Result<(), StartError> {
+        if !Control::from_bits_retain(self.look(GHC)?).contains(Control::AE) {
+            self.set_control(Control::empty());
+        }
+        let handoff = || Ok::<_, ResetError>(Handoff::from_bits_retain(self.look(BOHC)?));
+        if self.look(CAP2)? & BOH == 0 || !handoff()?.contains(Handoff::BOS) {
+            return Ok(());
+        }
+        let asked = handoff()?.difference(Handoff::OOC) | Handoff::OOS;
+        self.regs.write_u32(BOHC, asked.bits());
+        let went = || Ok(!handoff()?.contains(Handoff::BOS));
+        let answered =
+            self.wait(HANDOFF, "the firmware", &|| Ok(went()? || handoff()?.contains(Handoff::BB)));
+        match answered.and_then(|()| self.wait(FIRMWARE, "the firmware", &went)) {
+            Err(ResetError::Stuck(late)) if handoff()?.contains(Handoff::BB) => {
+                Err(StartError::Firmware(late))
+            }
+            Err(ResetError::Gone) => Err(ResetError::Gone.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Resets the whole controller, and sees it let go of all memory. No interrupt comes after that.

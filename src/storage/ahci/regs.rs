@@ -13,6 +13,11 @@ pub(super) const PI: usize = 0x0c;
 /// Version.
 pub(super) const VS: usize = 0x10;
 
+/// HBA capabilities extended.
+pub(super) const CAP2: usize = 0x24;
+/// BIOS/OS handoff control and status.
+pub(super) const BOHC: usize = 0x28;
+
 /// The registers of port 0; those of the others follow.
 const PORTS: usize = 0x100;
 /// Bytes of a port's registers.
@@ -59,6 +64,8 @@ impl Px {
 
 /// [`CAP`] bit 31, S64A: addresses of 64 bits.
 pub(super) const S64A: u32 = 1 << 31;
+/// [`CAP2`] bit 0, BOH: there is [`BOHC`].
+pub(super) const BOH: u32 = 1;
 /// [`Px::Sig`] of an ATA disk (section 5.2.1).
 pub(super) const SIG_ATA: u32 = 0x0000_0101;
 
@@ -82,6 +89,19 @@ bitflags! {
         const IE = 1 << 1;
         /// AHCI enable.
         const AE = 1 << 31;
+    }
+
+    /// [`BOHC`].
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) struct Handoff: u32 {
+        /// BIOS owned semaphore: the firmware has the controller.
+        const BOS = 1;
+        /// OS owned semaphore: the operating system wants it.
+        const OOS = 1 << 1;
+        /// OS ownership change, cleared by writing a one.
+        const OOC = 1 << 3;
+        /// BIOS busy: the firmware ends what it began.
+        const BB = 1 << 4;
     }
 
     /// [`Px::Cmd`].

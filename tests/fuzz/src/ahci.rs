@@ -18,6 +18,8 @@ const CAP: usize = 0x00;
 const GHC: usize = 0x04;
 const PI: usize = 0x0c;
 const VS: usize = 0x10;
+const CAP2: usize = 0x24;
+const BOHC: usize = 0x28;
 const PORT: usize = 0x100;
 const BLOCK: usize = 512;
 /// What a look at a register takes.
@@ -144,7 +146,7 @@ impl Registers for &Chip<'_> {
             _ if self.strange(64) => self.around.input.u32(),
             CAP => 1 << 31,
             GHC => 1 << 31,
-            PI => 1,
+            PI | CAP2 | BOHC => 1,
             VS => 0x1_0301,
             PORT.. => self.port(offset - PORT),
             _ => panic!("a read of {offset:#x}"),
@@ -174,7 +176,7 @@ impl Registers for &Chip<'_> {
             0x110 => self.happened.set(self.happened.get() & !value),
             0x118 => self.command.set(value & 0x17),
             0x138 => self.issued.set(value & 1 != 0),
-            GHC | 0x08 | 0x114 | 0x12c | 0x130 => {}
+            GHC | BOHC | 0x08 | 0x114 | 0x12c | 0x130 => {}
             _ => panic!("a write of {value:#x} to {offset:#x}"),
         }
     }

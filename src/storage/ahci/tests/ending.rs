@@ -153,6 +153,12 @@ fn a_controller_in_any_state_is_reset_before_it_has_memory() {
 }
 
 #[test]
+fn firmware_is_asked_to_let_go_and_waited_for_if_it_says_to_be_busy() {
+    assert_eq!(start(Fault::FirmwareBusy, Fault::None, true), Err("device-firmware"));
+    assert_eq!(start(Fault::FirmwareSilent, Fault::FirmwareSilent, true), Ok(()));
+}
+
+#[test]
 fn a_disk_without_a_pool_says_so() {
     assert_eq!(start(Fault::None, Fault::None, false), Err("dma-no-pool"));
 }

@@ -33,6 +33,10 @@ pub enum AhciFault {
     /// Nothing.
     #[default]
     None,
+    /// The firmware does not let go of it, and says to be busy.
+    FirmwareBusy,
+    /// The firmware does not answer.
+    FirmwareSilent,
     /// Commands are never done.
     Halts,
     /// Its reset never ends.
@@ -102,6 +106,9 @@ struct State {
     master: bool,
     control: u32,
     left: usize,
+    /// BOHC, and since when the firmware is asked.
+    handoff: u32,
+    asked: Option<Instant>,
     ports: [Port; PORTS.len()],
     posted: VecDeque<(usize, u32)>,
     vanishes_at: Option<usize>,
@@ -129,6 +136,8 @@ impl<'a> FakeAhci<'a> {
             master: true,
             control: 0,
             left: 0,
+            handoff: 5,
+            asked: None,
             ports: [Port::default(); PORTS.len()],
             posted: VecDeque::new(),
             vanishes_at: None,
@@ -245,6 +254,8 @@ impl<'a> FakeAhci<'a> {
                 | AhciFault::StaysOn
                 | AhciFault::PortStaysOn
                 | AhciFault::NoLink
+                | AhciFault::FirmwareBusy
+                | AhciFault::FirmwareSilent
                 | AhciFault::Busy
         ) {
             // Whoever waits for that waits in vain: no need to take long over it.

@@ -35,6 +35,17 @@ impl State {
 
     /// A write takes effect.
     pub(super) fn arrive(&mut self, offset: usize, value: u32, now: Instant) {
+        if offset == 0x28 {
+            assert_eq!(value, self.handoff & !8 | 2, "what is the firmware's stays");
+            let silent = self.fault == AhciFault::FirmwareSilent;
+            (self.handoff, self.asked) = (value | if silent { 0 } else { 1 << 4 }, Some(now));
+            self.left = READS;
+            return;
+        }
+        let waited = self.asked.is_some_and(|since| now.since(since).as_millis() >= 25);
+        let silent = self.fault == AhciFault::FirmwareSilent && waited;
+        let enables = offset == 0x04 && value == 1 << 31 && self.control >> 31 == 0;
+        assert!(self.handoff & 1 == 0 || silent || enables, "the firmware has it");
         if offset == 0x04 {
             assert!(value >> 31 == 1 && value & !(1 << 31 | 3) == 0, "GHC {value:#x}");
             assert!(self.control & 1 == 0 || self.fault == AhciFault::StaysOn, "during its reset");
@@ -158,6 +169,16 @@ impl Registers for &FakeAhci<'_> {
                     state.control &= !1;
                 }
                 return state.control;
+            }
+            0x24 => return 1,
+            0x28 => {
+                assert!(state.control >> 31 == 1, "BOHC read before AHCI is enabled");
+                state.left = state.left.saturating_sub(1);
+                let busy = state.fault == AhciFault::FirmwareBusy;
+                if state.handoff & 1 << 4 != 0 && state.left == 0 && !busy {
+                    state.handoff &= !(1 | 1 << 4);
+                }
+                return state.handoff;
             }
             0x0c => return if let AhciFault::Ports(ports) = state.fault { ports } else { 0b11011 },
             0x10 => return 0x1_0301,
