@@ -398,9 +398,9 @@ mod tests {
                 let bytes = filled(card, 100);
                 let sent = send(card, &bytes);
                 assert_eq!(card.patience(), PATIENCE_WITHOUT_LINK);
-                for outcome in [card.prepare().unwrap_err(), card.missing(&sent)] {
-                    assert_eq!((outcome.verdict(), outcome.reason().code), (Verdict::Skip, code));
-                }
+                let said = [card.prepare().unwrap_err(), card.missing(&sent)]
+                    .map(|outcome| (outcome.verdict(), outcome.reason().code));
+                assert_eq!(said, [(Verdict::Skip, code); 2]);
             }
         });
     }

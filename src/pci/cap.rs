@@ -72,16 +72,18 @@ impl Function<'_> {
 
     /// The vendor's own records, in the list's order; one that would leave config space is left out.
     pub fn vendor_capabilities(&self) -> Result<Vec<Vendor>, PciError> {
-        let all = self.capabilities()?.into_iter();
-        all.filter(|cap| cap.id == CapabilityId::VENDOR && cap.offset <= LAST_VENDOR)
-            .map(|cap| {
-                let mut words = Vendor::default();
-                for (word, offset) in words.iter_mut().zip((cap.offset..).step_by(4)) {
-                    *word = self.read_u32(offset)?;
-                }
-                Ok(words)
-            })
-            .collect()
+        let mut found = Vec::new();
+        for Capability { id, offset } in self.capabilities()? {
+            if id != CapabilityId::VENDOR || offset > LAST_VENDOR {
+                continue;
+            }
+            let mut words = Vendor::default();
+            for (word, offset) in words.iter_mut().zip((offset..).step_by(4)) {
+                *word = self.read_u32(offset)?;
+            }
+            found.push(words);
+        }
+        Ok(found)
     }
 
     pub(super) fn bad_capability(&self, offset: impl Into<u16>, why: &'static str) -> PciError {

@@ -129,11 +129,10 @@ impl<'m> Memory<'m> {
     /// What split queues interrupted for; other chips have registers for that.
     pub(super) fn acknowledge(&mut self) -> Cause {
         let Some(split) = &mut self.split else { return Cause::empty() };
-        let queues = [(&mut split.receive, Cause::RECEIVED), (&mut split.transmit, Cause::SENT)];
-        let rung = queues
-            .into_iter()
-            .filter_map(|(queue, cause)| queue.acknowledge(&self.rings).then_some(cause));
-        rung.collect()
+        let mut causes = Cause::empty();
+        causes.set(Cause::RECEIVED, split.receive.acknowledge(&self.rings));
+        causes.set(Cause::SENT, split.transmit.acknowledge(&self.rings));
+        causes
     }
 
     /// Writes descriptor `index` of the receive ring.

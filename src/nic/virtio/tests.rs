@@ -90,6 +90,9 @@ fn each_queue_interrupts_for_its_own_and_a_change_for_the_link() {
     with(Traits { mirror: false, ..Traits::default() }, |chip, card| {
         let broadcast = Vec::from([0xff; 60]);
         assert_eq!(card.deliveries(), [Delivery::Msix, Delivery::Intx]);
+        chip.deliver(&broadcast);
+        assert!(!chip.interrupts(), "of a card that was just started");
+        assert_eq!(card.acknowledge(), Cause::RECEIVED);
         card.enable_interrupts(Cause::RECEIVER);
         card.transmit(broadcast.clone()).unwrap();
         chip.settle();
