@@ -132,6 +132,15 @@ impl Guest {
         running.deliver(front, resources, how).map_err(Outcome::Failure)
     }
 
+    /// Turns off whatever way of interrupting the device under test has.
+    pub fn quiet(&mut self) -> Result<(), Outcome> {
+        let front = self.connection.as_ref().map(|connection| &connection.front);
+        let front = front.map_err(Outcome::as_skip)?;
+        let device = self.assigned.get_mut(self.under_test).ok_or_else(no_function)?;
+        let running = device.running.as_mut().map_err(|outcome| outcome.as_skip())?;
+        running.quiet(front).map_err(Outcome::Failure)
+    }
+
     /// Whether the domain was given a device that answers.
     pub fn has_device(&self) -> bool {
         self.assigned.iter().any(|assigned| assigned.resources.is_ok())

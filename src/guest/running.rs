@@ -79,9 +79,7 @@ impl<'m> Running<'m> {
         resources: &Resources,
         how: Delivery,
     ) -> Result<(), Reason> {
-        self.mover().enable_interrupts(Cause::empty());
-        let why = Reason::new("irq-switched", format!("{how} took its place"));
-        self.silence(host, why)?;
+        self.quiet(host)?;
         let bound = host.turn_on(resources, how).and_then(|pirq| {
             self.interrupt.bind(pirq, how).inspect_err(|_| {
                 // The refusal to bind is what gets told.
@@ -95,6 +93,12 @@ impl<'m> Running<'m> {
         self.mover().deliver(how);
         self.mover().enable_interrupts(Cause::RECEIVER);
         Ok(())
+    }
+
+    /// Turns the device's interrupt off, if there is one: its causes first, so that it does not assert its line instead.
+    pub fn quiet(&mut self, host: &dyn Host) -> Result<(), Reason> {
+        self.mover().enable_interrupts(Cause::empty());
+        self.silence(host, Reason::new("irq-off", "it was turned off"))
     }
 
     /// Ends the interrupt there is; `why` there is none from now on.

@@ -2,15 +2,20 @@
 
 use super::{
     check::{Finding, Suite, attends, failure, nothing, proof},
-    rung::{is_no_storm, is_on, reaches_a_processor},
+    rung::{ENTRY, is_no_storm, is_on, message_in, reaches_a_processor},
     transfer::{irq_lost, send_and_poll, send_and_receive, with_bus_state},
 };
 use crate::{
+    addr::BusAddr,
     arch::{time::Clock, traps, wait::Deadline},
-    device::Cause,
+    device::{Cause, Registers as _, StartError},
     dma::OwnedSlice,
     guest::{Guest, Running},
-    pci::{Delivery, Function},
+    mm::pages::DeviceMemory,
+    pci::{
+        Delivery, Function,
+        msi::{InBar, Msi, Msix},
+    },
     report::verdict::Outcome,
     xen::{
         errno::XenError,
@@ -182,7 +187,8 @@ fn rung(guest: &mut Guest, how: Delivery) -> Finding {
         return Err(failure("irq-count", detail));
     }
     masked_is_silent(guest)?;
-    Ok(format!("{bound}{state}: {count} for {TRANSFERS} transfers, none masked, 1 unmasked"))
+    turned_off_is_polled(guest)?;
+    Ok(format!("{bound}{state}: {count} for {TRANSFERS} transfers, none masked, 1 unmasked, 0 off"))
 }
 
 /// Takes what was caused before, until nothing more comes.
@@ -199,20 +205,29 @@ fn settle(guest: &mut Guest) -> Result<(), Outcome> {
     Ok(())
 }
 
-/// What the device's capability says once its messages are on; nothing for a line.
-fn turned_on(guest: &Guest, how: Delivery) -> Result<String, Outcome> {
+/// What is on by the device's capabilities, where it has to be what was asked for: `None` asked for neither.
+fn on(guest: &Guest, how: Option<Delivery>) -> Result<(Option<Msi>, Option<Msix>), Outcome> {
     let (front, bdf) = (guest.front()?, guest.device()?.bdf);
     let gone = || failure("pci-gone", format!("{bdf} went away"));
     let function = Function::probe(front, bdf)?.ok_or_else(gone)?;
-    let capability = function.msi()?.filter(|msi| msi.enabled);
-    let msi = capability.is_some();
-    let msix = function.msix()?.is_some_and(|msix| msix.enabled);
-    if !is_on(how, msi, msix) {
-        let detail = format!("{how} was turned on; config space has MSI {msi}, MSI-X {msix}");
-        return Err(failure("irq-not-on", detail));
+    let msi = function.msi()?.filter(|msi| msi.enabled);
+    let msix = function.msix()?.filter(|msix| msix.enabled);
+    if is_on(how, msi.is_some(), msix.is_some()) {
+        return Ok((msi, msix));
     }
-    let Some((address, data)) = capability.and_then(|msi| msi.message) else {
-        return Ok(String::new());
+    let wanted =
+        how.map_or_else(|| "all was turned off".into(), |how| format!("{how} was turned on"));
+    let found = [msi.map(|_| Delivery::Msi), msix.map(|_| Delivery::Msix)];
+    let detail = format!("{wanted}; config space has {found:?} on");
+    Err(failure("irq-not-on", detail))
+}
+
+/// What the device's capability says once its messages are on; nothing for a line.
+fn turned_on(guest: &Guest, how: Delivery) -> Result<String, Outcome> {
+    let (address, data) = match on(guest, Some(how))? {
+        (Some(Msi { message: Some((address, data)), .. }), _) => (address, data.into()),
+        (_, Some(msix)) => first_message(guest, msix.table)?,
+        _ => return Ok(String::new()),
     };
     if !reaches_a_processor(address) {
         let detail =
@@ -220,6 +235,32 @@ fn turned_on(guest: &Guest, how: Delivery) -> Result<String, Outcome> {
         return Err(failure("irq-message", detail));
     }
     Ok(format!(", message {address:#x} {data:#06x}"))
+}
+
+/// The message in the first entry of the device's table, which nobody may write but Xen.
+fn first_message(guest: &Guest, table: InBar) -> Result<(u64, u32), Outcome> {
+    let resources = guest.device()?.resources.as_ref().map_err(Outcome::as_skip)?;
+    let (bar, len) = resources.memory_bar(table.bar).map_err(StartError::from)?;
+    let offset = table.offset as usize;
+    if offset.checked_add(ENTRY).is_none_or(|end| end > len) {
+        let detail =
+            format!("its table is at {offset:#x} of BAR {}, which has {len:#x} bytes", table.bar);
+        return Err(failure("irq-message", detail));
+    }
+    let at = BusAddr(bar.0 + u64::from(table.offset));
+    let entry = DeviceMemory::map(guest.memory, at, ENTRY).map_err(StartError::from)?;
+    Ok(message_in(|offset| entry.read_u32(offset)))
+}
+
+/// A device whose interrupt is off says so, and moves bytes all the same.
+fn turned_off_is_polled(guest: &mut Guest) -> Result<(), Outcome> {
+    guest.quiet()?;
+    on(guest, None)?;
+    let deadline = guest.shared.now().after(running(guest)?.mover().patience());
+    let device = running(guest)?;
+    let bytes = shortest(device, 0x55)?;
+    let sent = send_and_poll(device, bytes, deadline);
+    sent.map(drop).map_err(|outcome| with_bus_state(guest, outcome))
 }
 
 fn masked_is_silent(guest: &mut Guest) -> Result<(), Outcome> {

@@ -18,9 +18,19 @@ pub const fn reaches_a_processor(address: u64) -> bool {
     address >> 20 == INTERRUPT_WINDOW
 }
 
-/// Whether of MSI and MSI-X exactly that is on which was asked for.
-pub fn is_on(how: Delivery, msi: bool, msix: bool) -> bool {
-    (msi, msix) == (how == Delivery::Msi, how == Delivery::Msix)
+/// Whether of MSI and MSI-X exactly that is on which was asked for; `None` asked for neither.
+pub fn is_on(how: Option<Delivery>, msi: bool, msix: bool) -> bool {
+    (msi, msix) == (how == Some(Delivery::Msi), how == Some(Delivery::Msix))
+}
+
+/// Bytes of an entry of an MSI-X table.
+pub const ENTRY: usize = 16;
+
+/// The message of an MSI-X table's entry, of which `word` reads the word at an offset (PCI 3.0, section 6.8.2): address and
+/// data.
+pub fn message_in(word: impl Fn(usize) -> u32) -> (u64, u32) {
+    let [low, high, data] = [0, 4, 8].map(word);
+    (u64::from(high) << 32 | u64::from(low), data)
 }
 
 #[cfg(test)]
@@ -47,12 +57,19 @@ mod tests {
     #[test]
     fn exactly_what_was_asked_for_is_on() {
         for (how, msi, msix) in [
-            (Delivery::Intx, false, false),
-            (Delivery::Msi, true, false),
-            (Delivery::Msix, false, true),
+            (None, false, false),
+            (Some(Delivery::Intx), false, false),
+            (Some(Delivery::Msi), true, false),
+            (Some(Delivery::Msix), false, true),
         ] {
             assert!(is_on(how, msi, msix));
-            assert!(!is_on(how, !msi, msix) && !is_on(how, msi, !msix), "{how}");
+            assert!(!is_on(how, !msi, msix) && !is_on(how, msi, !msix), "{how:?}");
         }
+    }
+
+    #[test]
+    fn an_entry_holds_address_and_data() {
+        let entry = [0xfee0_0318, 1, 0x4021, 1];
+        assert_eq!(message_in(|offset| entry[offset / 4]), (0x1_fee0_0318, 0x4021));
     }
 }
