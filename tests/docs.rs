@@ -62,6 +62,18 @@ fn script_codes(text: &str) -> BTreeSet<String> {
     words.filter(|word| word.starts_with("peer-")).map(str::to_owned).collect()
 }
 
+/// The codes in the script for a real host: what follows the words that begin a reason.
+fn host_codes(text: &str) -> BTreeSet<String> {
+    let verdicts =
+        ["SKIP", "ERROR", "FAILURE", "CRASH", "TIMEOUT"].map(|v| format!("because {v} "));
+    let openers = verdicts.iter().map(String::as_str).chain(["lacks ", "kept=\""]);
+    let after = openers.flat_map(|opener| text.split(opener).skip(1));
+    let words = after.filter_map(|rest| rest.split([' ', ':', '"']).next());
+    // What says where a host lacks something is no code.
+    let is_one = |word: &&str| is_code(word) && word.contains('-');
+    words.filter(is_one).map(str::to_owned).collect()
+}
+
 #[test]
 fn every_reason_code_is_explained() {
     let mut files = vec![
@@ -70,10 +82,14 @@ fn every_reason_code_is_explained() {
         PathBuf::from("tests/rig/src/judge/witness.rs"),
         PathBuf::from("tests/rig/src/report/record.rs"),
         PathBuf::from("tests/rig/src/commands/versus.rs"),
+        PathBuf::from("tests/rig/src/commands/host.rs"),
     ];
     sources(Path::new("src"), &mut files);
     let mut used: BTreeSet<_> = files.iter().flat_map(|file| codes(&read(file))).collect();
     used.extend(script_codes(&read("tests/rig/src/dom0/peer.sh")));
+    let host = host_codes(&read("host/pvbounce.sh"));
+    assert!(host.len() > 10, "the search finds only {host:?}");
+    used.extend(host);
     let document = read("docs/suites.md");
     let (_, table) = document.split_once("## Reason codes").unwrap();
     let rows: Vec<_> =

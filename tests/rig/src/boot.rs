@@ -30,6 +30,8 @@ pub(crate) struct Seen {
     pub(crate) store: Vec<(String, String)>,
     /// What xl printed.
     pub(crate) xl: Vec<String>,
+    /// What dom0 itself found to be wrong.
+    pub(crate) found: Vec<String>,
     /// Seconds from the job's begin to what was done to its guest.
     pub(crate) abused: Option<f64>,
     /// What the machine did while the domain was in it.
@@ -178,7 +180,13 @@ impl Boot<'_> {
                 self.deadline = Instant::now() + SLACK;
             }
             Marker::Ask(_) => self.prepare()?,
-            Marker::Begin(_) => self.began = Some(Instant::now()),
+            Marker::Begin(_) => {
+                self.began = Some(Instant::now());
+                // What dom0 did with the device before is not the guest's.
+                let start = self.trace_length();
+                self.note(|seen| seen.traced = start..start);
+            }
+            Marker::Found(what) => self.note(|seen| seen.found.push(what)),
             Marker::Store(key, value) => self.note(|seen| seen.store.push((key, value))),
             Marker::Xl(line) => {
                 self.logs.piece(&Piece::Dom0(format!("xl: {line}")))?;

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -49,7 +49,13 @@ impl Guard {
         self.0.stdout.take()
     }
 
-    fn stderr(&mut self) -> Option<ChildStderr> {
+    /// Its standard input, once.
+    pub(crate) fn stdin(&mut self) -> Option<ChildStdin> {
+        self.0.stdin.take()
+    }
+
+    /// Its standard error, once.
+    pub(crate) fn stderr(&mut self) -> Option<ChildStderr> {
         self.0.stderr.take()
     }
 }

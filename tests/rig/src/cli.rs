@@ -126,8 +126,29 @@ pub(crate) enum Command {
         #[arg(long, default_value_t = 1, value_name = "NUMBER")]
         seed: u64,
     },
+    /// The same on a real Xen host by ssh: the script there, its words as they come, and table, junit.xml and page here
+    Host {
+        /// The host's dom0, as ssh knows it; as root, or as somebody who may sudo without a password
+        #[arg(value_name = "USER@HOST")]
+        host: String,
+        /// The devices, as lspci -D writes them; several go into one guest
+        #[arg(required = true, value_name = "DEVICE")]
+        devices: Vec<String>,
+        /// Take a device although something on that host stands on it
+        #[arg(long)]
+        force: bool,
+    },
     /// Build the guest's image
     Build,
+    /// Pack what a real Xen host needs into one archive: the guest, a script for dom0, configurations, a guide
+    Bundle {
+        /// Put its script through its stories in a nested dom0 instead (docs/testing.md)
+        #[arg(long)]
+        nested: bool,
+        /// Only the stories whose names have these words
+        #[arg(value_name = "STORY", requires = "nested")]
+        stories: Vec<String>,
+    },
     /// Remove build output and runs/
     Clean {
         /// Also remove the fetched pieces

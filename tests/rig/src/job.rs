@@ -43,6 +43,8 @@ pub(crate) struct Job {
     pub(crate) together: bool,
     /// What is done to the guest while it runs.
     pub(crate) abuse: Option<Abuse>,
+    /// The script for a real host starts the guest, in place of xl.
+    pub(crate) bundle: Option<Story>,
     /// The call site at which the guest is to have an operation fail.
     pub(crate) fails: Option<u32>,
     /// How long the domain may live.
@@ -93,6 +95,29 @@ pub(crate) enum Act {
     Cable,
 }
 
+/// What the script for a real host is put through, by a function of dom0's `bundle.sh`; then it runs the guest.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Story {
+    /// The function.
+    pub(crate) name: &'static str,
+    /// The script's arguments in front of the devices.
+    pub(crate) arguments: &'static str,
+    /// Signals, and the seconds after its start at which they come.
+    pub(crate) moments: Vec<(&'static str, f64)>,
+}
+
+impl Story {
+    /// What dom0 reads of it, with the exit code that the run has to have.
+    pub(crate) fn lines(&self, code: u8) -> String {
+        format!("{}\n{code}\n{}\n", self.name, self.arguments)
+    }
+
+    /// The moments, a line each.
+    pub(crate) fn moments(&self) -> String {
+        self.moments.iter().map(|(signal, at)| format!("{signal} {at:.1}\n")).collect()
+    }
+}
+
 /// A guest that takes all memory below 4 GiB but some.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Hog {
@@ -136,6 +161,7 @@ impl Job {
             hog: None,
             together: false,
             abuse: None,
+            bundle: None,
             fails: None,
             limit: Duration::from_secs(60),
             expect: None,

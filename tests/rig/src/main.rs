@@ -3,6 +3,7 @@
 //! ```text
 //! cli -> commands ─┬─ artifacts   Xen, dom0, QEMU out of the distribution's packages, cached
 //!                  ├─ guest       the image: built, stripped, symbols kept
+//!                  ├─ bundle      the archive for a real Xen host
 //!                  ├─ boot        one boot of the machine (machine, dom0, console), with its jobs in it
 //!                  ├─ judge       verdict on each job, from the guest's report and QEMU's own trace (evidence)
 //!                  ├─ checks      what `check` and `test` do without a machine
@@ -13,6 +14,7 @@
 
 mod artifacts;
 mod boot;
+mod bundle;
 mod checks;
 mod child;
 mod cli;

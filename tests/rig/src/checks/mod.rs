@@ -87,8 +87,15 @@ pub(crate) fn host_tests() -> Result<Tally> {
 }
 
 fn shellcheck(tally: &mut Tally) -> Result {
-    const SCRIPTS: [&str; 4] =
-        ["run.sh", ".ci/run", "tests/rig/src/dom0/init.sh", "tests/rig/src/dom0/peer.sh"];
+    const SCRIPTS: [&str; 7] = [
+        "run.sh",
+        ".ci/run",
+        "host/pvbounce.sh",
+        "tests/rig/src/bundle/xl.sh",
+        "tests/rig/src/dom0/bundle.sh",
+        "tests/rig/src/dom0/init.sh",
+        "tests/rig/src/dom0/peer.sh",
+    ];
     let stage = Stage::start("check", "shell scripts");
     match child::output(Command::new("shellcheck").args(SCRIPTS)) {
         Err(Error::Start { .. }) => {

@@ -33,6 +33,12 @@ pub(super) fn run(logs: &[PathBuf]) -> Result<ExitCode> {
     Ok(ExitCode::from(run.worst().exit_code()))
 }
 
+/// The records of the runs in a console's bytes, none or several, with their logs in the folder.
+pub(super) fn records(name: &str, console: &[u8], folder: &Path) -> Result<Vec<JobRecord>> {
+    let named = numbered(name, runs(console));
+    named.into_iter().map(|(name, run)| judge(&name, run, folder)).collect()
+}
+
 /// The runs in a log, with names for their files.
 fn read(log: &Path) -> Result<Vec<(String, LoggedRun)>> {
     let found = runs(&fs::read(log).on("read", log)?);
@@ -42,12 +48,14 @@ fn read(log: &Path) -> Result<Vec<(String, LoggedRun)>> {
             "log the console that the guest prints to, from before it starts until it has ended",
         ));
     }
-    let name = name(log);
-    let single = found.len() == 1;
-    let numbered = found.into_iter().zip(1..);
-    Ok(numbered
-        .map(|(run, n)| (if single { name.clone() } else { format!("{name}-{n}") }, run))
-        .collect())
+    Ok(numbered(&name(log), found))
+}
+
+/// Each with a name of its own.
+fn numbered(name: &str, runs: Vec<LoggedRun>) -> Vec<(String, LoggedRun)> {
+    let single = runs.len() == 1;
+    let name = |n| if single { name.to_owned() } else { format!("{name}-{n}") };
+    runs.into_iter().zip(1..).map(|(run, n)| (name(n), run)).collect()
 }
 
 /// Names a run after its place where another log has the same name: each has files of its own.

@@ -2,12 +2,14 @@
 
 mod abuse;
 mod bench;
+mod bundle;
 mod check;
 mod deep;
 mod figures;
 mod fuzz;
 mod hog;
 mod home;
+mod host;
 mod hotplug;
 mod judge;
 mod mutants;
@@ -61,6 +63,9 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
             mutants::run(options, &choice)
         }
         Command::Build => build(options),
+        Command::Host { host, devices, force } => host::run(options, &host, &devices, force),
+        Command::Bundle { nested: false, .. } => bundle::run(options),
+        Command::Bundle { stories, .. } => bundle::nested(options, &stories),
         Command::Clean { cache } => clean(cache),
     }
 }

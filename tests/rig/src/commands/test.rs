@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, check, hog, home, hotplug, pair, sweep};
+use super::{Bench, abuse, bundle, check, hog, home, hotplug, pair, sweep};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
@@ -108,6 +108,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(large(peers))
     .chain(sweep::quick(peers))
     .chain(abuse::quick(peers))
+    .chain(bundle::quick())
     .chain([
         // And after all that, the machine still works.
         late("smoke-again", Device::Nic),

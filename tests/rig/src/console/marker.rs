@@ -15,6 +15,8 @@ pub(crate) enum Marker {
     Store(String, String),
     /// A line that xl printed.
     Xl(String),
+    /// Something that dom0 itself found to be wrong.
+    Found(String),
     /// The domain is gone.
     End(JobEnd),
     /// No job can follow in this boot.
@@ -74,6 +76,7 @@ impl Marker {
             "begin" => Self::Begin(owned("job")?),
             "store" => Self::Store(owned("key")?, rest_after(fields, "value")?.to_owned()),
             "xl" => Self::Xl(rest_after(fields, "text")?.to_owned()),
+            "found" => Self::Found(rest_after(fields, "text")?.to_owned()),
             "end" => Self::End(end(fields)),
             "ruined" => Self::Ruined,
             "done" => Self::Done,
@@ -167,6 +170,9 @@ mod tests {
             (word, text).prop_map(|(job, text)| {
                 (format!("@rig xl job={job} text={text}"), Marker::Xl(text))
             }),
+            (word, text).prop_map(|(job, text)| {
+                (format!("@rig found job={job} text={text}"), Marker::Found(text))
+            }),
         ]
     }
 
@@ -224,7 +230,7 @@ mod tests {
             prop_assume!(!line.starts_with("@rig ") && !before.starts_with("@rig "));
             prop_assert_eq!(Marker::parse(&line), None);
             prop_assert_eq!(Marker::parse(&format!("{before}@rig done")), None);
-            let known = ["ready", "ask", "begin", "store", "xl", "end", "ruined", "done"];
+            let known = ["ready", "ask", "begin", "store", "xl", "found", "end", "ruined", "done"];
             prop_assume!(!known.contains(&kind.as_str()));
             prop_assert_eq!(Marker::parse(&format!("@rig {kind} job=x key=y value=z text=w")), None);
         }

@@ -16,9 +16,14 @@
 #   NNNN/attach      there if the device is attached to the paused guest, whose config has none
 #   NNNN/hotplug     there if the guest has none at first, and its devices come and go as it asks
 #   NNNN/silent      there if the guest is to see a PCI device whose backend never answers
+#   NNNN/bundle      there if not xl starts the guest, but the script for a real host: a story of bundle.sh, its exit code, its arguments
 #   NNNN/abuse       what is done to the guest when the rig says so, a function of abuse.sh
 #   NNNN/overrides   further config lines for `xl create`, one a line
 #   abuse.sh         those functions
+#   bundle.sh        those stories
+#   bundle.tar.gz    what a real host is given
+#
+# shellcheck disable=SC1091,SC2013 # What it sources the rig puts there; devices are words.
 export PATH=/bin:/usr/sbin
 
 /bin/busybox mkdir -p /proc /sys /dev /run /tmp /var/log/xen/console /var/lib/xen /var/lib/xenstored /etc/xen
@@ -30,6 +35,8 @@ mkdir -p /dev/pts && mount -t devpts pts /dev/pts
 mount -t tmpfs run /run
 mkdir -p /run/xen /run/xenstored /run/lock
 ln -sfn /run /var/run
+# Where xenconsole keeps its locks.
+ln -sfn /run/lock /var/lock
 # xl and its libraries complain about settings that aren't there.
 touch /etc/xen/xl.conf
 
@@ -97,6 +104,7 @@ start_xenconsoled() {
 }
 start_xenconsoled
 . /jobs/abuse.sh
+. /jobs/bundle.sh
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
 
@@ -108,6 +116,7 @@ whose() {
 # The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds. Once only: the
 # watch may tell twice, and a second xl would wait for a device that is gone.
 take_back() {
+    [ ! -e "$job/bundle" ] || return 0
     mkdir "/tmp/taken-back-$1" 2>/dev/null || return 0
     folder=$job
     [ -n "$2" ] && folder=$partner
@@ -342,9 +351,14 @@ run_job() {
         paused=-p
     done
 
+    [ -e "$job/bundle" ] && bundle_before
     mark "begin job=$name"
     start=$(uptime)
-    xl create -F ${paused:+"$paused"} "$job/guest.cfg" "$@" </dev/null >/tmp/xl 2>&1 &
+    if [ -e "$job/bundle" ]; then
+        bundle_run </dev/null >/tmp/xl 2>&1 &
+    else
+        xl create -F ${paused:+"$paused"} "$job/guest.cfg" "$@" </dev/null >/tmp/xl 2>&1 &
+    fi
     xl=$!
     watchdog "$limit" "$xl" guest "" &
     dog=$!
@@ -353,7 +367,11 @@ run_job() {
     [ -n "$partner" ] && start_partner
     wait "$xl"
     code=$?
-    [ "$code" = 0 ] || bury
+    if [ -e "$job/bundle" ]; then
+        bundle_after "$code"
+    elif [ "$code" != 0 ]; then
+        bury
+    fi
     gone=$(uptime)
     await_abuse
     [ -n "$partner" ] && await_partner

@@ -12,12 +12,15 @@ use flate2::read::GzDecoder;
 use xz2::read::XzDecoder;
 
 use crate::artifacts::{MODULES, PEER_MODULES, Stack, find, library_closure};
+use crate::bundle;
 use crate::error::{Context, Error, Result};
 use crate::job::{Act, Hog, Job};
+use crate::judge::Verdict;
 use crate::machine::Device;
 
 const INIT: &str = include_str!("init.sh");
 const ABUSE: &str = include_str!("abuse.sh");
+const BUNDLE: &str = include_str!("bundle.sh");
 const PEER_INIT: &str = include_str!("peer.sh");
 const LIBRARIES: &str = "usr/lib/x86_64-linux-gnu";
 const LOADER: &str = "ld-linux-x86-64.so.2";
@@ -134,10 +137,18 @@ fn decompress(path: &Path) -> Result<Vec<u8>> {
 pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to: &Path) -> Result {
     let mut image = Image::create(to)?;
     image.out.write_all(&read(&stack.dom0())?).on("write", to)?;
+    if jobs.iter().any(|job| job.bundle.is_some()) {
+        // The drivers that dom0 has the devices with, as any host has.
+        image.out.write_all(&read(&stack.peer())?).on("write", to)?;
+    }
     image.file("init", INIT.as_bytes())?;
     image.folder("jobs")?;
     image.file("jobs/hide", hide.as_bytes())?;
     image.file("jobs/abuse.sh", ABUSE.as_bytes())?;
+    image.file("jobs/bundle.sh", BUNDLE.as_bytes())?;
+    if jobs.iter().any(|job| job.bundle.is_some()) {
+        bundle_files(&mut image, stack, guest)?;
+    }
     image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
     if jobs.iter().any(|job| job.linux.is_some()) {
         let [kernel, files] = LINUX.map(|name| name.trim_start_matches('/'));
@@ -145,49 +156,66 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
         image.file(files, &linux_files(stack, &to.with_file_name("peer.cpio"))?)?;
     }
     if jobs.iter().any(|job| job.does("save")) {
-        saver(&mut image, &stack.root())?;
+        helper(&mut image, &stack.root(), "libxl-save-helper")?;
     }
-    for (number, job) in jobs.iter().enumerate() {
-        let folder = format!("jobs/{number:04}");
-        image.folder(&folder)?;
-        image.file(&format!("{folder}/name"), job.name.as_bytes())?;
-        image.file(&format!("{folder}/limit"), job.limit.as_secs().to_string().as_bytes())?;
-        image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
-        let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
-        image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
-        if let Some(hog) = job.hog {
-            image.file(&format!("{folder}/hog.cfg"), &read(Hog::CONFIG.as_ref())?)?;
-            image.file(&format!("{folder}/hog"), hog.overrides().as_bytes())?;
-        }
-        if let Some(guest) = &job.image {
-            image.file(job.kernel().trim_start_matches('/'), &read(guest)?)?;
-        }
-        if job.together {
-            image.file(&format!("{folder}/together"), b"")?;
-        }
-        if job.silent_backend {
-            image.file(&format!("{folder}/silent"), b"")?;
-        }
-        if job.flat && !job.does("plug") {
-            image.file(&format!("{folder}/attach"), b"")?;
-        }
-        if job.hotplug {
-            image.file(&format!("{folder}/hotplug"), b"")?;
-        }
-        if let Some(Act::Dom0(name)) = job.abuse.map(|abuse| abuse.act) {
-            image.file(&format!("{folder}/abuse"), name.as_bytes())?;
-        }
-        if job.device.is_some() {
-            let devices: Vec<_> = job.devices().map(Device::bdf).collect();
-            image.file(&format!("{folder}/device"), devices.join("\n").as_bytes())?;
-        }
-    }
+    jobs.iter().enumerate().try_for_each(|(number, job)| pack_job(&mut image, number, job))?;
     image.finish()
 }
 
-/// The helper of `xl save`, which looks for it where the package has it.
-fn saver(image: &mut Image, root: &Path) -> Result {
-    let helper = find(&root.join("usr/lib"), |name| name == "libxl-save-helper")?;
+/// What dom0 has to know of one job.
+fn pack_job(image: &mut Image, number: usize, job: &Job) -> Result {
+    let folder = format!("jobs/{number:04}");
+    image.folder(&folder)?;
+    image.file(&format!("{folder}/name"), job.name.as_bytes())?;
+    image.file(&format!("{folder}/limit"), job.limit.as_secs().to_string().as_bytes())?;
+    image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
+    let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
+    image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
+    if let Some(hog) = job.hog {
+        image.file(&format!("{folder}/hog.cfg"), &read(Hog::CONFIG.as_ref())?)?;
+        image.file(&format!("{folder}/hog"), hog.overrides().as_bytes())?;
+    }
+    if let Some(guest) = &job.image {
+        image.file(job.kernel().trim_start_matches('/'), &read(guest)?)?;
+    }
+    if job.together {
+        image.file(&format!("{folder}/together"), b"")?;
+    }
+    if let Some(story) = &job.bundle {
+        let code = job.expect.unwrap_or(Verdict::Success).exit_code();
+        image.file(&format!("{folder}/bundle"), story.lines(code).as_bytes())?;
+        image.file(&format!("{folder}/moments"), story.moments().as_bytes())?;
+    }
+    if job.silent_backend {
+        image.file(&format!("{folder}/silent"), b"")?;
+    }
+    if job.flat && !job.does("plug") {
+        image.file(&format!("{folder}/attach"), b"")?;
+    }
+    if job.hotplug {
+        image.file(&format!("{folder}/hotplug"), b"")?;
+    }
+    if let Some(Act::Dom0(name)) = job.abuse.map(|abuse| abuse.act) {
+        image.file(&format!("{folder}/abuse"), name.as_bytes())?;
+    }
+    if job.device.is_some() {
+        let devices: Vec<_> = job.devices().map(Device::bdf).collect();
+        image.file(&format!("{folder}/device"), devices.join("\n").as_bytes())?;
+    }
+    Ok(())
+}
+
+/// What a real host is given, and a domain that is made for its number alone.
+fn bundle_files(image: &mut Image, stack: &Stack, guest: &Path) -> Result {
+    helper(image, &stack.root(), "xenconsole")?;
+    image.file("jobs/bundle.tar.gz", &bundle::pack(guest)?)?;
+    let count = format!("name=\"count\"\ntype=\"pv\"\nkernel=\"{GUEST}\"\nmemory=16\n");
+    image.file("jobs/count.cfg", count.as_bytes())
+}
+
+/// A helper of xl, which looks for it where the package has it.
+fn helper(image: &mut Image, root: &Path, name: &str) -> Result {
+    let helper = find(&root.join("usr/lib"), |file| file == name)?;
     let path = helper.strip_prefix(root).unwrap_or(&helper);
     let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
     folders.pop();

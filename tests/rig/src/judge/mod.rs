@@ -48,6 +48,27 @@ impl Verdict {
         }
     }
 
+    /// All of them.
+    const ALL: [Self; 7] = [
+        Self::Success,
+        Self::Skip,
+        Self::Inconclusive,
+        Self::Failure,
+        Self::Error,
+        Self::Crash,
+        Self::Timeout,
+    ];
+
+    /// The one with this exit code.
+    pub(crate) fn of_exit_code(code: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| i32::from(verdict.exit_code()) == code)
+    }
+
+    /// The one that this word is for.
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|verdict| verdict.word() == word)
+    }
+
     /// The word in the table.
     pub(crate) const fn word(self) -> &'static str {
         match self {
@@ -113,6 +134,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) machine: Fate,
     /// What xl printed.
     pub(crate) xl: &'f [String],
+    /// What dom0 itself found to be wrong.
+    pub(crate) found: &'f [String],
     /// What the guest wrote to the store.
     pub(crate) store: &'f [(String, String)],
     /// The last line on the guest's console.
@@ -144,6 +167,7 @@ pub(crate) struct Judgement {
 pub(crate) fn judge(facts: &Facts<'_>) -> Judgement {
     let mut found: Vec<Finding> = witness::changed(facts).into_iter().collect();
     found.extend(complained(facts));
+    found.extend(facts.found.iter().map(|what| witness::by_dom0(what)));
     let ending = ending::of(facts);
     let report_counts = ending.as_ref().is_none_or(|(_, over)| !over);
     found.extend(ending.map(|(finding, _)| finding));

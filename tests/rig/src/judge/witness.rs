@@ -17,6 +17,12 @@ pub(super) fn changed(facts: &Facts<'_>) -> Option<Finding> {
     Some((Verdict::Failure, Problem::rig("medium-changed", detail, remedy)))
 }
 
+/// What dom0 found of the script for a real host: devices that were not given back, an exit code that is not the verdict's.
+pub(super) fn by_dom0(what: &str) -> Finding {
+    let remedy = "host/pvbounce.sh did not do what it has to: see dom0.log";
+    (Verdict::Failure, Problem::rig("bundle-broken", what, remedy))
+}
+
 /// An address that the guest had not reported.
 pub(super) fn outside(facts: &Facts<'_>) -> Option<Finding> {
     let evidence = facts.trace.evidence()?;

@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 
 pub(crate) use record::{ComparisonRecord, FiguresRecord, JobRecord, RunRecord};
-pub(crate) use recording::{logged, record};
+pub(crate) use recording::{logged, record, unborn};
 pub(crate) use table::{print, print_bad};
 
 use crate::error::{Context, Error, Result};

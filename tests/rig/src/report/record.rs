@@ -167,6 +167,21 @@ impl JobRecord {
         lacking.into_iter().for_each(|detail| self.shows_nothing(detail));
     }
 
+    /// Adds what somebody else than the judge has to say of it.
+    pub(crate) fn add(&mut self, verdict: Verdict, problem: Problem) {
+        if verdict > self.verdict || self.problem.is_none() {
+            self.also.extend(self.problem.replace(problem));
+        } else {
+            self.also.push(problem);
+        }
+        self.at_least(verdict);
+    }
+
+    /// It is no better than this.
+    pub(crate) fn at_least(&mut self, verdict: Verdict) {
+        self.verdict = self.verdict.max(verdict);
+    }
+
     /// Notes why the run did not show what it is for.
     pub(super) fn shows_nothing(&mut self, detail: String) {
         if self.verdict == self.expected {

@@ -57,6 +57,15 @@ pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
     compose(&Job::new(name, "", None), seen, &report, &times, &witness)
 }
 
+/// The record of a guest that never was: what stopped it is added by who knows.
+pub(crate) fn unborn(name: &str, verdict: Verdict) -> JobRecord {
+    let mut record = logged(name, LoggedRun::default());
+    record.verdict = verdict;
+    record.problem = None;
+    record.also.clear();
+    record
+}
+
 /// What others than the console know.
 struct Witness {
     trace: Trace,
@@ -76,6 +85,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         end: seen.end.as_ref(),
         machine: seen.machine,
         xl: &seen.xl,
+        found: &seen.found,
         store: &seen.store,
         last_line: last_line.unwrap_or("none at all"),
         trace: &known.trace,

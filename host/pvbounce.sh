@@ -1,0 +1,880 @@
+#!/bin/sh
+# pvbounce on a Xen host: takes PCI devices from dom0, boots the guest with them, shows what it finds, and gives them back.
+#
+#   look      is this dom0 of a Xen with an IOMMU and pciback? each device: what is it, who depends on it?
+#   take      xl pci-assignable-add, the driver's name kept in RUN/taken first
+#   run       xl create -p, xl console into a file and a table, xl unpause; a watcher ends it in time
+#   give      xl destroy if need be, xl pci-assignable-remove -r, else by sysfs; whatever happened before
+#
+# One shell waits, and nothing else: so a signal is obeyed at once. What it waits for (xl, the watcher, the console's
+# reader) ignores signals and ends in bounded time, so that no xl is cut short with a device half taken. POSIX sh, and
+# of programs beside xl what busybox has. Names and texts from sysfs and the guest are data: quoted, cut to printable
+# characters, never evaluated.
+#
+# Exit code: 0 SUCCESS, 2 the command line, 3 SKIP, 4 ERROR, 5 FAILURE, 6 CRASH, 7 TIMEOUT, 8 INCONCLUSIVE, 130 interrupted.
+set -u
+LC_ALL=C
+PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin
+export LC_ALL PATH
+umask 022
+
+# For tests alone.
+SYS=${PVBOUNCE_TEST_SYS:-/sys}
+PROC=${PVBOUNCE_TEST_PROC:-/proc}
+XL=${PVBOUNCE_TEST_XL:-xl}
+
+here=$(CDPATH='' cd "$(dirname "$0")" && pwd) || exit 4
+PCI=$SYS/bus/pci
+PCIBACK=$PCI/drivers/pciback
+
+# What any single xl may take, in seconds; and beyond it for each device, from which libxl waits up to 10 s.
+XL_LIMIT=60
+# How long the guest waits to be rid of its devices.
+DETACH=60
+
+usage() {
+    cat <<'END'
+usage: pvbounce [OPTION]... DEVICE...     a PCI address, as lspci -D writes it: 0000:03:00.0; several go into one guest
+       pvbounce [OPTION]... --all         each network card and disk that can be spared, one after the other
+       pvbounce --check [DEVICE]...       says what is found, and takes nothing
+       pvbounce --give-back               gives back what a run left behind that was killed
+  --force           take a device although something on this host depends on it
+  --timeout S       how long the guest may live (600)
+  --memory MIB      its memory (256)
+  --cpus LIST       the processors it may run on (any)
+  --words WORDS     further words for its command line, such as "suite=boot,dma swiotlb=early"
+  --console         print its console as it is; what this script says goes to standard error
+  --tied            stop when standard input ends
+  --output DIR      where logs and reports go (runs beside this script)
+END
+}
+
+# --- words ---------------------------------------------------------------------------------------------------------
+
+# Says it, in the report, too. Descriptor 3 is the terminal, or nobody any more.
+say() {
+    printf '%s\n' "$*" >&3
+    [ -z "${dir:-}" ] || printf '%s\n' "$*" >>"$dir/report.txt"
+} 2>/dev/null
+
+fact() { say "$(printf '  %-12s %s' "$1" "$2")"; }
+
+printable() { tr -cd ' -~'; }
+
+# A verdict with its reason: code, detail, remedy.
+because() {
+    reason="$2: $3"
+    say "$(printf '%-12s %s' "$1" "$reason")"
+    [ -z "${4:-}" ] || fact remedy "$4"
+    worse "$1"
+}
+
+code_of() {
+    case $1 in
+    SUCCESS) echo 0 ;;
+    SKIP) echo 3 ;;
+    FAILURE) echo 5 ;;
+    CRASH) echo 6 ;;
+    TIMEOUT) echo 7 ;;
+    INCONCLUSIVE) echo 8 ;;
+    *) echo 4 ;;
+    esac
+}
+
+rank() {
+    case $1 in
+    '') echo 0 ;;
+    SUCCESS) echo 1 ;;
+    SKIP) echo 2 ;;
+    INCONCLUSIVE) echo 3 ;;
+    FAILURE) echo 4 ;;
+    CRASH) echo 6 ;;
+    TIMEOUT) echo 7 ;;
+    *) echo 5 ;;
+    esac
+}
+
+# The worst verdict counts.
+worse() {
+    [ "$(rank "$1")" -le "$(rank "$verdict")" ] || verdict=$1
+}
+
+# --- xl ------------------------------------------------------------------------------------------------------------
+
+# Runs xl with at most so many seconds, deaf to signals; its words go to the log. The shell can be interrupted while it
+# waits, and xl goes on: `settle` waits for it again.
+xl_within() {
+    limit=$1
+    shift
+    printf '# xl %s\n' "$*" >>"$dir/xl.log"
+    (
+        trap '' INT TERM HUP PIPE
+        exec timeout -s KILL "$limit" "$XL" "$@"
+    ) </dev/null >>"$dir/xl.log" 2>&1 3>&- &
+    busy=$!
+    wait "$busy"
+    xl_code=$?
+    busy=
+    return "$xl_code"
+}
+
+# Its last complaint.
+xl_said() { grep -v '^#' "$dir/xl.log" | tail -n 1 | printable; }
+
+# What xl prints of something.
+xl_ask() { timeout -s KILL 20 "$XL" "$@" </dev/null 2>/dev/null 3>&-; }
+
+store() { timeout -s KILL 10 xenstore-read "/local/domain/$domid/data/pvbounce/$1" 2>/dev/null 3>&- | printable; }
+
+# --- sysfs ---------------------------------------------------------------------------------------------------------
+
+# The first line of a file, printable.
+line_of() {
+    first=
+    { read -r first <"$1"; } 2>/dev/null || [ -n "$first" ] || return 0
+    printf %s "$first" | printable
+}
+
+link_name() {
+    [ ! -L "$1" ] || basename "$(readlink "$1")"
+}
+
+driver_of() { link_name "$PCI/devices/$1/driver"; }
+
+# A byte of config space, in decimal; nothing if it can't be read.
+config_byte() {
+    dd if="$PCI/devices/$1/config" bs=1 skip="$2" count=1 2>/dev/null | od -An -tu1 | tr -cd 0-9
+}
+
+hex_of() {
+    value=$(line_of "$PCI/devices/$1/$2")
+    value=${value#0x}
+    case $value in '' | *[!0-9a-fA-F]*) value='????' ;; esac
+    printf %s "$value"
+}
+
+# An address as sysfs has it, or nothing.
+address() {
+    h='[0-9a-fA-F]'
+    # shellcheck disable=SC2254 # They are patterns.
+    case $1 in
+    $h$h$h$h:$h$h:[01]$h.[0-7]) echo "$1" ;;
+    $h$h:[01]$h.[0-7]) echo "0000:$1" ;;
+    esac | tr A-F a-f
+}
+
+# --- who depends on a device -----------------------------------------------------------------------------------------
+
+# The folders in sysfs that something stands on: a bridge on its ports, LVM and md on their disks.
+stands_on() (
+    [ "$2" -gt 0 ] && path=$(readlink -f "$1") && [ -n "$path" ] || exit 0
+    printf '%s\n' "$path"
+    for below in "$path"/lower_* "$path"/slaves/*; do
+        [ ! -e "$below" ] || stands_on "$below" $(($2 - 1))
+    done
+    [ ! -e "$path/partition" ] || stands_on "$path/.." $(($2 - 1))
+    # A disk that several controllers may reach hangs on none of them; its controllers are beside it.
+    case $path in
+    */nvme-subsystem/*)
+        for controller in "$path"/../nvme[0-9]*; do
+            [ ! -L "$controller" ] || readlink -f "$controller"
+        done
+        ;;
+    esac
+)
+
+depends() {
+    stands_on "$1" 8 | while IFS= read -r path; do printf '%s/|%s\n' "$path" "$2"; done
+}
+
+block_device() {
+    name=$(readlink -f "$1" 2>/dev/null) || name=$1
+    [ -e "$SYS/class/block/${name##*/}" ] || name=$1
+    printf '%s' "$SYS/class/block/${name##*/}"
+}
+
+routes() {
+    while read -r card target _ _ _ _ _ mask _; do
+        case $card/$target/$mask in
+        Iface/*) ;;
+        */00000000/00000000) depends "$SYS/class/net/$card" "$card carries the default route" ;;
+        *) depends "$SYS/class/net/$card" "$card carries a route" ;;
+        esac
+    done <"$PROC/net/route"
+    while read -r target length _ _ _ _ _ _ _ card; do
+        case $card/$target/$length in
+        # Every link that is up has the last two.
+        lo/* | */fe80* | */ff*) ;;
+        */00000000000000000000000000000000/00) depends "$SYS/class/net/$card" "$card carries the default route (IPv6)" ;;
+        *) depends "$SYS/class/net/$card" "$card carries a route (IPv6)" ;;
+        esac
+    done <"$PROC/net/ipv6_route"
+    for card in "$SYS"/class/net/*; do
+        [ ! -L "$card/master" ] || depends "$card" "${card##*/} is part of $(link_name "$card/master")"
+    done
+} 2>/dev/null
+
+disks() {
+    while read -r _ _ number _ point rest; do
+        read -r type source _ <<END
+${rest##* - }
+END
+        case $number/$type in
+        */zfs) printf 'zfs|%s is on ZFS, which does not say on which disks\n' "$point" ;;
+        0:*) case $source in /dev/*) depends "$(block_device "$source")" "$point is mounted from it" ;; esac ;;
+        *) depends "$SYS/dev/block/$number" "$point is mounted from it" ;;
+        esac
+    done <"$PROC/self/mountinfo"
+    while read -r area _; do
+        case $area in /dev/*) depends "$(block_device "$area")" "it has swap space, ${area##*/}" ;; esac
+    done <"$PROC/swaps"
+    for member in "$SYS"/fs/btrfs/*/devices/*; do
+        [ ! -e "$member" ] || depends "$member" "it is part of a Btrfs file system"
+    done
+    for holder in "$SYS"/class/block/*/holders/*; do
+        [ -e "$holder" ] || continue
+        depends "${holder%/holders/*}" "it is part of ${holder##*/}"
+    done
+    for number in "$SYS"/bus/xen-backend/devices/vbd-*/physical_device; do
+        number=$(line_of "$number")
+        case $number in
+        *[!0-9a-f:]* | *:*:*) ;;
+        [0-9a-f]*:*[0-9a-f]) depends "$SYS/dev/block/$((0x${number%:*})):$((0x${number#*:}))" "a guest has a disk on it" ;;
+        esac
+    done
+} 2>/dev/null
+
+consoles() {
+    line_of "$SYS/class/tty/console/active" | tr ' ' '\n' | while read -r port || [ -n "$port" ]; do
+        depends "$SYS/class/tty/$port/device" "$port is dom0's console"
+    done
+    for screen in "$SYS"/class/graphics/fb*; do
+        depends "$screen/device" "${screen##*/} is a screen of dom0's console"
+    done
+    for input in "$SYS"/class/input/event*; do
+        case $(readlink -f "$input") in
+        */usb[0-9]*) depends "$input" "a keyboard, mouse or the like is plugged into it" ;;
+        esac
+    done
+} 2>/dev/null
+
+# What depends on which folder, a line each: FOLDER/|WHY.
+find_dependents() {
+    {
+        routes
+        disks
+        consoles
+    } | sort -u >"$dir/dependents"
+}
+
+# Why a device can't be spared, a line each.
+why_kept() {
+    while IFS='|' read -r path why; do
+        case $path/$class in
+        */"$1"/*) printf '%s\n' "$why" ;;
+        zfs/01*) printf '%s\n' "$why" ;;
+        esac
+    done <"$dir/dependents" | printable_lines | sort -u
+    [ "$(line_of "$PCI/devices/$1/boot_vga")" != 1 ] || echo "it is the display that the machine booted with"
+    functions=$(line_of "$PCI/devices/$1/sriov_numvfs")
+    case $functions in '' | 0 | *[!0-9]*) ;; *) echo "it has $functions virtual functions" ;; esac
+}
+
+printable_lines() { tr -cd '\n -~'; }
+
+# Why a device can't be had at all.
+why_never() {
+    header=$(config_byte "$1" 14)
+    case $class/$header in
+    060* | */1 | */129 | */2 | */130) echo "a bridge can't be passed through" ;;
+    esac
+    [ "$driver" = pciback ] && ! xl_ask pci-assignable-list | grep -q -F "$1" &&
+        echo "another domain has it: see xl list and xl pci-list"
+}
+
+# --- what a device is ------------------------------------------------------------------------------------------------
+
+name_of() {
+    name=
+    [ "$SYS" != /sys ] || name=$(lspci -D -s "$1" 2>/dev/null | head -n 1 | printable)
+    name=${name#"$1 "}
+    case ${name:+named}$class in
+    named*) ;;
+    0106*) name="SATA controller" ;;
+    0108*) name="NVMe controller" ;;
+    01*) name="storage controller" ;;
+    0200*) name="Ethernet controller" ;;
+    02*) name="network controller" ;;
+    03*) name="display controller" ;;
+    06*) name="bridge" ;;
+    0c03*) name="USB controller" ;;
+    *) name="class $class" ;;
+    esac
+    printf %s "$name"
+}
+
+reset_of() {
+    way=$(line_of "$PCI/devices/$1/reset_method")
+    [ -n "$way" ] || [ ! -e "$PCI/devices/$1/reset" ] || way="there is one"
+    printf %s "${way:-none: it comes as its driver left it}"
+}
+
+# The pin and its line, and who else rings on it.
+intx_of() {
+    pin=$(config_byte "$1" 61)
+    case $pin in
+    [1-4]) ;;
+    *)
+        echo "none"
+        return
+        ;;
+    esac
+    irq=$(line_of "$PCI/devices/$1/irq")
+    others=
+    for other in "$PCI"/devices/*/irq; do
+        [ "$(line_of "$other")" = "$irq" ] || continue
+        other=${other%/irq}
+        other=${other##*/}
+        mate=$(driver_of "$other")
+        [ "$other" = "$1" ] || [ -z "$mate" ] || others="$others, shared with $other ($mate)"
+    done
+    # 0 is no line, and to firmware 255 is none.
+    case $irq in '' | 0 | 255) others=", which firmware has routed nowhere" ;; esac
+    printf 'pin %s, line %s%s\n' "$(printf %s "$pin" | tr 1234 ABCD)" "${irq:-unknown}" "$others"
+}
+
+group_of() {
+    group=$(link_name "$PCI/devices/$1/iommu_group")
+    mates=
+    for mate in "$PCI/devices/$1/iommu_group/devices"/*; do
+        mate=${mate##*/}
+        [ "$mate" = "$1" ] || [ "$mate" = '*' ] || mates="$mates $mate"
+    done
+    printf '%s' "${group:-not in sysfs, as under Xen}${mates:+, with$mates}"
+}
+
+# Lines as one, with semicolons between.
+paste_lines() {
+    between=
+    while IFS= read -r line; do
+        printf '%s%s' "$between" "$line"
+        between='; '
+    done
+}
+
+# Says what a device is and whether it can be had; sets `class`, `driver`, and `kept` if not.
+look_at() {
+    kept=
+    class=$(hex_of "$1" class)
+    driver=$(driver_of "$1")
+    say "$1 $(hex_of "$1" vendor):$(hex_of "$1" device) $(name_of "$1")"
+    fact driver "${driver:-none}"
+    fact "IOMMU group" "$(group_of "$1")"
+    fact reset "$(reset_of "$1")"
+    fact INTx "$(intx_of "$1")"
+    never=$(why_never "$1")
+    dependents=$(why_kept "$1")
+    if [ -n "$never" ]; then
+        kept="device-not-to-be-had: $never"
+    elif [ -n "$dependents" ]; then
+        printf '%s\n' "$dependents" | while IFS= read -r why; do fact "in use" "$why"; done
+        kept="device-in-use: $(printf '%s\n' "$dependents" | paste_lines)"
+        [ -z "$force" ] || kept=
+    fi
+}
+
+# --- the host --------------------------------------------------------------------------------------------------------
+
+# Each of these ends the script where the host lacks something.
+lacks() {
+    because SKIP "$@"
+    exit
+}
+
+look_at_host() {
+    [ "$(id -u)" = 0 ] || lacks not-root "this is user $(id -u)" "run it as root"
+    for tool in timeout mkfifo readlink od; do
+        command -v "$tool" >/dev/null || lacks no-tool "there is no $tool" "install coreutils or busybox"
+    done
+    case $(line_of "$SYS/hypervisor/type")/$(line_of "$PROC/xen/capabilities") in
+    xen/*control_d*) ;;
+    xen/) lacks no-dom0 "this is a guest of Xen's, or xenfs is not mounted on /proc/xen" "run it in dom0; mount -t xenfs xenfs /proc/xen" ;;
+    *) lacks no-xen "this system does not run on Xen" "boot Xen, with this system as its dom0" ;;
+    esac
+    command -v "$XL" >/dev/null || lacks no-toolstack "there is no xl" "install Xen's tools (xen-utils, xen-tools)"
+    if ! xl_ask info >"$dir/xl-info" || ! xl_ask list >/dev/null; then
+        lacks no-toolstack "xl does not answer" "start xenstored and xenconsoled, or see why xl info and xl list fail"
+    fi
+    info() { sed -n "s/^$1 *: *//p" "$dir/xl-info" | head -n 1 | printable; }
+    fact Xen "$(info xen_version), dom0 $(info release)"
+    case $(info virt_caps) in
+    *directio*) fact IOMMU "on: $(info virt_caps)" ;;
+    *) lacks no-iommu "xl info has no directio in virt_caps: $(info virt_caps)" "turn VT-d or AMD-Vi on in the firmware, and iommu=on for Xen; see xl dmesg" ;;
+    esac
+    [ -d "$PCIBACK" ] || modprobe xen-pciback >/dev/null 2>&1
+    [ -d "$PCIBACK" ] || lacks no-pciback "dom0's kernel has no xen-pciback" "a kernel with CONFIG_XEN_PCIDEV_BACKEND"
+    fact pciback there
+}
+
+# --- taking and giving back -------------------------------------------------------------------------------------------
+
+# Takes a device from its driver. First it is noted whose it was: what is noted is given back.
+take() {
+    driver=$(driver_of "$1")
+    override=$(line_of "$PCI/devices/$1/driver_override")
+    printf '%s %s %s\n' "$1" "${driver:--}" "${override:-(null)}" >>"$dir/taken"
+    [ "$driver" != pciback ] || return 0
+    xl_within "$XL_LIMIT" pci-assignable-add "$1" && return
+    because ERROR not-assignable "$1: $(xl_said)" "see $dir/xl.log and dom0's kernel log"
+    return 1
+}
+
+# Tells a file in sysfs; what it says to that is looked at by its effect.
+tell() { printf '%s\n' "$2" >"$1"; } 2>/dev/null
+
+# Whether a domain is known to be no more.
+is_gone() { [ -z "$1" ] || { xl_lives && ! xl_ask domid "$1" >/dev/null; }; }
+
+# Gives a device back to the driver that it had; false if that has not got it then.
+give_back_one() {
+    device=$1
+    owner=$2
+    override=$3
+    [ "$owner" != - ] || owner=
+    [ -e "$PCI/devices/$device" ] || return 1
+    [ "$(driver_of "$device")" != "$owner" ] || return 0
+    [ "$(driver_of "$device")" != pciback ] || xl_within "$XL_LIMIT" pci-assignable-remove -r "$device"
+    [ "$(driver_of "$device")" != "$owner" ] || return 0
+    # Whoever may still have it must not lose it by what follows.
+    is_gone "$domain" || return 1
+    # libxl has forgotten whose it was, or never knew.
+    tell "$PCIBACK/unbind" "$device"
+    tell "$PCIBACK/remove_slot" "$device"
+    if [ -n "$owner" ]; then
+        modprobe "$owner" >/dev/null 2>&1
+        tell "$PCI/devices/$device/driver_override" "$owner"
+        tell "$PCI/drivers_probe" "$device"
+        [ "$(driver_of "$device")" = "$owner" ] || tell "$PCI/drivers/$owner/bind" "$device"
+        [ "$override" != "(null)" ] || override=
+        tell "$PCI/devices/$device/driver_override" "$override"
+    fi
+    [ "$(driver_of "$device")" = "$owner" ]
+}
+
+# All that a run has taken, by its note.
+give_back_taken() {
+    [ -e "$1/taken" ] || return 0
+    lost=
+    while read -r device owner override <&4; do
+        if give_back_one "$device" "$owner" "$override"; then
+            case $owner in
+            -) say "$device is free again, as it was" ;;
+            *) say "$device is back with $owner" ;;
+            esac
+        else
+            because ERROR not-given-back "$device is with $(driver_of "$device"), not with $owner" \
+                "see $dir/xl.log; xl destroy whatever domain has it, then $0 --give-back"
+            lost=1
+        fi
+    done 4<"$1/taken"
+    [ -n "$lost" ] || rm -f "$1/taken" "$1/domain"
+}
+
+# What runs that are no more have left behind.
+give_back_leftovers() {
+    for left in "$output"/*/taken "$output"/*/*/taken; do
+        [ -e "$left" ] || continue
+        run=${left%/taken}
+        pid=$(line_of "$run/pid" | tr -cd 0-9)
+        [ -z "$pid" ] || ! kill -0 "$pid" 2>/dev/null || continue
+        say "left behind by ${run#"$output/"}:"
+        domain=$(line_of "$run/domain")
+        [ -z "$domain" ] || bury "$domain"
+        give_back_taken "$run"
+        domain=
+    done
+}
+
+# --- the guest -------------------------------------------------------------------------------------------------------
+
+configure() {
+    pci=
+    for device in "$@"; do pci="$pci${pci:+, }\"$device\""; done
+    {
+        cat "$here/xl-configs/smoke-late.cfg"
+        printf '\n# Of this run; in this syntax the last line of a name counts.\n'
+        printf 'name = "%s"\nkernel = "%s"\nmemory = %s\n' "$domain" "$here/pvbounce.elf" "$memory"
+        printf 'extra = "suite=smoke swiotlb=late %s%s"\n' "$detach" "$words"
+        printf 'pci = [ %s ]\n' "$pci"
+        [ -z "$cpus" ] || printf 'cpus = "%s"\n' "$cpus"
+    } >"$dir/guest.cfg"
+}
+
+# Reads the guest's console: keeps it, and shows it or a table made of it.
+read_console() {
+    suite='?' passed=0 skipped=0 ended=0 plan=0 bad=
+    while IFS= read -r line || [ -n "$line" ]; do
+        case $line in *[!\ -~]*) line=$(printf %s "$line" | printable) ;; esac
+        printf '%s\n' "$line" >&5
+        [ -z "$raw" ] || printf '%s\n' "$line" 2>/dev/null
+        case $line in
+        '  # Subtest: '*) suite=${line#*: } passed=0 skipped=0 bad= ;;
+        '  ok '*' # SKIP'*) skipped=$((skipped + 1)) ;;
+        '  ok '*) passed=$((passed + 1)) ;;
+        '  not ok '*)
+            bad=1
+            complain "$suite" "${line#  not ok * }"
+            ;;
+        '  # remedy: '*) [ -z "$bad" ] || fact '' "${line#  # }" ;;
+        '1..'*) plan=${line#1..} ;;
+        'ok '*' # SKIP'*) row SKIP ;;
+        'ok '*) row SUCCESS ;;
+        'not ok '*) row "${line##*# }" ;;
+        '# not-shown '* | 'PANIC: '*) say "  ${line#\# }" ;;
+        'Test result: '*)
+            [ "$ended" = "$plan" ] || echo "it reports $ended of $plan suites" >"$dir/broken"
+            printf '%s\n' "${line#*: }" >"$dir/result"
+            ;;
+        esac
+    done 5>"$dir/console.log"
+}
+
+complain() { say "$(printf '    %s.%s' "$1" "$2")"; }
+
+row() {
+    ended=$((ended + 1)) bad=
+    counts="$passed passed"
+    [ "$skipped" = 0 ] || counts="$counts, $skipped skipped"
+    say "$(printf '  %-20s %-12s %s' "$suite" "$1" "$counts")"
+    suite='?' passed=0 skipped=0
+}
+
+# Ends when the guest has ended, or when its time is over, or when the script is to stop; says which in a file. On the way it
+# takes the devices back as soon as the guest wants to be rid of them: libxl waits 10 s for each device of a dead one.
+watch() {
+    trap '' INT TERM HUP PIPE
+    until=$(($(date +%s) + timeout))
+    while [ ! -e "$dir/stop" ]; do
+        state=$(xl_ask list "$domid" | tail -n 1 | state_of)
+        case $state in
+        *[scd]*) echo "$state" >"$dir/ended" && return ;;
+        [r-][b-][p-]*) ;;
+        *) xl_lives && echo gone >"$dir/ended" && return ;;
+        esac
+        if [ ! -e "$dir/detached" ] && [ "$(store detach)" = ready ]; then
+            : >"$dir/detached"
+            for device in "$@"; do xl_within "$XL_LIMIT" pci-detach "$domid" "$device"; done
+        fi
+        if [ "$(date +%s)" -ge "$until" ]; then
+            : >"$dir/late"
+            # Before its devices are taken away: what it then finds is nobody's finding.
+            xl_within "$XL_LIMIT" pause "$domid"
+            return
+        fi
+        sleep 1
+    done
+}
+
+# The fifth word: of r, b, p, s, c, d those that a domain is: running, blocked, paused, shut down, crashed, dying.
+state_of() {
+    read -r _ _ _ _ state _
+    printf '%s\n' "${state:-}"
+}
+
+# Whether it is the domain that is gone, and not xl that can't say.
+xl_lives() { xl_ask list 0 >/dev/null; }
+
+# Waits until the console has nothing more to say: its verdict, or nothing for a while. A guest that left its verdict in
+# xenstore has printed it, too.
+drain() {
+    said=$(store result)
+    quiet=0 size=0
+    for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do
+        [ ! -e "$dir/result" ] || return 0
+        before=$size
+        size=$(wc -c <"$dir/console.log")
+        quiet=$((quiet + 1))
+        [ "$size" = "$before" ] || quiet=0
+        [ "$quiet" -lt 2 ] || [ -n "$said" ] || return 0
+        sleep 1
+    done
+}
+
+# Ends the console; what it has said by then is read to its end.
+hang_up() {
+    [ -z "$console" ] || kill -9 "$console" 2>/dev/null
+    # Its fifo may never have had a writer; opened both ways it has had one.
+    [ -z "$reader" ] || : 2>/dev/null <>"$dir/fifo"
+    [ -z "$reader" ] || wait "$reader"
+    console='' reader=
+}
+
+# Boots the guest, and waits for its end.
+boot() {
+    mkfifo "$dir/fifo" || return 1
+    domain=pvbounce-$$
+    configure "$@"
+    printf '%s\n' "$domain" >"$dir/domain"
+    xl_within $((XL_LIMIT + 20 * $#)) create -p -e "$dir/guest.cfg" || {
+        because ERROR xl-create "$(xl_said)" "see $dir/xl.log, and xl dmesg"
+        return 1
+    }
+    domid=$(xl_ask domid "$domain" | tr -cd 0-9)
+    (
+        trap '' INT TERM HUP PIPE
+        exec "$XL" console "$domid"
+    ) </dev/null >"$dir/fifo" 2>>"$dir/xl.log" 3>&- &
+    console=$!
+    (
+        trap '' INT TERM HUP PIPE
+        read_console <"$dir/fifo"
+    ) &
+    reader=$!
+    xl_within "$XL_LIMIT" unpause "$domid" || because ERROR xl-unpause "$(xl_said)" "see $dir/xl.log"
+    watch "$@" &
+    watcher=$!
+    wait "$watcher"
+    watcher=
+}
+
+# What came of the guest.
+judge() {
+    result=$(line_of "$dir/result")
+    last=$(tail -n 1 "$dir/console.log" | printable)
+    state=$(line_of "$dir/ended")
+    if [ -e "$dir/late" ]; then
+        because TIMEOUT timeout "no end after $timeout s; its last line: $last" "--timeout, if the machine is slow; the last line says where it waits"
+    elif [ -n "$result" ] && [ -e "$dir/broken" ]; then
+        because ERROR report-broken "$(line_of "$dir/broken")" "lines of the console were lost: see $dir/console.log"
+    elif [ -n "$result" ]; then
+        case $result in SUCCESS | SKIP | INCONCLUSIVE | FAILURE | ERROR) worse "$result" ;; *) because ERROR report-broken "its result is $result" '' ;; esac
+    elif [ -n "$said" ]; then
+        because FAILURE console-lost "it left its verdict in xenstore, $said; its console ended with: $last" "see that xenconsoled runs, and its log"
+    elif [ "$state" = gone ]; then
+        because CRASH destroyed "the domain is gone; its last line: $last" "find out who ran xl destroy"
+    else
+        because CRASH crash "no verdict, state $state; its last line: $last" "please report it, with $dir"
+    fi
+}
+
+# What a log of Xen's has about these devices, and about interrupts that found nobody.
+complaints() {
+    log=$1
+    shift
+    for device in "$@"; do grep -E 'DMAR:.*fault|IO_PAGE_FAULT' "$log" | grep -F "${device#0000:}"; done
+    grep -F 'No irq handler for vector' "$log"
+}
+
+xen_log() { xl_ask dmesg | printable_lines >"$dir/$1"; }
+
+# What Xen complained of since the log that was kept before.
+xen_said() {
+    xen_log xen.log
+    known=$(complaints "$dir/xen-before.log" "$@" | wc -l)
+    new=$(complaints "$dir/xen.log" "$@" | tail -n +$((known + 1)))
+    [ -n "$new" ] || return 0
+    printf '%s\n' "$new" | tail -n 3 | while IFS= read -r line; do fact "Xen said" "$line"; done
+    case $new in
+    *fault* | *FAULT*) because FAILURE xen-complained "the IOMMU refused an address" "see $dir/xen.log, whose line names device and address" ;;
+    *) fact remedy "where an interrupt is lost: --cpus 0, or iommu=no-intremap on Xen's command line" ;;
+    esac
+}
+
+# The end of a domain of this name, if it is there.
+bury() {
+    xl_ask domid "$1" >/dev/null || return 0
+    xl_within "$XL_LIMIT" pause "$1"
+    xl_within $((XL_LIMIT + 80)) destroy "$1" || say "  $1 can't be destroyed: $(xl_said)"
+}
+
+# Ends all that was begun with the guest, in any state of it.
+settle() {
+    [ -z "$busy" ] || wait "$busy"
+    busy=
+    [ -z "$watcher" ] || {
+        : >"$dir/stop"
+        wait "$watcher"
+    }
+    watcher=
+    [ -z "$domain" ] || bury "$domain"
+    hang_up
+}
+
+# --- the script --------------------------------------------------------------------------------------------------------
+
+# One guest with these devices, from taking them to giving them back. In a folder of its own where several follow.
+try() {
+    : >"$dir/console.log"
+    for device in "$@"; do take "$device" || return; done
+    xen_log xen-before.log
+    boot "$@" || return
+    drain
+    hang_up
+    judge
+    xen_said "$@"
+}
+
+give_back() {
+    trap '' INT TERM HUP USR1
+    settle
+    give_back_taken "$dir"
+    rm -f "$dir/fifo" "$dir/pid"
+    domain=
+}
+
+stop() {
+    interrupted=1
+    exit 130
+}
+
+listen() { trap stop INT TERM HUP USR1; }
+
+# Whatever the script ends by.
+finish() {
+    trap '' INT TERM HUP USR1
+    trap - EXIT
+    [ -z "$keeper" ] || kill "$keeper" 2>/dev/null
+    give_back
+    if [ -n "$interrupted" ] && [ "$verdict" != ERROR ]; then
+        say "interrupted: nothing is left running; logs and report are in $root"
+        exit 130
+    fi
+    verdict=${verdict:-ERROR}
+    say "$(printf '%-12s %s' "$verdict" "logs and report are in $root")"
+    exit "$(code_of "$verdict")"
+}
+
+# The network cards and disks of the machine.
+candidates() {
+    for device in "$PCI"/devices/*; do
+        device=${device##*/}
+        case $(hex_of "$device" class) in 01* | 02*) echo "$device" ;; esac
+    done
+}
+
+# Each of them that can be spared, in a guest of its own.
+try_each() {
+    total=
+    for one in $(candidates); do
+        dir=$root/$one verdict=''
+        mkdir -p "$dir"
+        printf '%s\n' $$ >"$dir/pid"
+        cp "$root/dependents" "$dir/dependents"
+        look_at "$one"
+        if [ -n "$kept" ]; then
+            printf '%-14s %-12s %s\n' "$one" kept "$kept" >>"$root/table"
+            continue
+        fi
+        try "$one"
+        give_back
+        listen
+        printf '%-14s %-12s %s\n' "$one" "${verdict:-ERROR}" "$reason" >>"$root/table"
+        one=$verdict verdict=$total
+        worse "$one"
+        total=$verdict
+    done
+    dir=$root verdict=$total
+    [ -n "$total" ] || because SKIP no-device "nothing that can be spared" "name a device; --force takes what is in use, too"
+    [ ! -e "$root/table" ] || while IFS= read -r line; do say "$line"; done <"$root/table"
+}
+
+# The devices that were asked for, in one guest.
+try_all() {
+    refused=
+    for one in "$@"; do
+        [ -e "$PCI/devices/$one" ] || lacks no-device "there is no $one" "lspci -D lists what there is"
+        look_at "$one"
+        refused=${refused:-$kept}
+    done
+    [ -z "$refused" ] || lacks "${refused%%: *}" "${refused#*: }" \
+        "another device, or --force where it says device-in-use"
+    try "$@"
+}
+
+bad_usage() {
+    printf 'pvbounce: %s\n' "$1" >&2
+    usage >&2
+    exit 2
+}
+
+number() {
+    case $2 in '' | *[!0-9]* | ???????*) bad_usage "$1 takes a number" ;; esac
+}
+
+read_options() {
+    while [ $# -gt 0 ]; do
+        case $1 in
+        --timeout | --memory | --cpus | --words | --output) [ $# -gt 1 ] || bad_usage "$1 takes a value" ;;
+        esac
+        case $1 in
+        -h | --help) usage && exit 0 ;;
+        --all | --check | --give-back) mode=$1 ;;
+        --force) force=1 ;;
+        --console) raw=1 ;;
+        --tied) tied=1 ;;
+        --timeout) number "$1" "$2" && timeout=$2 && shift ;;
+        --memory) number "$1" "$2" && memory=$2 && shift ;;
+        --cpus) cpus=$2 && shift ;;
+        --words) words=$2 && shift ;;
+        --output) output=$2 && shift ;;
+        -*) bad_usage "no such option: $1" ;;
+        *)
+            [ -n "$(address "$1")" ] || bad_usage "no PCI address: $1"
+            devices="$devices $(address "$1")"
+            ;;
+        esac
+        shift
+    done
+    case $cpus$words in *[!A-Za-z0-9\ =,.:_/@^+-]*) bad_usage "--cpus and --words take no such characters" ;; esac
+    case $here in *[\"\\]*) bad_usage "xl can't be told of this folder: move it to a path without quotes" ;; esac
+    case $mode:$devices in
+    run:) bad_usage "which device?" ;;
+    --all:?* | --give-back:?*) bad_usage "$mode takes no device" ;;
+    esac
+}
+
+mode=run devices='' force='' raw='' tied='' timeout=600 memory=256 cpus='' words='' output=$here/runs
+verdict='' reason='' dir='' root='' busy='' watcher='' console='' reader='' domain='' domid='' keeper='' interrupted=''
+exec 3>&1 6<&0 </dev/null
+read_options "$@"
+[ -z "$raw" ] || exec 3>&2
+root=$output/$(date +%Y%m%d-%H%M%S)-$$
+mkdir -p "$root" || exit 4
+root=$(cd "$root" && pwd) || exit 4
+dir=$root
+printf '%s\n' $$ >"$dir/pid"
+trap '' PIPE
+trap finish EXIT
+listen
+if [ -n "$tied" ]; then
+    (
+        trap - INT TERM HUP USR1 EXIT
+        while read -r _; do :; done
+        # A signal that no parent of ours has ignored for us.
+        kill -USR1 $$
+    ) <&6 >/dev/null 3>&- &
+    keeper=$!
+fi
+exec 6<&-
+detach=
+! command -v xenstore-read >/dev/null || detach="detach=$DETACH "
+
+look_at_host
+give_back_leftovers
+find_dependents
+# shellcheck disable=SC2086 # A list of addresses, each looked at.
+set -- $devices
+case $mode in
+--give-back) worse SUCCESS ;;
+--all) try_each ;;
+--check)
+    # shellcheck disable=SC2046 # Addresses, too.
+    [ $# -gt 0 ] || set -- $(candidates)
+    for one in "$@"; do
+        look_at "$one"
+        [ -z "$kept" ] || fact "" "not taken without --force: $kept"
+    done
+    worse SUCCESS
+    ;;
+run) try_all "$@" ;;
+esac

@@ -1,0 +1,67 @@
+#!/bin/sh
+# A toolstack for the tests of host/pvbounce.sh: moves drivers in a tree that plays sysfs, and plays a guest from a file.
+# In $STATE: calls (what was asked of it), refuses (a word that it does not obey), slow (a word, and seconds that it takes),
+# console (what the guest prints), state (how its domain ends), hold (there if it does not end before its
+# device is detached).
+printf '%s\n' "$*" >>"$STATE/calls"
+if [ -e "$STATE/slow" ]; then
+    read -r word seconds <"$STATE/slow"
+    [ "$word" != "$1" ] || sleep "$seconds"
+fi
+if [ "$(cat "$STATE/refuses" 2>/dev/null)" = "$1" ]; then
+    echo "libxl: error: no $1 today" >&2
+    exit 1
+fi
+
+# The device $1 goes to driver $2.
+move() {
+    rm -f "$SYS/bus/pci/devices/$1/driver"
+    [ -z "$2" ] || ln -s "$SYS/bus/pci/drivers/$2" "$SYS/bus/pci/devices/$1/driver"
+}
+
+case $1 in
+info) cat "$STATE/info" ;;
+list)
+    printf 'Name ID Mem VCPUs State Time(s)\n'
+    case ${2:-0} in
+    0) printf 'Domain-0 0 768 1 r----- 9.1\n' ;;
+    *)
+        [ -e "$STATE/domain" ] || exit 1
+        printf 'pvbounce-1 7 256 1 %s 0.3\n' "$(cat "$STATE/now")"
+        ;;
+    esac
+    ;;
+domid) [ -e "$STATE/domain" ] && echo 7 ;;
+create)
+    grep -q '^extra = "suite=smoke ' "$4" || exit 1
+    cp "$4" "$STATE/config"
+    : >"$STATE/domain"
+    echo --p--- >"$STATE/now"
+    ;;
+unpause) echo r----- >"$STATE/now" ;;
+pause) echo --p--- >"$STATE/now" ;;
+console)
+    until [ "$(cat "$STATE/now")" = r----- ]; do [ -e "$STATE/domain" ] && sleep 0.05 || exit 0; done
+    cat "$STATE/console"
+    # The daemon keeps the console of a domain that is there.
+    while [ -e "$STATE/domain" ]; do
+        [ -e "$STATE/hold" ] || cp "$STATE/state" "$STATE/now"
+        sleep 0.05
+    done
+    ;;
+destroy) rm -f "$STATE/domain" ;;
+dmesg) cat "$STATE/dmesg" ;;
+pci-assignable-list)
+    for device in "$SYS"/bus/pci/devices/*; do
+        case $(readlink "$device/driver") in */pciback) [ -e "$STATE/assigned" ] || basename "$device" ;; esac
+    done
+    ;;
+pci-assignable-add)
+    driver=$(readlink "$SYS/bus/pci/devices/$2/driver")
+    echo "${driver##*/}" >"$STATE/owner-$2"
+    move "$2" pciback
+    ;;
+pci-assignable-remove) move "$3" "$(cat "$STATE/owner-$3")" ;;
+pci-detach) rm -f "$STATE/hold" ;;
+*) exit 1 ;;
+esac

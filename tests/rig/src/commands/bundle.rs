@@ -1,0 +1,89 @@
+//! `bundle`: packs what a real Xen host needs; and the jobs in which dom0 plays that host.
+
+use std::fs;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use super::smoke::DEFAULT_NIC;
+use super::{Bench, conclude};
+use crate::bundle;
+use crate::cli::Options;
+use crate::error::{Context, Result};
+use crate::guest::Guest;
+use crate::job::{Job, Story};
+use crate::judge::Verdict;
+use crate::machine::Device;
+
+/// Where the archive goes.
+const ARCHIVE: &str = "target/pvbounce.tar.gz";
+
+pub(super) fn run(options: &Options) -> Result<ExitCode> {
+    let size = pack(options)?.len();
+    println!("{ARCHIVE}  {} KiB", size.div_ceil(1024));
+    println!("on the host: tar xzf pvbounce.tar.gz && cd {} && ./pvbounce --check", bundle::FOLDER);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Builds the archive, and leaves it in `target/`.
+pub(super) fn pack(options: &Options) -> Result<Vec<u8>> {
+    let guest = Guest::get(options.guest.as_deref())?;
+    fs::create_dir_all("target").on("create", "target")?;
+    let stripped = Path::new("target/pvbounce.elf");
+    guest.strip(stripped)?;
+    let archive = bundle::pack(stripped)?;
+    fs::write(ARCHIVE, &archive).on("write", ARCHIVE)?;
+    Ok(archive)
+}
+
+/// What the script is put through by a dom0: the stories of its `bundle.sh`, all or some.
+pub(super) fn nested(options: &Options, wanted: &[String]) -> Result<ExitCode> {
+    let bench = Bench::prepare("bundle", options)?;
+    let named = |job: &Job| wanted.is_empty() || wanted.iter().any(|word| job.name.contains(word));
+    let jobs: Vec<Job> = all().into_iter().filter(named).collect();
+    let records = bench.run(options, DEFAULT_NIC, &jobs)?;
+    conclude(&bench.record(records), &bench)
+}
+
+/// Those that `test` has time for.
+pub(super) fn quick() -> Vec<Job> {
+    let hang = "--timeout 5 --words selftest=hang";
+    vec![
+        job("bundle", "route", "--words suite=irq,dma"),
+        job("bundle-hang", "plain", hang).expect(Verdict::Timeout, &[("rig", "timeout")]),
+    ]
+}
+
+/// All of them.
+fn all() -> Vec<Job> {
+    let corrupt = job("bundle-corrupt", "plain", "--words selftest=corrupt").expect(
+        Verdict::Failure,
+        &[("swiotlb.every_length_and_offset_survives", "swiotlb-byte-mismatch")],
+    );
+    let mut killed = job("bundle-killed", "killed", "--words suite=irq,dma");
+    killed.bundle = killed.bundle.map(|story| Story { moments: moments(), ..story });
+    killed.limit = Duration::from_secs(600);
+    // What the device still had under way when its guest was paused.
+    killed.provokes = vec!["DMAR:["];
+    let mut xl = job("bundle-xl", "xl", "--words suite=irq,dma");
+    xl.limit = Duration::from_secs(600);
+    let mut jobs = quick();
+    jobs.extend([corrupt, killed, xl]);
+    jobs
+}
+
+/// Ten, spread over what a run takes.
+fn moments() -> Vec<(&'static str, f64)> {
+    ["TERM", "HUP", "KILL"]
+        .into_iter()
+        .cycle()
+        .zip([1.2, 2.4, 3.3, 4.1, 5.2, 6.3, 7.4, 8.6, 9.7, 11.1])
+        .collect()
+}
+
+fn job(name: &str, story: &'static str, arguments: &'static str) -> Job {
+    let mut job = Job::new(name, "smoke-late.cfg", Some(Device::Nic));
+    job.bundle = Some(Story { name: story, arguments, moments: Vec::new() });
+    job.limit = Duration::from_secs(180);
+    job
+}
