@@ -101,3 +101,43 @@ impl<'m> Events<'m> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        addr::DmaMask,
+        dma::{
+            Limits, Plan, Policy, Pool, PowerOfTwo, Table,
+            fake::{FakeMachine, Frames},
+        },
+    };
+    use alloc::boxed::Box;
+
+    #[test]
+    fn a_segment_begins_at_a_multiple_of_64_and_nothing_is_written_before_it() {
+        let machine = FakeMachine::new(Frames::default());
+        let mut table = Box::new(Table::new());
+        let pool = Pool::new(&mut table, &machine);
+        pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+        let [block, page] = [TRB, 4096].map(|bytes| PowerOfTwo::new(bytes).unwrap());
+        // Wherever the heap has them in their page.
+        let limits = Limits::new(DmaMask::BITS_32).aligned_to(block).keeping_offset(page);
+        let device = Device::new(&pool, &machine, limits, Policy::Auto);
+        let map = || Events::map(&device, 20, 3).unwrap();
+        let kept: Vec<_> = (0..40).map(|n| (map(), vec![0_u8; 16 * n + 1])).collect();
+        assert!(kept.iter().any(|(events, _)| events.first != 0));
+        for (events, _) in kept {
+            let (bus, before) = (events.memory.bus(), events.first);
+            assert!(events.bus().0.is_multiple_of(64) && before < 64);
+            assert_eq!((events.blocks(), events.memory.len()), (25, 25 * TRB + 48));
+            if before > 0 {
+                let last = BusAddr(bus.0 + before as u64 - 1);
+                assert!(machine.bus_write(last, &[7]));
+            }
+            let ended = events.end(&DeviceStopped::seen());
+            assert_eq!(ended.is_err(), before > 0, "{before}");
+        }
+        assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
+    }
+}

@@ -78,7 +78,19 @@ impl State {
                 let busy = if value & 8 == 0 { self.dequeue & 8 } else { 0 };
                 self.dequeue = half(self.dequeue, false) & !8 | busy;
             }
-            0x3c => self.dequeue = half(self.dequeue, true),
+            0x3c => {
+                self.dequeue = half(self.dequeue, true);
+                let (first, blocks) = self.segment;
+                let next = first + 16 * self.written as u64;
+                assert!(
+                    !self.running || (first..first + 16 * blocks as u64).contains(&self.dequeue)
+                );
+                if self.running && self.dequeue & 8 == 0 && self.dequeue != next {
+                    // Events are left.
+                    (self.dequeue, self.iman) = (self.dequeue | 8, self.iman | 1);
+                    self.send_message();
+                }
+            }
             _ => panic!("runtime register {register:#x} written"),
         }
     }
@@ -191,6 +203,8 @@ impl FakeXhci<'_> {
         }
         if state.command & 1 == 0 && state.fault != XhciFault::StaysOn {
             state.halt_left = state.halt_left.saturating_sub(1);
+            // What it began before it was told to halt.
+            self.tell_of_ports(state);
             if state.halt_left == 0 {
                 (state.running, state.next) = (false, None);
             }

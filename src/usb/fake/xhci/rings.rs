@@ -43,13 +43,20 @@ impl FakeXhci<'_> {
             return;
         }
         for _ in 0..AT_ONCE {
-            if state.changed > 0 && (state.done == 3 || state.next.is_none()) {
-                state.changed -= 1;
-                self.event(state, 3 << 24, 1, 34 << 10);
+            if state.done == 3 || state.next.is_none() {
+                self.tell_of_ports(state);
             }
             if state.next.is_some() && state.fault != XhciFault::Halts {
                 self.command(state);
             }
+        }
+    }
+
+    /// Tells of one port whose state changed, if there is one.
+    pub(super) fn tell_of_ports(&self, state: &mut State) {
+        if state.running && state.changed > 0 {
+            state.changed -= 1;
+            self.event(state, 3 << 24, 1, 34 << 10);
         }
     }
 

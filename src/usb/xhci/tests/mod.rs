@@ -9,7 +9,7 @@ use crate::{
     device::{Idle as _, fake::TickingClock, pattern::differs},
     dma::{
         Plan, Policy, Pool, Table,
-        fake::{FakeMachine, Frames},
+        fake::{Balance, FakeMachine, Faulty, Frames},
     },
     usb::fake::{FakeXhci, XhciFault as Fault},
 };
@@ -255,6 +255,26 @@ fn a_controller_has_as_many_scratchpads_as_it_wants() {
             assert!(controller.dma_ranges().iter().any(|range| range.covers(bus, len)), "{bus}");
         }
         drop(controller);
+        assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
+    }
+}
+
+#[test]
+fn what_was_shared_goes_back_if_there_is_no_more() {
+    for nth in 0..6 {
+        let machine = FakeMachine::new(Frames::default());
+        let dry = Faulty::new(&machine).failing_acquire(nth);
+        let clock = TickingClock::default();
+        let chip = FakeXhci::new(&machine, &clock);
+        let mut table = Box::new(Table::new());
+        let pool = Pool::new(&mut table, &dry);
+        let idle = Idle::reset(&chip, &clock).unwrap();
+        let device = dma::Device::new(&pool, &machine, idle.limits(), Policy::Auto);
+        let started = idle.start(device).map(drop).map_err(|error| error.code());
+        // A page, the scratchpads' addresses, and those.
+        assert_eq!(started, if nth < 5 { Err("dma-coherent-no-memory") } else { Ok(()) });
+        let Balance { out, acquired, released, .. } = machine.balance();
+        assert_eq!((out, acquired, acquired), (0, nth, released), "{nth}");
         assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
     }
 }
