@@ -269,7 +269,9 @@ mod tests {
         let bus = FakeBus::hardware().with(bdf, FakeDevice::new(1, 2, 0));
         let function = Function::probe(&bus, bdf).unwrap().unwrap();
         assert!(function.enable(Command::MEMORY).unwrap().is_empty());
-        function.enable(Command::MASTER).unwrap();
+        let both = Command::MEMORY | Command::MASTER;
+        assert_eq!(function.enable(both).unwrap(), Command::MEMORY, "one is on already");
+        assert_eq!(function.command().unwrap(), both);
         let before = function.disable(Command::MEMORY).unwrap();
         assert_eq!(before, Command::MEMORY | Command::MASTER);
         assert_eq!(function.command().unwrap(), Command::MASTER);

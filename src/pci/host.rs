@@ -108,6 +108,15 @@ mod tests {
     use crate::pci::fake::{FakeBus, FakeDevice};
 
     #[test]
+    fn what_a_function_lacks_has_a_code_for_each_way_and_a_remedy() {
+        let bdf = "00:03.0".parse().unwrap();
+        let lacks = Delivery::LADDER.map(|how| Lacks { bdf, how });
+        let codes = lacks.map(|lacks| lacks.code());
+        assert_eq!(codes, ["pci-no-msix", "pci-no-msi", "pci-no-intx"]);
+        assert!(lacks[2].remedy().contains("lspci") && lacks[0].remedy().contains("other ways"));
+    }
+
+    #[test]
     fn a_function_offers_what_its_config_space_has() {
         let bdf = "00:03.0".parse().unwrap();
         let offered = |device: FakeDevice| {

@@ -87,6 +87,7 @@ impl fmt::Debug for Class {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::{format, string::ToString as _};
 
     #[test]
     fn a_class_is_named_by_its_most_special_name() {
@@ -109,6 +110,7 @@ mod tests {
             let class = Class::from_register(u32::from_le_bytes([0x20, 0x30, sub, base]));
             assert_eq!((class.name(), class.interface), (name, 0x30));
             assert_eq!(class.is_network(), base == 2, "{name}");
+            assert_eq!(class.to_string(), format!("{name} ({base:02x}{sub:02x})"));
         }
     }
 }

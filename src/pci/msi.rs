@@ -135,6 +135,38 @@ mod tests {
     }
 
     #[test]
+    fn a_message_is_read_where_the_record_has_it_and_only_while_it_is_on() {
+        let narrow = [0x18, 0x03, 0xe0, 0xfe, 0x21, 0x40];
+        let wide = [0x18, 0x03, 0xe0, 0xfe, 0x01, 0, 0, 0, 0x21, 0x40];
+        for (control, rest, message) in [
+            ([0x01, 0x00], &narrow[..], Some((0xfee0_0318, 0x4021))),
+            ([0x81, 0x00], &wide, Some((0x1_fee0_0318, 0x4021))),
+            ([0x80, 0x00], &wide, None),
+        ] {
+            let body = [&control, rest].concat();
+            let device = FakeDevice::new(1, 2, 0).capability(0x50, 0x05, &body);
+            let msi = with(device, |f| f.msi()).unwrap().unwrap();
+            let on = control[0] & 1 != 0;
+            assert_eq!(
+                (msi.enabled, msi.maskable, msi.message),
+                (on, false, message),
+                "{control:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_record_ends_within_config_space_and_has_32_vectors_at_most() {
+        let of = |offset: u8, control: u8| {
+            let device = FakeDevice::new(1, 2, 0).capability(offset, 0x05, &[control, 0]);
+            with(device, |f| f.msi()).map(|msi| msi.unwrap().vectors)
+        };
+        assert_eq!((of(0xf0, 0).unwrap(), of(0xf0, 0x0a).unwrap()), (1, 32));
+        assert_eq!(of(0xf4, 0).unwrap_err().code(), "pci-bad-capability");
+        assert_eq!(of(0x50, 0x0c).unwrap_err().code(), "pci-bad-capability");
+    }
+
+    #[test]
     fn msix_says_where_table_and_pending_bits_are() {
         let record = [0x04, 0x80, 0x03, 0x20, 0, 0, 0x04, 0x30, 0, 0];
         let device = FakeDevice::new(1, 2, 0).capability(0x70, 0x11, &record);

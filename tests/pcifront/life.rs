@@ -34,6 +34,7 @@ fn a_whole_life_gives_everything_back() {
     assert!(before.is_empty());
     assert_eq!(function.bars().unwrap().len(), 2);
     assert_eq!(function.interrupt_pin().unwrap().unwrap().line, 19);
+    assert!(front.bars_are_virtual(), "sizing one does not move the device");
     assert_eq!(world.backend.bus.violations(), 0);
     let report = front.close();
     assert_clean(&world, &report);
