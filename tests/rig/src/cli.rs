@@ -168,7 +168,7 @@ pub(crate) enum Peer {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// The network card that QEMU plays (rtl8139, rtl8139-cplus, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
-    /// undriven (a card without a driver)
+    /// undriven (a card without a driver); second (a device's second function)
     #[arg(long, global = true, default_value = "rtl8139", value_name = "CARD")]
     pub(crate) nic: String,
     /// The device that QEMU plays, whatever its kind: a card as above, edu (a DMA engine), nvme or ahci (a disk),

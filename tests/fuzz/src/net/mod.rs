@@ -11,7 +11,7 @@ use core::net::SocketAddrV4;
 use pvbounce::{
     arch::time::{Clock, Instant},
     device::fake::TickingClock,
-    net::{Ipv4Cidr, Lease, NetError, Offer, Stack, Wait},
+    net::{End, Ipv4Cidr, Lease, NetError, Offer, Stack, Wait},
 };
 use smoltcp::wire::Ipv4Address;
 use std::time::Duration;
@@ -63,11 +63,16 @@ fn settle(stack: &mut Stack<'_>, router: Option<Ipv4Address>) {
 fn act(stack: &mut Stack<'_>, input: &Input) -> (Result<(), NetError>, Duration) {
     let target = if input.once_in(8) { Ipv4Address::from(input.u32()) } else { PEER };
     let endpoint = |port| SocketAddrV4::new(target, port);
-    match input.below(6) {
+    match input.below(7) {
         0 | 1 => (dhcp(stack), LIMIT),
         2 => (stack.arp(target, LIMIT).map(drop), LIMIT),
         3 => (stack.ping(target, 2).map(drop), Duration::from_secs(4)),
         4 => (stack.udp_echo(endpoint(7), 1).map(drop), Duration::from_secs(4)),
+        5 => {
+            let end = if input.once_in(2) { End::A } else { End::B };
+            // A minute and a half to come, half a minute without a byte, and a farewell.
+            (stack.pair(end, 40).map(drop), Duration::from_secs(90 + 30 + 3))
+        }
         _ => (stack.download(endpoint(80), 40, LIMIT).map(drop), LIMIT + Duration::from_secs(5)),
     }
 }

@@ -32,6 +32,7 @@ pub(super) fn device(name: &str) -> (&str, Option<Device>) {
         "none" => (DEFAULT_NIC, None),
         "unplugged" => (DEFAULT_NIC, Some(Device::Unplugged)),
         "undriven" => (DEFAULT_NIC, Some(Device::Undriven)),
+        "second" => (DEFAULT_NIC, Some(Device::Second)),
         "lonely" => (DEFAULT_NIC, Some(Device::LonelyNic)),
         name => match Model::find(name) {
             Some(model) => (DEFAULT_NIC, Some(Device::Other(model))),

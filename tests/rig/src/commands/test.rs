@@ -104,6 +104,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(movers())
     .chain(come_and_go())
     .chain(pairs())
+    .chain([second_function(peers)])
     .chain(pool_options())
     .chain(large(peers))
     .chain(sweep::quick(peers))
@@ -127,6 +128,17 @@ fn come_and_go() -> [Job; 2] {
     );
     kept.name = "hotplug-leak".to_owned();
     [both, kept]
+}
+
+/// A card that is not its device's first function, which stays with dom0: the guest sees a slot without a function 0.
+fn second_function(peers: &Peers) -> Job {
+    let mut job = Job::new("function-1", "smoke-late.cfg", Some(Device::Second))
+        .word("suite=pci,irq,dma,net")
+        .word("transfers=20")
+        .shows("pci", "frontend_connects", "0000:00:00.1");
+    job.words.extend(peers.words_for(1 << 20));
+    job.limit = Duration::from_secs(90);
+    job
 }
 
 /// Two guests at once: cards of two kinds on a hub, one of which bounces all and the other nothing; and on a wire that loses,

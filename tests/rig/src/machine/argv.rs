@@ -140,6 +140,13 @@ impl Plan {
                 command.arg("-device");
                 command.arg(format!("{device},netdev=n-{name},bus=pcie.0,addr={slot:#x},romfile="));
             }
+            Device::Second => {
+                command.arg("-device");
+                command.arg(format!("edu,multifunction=on,bus=pcie.0,addr={slot:#x}.0"));
+                command.args(["-netdev", "user,id=n4", "-device"]);
+                let nic = &self.nic;
+                command.arg(format!("{nic},netdev=n4,bus=pcie.0,addr={slot:#x}.1,romfile="));
+            }
             Device::End(end) => {
                 command.args(["-netdev", &end.netdev(), "-device"]);
                 let (device, name) = (end.device(), end.name());

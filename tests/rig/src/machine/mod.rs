@@ -37,6 +37,8 @@ pub(crate) enum Device {
     Undriven,
     /// The network card behind a port whose slot can be switched off.
     Pullable,
+    /// The network card as the second function of a device whose first is none of the guest's.
+    Second,
 }
 
 impl Device {
@@ -50,6 +52,7 @@ impl Device {
             Self::Other(model) => model.slot,
             Self::Undriven => 8,
             Self::Pullable => 9,
+            Self::Second => 2,
         }
     }
 
@@ -66,10 +69,9 @@ impl Device {
         }
     }
 
-    /// Its address as QEMU's trace writes it.
+    /// Its address as QEMU's trace writes it: the function with two digits.
     pub(crate) fn traced(self) -> String {
-        let bdf = self.bdf();
-        bdf.trim_start_matches("0000:").replace(".0", ".00")
+        self.bdf().trim_start_matches("0000:").replace('.', ".0")
     }
 
     /// Its address on the host, as xl and pciback write it.
@@ -77,7 +79,24 @@ impl Device {
         match self {
             // The only bus that the firmware finds behind a bridge.
             Self::Pullable => "0000:01:00.0".to_owned(),
+            Self::Second => format!("0000:00:{:02x}.1", self.slot()),
             _ => format!("0000:00:{:02x}.0", self.slot()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_written_for_xl_and_as_the_trace_has_it() {
+        for (device, bdf, traced) in [
+            (Device::Nic, "0000:00:05.0", "00:05.00"),
+            (Device::Second, "0000:00:02.1", "00:02.01"),
+            (Device::Pullable, "0000:01:00.0", "01:00.00"),
+        ] {
+            assert_eq!((device.bdf(), device.traced()), (bdf.to_owned(), traced.to_owned()));
         }
     }
 }
