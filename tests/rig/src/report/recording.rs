@@ -194,6 +194,7 @@ mod tests {
     use super::*;
     use crate::console::JobEnd;
     use crate::judge::Problem;
+    use crate::machine::Mischief;
 
     fn ended(job: &Job, text: &str) -> JobRecord {
         let console = text.lines().map(|line| (0.0, line.to_owned())).collect();
@@ -215,6 +216,31 @@ mod tests {
             assert_eq!(record.verdict, Verdict::Failure);
             assert_eq!(record.problem.as_ref().unwrap().code, "not-shown");
             assert!(!record.is_as_expected());
+        }
+    }
+
+    #[test]
+    fn a_wire_that_was_to_be_rough_has_to_have_been() {
+        let rough = Mischief { frames: 900, dropped: 9, repeated: 8, reordered: 7 };
+        let record = |wire| {
+            let console = BOUNCED.lines().map(|line| (0.0, line.to_owned())).collect();
+            let end = Some(JobEnd { reason: Some(0), code: Some(0), ..JobEnd::default() });
+            let seen = Seen { console, end, wire, ..Seen::default() };
+            let guest = Guest { elf: Path::new("").to_owned() };
+            record(&Job::new("x", "no-device.cfg", None), seen, &guest, Path::new("")).unwrap()
+        };
+        for wire in [None, Some(rough)] {
+            assert!(record(wire).is_as_expected(), "{wire:?}");
+        }
+        for smooth in [
+            Mischief { dropped: 0, ..rough },
+            Mischief { repeated: 0, ..rough },
+            Mischief { reordered: 0, ..rough },
+        ] {
+            let record = record(Some(smooth));
+            let problem = record.problem.as_ref().unwrap();
+            assert_eq!((record.verdict, &*problem.code), (Verdict::Failure, "not-shown"));
+            assert!(problem.detail.contains("of 900 frames "), "{}", problem.detail);
         }
     }
 
