@@ -145,7 +145,7 @@ pub(crate) enum Command {
         /// Put its script through its stories in a nested dom0 instead (docs/testing.md)
         #[arg(long)]
         nested: bool,
-        /// Only the stories whose names have these words
+        /// Only these stories
         #[arg(value_name = "STORY", requires = "nested")]
         stories: Vec<String>,
     },

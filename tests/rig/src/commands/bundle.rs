@@ -9,7 +9,7 @@ use super::smoke::DEFAULT_NIC;
 use super::{Bench, conclude};
 use crate::bundle;
 use crate::cli::Options;
-use crate::error::{Context, Result};
+use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::{Job, Story};
 use crate::judge::Verdict;
@@ -38,11 +38,25 @@ pub(super) fn pack(options: &Options) -> Result<Vec<u8>> {
 
 /// What the script is put through by a dom0: the stories of its `bundle.sh`, all or some.
 pub(super) fn nested(options: &Options, wanted: &[String]) -> Result<ExitCode> {
+    let jobs = stories(wanted)?;
     let bench = Bench::prepare("bundle", options)?;
-    let named = |job: &Job| wanted.is_empty() || wanted.iter().any(|word| job.name.contains(word));
-    let jobs: Vec<Job> = all().into_iter().filter(named).collect();
     let records = bench.run(options, DEFAULT_NIC, &jobs)?;
     conclude(&bench.record(records), &bench)
+}
+
+/// The jobs of these names; none: all.
+fn stories(wanted: &[String]) -> Result<Vec<Job>> {
+    let known = all();
+    let is = |word: &String, job: &Job| job.name == *word;
+    if let Some(word) = wanted.iter().find(|word| !known.iter().any(|job| is(word, job))) {
+        let names: Vec<_> = known.iter().map(|job| job.name.as_str()).collect();
+        return Err(Error::unfit(
+            format!("no story is called {word}"),
+            format!("use one of {}", names.join(", ")),
+        ));
+    }
+    let named = |job: &Job| wanted.is_empty() || wanted.iter().any(|word| is(word, job));
+    Ok(known.into_iter().filter(named).collect())
 }
 
 /// Those that `test` has time for.
@@ -86,4 +100,33 @@ fn job(name: &str, story: &'static str, arguments: &'static str) -> Job {
     job.bundle = Some(Story { name: story, arguments, moments: Vec::new() });
     job.limit = Duration::from_secs(180);
     job
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_story_is_asked_for_by_its_name() {
+        let names = |words: &[&str]| -> Result<Vec<String>> {
+            let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
+            Ok(stories(&words)?.into_iter().map(|job| job.name).collect())
+        };
+        assert_eq!(names(&["bundle", "bundle-xl"]).unwrap(), ["bundle", "bundle-xl"]);
+        assert!(names(&[]).unwrap().len() > quick().len());
+        let error = names(&["bundle", "bundle-x"]).unwrap_err();
+        assert_eq!(error.to_string(), "no story is called bundle-x");
+        assert!(error.remedy().unwrap().contains("bundle-killed"));
+    }
+
+    #[test]
+    fn ten_moments_with_each_signal_among_them() {
+        let moments = moments();
+        assert_eq!(moments.len(), 10);
+        for signal in ["TERM", "HUP", "KILL"] {
+            assert!(moments.iter().any(|(name, _)| *name == signal));
+        }
+        let job = all().into_iter().find(|job| job.name == "bundle-killed").unwrap();
+        assert!(job.bundle.unwrap().moments().starts_with("TERM 1.2\nHUP 2.4\nKILL 3.3\n"));
+    }
 }
