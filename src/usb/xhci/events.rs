@@ -3,7 +3,10 @@
 //! Events begin at the mapping's first multiple of 64. The controller keeps two blocks free: one before it says that the ring
 //! is full, one for saying so. A port's state changes once, since nobody says to have seen it; so there is a block for each.
 
-use super::trb::{Event, TRB, Trb};
+use super::{
+    LEAST, MOST,
+    trb::{Event, TRB, Trb},
+};
 use crate::{
     addr::{BusAddr, to_usize},
     dma::{Bidirectional, Device, DeviceStopped, FinishError, Lent, MapError, Mapping},
@@ -12,10 +15,11 @@ use alloc::{vec, vec::Vec};
 
 /// What a segment's address is a multiple of (table 6-1).
 const ALIGNMENT: usize = 64;
-/// A segment has at least so many blocks (section 6.5).
-const LEAST: usize = 16;
 /// Blocks that stay free.
 const FREE: usize = 2;
+
+// A segment has at least 16 blocks, and at most 4096 (section 6.5).
+const _: () = assert!(LEAST / TRB >= 16 && MOST / TRB + u8::MAX as usize + FREE <= 4096);
 
 /// Memory that the controller writes events to.
 #[derive(Debug)]
@@ -33,7 +37,7 @@ pub(super) struct Events<'m> {
 impl<'m> Events<'m> {
     /// Room for as many answers, and for a change of each port.
     pub(super) fn map(dma: &Device<'m>, answers: usize, ports: u8) -> Result<Self, MapError> {
-        let blocks = (answers + usize::from(ports) + FREE).max(LEAST);
+        let blocks = answers + usize::from(ports) + FREE;
         let memory = vec![0; blocks * TRB + ALIGNMENT - TRB];
         let memory = Lent::new(dma.map::<Bidirectional, _>(memory)?);
         let behind = to_usize(memory.bus().0 % ALIGNMENT as u64);
