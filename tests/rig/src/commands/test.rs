@@ -104,7 +104,6 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(movers())
     .chain(come_and_go())
     .chain(pairs())
-    .chain([second_function(peers)])
     .chain(pool_options())
     .chain(large(peers))
     .chain(sweep::quick(peers))
@@ -204,7 +203,7 @@ fn faults() -> impl Iterator<Item = Job> {
 
 /// Network cards of other kinds. One that reaches all memory is held to 32 bits, so that each frame has to bounce.
 fn cards(peers: &Peers) -> impl Iterator<Item = Job> {
-    CARDS.iter().map(|card| {
+    let kinds = CARDS.iter().map(|card| {
         let job = Job::new(card.name, "smoke-late.cfg", Some(Device::Card(card)));
         if card.name == NO_MIRROR {
             return job.word("suite=irq,dma").expect(
@@ -220,7 +219,8 @@ fn cards(peers: &Peers) -> impl Iterator<Item = Job> {
         job.words.extend(peers.words());
         job.limit = Duration::from_secs(90);
         job.shows("dma", "every_length_comes_back", "1455 bounced")
-    })
+    });
+    kinds.chain([second_function(peers)])
 }
 
 /// Devices that are no network cards: each moves bytes and interrupts.
