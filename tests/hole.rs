@@ -101,7 +101,7 @@ impl World {
         frames.sort_unstable();
         frames.dedup();
         assert_eq!(frames.len() as u64, self.pages);
-        let told = memory.told().min(Pfn(p2m.len()));
+        let told = memory.m2p_synced().min(Pfn(p2m.len()));
         assert_eq!(p2m.first_disagreement(run(0, told.0), &self.xen), None);
     }
 
@@ -134,8 +134,8 @@ fn a_flat_guest_beyond_3_gib_has_its_last_gib_above_4() {
     World::assert_hollow(&memory, &map);
     assert_all_free(&world, &memory);
     world.assert_whole(&memory);
-    assert_eq!(memory.tell_all_names(), Ok(moved));
-    assert_eq!(memory.told(), Pfn(memory.p2m().len()));
+    assert_eq!(memory.sync_m2p(), Ok(moved));
+    assert_eq!(memory.m2p_synced(), Pfn(memory.p2m().len()));
     world.assert_whole(&memory);
 }
 
@@ -149,7 +149,7 @@ fn nothing_moves_where_all_names_are_ram() {
     assert_eq!(hole.to_string(), "no hole made");
     assert_eq!((memory.p2m().len(), world.xen.calls()), (GUEST, 0));
     assert_all_free(&world, &memory);
-    assert_eq!(memory.tell_all_names(), Ok(0));
+    assert_eq!(memory.sync_m2p(), Ok(0));
 }
 
 #[test]
@@ -247,12 +247,12 @@ fn refused_half_way_the_tables_are_true_as_far_as_they_go() {
         world.xen.fail_after_updates(after);
         let pfn = Pfn(MIB_4 + after as u64);
         let error = XenError::Invalid;
-        assert_eq!(memory.tell_all_names(), Err(MemoryError::Naming { pfn, error }));
-        assert_eq!(memory.told(), pfn);
+        assert_eq!(memory.sync_m2p(), Err(MemoryError::Naming { pfn, error }));
+        assert_eq!(memory.m2p_synced(), pfn);
         world.assert_whole(&memory);
         assert_all_free(&world, &memory);
         // Xen has come round.
-        assert_eq!(memory.tell_all_names(), Ok(GUEST - HOLE));
+        assert_eq!(memory.sync_m2p(), Ok(GUEST - HOLE));
         world.assert_whole(&memory);
     }
 }
@@ -263,7 +263,7 @@ fn with_moved_only(test: impl FnOnce(&World, &Memory<'_>)) {
     let mut memory = world.memory();
     world.make(&mut memory, &usual());
     assert_eq!(memory.set_aside(HOLE - IN_USE.end().0), Ok(run(IN_USE.end().0, HOLE)));
-    assert_eq!(memory.told(), Pfn(MIB_4));
+    assert_eq!(memory.m2p_synced(), Pfn(MIB_4));
     test(&world, &memory);
 }
 
@@ -273,7 +273,7 @@ fn a_moved_page_has_its_name_when_it_is_taken() {
         let free = memory.free_pages();
         let taken = Pages::new(memory, 300).unwrap();
         assert!(taken.pfn() >= Pfn(MIB_4), "{taken:?}");
-        assert!(taken.run().end() <= memory.told());
+        assert!(taken.run().end() <= memory.m2p_synced());
         world.assert_whole(memory);
         taken.close().unwrap();
         let order = Order::new(9).unwrap();
@@ -292,7 +292,7 @@ fn what_is_withheld_is_nobody_s_until_it_is_free_again() {
         let free = memory.free_pages();
         let wanted = run(MIB_4, MIB_4 + 300);
         let withheld = memory.withhold(wanted).unwrap();
-        assert_eq!((memory.free_pages(), memory.told()), (free - 300, wanted.end()));
+        assert_eq!((memory.free_pages(), memory.m2p_synced()), (free - 300, wanted.end()));
         let mut others = Vec::new();
         memory.each_free(&mut |run| others.push(run));
         assert!(others.iter().all(|run| run.end() <= Pfn(MIB_4) || run.start >= wanted.end()));
@@ -366,7 +366,7 @@ proptest! {
         let astray = map.gaps_in(run(0, p2m.len())).flat_map(|gap| p2m.frames(gap));
         prop_assert_eq!(astray.count() as u64, hole.left + hole.in_use);
         memory.each_free(&mut |free| assert_eq!(p2m.frames(free).count() as u64, free.count));
-        prop_assert_eq!(memory.tell_all_names().unwrap(), hole.moved);
+        prop_assert_eq!(memory.sync_m2p().unwrap(), hole.moved);
         world.assert_whole(&memory);
     }
 }

@@ -63,7 +63,7 @@ impl Bounce {
         if flow.from_device {
             self = self
                 .checked()
-                .and_then(|bounce| bounce.told(written))
+                .and_then(|bounce| bounce.reported(written))
                 .map_err(|(error, bounce)| pool.fail(bounce, error))?;
             bytes.into_iter().for_each(|bytes| self.read(0, &mut bytes[..written]));
         }
@@ -162,13 +162,13 @@ impl Bounce {
 
     /// Looks whether the device wrote as many bytes as it reported.
     #[inline(always)]
-    pub(super) fn told(self, written: usize) -> Result<Self, (FinishError, Self)> {
-        if self.is_written_to(0, written) { Ok(self) } else { Err(self.untold(written)) }
+    pub(super) fn reported(self, written: usize) -> Result<Self, (FinishError, Self)> {
+        if self.is_written_to(0, written) { Ok(self) } else { Err(self.overreporting(written)) }
     }
 
     #[cold]
     #[inline(never)]
-    fn untold(self, written: usize) -> (FinishError, Self) {
+    fn overreporting(self, written: usize) -> (FinishError, Self) {
         (self.overreported(0, written), self)
     }
 

@@ -84,7 +84,7 @@ impl<'m> Pool<'m> {
     pub fn for_each_segment(&self, visit: &mut dyn FnMut(SegmentInfo)) {
         for index in 0..super::table::MAX_SEGMENTS {
             // Not held while the visitor prints.
-            let info = self.books().cooled_info(index);
+            let info = self.books().flushed_info(index);
             info.into_iter().for_each(&mut *visit);
         }
     }

@@ -127,8 +127,8 @@ impl Segment {
     }
 
     /// Joins what was put aside with the free blocks.
-    pub(super) fn settle(&mut self) {
-        self.slots.settle();
+    pub(super) fn coalesce(&mut self) {
+        self.slots.coalesce();
     }
 
     /// Gives a lease back.
@@ -164,7 +164,7 @@ impl Lease {
 
     /// The same run with another word.
     #[inline(always)]
-    pub(super) const fn marked(self, word: u64) -> Self {
+    pub(super) const fn with_word(self, word: u64) -> Self {
         Self { word, ..self }
     }
 

@@ -13,7 +13,7 @@
 //! [`Want`] can make; what is left over is free at once, as smaller blocks. Finding a block is three bit scans, so the cost depends neither on how full the
 //! segment is nor on its size. A run given back is first put aside as it is, a few per length class, since
 //! the next requests are most often for the same lengths: joining and splitting blocks all the way up and
-//! down each time would cost more than copying a frame. [`Slots::settle`] ends that.
+//! down each time would cost more than copying a frame. [`Slots::coalesce`] ends that.
 //!
 //! The run may also fit where no block of its size is free: across the ends of blocks, or between runs inside
 //! one. Such a place is looked for, a word of slots at a time, before a request is refused.
@@ -138,7 +138,7 @@ impl Slots {
 
     /// Takes the run that starts with slot `start`, if it does and its slots are free.
     pub fn take_at(&mut self, want: Want, start: usize) -> Option<Run> {
-        self.settle();
+        self.coalesce();
         let (count, total) = (want.count(), self.total());
         let inside = want.least() <= total && start <= total - count;
         if !inside || !want.admits(start) || bits::any(&self.used, start, count) {
@@ -155,7 +155,7 @@ impl Slots {
     }
 
     /// Joins the runs put aside with the free blocks.
-    pub fn settle(&mut self) {
+    pub fn coalesce(&mut self) {
         self.aside.drain().for_each(|run| self.free_run(&run));
     }
 
@@ -187,7 +187,7 @@ impl Slots {
         if let Some(run) = self.cut(want) {
             return Some(run);
         }
-        self.settle();
+        self.coalesce();
         self.cut(want).or_else(|| self.cut_between(want))
     }
 
@@ -195,7 +195,7 @@ impl Slots {
         let (order, count) = (want.order(), want.count());
         let start = self.take_block(order)? << order;
         self.free_range(start + count, start + (1 << order));
-        Some(self.mark(start, count))
+        Some(self.allocate(start, count))
     }
 
     /// Cuts a run out of what is free between others, once nothing is put aside.
@@ -220,11 +220,11 @@ impl Slots {
             self.free_range(end.min(after), after);
             at = after;
         }
-        Some(self.mark(start, count))
+        Some(self.allocate(start, count))
     }
 
     /// Marks slots that are in no free block as a run.
-    fn mark(&mut self, start: usize, count: usize) -> Run {
+    fn allocate(&mut self, start: usize, count: usize) -> Run {
         bits::set(&mut self.used, start, count);
         bits::set(&mut self.starts, start, 1);
         #[expect(

@@ -68,7 +68,7 @@ fn the_whole_segment_can_be_taken_and_comes_back_whole() {
         assert_eq!(slots.largest(), None);
         assert_eq!(slots.take(want(1, 0)), None);
         slots.give(run).unwrap();
-        slots.settle();
+        slots.coalesce();
         assert_eq!(slots.largest(), Some(total.ilog2() as usize));
         assert!(slots.is_free_slot(total - 1) && !slots.is_free_slot(total));
         assert_sound(&slots);
@@ -84,7 +84,7 @@ fn what_is_left_over_of_a_block_is_free_at_once() {
     assert_sound(&slots);
     slots.give(five).unwrap();
     slots.give(two).unwrap();
-    slots.settle();
+    slots.coalesce();
     assert_eq!(slots.largest(), Some(3));
 }
 
@@ -97,7 +97,7 @@ fn the_upper_half_of_the_largest_segment_is_served_slot_by_slot() {
     let taken: Vec<Run> = (0..200).map(|_| slots.take(want(1, 0)).unwrap()).collect();
     assert!(taken.iter().map(Run::start).eq(half..half + 200));
     taken.into_iter().chain([low]).for_each(|run| slots.give(run).unwrap());
-    slots.settle();
+    slots.coalesce();
     assert_eq!(slots.largest(), Some(slots.total().ilog2() as usize));
 }
 
@@ -125,7 +125,7 @@ fn a_run_fits_where_one_of_its_length_was_though_the_block_around_it_is_not_free
     let nine = slots.take(want(9, 0)).unwrap();
     let _rest: Vec<Run> = (9..16).map(|_| slots.take(want(1, 0)).unwrap()).collect();
     slots.give(nine).unwrap();
-    slots.settle();
+    slots.coalesce();
     assert_eq!(slots.largest(), Some(3), "eight and one, no block of sixteen");
     let again = slots.take(want(9, 0)).unwrap();
     assert_eq!(again.start(), 0);
@@ -359,7 +359,7 @@ proptest! {
         for run in runs {
             slots.give(run).unwrap();
         }
-        slots.settle();
+        slots.coalesce();
         prop_assert_eq!(slots.largest(), Some(slots.total().ilog2() as usize));
     }
 }

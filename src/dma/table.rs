@@ -26,7 +26,7 @@ use spin::Mutex;
 pub const MAX_SEGMENTS: usize = 64;
 
 /// Runs kept at hand.
-const HOT: usize = 4;
+const CACHED: usize = 4;
 
 /// Widths below which memory is spared for devices that reach no further.
 const SPARED_BITS: [u32; 3] = [30, 28, 24];
@@ -69,7 +69,7 @@ pub(super) struct Books {
     fits: [u64; ORDERS],
     /// Runs given back whole, one for each remainder of the length: the next request is most often for the
     /// same. To the slots they are in use, to the counters not.
-    hot: [Option<Lease>; HOT],
+    cached: [Option<Lease>; CACHED],
     /// Where the next run is to begin.
     aim: Option<BusAddr>,
     /// What the words of runs are made from.
@@ -88,7 +88,7 @@ impl Books {
         growth: None,
         filled: 0,
         fits: [0; ORDERS],
-        hot: [const { None }; HOT],
+        cached: [const { None }; CACHED],
         aim: None,
         secret: 0,
         peak: 0,
@@ -106,7 +106,7 @@ impl Books {
         }
         (self.stats, self.growth, self.secret) = (Stats::NONE, None, secret);
         (self.filled, self.fits, self.fits_up_to) = (0, [0; ORDERS], [0; MAX_SEGMENTS]);
-        (self.hot, self.aim, self.peak) = ([const { None }; HOT], None, 0);
+        (self.cached, self.aim, self.peak) = ([const { None }; CACHED], None, 0);
         self.reach = [0; 65];
     }
 
@@ -138,11 +138,11 @@ impl Books {
         if self.stats.in_use == 0 {
             self.stats.low_water = self.stats.slots;
         }
-        self.watch();
+        self.set_peak();
         self.segments[index].fill(region, origin);
         self.filled |= 1 << index;
         self.reach[bits..].iter_mut().for_each(|set| *set |= 1 << index);
-        self.refit(index);
+        self.update_fits(index);
         Ok(())
     }
 
@@ -152,10 +152,10 @@ impl Books {
         self.stats.segments -= 1;
         self.stats.bytes -= region.len();
         self.stats.slots -= region.len() / SLOT_SIZE;
-        self.watch();
+        self.set_peak();
         self.filled &= !(1 << index);
         self.reach.iter_mut().for_each(|set| *set &= !(1 << index));
-        self.refit(index);
+        self.update_fits(index);
         Some(region)
     }
 
@@ -164,7 +164,7 @@ impl Books {
         &mut self,
         wanted: impl Fn(&SegmentInfo) -> bool,
     ) -> Option<(Region, Origin)> {
-        self.cool();
+        self.flush();
         (0..MAX_SEGMENTS).find_map(|index| {
             let origin = self.info(index).filter(|info| wanted(info))?.origin;
             Some((self.remove(index)?, origin))
@@ -175,41 +175,41 @@ impl Books {
     #[inline(always)]
     pub(super) fn take(&mut self, want: Want) -> Option<Lease> {
         let count = want.count();
-        let hot = &mut self.hot[count % HOT];
-        let lease = match hot {
-            Some(lease) if lease.want() == want && self.aim.is_none() => hot.take()?,
+        let cached = &mut self.cached[count % CACHED];
+        let lease = match cached {
+            Some(lease) if lease.want() == want && self.aim.is_none() => cached.take()?,
             _ => self.take_cold(want)?,
         };
         self.stats.in_use += count;
         if self.stats.in_use > self.peak {
-            self.mark();
+            self.move_water_marks();
         }
         // A step of a generator by multiplication: each number comes once in 2^62 steps.
         self.secret = self.secret.wrapping_mul(0xd134_2543_de82_ef95);
-        Some(lease.marked(self.secret ^ self.secret >> 32))
+        Some(lease.with_word(self.secret ^ self.secret >> 32))
     }
 
     #[cold]
     fn take_cold(&mut self, want: Want) -> Option<Lease> {
         let aimed = self.aim.take().and_then(|bus| self.take_at(want, bus));
         let lease = aimed.or_else(|| self.take_anywhere(want))?;
-        self.refit(lease.segment());
+        self.update_fits(lease.segment());
         // The choice was by slot and segment, so this holds; an address that a device must not be given would be
         // worse than none.
         if want.admits_bus(lease.bus()) {
             return Some(lease);
         }
-        self.give_cold(lease);
+        self.give_uncached(lease);
         None
     }
 
     /// The next run is to begin at `bus`, wherever it would otherwise; says whether that slot is free.
     pub(super) fn aim(&mut self, bus: BusAddr) -> bool {
-        self.cool();
+        self.flush();
         self.aim = Some(bus);
         let slots = self.segment_of(bus).map(|index| {
-            self.segments[index].settle();
-            self.refit(index);
+            self.segments[index].coalesce();
+            self.update_fits(index);
             self.segments[index].is_free_at(bus)
         });
         slots.unwrap_or(false)
@@ -222,17 +222,17 @@ impl Books {
 
     /// Takes the run that begins at `bus`, if it does and its slots are free.
     fn take_at(&mut self, want: Want, bus: BusAddr) -> Option<Lease> {
-        self.cool();
+        self.flush();
         let index = self.segment_of(bus)?;
         let lease = self.segments[index].take_at(index, want, bus);
-        self.refit(index);
+        self.update_fits(index);
         lease
     }
 
     fn take_anywhere(&mut self, want: Want) -> Option<Lease> {
         let mut candidates = self.candidates(want);
         if candidates == 0 {
-            self.settle(want.bits());
+            self.coalesce(want.bits());
             candidates = self.candidates(want);
         }
         if candidates == 0 {
@@ -261,27 +261,27 @@ impl Books {
 
     /// Moves the water marks to where the water is.
     #[cold]
-    fn mark(&mut self) {
+    fn move_water_marks(&mut self) {
         let Stats { in_use, slots, .. } = self.stats;
         self.stats.high_water = self.stats.high_water.max(in_use);
         self.stats.low_water = self.stats.low_water.min(slots.saturating_sub(in_use));
-        self.watch();
+        self.set_peak();
     }
 
     /// Notes from where on a water mark moves.
-    fn watch(&mut self) {
+    fn set_peak(&mut self) {
         let Stats { high_water, low_water, slots, .. } = self.stats;
         self.peak = high_water.min(slots.saturating_sub(low_water));
     }
 
     /// Joins what was put aside in all segments below a width.
     #[cold]
-    fn settle(&mut self, bits: u32) {
-        self.cool();
+    fn coalesce(&mut self, bits: u32) {
+        self.flush();
         let reach = self.reach[bits as usize];
         for index in (0..MAX_SEGMENTS).filter(|index| reach >> index & 1 != 0) {
-            self.segments[index].settle();
-            self.refit(index);
+            self.segments[index].coalesce();
+            self.update_fits(index);
         }
     }
 
@@ -290,30 +290,30 @@ impl Books {
     pub(super) fn give(&mut self, lease: Lease) {
         let count = lease.want().count();
         self.stats.in_use -= count;
-        if self.hot[count % HOT].is_some() {
-            self.evict(count % HOT);
+        if self.cached[count % CACHED].is_some() {
+            self.evict(count % CACHED);
         }
-        self.hot[count % HOT] = Some(lease);
+        self.cached[count % CACHED] = Some(lease);
     }
 
     /// Gives a run kept at hand to its segment.
     #[cold]
     fn evict(&mut self, place: usize) {
-        let lease = self.hot[place].take();
-        lease.into_iter().for_each(|lease| self.give_cold(lease));
+        let lease = self.cached[place].take();
+        lease.into_iter().for_each(|lease| self.give_uncached(lease));
     }
 
-    fn give_cold(&mut self, lease: Lease) {
+    fn give_uncached(&mut self, lease: Lease) {
         let index = lease.segment();
         if self.segments[index].give(lease).is_err() {
             self.stats.bad_frees += 1;
         }
-        self.refit(index);
+        self.update_fits(index);
     }
 
     /// Gives the runs kept at hand to their segments.
-    fn cool(&mut self) {
-        (0..HOT).for_each(|place| self.evict(place));
+    fn flush(&mut self) {
+        (0..CACHED).for_each(|place| self.evict(place));
     }
 
     /// The largest segment below the mask, in bytes.
@@ -325,7 +325,7 @@ impl Books {
 
     /// Free slots below the mask, and those of the largest free block.
     pub(super) fn free_below(&mut self, mask: DmaMask) -> (usize, usize) {
-        self.cool();
+        self.flush();
         let reach = self.reach[mask.bits() as usize];
         let within = || self.segments.iter().enumerate().filter(move |(i, _)| reach >> i & 1 != 0);
         let free = within().map(|(_, s)| s.slots().total() - s.slots().in_use()).sum();
@@ -344,8 +344,8 @@ impl Books {
     }
 
     /// The segment at `index` with no run kept at hand.
-    pub(super) fn cooled_info(&mut self, index: usize) -> Option<SegmentInfo> {
-        self.cool();
+    pub(super) fn flushed_info(&mut self, index: usize) -> Option<SegmentInfo> {
+        self.flush();
         self.info(index)
     }
 
@@ -375,7 +375,7 @@ impl Books {
 
     /// Brings `fits` up to date for one segment.
     #[inline]
-    fn refit(&mut self, index: usize) {
+    fn update_fits(&mut self, index: usize) {
         let have = self.segments[index].slots().largest().map_or(0, |order| order + 1);
         let (bit, had) = (1 << index, self.fits_up_to[index] as usize);
         if have == had {

@@ -126,7 +126,7 @@ fn scatter_piece(
     let trade = Trade { give: &give, give_order: order.get(), want, want_order: 0, bits: 0 };
     // SAFETY: as in `gather`.
     let traded = unsafe { xen.exchange(&trade) };
-    let Settled { kept, lost } = settle(xen, p2m, run, base);
+    let Reconciled { kept, lost } = reconcile(xen, p2m, run, base);
     match traded {
         _ if lost => Err(ScatterError::Lost(traded.err().unwrap_or(XenError::BadAddress))),
         Err(error) => Err(ScatterError::Kept(error)),
@@ -136,7 +136,7 @@ fn scatter_piece(
 }
 
 /// What the names of a run have after a scatter.
-struct Settled {
+struct Reconciled {
     /// Some have the frame they had.
     kept: bool,
     /// Some have none.
@@ -144,8 +144,8 @@ struct Settled {
 }
 
 /// After a scatter: takes the new frame where Xen's table confirms it, the old one where it has that, else none.
-fn settle(xen: &dyn MemoryCalls, p2m: P2m<'_>, run: PfnRange, base: Mfn) -> Settled {
-    let mut settled = Settled { kept: false, lost: false };
+fn reconcile(xen: &dyn MemoryCalls, p2m: P2m<'_>, run: PfnRange, base: Mfn) -> Reconciled {
+    let mut reconciled = Reconciled { kept: false, lost: false };
     for (i, pfn) in (0..).zip(run.iter()) {
         let ours = |mfn: &Mfn| xen.m2p(*mfn) == Some(pfn);
         let old = base.checked_add(i).filter(ours);
@@ -154,16 +154,16 @@ fn settle(xen: &dyn MemoryCalls, p2m: P2m<'_>, run: PfnRange, base: Mfn) -> Sett
         match (new, old) {
             (Some(_), _) => {}
             (None, Some(old)) => {
-                settled.kept = true;
+                reconciled.kept = true;
                 p2m.set(pfn, old);
             }
             (None, None) => {
-                settled.lost = true;
+                reconciled.lost = true;
                 p2m.clear(pfn);
             }
         }
     }
-    settled
+    reconciled
 }
 
 #[cfg(test)]
@@ -175,24 +175,33 @@ mod tests {
     const OLD: Mfn = Mfn(9);
 
     /// What a scatter of the one frame `OLD` comes to where the entry says `entry` and Xen's table confirms `confirmed`.
-    fn settled(entry: u64, confirmed: &[u64]) -> (Option<Mfn>, bool, bool) {
+    fn reconciled(entry: u64, confirmed: &[u64]) -> (Option<Mfn>, bool, bool) {
         let entries: [AtomicU64; 6] = [0; 6].map(AtomicU64::new);
         let xen = FakeXen::new(32, &[]);
         confirmed.iter().for_each(|mfn| xen.say(Mfn(*mfn), NAME));
         entries[5].store(entry, Ordering::Relaxed);
         let p2m = P2m::new(&entries);
-        let Settled { kept, lost } = settle(&xen, p2m, PfnRange { start: NAME, count: 1 }, OLD);
+        let Reconciled { kept, lost } =
+            reconcile(&xen, p2m, PfnRange { start: NAME, count: 1 }, OLD);
         (p2m.get(NAME), kept, lost)
     }
 
     #[test]
     fn a_name_has_the_frame_that_xen_s_table_confirms() {
-        assert_eq!(settled(7, &[7]), (Some(Mfn(7)), false, false), "a new one");
-        assert_eq!(settled(7, &[7, 9]), (Some(Mfn(7)), false, false), "the new one before the old");
-        assert_eq!(settled(7, &[9]), (Some(OLD), true, false), "the new one is not ours");
-        assert_eq!(settled(5, &[9]), (Some(OLD), true, false), "nothing was traded");
-        assert_eq!(settled(5, &[5, 9]), (Some(OLD), true, false), "the entry is still the name");
-        assert_eq!(settled(5, &[5]), (Some(Mfn(5)), false, false), "a frame numbered as its name");
-        assert_eq!(settled(7, &[]), (None, false, true), "none");
+        assert_eq!(reconciled(7, &[7]), (Some(Mfn(7)), false, false), "a new one");
+        assert_eq!(
+            reconciled(7, &[7, 9]),
+            (Some(Mfn(7)), false, false),
+            "the new one before the old"
+        );
+        assert_eq!(reconciled(7, &[9]), (Some(OLD), true, false), "the new one is not ours");
+        assert_eq!(reconciled(5, &[9]), (Some(OLD), true, false), "nothing was traded");
+        assert_eq!(reconciled(5, &[5, 9]), (Some(OLD), true, false), "the entry is still the name");
+        assert_eq!(
+            reconciled(5, &[5]),
+            (Some(Mfn(5)), false, false),
+            "a frame numbered as its name"
+        );
+        assert_eq!(reconciled(7, &[]), (None, false, true), "none");
     }
 }

@@ -10,8 +10,9 @@ pub mod granted;
 #[cfg(target_os = "none")]
 pub mod heap;
 pub mod hole;
+pub mod m2p_sync;
 pub mod memory;
-pub mod names;
+
 pub mod p2m;
 pub mod page_table;
 pub mod pages;

@@ -4,7 +4,7 @@
 //! `Memory::take` maps, `Memory::give` unmaps. A free frame holds nothing that this guest wrote, so that
 //! it may leave at any time; it may hold what others did, so it is wiped before it is used. Both are done by
 //! the CPU while the pages are mapped: a hypercall for it costs more than the wiping. A frame that is taken
-//! has its name in Xen's table, too; a free one may have to wait for it ([`crate::mm::names`]).
+//! has its name in Xen's table, too; a free one may have to wait for it ([`crate::mm::m2p_sync`]).
 //!
 //! What takes, frees or maps frames by number is for this layer alone; others hold [`Pages`](crate::mm::pages::Pages),
 //! a [`Region`](crate::mm::region::Region) or frames that are [`Withheld`], and give them back by value.
@@ -23,7 +23,7 @@ use crate::{
     addr::{Mfn, Pfn},
     mm::{
         frames::Frames,
-        names::Names,
+        m2p_sync::M2pSync,
         p2m::{P2m, PfnRange},
         page_table::{self, Tables},
     },
@@ -39,7 +39,7 @@ const BATCH: usize = 256;
 #[derive(Debug)]
 struct State {
     frames: Frames,
-    names: Names,
+    m2p: M2pSync,
     tables: Tables,
     next_io: u64,
     unreturned: Unreturned,
@@ -101,7 +101,7 @@ impl<'x> Memory<'x> {
     pub const unsafe fn new(xen: &'x dyn MemoryCalls, p2m: P2m<'x>, l4: Mfn) -> Self {
         let state = State {
             frames: Frames::empty(),
-            names: Names::all_told(),
+            m2p: M2pSync::all_synced(),
             tables: Tables::new(l4),
             next_io: page_table::IO,
             unreturned: Unreturned { regions: 0, mapped: 0 },
@@ -124,19 +124,19 @@ impl<'x> Memory<'x> {
     /// gets when their frames are taken.
     pub(super) fn lengthen(&mut self, p2m: P2m<'x>, first: Pfn) {
         self.p2m = p2m;
-        self.state.get_mut().names = Names::told_below(first);
+        self.state.get_mut().m2p = M2pSync::synced_below(first);
     }
 
     /// Has Xen's table learn the names of all frames now; says how many it has learnt since the start.
-    pub fn tell_all_names(&self) -> Result<u64, MemoryError> {
-        let names = &mut self.state.lock().names;
-        names.tell(Pfn(self.p2m.len()), self.p2m, self.xen)?;
-        Ok(names.count())
+    pub fn sync_m2p(&self) -> Result<u64, MemoryError> {
+        let m2p = &mut self.state.lock().m2p;
+        m2p.sync(Pfn(self.p2m.len()), self.p2m, self.xen)?;
+        Ok(m2p.count())
     }
 
     /// The first name that Xen's table may not have yet.
-    pub fn told(&self) -> Pfn {
-        self.state.lock().names.told()
+    pub fn m2p_synced(&self) -> Pfn {
+        self.state.lock().m2p.synced()
     }
 
     /// Declares frames free. They must be mapped nowhere.
@@ -241,8 +241,8 @@ impl<'x> Memory<'x> {
             free: frames.free_count(),
             longest: frames.longest(),
         })?;
-        let told = state.names.tell(run.end(), self.p2m, self.xen);
-        told.or_else(|error| state.give_unless_mapped(run, error))?;
+        let synced = state.m2p.sync(run.end(), self.p2m, self.xen);
+        synced.or_else(|error| state.give_unless_mapped(run, error))?;
         Ok(run)
     }
 
@@ -335,8 +335,8 @@ impl<'x> Memory<'x> {
 
     /// Withholds exactly these pages from everybody, if all of them are free.
     pub fn withhold(&self, run: PfnRange) -> Option<Withheld<'_>> {
-        let State { frames, names, .. } = &mut *self.state.lock();
-        let taken = names.tell(run.end(), self.p2m, self.xen).is_ok() && frames.take_run(run);
+        let State { frames, m2p, .. } = &mut *self.state.lock();
+        let taken = m2p.sync(run.end(), self.p2m, self.xen).is_ok() && frames.take_run(run);
         taken.then(|| Withheld { memory: self, run })
     }
 }

@@ -33,7 +33,7 @@ pub(super) fn memory_map(guest: &mut Guest) -> Finding {
 
 pub(in crate::suites) fn p2m_and_m2p_agree(guest: &mut Guest) -> Finding {
     let p2m = guest.memory.p2m();
-    let (all, told) = (Pfn(p2m.len()), guest.memory.told());
+    let (all, told) = (Pfn(p2m.len()), guest.memory.m2p_synced());
     let frames = p2m.frames(PfnRange::between(Pfn(0), all)).count() as u64;
     if frames != guest.info.nr_pages {
         let detail = format!("{frames} entries for {} pages", guest.info.nr_pages);

@@ -32,7 +32,7 @@ pub(super) fn hole_below_4_gib(guest: &mut Guest) -> Finding {
     let names = PfnRange::between(Pfn(0), Pfn(p2m.len()));
     let wrong = match map.gaps_in(names).find_map(|gap| p2m.frames(gap).next()) {
         Some((pfn, mfn)) => Some(format!("{pfn} is {mfn}, and no RAM by the map: {hole}")),
-        None => memory.tell_all_names().err().map(|error| error.to_string()),
+        None => memory.sync_m2p().err().map(|error| error.to_string()),
     };
     if let Some(detail) = wrong {
         let remedy = "less memory=, if the map has no names for more; else please report it";

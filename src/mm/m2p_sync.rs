@@ -1,4 +1,4 @@
-//! Which names Xen's table (M2P) has been told of those that the guest gave its frames itself.
+//! Which names Xen's table (M2P) has of those that the guest gave its frames itself.
 //!
 //! The builder and `XENMEM_exchange` write the M2P. A frame that moves in the guest's own numbering
 //! ([`crate::mm::hole`]) is the guest's to tell, a hypercall's entry a frame: for a GiB of frames that takes
@@ -15,55 +15,55 @@ use crate::{
     xen::hypercall::{MemoryCalls, MmuUpdate, machphys_update},
 };
 
-/// Names told in one hypercall.
+/// Names written in one hypercall.
 const BATCH: u64 = 256;
 
 /// How far Xen's table knows the guest's names.
 #[derive(Debug)]
-pub struct Names {
+pub struct M2pSync {
     /// Below this it has them all.
-    told: Pfn,
+    synced: Pfn,
     count: u64,
 }
 
-impl Names {
+impl M2pSync {
     /// The guest has given no names itself.
-    pub const fn all_told() -> Self {
-        Self::told_below(Pfn(u64::MAX))
+    pub const fn all_synced() -> Self {
+        Self::synced_below(Pfn(u64::MAX))
     }
 
     /// The names from `first` on are new.
-    pub const fn told_below(first: Pfn) -> Self {
-        Self { told: first, count: 0 }
+    pub const fn synced_below(first: Pfn) -> Self {
+        Self { synced: first, count: 0 }
     }
 
     /// The first name that Xen's table may not have.
-    pub const fn told(&self) -> Pfn {
-        self.told
+    pub const fn synced(&self) -> Pfn {
+        self.synced
     }
 
-    /// Names told so far.
+    /// Names written so far.
     pub const fn count(&self) -> u64 {
         self.count
     }
 
-    /// Tells Xen each name below `end` that it has not.
+    /// Writes each name below `end` that Xen's table has not.
     ///
-    /// If Xen refuses, its table says how far it got, and so does [`Names::told`].
-    pub(super) fn tell(
+    /// If Xen refuses, its table says how far it got, and so does [`M2pSync::synced`].
+    pub(super) fn sync(
         &mut self,
         end: Pfn,
         p2m: P2m<'_>,
         xen: &dyn MemoryCalls,
     ) -> Result<(), MemoryError> {
-        while self.told < end {
-            let count = BATCH.min(end.0 - self.told.0);
-            self.tell_some(PfnRange { start: self.told, count }, p2m, xen)?;
+        while self.synced < end {
+            let count = BATCH.min(end.0 - self.synced.0);
+            self.sync_some(PfnRange { start: self.synced, count }, p2m, xen)?;
         }
         Ok(())
     }
 
-    fn tell_some(
+    fn sync_some(
         &mut self,
         run: PfnRange,
         p2m: P2m<'_>,
@@ -80,11 +80,11 @@ impl Names {
             // SAFETY: these entries name frames of ours in Xen's table; no page table changes.
             _ => unsafe { xen.mmu_update(&updates[..count]) }.err(),
         };
-        let untold =
+        let behind =
             refused.and_then(|_| p2m.frames(run).find(|(pfn, mfn)| xen.m2p(*mfn) != Some(*pfn)));
-        self.told = untold.map_or(run.end(), |(pfn, _)| pfn);
-        self.count += p2m.frames(PfnRange::between(run.start, self.told)).count() as u64;
-        match (refused, untold) {
+        self.synced = behind.map_or(run.end(), |(pfn, _)| pfn);
+        self.count += p2m.frames(PfnRange::between(run.start, self.synced)).count() as u64;
+        match (refused, behind) {
             (Some(error), Some((pfn, _))) => Err(MemoryError::Naming { pfn, error }),
             _ => Ok(()),
         }
