@@ -1,7 +1,7 @@
 //! Suite `dma`: bytes go out through the bounce pool, come back through it, and each is compared.
 //!
 //! What the device reads from memory it writes to memory: a network card is in loopback. Each byte therefore crosses
-//! the device twice, and nothing on a wire can help or harm.
+//! the device twice, and nothing on a wire can help or harm, but where a card has no loop inside and a mirror on its wire.
 
 use super::{
     check::{Finding, Suite, attends, driven, failure, proof, skip},
