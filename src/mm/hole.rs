@@ -10,7 +10,7 @@
 //! after     | frames   | -                  | frames      | frames of the hole |
 //! ```
 //!
-//! A frame moves by its two entries in the P2M; Xen's table follows ([`crate::mm::names`]). Only frames that are
+//! A frame moves by its two entries in the P2M; Xen's table follows ([`crate::mm::m2p_sync`]). Only frames that are
 //! in no use move. The map is the toolstack's, so nothing in it is taken for granted.
 #![expect(unsafe_code, reason = "declares pages free")]
 

@@ -29,6 +29,8 @@ mod ring;
 mod transmit;
 
 #[cfg(test)]
+mod faults;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod vanishing;

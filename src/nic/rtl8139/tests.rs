@@ -8,7 +8,7 @@ use crate::{
         fake::{FakeMachine, Frames},
     },
     nic::{
-        FRAME_MAX, FRAME_MIN, RingError, TxFailure,
+        FRAME_MAX, FRAME_MIN,
         fake::{FakeRtl8139, Fault},
     },
 };
@@ -16,10 +16,10 @@ use alloc::boxed::Box;
 
 const MAC: [u8; 6] = [0x52, 0x54, 0, 0x12, 0x34, 0x56];
 
-type Card<'m> = Rtl8139<'m, &'m FakeRtl8139<'m>>;
+pub(super) type Card<'m> = Rtl8139<'m, &'m FakeRtl8139<'m>>;
 
 /// Runs `test` on a started card; afterwards everything must be back, and no address out of place.
-fn with_card(policy: Policy, test: impl FnOnce(&FakeRtl8139<'_>, &mut Card<'_>)) {
+pub(super) fn with_card(policy: Policy, test: impl FnOnce(&FakeRtl8139<'_>, &mut Card<'_>)) {
     let machine = FakeMachine::new(Frames::default());
     let (chip, clock) = (FakeRtl8139::new(&machine, MAC), TickingClock::default());
     let mut table = Box::new(Table::new());
@@ -38,7 +38,7 @@ fn with_card(policy: Policy, test: impl FnOnce(&FakeRtl8139<'_>, &mut Card<'_>))
     assert_eq!(pool.stats().in_use, 0, "slots kept");
 }
 
-fn frame(len: usize, seed: usize) -> Vec<u8> {
+pub(super) fn frame(len: usize, seed: usize) -> Vec<u8> {
     let byte = |i: usize| u8::try_from((i * 7 + seed * 31 + len) % 251).unwrap();
     let mut frame: Vec<u8> = (0..len).map(byte).collect();
     frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 1]);
@@ -165,173 +165,6 @@ fn a_lost_frame_is_counted_where_overflow_may_interrupt() {
     });
 }
 
-/// Delivers one broadcast frame to a chip with a fault; the driver must refuse it and go on after.
-fn refuses(fault: Fault) -> ReceiveError {
-    let mut error = None;
-    with_card(Policy::Auto, |chip, card| {
-        let broadcast = alloc::vec![0xff; 60];
-        chip.deliver(&broadcast);
-        let mut received = Vec::new();
-        assert_eq!(card.receive(&mut received), Ok(Some(60)));
-        chip.set_fault(fault);
-        chip.deliver(&broadcast);
-        error = Some(card.receive(&mut received).unwrap_err());
-        chip.set_fault(Fault::None);
-        assert_eq!((card.counters().resets, chip.resets()), (1, 2));
-        chip.deliver(&broadcast);
-        assert_eq!(card.receive(&mut received), Ok(Some(60)), "after {fault:?}");
-    });
-    error.unwrap()
-}
-
-#[test]
-fn a_lying_device_is_caught_and_started_anew() {
-    for (fault, code) in [
-        (Fault::Length(0), "nic-rx-length"),
-        (Fault::Length(63), "nic-rx-length"),
-        (Fault::Length(1523), "nic-rx-length"),
-        (Fault::Length(u16::MAX), "nic-rx-length"),
-        (Fault::Length(1000), "nic-rx-truncated"),
-        (Fault::Length(0xfff0), "nic-rx-truncated"),
-        (Fault::Status(0), "nic-rx-status"),
-        (Fault::Status(0xffff), "nic-rx-status"),
-        (Fault::Position(0xfffc), "nic-rx-position"),
-        (Fault::Unwritten(4), "nic-rx-unwritten"),
-        (Fault::Unwritten(60), "nic-rx-unwritten"),
-    ] {
-        assert_eq!(refuses(fault).code(), code, "{fault:?}");
-    }
-}
-
-/// The ring is gone round more than once before, so that a frame was at every place.
-#[test]
-fn a_frame_reported_and_not_written_is_told_wherever_it_lies() {
-    for before in 45..65 {
-        with_card(Policy::Auto, |chip, card| {
-            let mut received = Vec::new();
-            let broadcast = alloc::vec![0xff; FRAME_MAX];
-            for _ in 0..before {
-                chip.deliver(&broadcast);
-                assert_eq!(card.receive(&mut received), Ok(Some(FRAME_MAX)));
-            }
-            chip.set_fault(Fault::Unwritten(4 + 10 * before));
-            chip.deliver(&broadcast);
-            let offset = before * (4 + FRAME_MAX + 4).next_multiple_of(4) % ring::RING;
-            let unwritten = RingError::Unwritten { length: FRAME_MAX + 4, offset };
-            let error = card.receive(&mut received);
-            assert_eq!(error, Err(ReceiveError::Ring(unwritten)), "after {before}");
-        });
-    }
-}
-
-#[test]
-fn a_device_that_is_gone_says_so_everywhere() {
-    with_card(Policy::Auto, |chip, card| {
-        chip.set_fault(Fault::Gone);
-        assert_eq!(card.acknowledge(), Cause::GONE);
-        let error = card.receive(&mut Vec::new()).unwrap_err();
-        assert_eq!(error, ReceiveError::Lost(ResetError::Gone));
-        assert_eq!(card.counters().rx_missed, 0, "all ones are no count");
-        let unsent = card.transmit(frame(60, 0)).unwrap_err();
-        assert_eq!((unsent.error.code(), unsent.frame.len()), ("device-gone", 60));
-        assert!(!card.link_up());
-        chip.set_fault(Fault::None);
-    });
-}
-
-#[test]
-fn a_frame_never_sent_ends_in_a_reset_that_frees_its_slot() {
-    with_card(Policy::Auto, |chip, card| {
-        chip.set_fault(Fault::NeverSend);
-        for i in 0..4 {
-            card.transmit(frame(60, i)).unwrap();
-        }
-        let full = card.transmit(frame(60, 4)).unwrap_err();
-        assert_eq!((full.error, card.in_flight()), (TransmitError::Full { in_flight: 4 }, 4));
-        assert_eq!(card.reclaim(), Ok(None));
-        let stuck = card.transmit_in_place(frame(60, 5).into()).unwrap_err();
-        assert_eq!(stuck.code(), "nic-tx-timeout");
-        assert_eq!(card.counters().tx_dropped, 4);
-        chip.set_fault(Fault::None);
-        card.transmit_in_place(frame(60, 6).into()).unwrap();
-        assert_eq!(chip.take_sent(), [frame(60, 6)]);
-    });
-}
-
-#[test]
-fn a_frame_given_up_is_an_error_with_its_status() {
-    with_card(Policy::Auto, |chip, card| {
-        chip.set_fault(Fault::SendStatus(LATE));
-        card.transmit(frame(60, 0)).unwrap();
-        let status = LATE | 60;
-        let failed = TransmitError::Failed { failure: TxFailure::LateCollision, status };
-        assert_eq!(card.reclaim(), Err(failed));
-        assert_eq!(card.transmit_in_place(frame(60, 1).into()).unwrap_err(), failed);
-        assert_eq!((card.counters().resets, card.counters().tx_dropped), (2, 2));
-    });
-}
-
-const ABORTED: u32 = 1 << 13 | 1 << 30;
-const LATE: u32 = 1 << 13 | 1 << 29;
-
-#[test]
-fn an_aborted_frame_and_those_behind_it_leave_once_the_transmitter_may_go_on() {
-    with_card(Policy::Auto, |chip, card| {
-        chip.set_fault(Fault::SendStatus(ABORTED));
-        for i in 0..4 {
-            card.transmit(frame(60, i)).unwrap();
-        }
-        chip.set_fault(Fault::None);
-        assert_eq!(chip.take_sent().len(), 0, "the transmitter halts");
-        assert_eq!(card.reclaim(), Ok(None));
-        for i in 0..4 {
-            assert_eq!(card.reclaim(), Ok(Some(frame(60, i))));
-        }
-        assert_eq!(chip.take_sent(), [0, 1, 2, 3].map(|i| frame(60, i)));
-        let Counters { tx_retries, tx_dropped, resets, .. } = card.counters();
-        assert_eq!((tx_retries, tx_dropped, resets), (1, 0, 0));
-    });
-}
-
-#[test]
-fn a_frame_aborted_again_and_again_ends_in_a_reset() {
-    with_card(Policy::Auto, |chip, card| {
-        chip.set_fault(Fault::SendStatus(ABORTED));
-        card.transmit(frame(60, 0)).unwrap();
-        let error = loop {
-            match card.reclaim() {
-                Ok(sent) => assert_eq!(sent, None),
-                Err(error) => break error,
-            }
-        };
-        assert_eq!(error.code(), "nic-tx-failed");
-        assert_eq!((card.counters().tx_retries, card.counters().resets), (1, 1));
-        chip.set_fault(Fault::None);
-        card.transmit_in_place(frame(60, 1).into()).unwrap();
-        assert_eq!(chip.take_sent(), [frame(60, 1)]);
-    });
-}
-
-#[test]
-fn queueing_and_reclaiming_alone_tell_of_a_frame_that_never_leaves() {
-    fn first_error(mut attempt: impl FnMut() -> Result<(), TransmitError>) -> &'static str {
-        loop {
-            match attempt() {
-                Ok(()) | Err(TransmitError::Full { .. }) => {}
-                Err(error) => return error.code(),
-            }
-        }
-    }
-    with_card(Policy::Auto, |chip, card| {
-        chip.set_fault(Fault::NeverSend);
-        card.transmit(frame(60, 0)).unwrap();
-        assert_eq!(first_error(|| card.reclaim().map(drop)), "nic-tx-timeout");
-        let full = first_error(|| card.transmit(frame(60, 0)).map_err(|unsent| unsent.error));
-        assert_eq!(full, "nic-tx-timeout");
-        assert_eq!((card.counters().resets, card.counters().tx_dropped), (2, 5));
-    });
-}
-
 #[test]
 fn an_acknowledged_or_masked_device_lets_go_of_its_line_at_once() {
     with_card(Policy::Auto, |chip, card| {
@@ -344,28 +177,6 @@ fn an_acknowledged_or_masked_device_lets_go_of_its_line_at_once() {
         assert!(chip.interrupts());
         assert_eq!(card.acknowledge(), Cause::RECEIVED);
         assert!(!chip.interrupts(), "acknowledged");
-    });
-}
-
-#[test]
-fn a_write_before_the_buffer_shows_at_the_guards() {
-    with_card(Policy::Auto, |chip, card| {
-        chip.set_fault(Fault::Underrun);
-        chip.deliver(&[0xff; 60]);
-        assert_eq!(card.receive(&mut Vec::new()), Ok(Some(60)));
-        assert_eq!(card.check_guards().unwrap_err().code(), "dma-overrun");
-        assert_eq!(card.quiesce().unwrap_err().code(), "dma-overrun");
-    });
-}
-
-#[test]
-fn a_corrupt_byte_arrives_corrupt() {
-    with_card(Policy::Auto, |chip, card| {
-        chip.set_fault(Fault::CorruptByte(20));
-        chip.deliver(&[0xff; 60]);
-        let mut received = Vec::new();
-        card.receive(&mut received).unwrap();
-        assert_eq!(received[20], 0xef);
     });
 }
 
