@@ -168,7 +168,7 @@ pub(crate) enum Peer {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// The network card that QEMU plays (rtl8139, rtl8139-cplus, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
-    /// undriven (a card without a driver); second (a device's second function)
+    /// undriven (a card without a driver); second (a device's second function); other-bus (behind a port)
     #[arg(long, global = true, default_value = "rtl8139", value_name = "CARD")]
     pub(crate) nic: String,
     /// The device that QEMU plays, whatever its kind: a card as above, edu (a DMA engine), nvme or ahci (a disk),
@@ -184,6 +184,9 @@ pub(crate) struct Options {
     /// Attach the device to the paused domain, so that the guest gets no memory map of the host's (no e820_host)
     #[arg(long, global = true)]
     pub(crate) flat: bool,
+    /// Show the guest its devices where the host has them, by pciback's `passthrough=1`
+    #[arg(long, global = true)]
+    pub(crate) host_numbers: bool,
     /// The suites to run, as the guest names them
     #[arg(long, global = true, value_name = "LIST")]
     pub(crate) suite: Option<String>,

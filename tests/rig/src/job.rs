@@ -33,6 +33,8 @@ pub(crate) struct Job {
     /// Whether it gets its device only once it is made, so that its memory map is flat, as without `e820_host`:
     /// xl gives each PV domain with `pci=` the host's.
     pub(crate) flat: bool,
+    /// Whether it sees its devices where the host has them, not on a bus 0 of its own: pciback's `passthrough=1`.
+    pub(crate) host_numbers: bool,
     /// Whether it has no device when it starts, and is given its devices and rid of them as it asks for that.
     pub(crate) hotplug: bool,
     /// The distribution's kernel runs instead of our guest, with these words and none of ours.
@@ -156,6 +158,7 @@ impl Job {
             raw_words: String::new(),
             silent_backend: false,
             flat: false,
+            host_numbers: false,
             hotplug: false,
             linux: None,
             hog: None,

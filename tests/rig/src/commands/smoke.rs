@@ -33,6 +33,7 @@ pub(super) fn device(name: &str) -> (&str, Option<Device>) {
         "unplugged" => (DEFAULT_NIC, Some(Device::Unplugged)),
         "undriven" => (DEFAULT_NIC, Some(Device::Undriven)),
         "second" => (DEFAULT_NIC, Some(Device::Second)),
+        "other-bus" => (DEFAULT_NIC, Some(Device::Pullable)),
         "lonely" => (DEFAULT_NIC, Some(Device::LonelyNic)),
         name => match Model::find(name) {
             Some(model) => (DEFAULT_NIC, Some(Device::Other(model))),
@@ -50,6 +51,7 @@ pub(super) fn job(options: &Options, device: Option<Device>, peers: &Peers) -> J
     let mut job = Job::new(config.trim_end_matches(".cfg"), config, device);
     job.memory = options.memory;
     job.flat = options.flat && device.is_some();
+    job.host_numbers = options.host_numbers;
     job.words.extend(Card::find(options.device()).and_then(|card| card.word).map(str::to_owned));
     job.words.extend(options.words());
     if device.is_some() {

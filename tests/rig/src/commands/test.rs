@@ -140,6 +140,20 @@ fn second_function(peers: &Peers) -> Job {
     job
 }
 
+/// A card behind a port, on another bus: in a slot of the guest's own bus 0 as ever, and where the host has it.
+fn other_bus() -> impl Iterator<Item = Job> {
+    [("other-bus", false, "0000:00:00.0"), ("host-numbers", true, "0000:01:00.0")].into_iter().map(
+        |(name, host_numbers, seen)| {
+            let mut job = Job::new(name, "smoke-late.cfg", Some(Device::Pullable))
+                .word("suite=pci,irq,dma")
+                .word("transfers=20")
+                .shows("pci", "frontend_connects", seen);
+            job.host_numbers = host_numbers;
+            job
+        },
+    )
+}
+
 /// Two guests at once: cards of two kinds on a hub, one of which bounces all and the other nothing; and on a wire that loses,
 /// repeats and reorders frames.
 fn pairs() -> impl Iterator<Item = Job> {
@@ -220,7 +234,7 @@ fn cards(peers: &Peers) -> impl Iterator<Item = Job> {
         job.limit = Duration::from_secs(90);
         job.shows("dma", "every_length_comes_back", "1455 bounced")
     });
-    kinds.chain([second_function(peers)])
+    kinds.chain([second_function(peers)]).chain(other_bus())
 }
 
 /// Devices that are no network cards: each moves bytes and interrupts.

@@ -14,6 +14,7 @@
 #   NNNN/together    there if its domain, called "partner", lives at the same time as that of the job before it
 #   NNNN/hog         further config lines of a second domain, which takes the low memory first; its config is NNNN/hog.cfg
 #   NNNN/attach      there if the device is attached to the paused guest, whose config has none
+#   NNNN/host-numbers  there if the guest is to see its devices where the host has them
 #   NNNN/hotplug     there if the guest has none at first, and its devices come and go as it asks
 #   NNNN/silent      there if the guest is to see a PCI device whose backend never answers
 #   NNNN/bundle      there if not xl starts the guest, but the script for a real host: a story of bundle.sh, its exit code, its arguments
@@ -107,6 +108,15 @@ start_xenconsoled
 . /jobs/bundle.sh
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
+
+# pciback numbers a guest's devices as it was told when it was loaded: 0, each in a slot of bus 0; 1, as the host does.
+numbering=0
+number_devices() {
+    [ "$1" != "$numbering" ] || return 0
+    numbering=$1
+    rmmod xen-pciback
+    insmod /mods/xen-pciback.ko "hide=$(cat /jobs/hide)" "passthrough=$numbering"
+}
 
 # Whose number this is: nothing for the job's guest, and what ends the names of files for its partner.
 whose() {
@@ -335,6 +345,7 @@ run_job() {
     await_go
     rm -f /tmp/store /tmp/late /tmp/xl /tmp/said /tmp/stuck /tmp/abusing
     touch /tmp/store
+    number_devices "$([ -e "$job/host-numbers" ] && echo 1 || echo 0)"
     before=$(free_mib)
     low_before=$(low_pages)
     [ -e "$job/hog" ] && start_hog

@@ -192,6 +192,9 @@ fn pack_job(image: &mut Image, number: usize, job: &Job) -> Result {
     if job.flat && !job.does("plug") {
         image.file(&format!("{folder}/attach"), b"")?;
     }
+    if job.host_numbers {
+        image.file(&format!("{folder}/host-numbers"), b"")?;
+    }
     if job.hotplug {
         image.file(&format!("{folder}/hotplug"), b"")?;
     }
