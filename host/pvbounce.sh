@@ -102,20 +102,34 @@ worse() {
 # --- xl ------------------------------------------------------------------------------------------------------------
 
 # Runs xl with at most so many seconds, deaf to signals; its words go to the log. The shell can be interrupted while it
-# waits, and xl goes on: `settle` waits for it again.
+# waits, and xl goes on: `settle` waits for it again, by its mark, since a shell that left a wait by a trap may not find the
+# child again. That one is under way is noted before it is.
 xl_within() {
     limit=$1
     shift
     printf '# xl %s\n' "$*" >>"$dir/xl.log"
+    rm -f "$dir/xl-done"
+    busy=$limit
     (
         trap '' INT TERM HUP PIPE
-        exec timeout -s KILL "$limit" "$XL" "$@"
+        timeout -s KILL "$limit" "$XL" "$@"
+        xl_code=$?
+        : >"$dir/xl-done"
+        exit "$xl_code"
     ) </dev/null >>"$dir/xl.log" 2>&1 3>&- &
-    busy=$!
-    wait "$busy"
+    wait "$!"
     xl_code=$?
     busy=
     return "$xl_code"
+}
+
+# Waits for a mark, at most so many seconds.
+await() {
+    tries=$2
+    until [ -e "$1" ] || [ "$tries" -le 0 ]; do
+        tries=$((tries - 1))
+        sleep 1
+    done
 }
 
 # Its last complaint.
@@ -552,7 +566,6 @@ row() {
 # Ends when the guest has ended, or when its time is over, or when the script is to stop; says which in a file. On the way it
 # takes the devices back as soon as the guest wants to be rid of them: libxl waits 10 s for each device of a dead one.
 watch() {
-    trap '' INT TERM HUP PIPE
     until=$(($(date +%s) + timeout))
     while [ ! -e "$dir/stop" ]; do
         state=$(xl_ask list "$domid" | tail -n 1 | state_of)
@@ -605,7 +618,7 @@ hang_up() {
     [ -z "$console" ] || kill -9 "$console" 2>/dev/null
     # Its fifo may never have had a writer; opened both ways it has had one.
     [ -z "$reader" ] || : 2>/dev/null <>"$dir/fifo"
-    [ -z "$reader" ] || wait "$reader"
+    [ -z "$reader" ] || await "$dir/read-done" 30
     console='' reader=
 }
 
@@ -625,15 +638,20 @@ boot() {
         exec "$XL" console "$domid"
     ) </dev/null >"$dir/fifo" 2>>"$dir/xl.log" 3>&- &
     console=$!
+    reader=1
     (
         trap '' INT TERM HUP PIPE
         read_console <"$dir/fifo"
+        : >"$dir/read-done"
     ) &
-    reader=$!
     xl_within "$XL_LIMIT" unpause "$domid" || because ERROR xl-unpause "$(xl_said)" "see $dir/xl.log"
-    watch "$@" &
-    watcher=$!
-    wait "$watcher"
+    watcher=1
+    (
+        trap '' INT TERM HUP PIPE
+        watch "$@"
+        : >"$dir/watch-done"
+    ) &
+    wait "$!"
     watcher=
 }
 
@@ -689,11 +707,11 @@ bury() {
 
 # Ends all that was begun with the guest, in any state of it.
 settle() {
-    [ -z "$busy" ] || wait "$busy"
+    [ -z "$busy" ] || await "$dir/xl-done" "$busy"
     busy=
     [ -z "$watcher" ] || {
         : >"$dir/stop"
-        wait "$watcher"
+        await "$dir/watch-done" $((2 * XL_LIMIT))
     }
     watcher=
     [ -z "$domain" ] || bury "$domain"
@@ -718,7 +736,7 @@ give_back() {
     trap '' INT TERM HUP USR1
     settle
     give_back_taken "$dir"
-    rm -f "$dir/fifo" "$dir/pid"
+    rm -f "$dir/fifo" "$dir/pid" "$dir"/*-done "$dir/stop"
     domain=
 }
 
