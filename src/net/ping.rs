@@ -50,15 +50,10 @@ impl PingReport {
         }
     }
 
-    const fn add(&mut self, rtt: Duration) {
+    fn add(&mut self, rtt: Duration) {
         self.received += 1;
         self.total = self.total.saturating_add(rtt);
-        if self.min.as_nanos() > rtt.as_nanos() {
-            self.min = rtt;
-        }
-        if self.max.as_nanos() < rtt.as_nanos() {
-            self.max = rtt;
-        }
+        (self.min, self.max) = (self.min.min(rtt), self.max.max(rtt));
     }
 }
 

@@ -56,6 +56,16 @@ const IS_WIDE: u32 = 0b10 << 1;
 const TYPE: u32 = 0b11 << 1;
 const IS_PREFETCHABLE: u64 = 1 << 3;
 
+impl Bar {
+    /// Where it is, if it is memory and firmware placed it.
+    pub fn placed(&self) -> Option<BusAddr> {
+        match self.kind {
+            BarKind::Memory { address, .. } if address.0 != 0 => Some(address),
+            _ => None,
+        }
+    }
+}
+
 impl Function<'_> {
     /// Reads and sizes all BARs; unimplemented ones are left out. The registers end up as they were.
     pub fn bars(&self) -> Result<Vec<Bar>, PciError> {
@@ -212,6 +222,14 @@ mod tests {
             assert!(now.contains(Command::MEMORY | Command::IO));
             assert_eq!(bus.violations(), 0);
         }
+    }
+
+    #[test]
+    fn memory_that_firmware_placed_is_somewhere_and_nothing_else_is() {
+        let places = expected().map(|bar| bar.placed());
+        assert_eq!(places, [None, Some(BusAddr(0xfebf_1000)), Some(BusAddr(0x12_0000_0000))]);
+        let kind = BarKind::Memory { address: BusAddr(0), wide: false, prefetchable: false };
+        assert_eq!(Bar { index: 0, kind, size: 0x1000 }.placed(), None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use crate::{
     arch::{
         image::{self, Access},
         probe::{self, Fault},
-        time::Clock,
+        time::{Clock, micros},
     },
     guest::{Guest, blame::of_memory},
     mm::{page_table, pages::Pages},
@@ -79,7 +79,7 @@ fn clock_advances(guest: &mut Guest) -> Finding {
     if last == start {
         return Err(failure("boot-clock", format!("stands still at {start:?}")));
     }
-    Ok(format!("{} ns a reading", last.since(start).as_nanos() / 10_000))
+    Ok(format!("{} ns a reading", micros(last.since(start)) / 10))
 }
 
 fn page_0_is_not_mapped(_: &mut Guest) -> Finding {

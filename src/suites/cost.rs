@@ -67,9 +67,10 @@ impl fmt::Display for Ratio {
 
 /// `part / whole` to that many decimals, the last one rounded; in the width asked for.
 fn decimal(f: &mut fmt::Formatter<'_>, part: u128, whole: u128, decimals: usize) -> fmt::Result {
-    let scale = 10_u128.pow(u32::try_from(decimals).unwrap_or(0));
+    let scale = 10_u64.pow(u32::try_from(decimals).unwrap_or(0));
     // Costs are 64-bit numbers multiplied: only what never is measured saturates.
-    let scaled = part.saturating_mul(scale).saturating_add(whole / 2) / whole;
+    let scaled = part.saturating_mul(scale.into()).saturating_add(whole / 2) / whole;
+    let scaled = u64::try_from(scaled).unwrap_or(u64::MAX);
     let text = alloc::format!("{}.{:0decimals$}", scaled / scale, scaled % scale);
     f.pad_integral(true, "", &text)
 }

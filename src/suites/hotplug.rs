@@ -18,14 +18,24 @@ use super::{
     transfer::{round_trip, send_and_poll},
 };
 use crate::{
-    arch::wait::Deadline,
+    addr::PAGE_SIZE,
+    arch::{
+        time::{Clock as _, millis},
+        wait::Deadline,
+    },
     device::Cause,
     dma::OwnedSlice,
     guest::{Followed, Guest, blame::of_memory},
-    mm::pages::Pages,
+    mm::{
+        memory::MemoryError,
+        pages::{DeviceMemory, Pages},
+    },
     pci::front::{self, Pending},
     report::{Outcome, Reason, ktap::Taken},
-    xen::store::{Store, TxId},
+    xen::{
+        events::EventChannels as _,
+        store::{Store, TxId},
+    },
 };
 use alloc::{format, string::ToString};
 use core::time::Duration;
@@ -41,6 +51,7 @@ pub(super) const SUITE: Suite = Suite {
     checks: &[
         proof("devices_come_work_and_go", devices_come_work_and_go),
         attends("no_node_is_left", no_node_is_left),
+        attends("no_bar_is_left", no_bar_is_left),
     ],
 };
 
@@ -88,7 +99,7 @@ fn devices_come_work_and_go(guest: &mut Guest) -> Finding {
     Ok(format!(
         "rounds: {count}, devices at once: {devices}, {compared} transfers, {cut_off} cut off, \
          {aborted} mappings and rings taken back, a change took at most {} ms",
-        slowest.as_millis()
+        millis(slowest)
     ))
 }
 
@@ -201,6 +212,45 @@ fn no_node_is_left(guest: &mut Guest) -> Finding {
                 "see xl's messages: the toolstack removes a device's nodes once it is detached";
             let detail = format!("device/pci is still there after {} s", TIDYING.as_secs());
             Err(Outcome::Failure(Reason::new("hotplug-node-left", detail).remedy(remedy)))
+        }
+    }
+}
+
+/// What a device that has gone answered at is no longer the guest's to map. The toolstack takes that right after the device.
+fn no_bar_is_left(guest: &mut Guest) -> Finding {
+    /// Between two looks, each of which takes addresses that no other mapping gets.
+    const PAUSE: Duration = Duration::from_millis(200);
+    let bars = &guest.departed.bars;
+    if bars.is_empty() {
+        return Err(skip("hotplug-no-bars", "no device with memory of its own has left"));
+    }
+    let mut open = None;
+    let closed = Deadline::new(guest.shared, TIDYING).turns(|until| -> Result<_, Outcome> {
+        open = None;
+        for &bar in bars {
+            match DeviceMemory::map(guest.memory, bar, PAGE_SIZE) {
+                Err(MemoryError::Mapping { .. }) => {}
+                Err(error) => return Err(of_memory(error)),
+                Ok(_) => open = Some(bar),
+            }
+        }
+        if open.is_some() {
+            let nap = guest.shared.now().after(PAUSE).min(until);
+            guest.events.poll(&[], nap).map_err(|e| failure("irq-hypercall", e.to_string()))?;
+        }
+        Ok(open.is_none().then_some(()))
+    })?;
+    match (closed, open) {
+        (Some(()), _) => Ok(format!("{} BARs, all refused", bars.len())),
+        (None, open) => {
+            let bar = open.unwrap_or_default();
+            let detail = format!(
+                "{bar}, where a device was that has gone, can be mapped {} s later",
+                TIDYING.as_secs()
+            );
+            let remedy =
+                "update Xen's tools: libxl left the right to BARs of 64 bits behind (XSA-476)";
+            Err(Outcome::Failure(Reason::new("hotplug-bar-left", detail).remedy(remedy)))
         }
     }
 }

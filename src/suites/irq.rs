@@ -7,7 +7,11 @@ use super::{
 };
 use crate::{
     addr::BusAddr,
-    arch::{time::Clock, traps, wait::Deadline},
+    arch::{
+        time::{Clock, millis},
+        traps,
+        wait::Deadline,
+    },
     device::{Cause, Registers as _, StartError},
     dma::OwnedSlice,
     guest::{Guest, Running},
@@ -96,14 +100,14 @@ fn poll_ends_at_its_deadline(guest: &mut Guest) -> Finding {
         })?;
         let slept = guest.shared.now().since(start);
         if polls > POLLS {
-            let detail = format!("{polls} polls in {} ms: none of them slept", slept.as_millis());
+            let detail = format!("{polls} polls in {} ms: none of them slept", millis(slept));
             return Err(failure("irq-poll-busy", detail));
         }
         if slept > LATEST {
-            let detail = format!("{} ms instead of {}", slept.as_millis(), SILENCE.as_millis());
+            let detail = format!("{} ms instead of {}", millis(slept), millis(SILENCE));
             return Err(failure("irq-poll-late", detail));
         }
-        Ok(format!("{} ms in {polls} polls", slept.as_millis()))
+        Ok(format!("{} ms in {polls} polls", millis(slept)))
     })
 }
 

@@ -4,7 +4,7 @@
 use super::check::{Finding, Suite, attends, driven, failure, proof, skip};
 use crate::{
     addr::to_usize,
-    arch::time,
+    arch::time::{self, micros, millis},
     guest::{Guest, Interrupt, blame},
     net::{Lease, NetError, Stack},
     nic::{Counters, Nic},
@@ -66,7 +66,7 @@ fn dhcp_gives_a_lease(guest: &mut Guest) -> Finding {
     let (address, took) = (lease.address(), lease.took());
     let router =
         lease.router().map_or_else(|| "no router".into(), |router| format!("router {router}"));
-    Ok(format!("{address}, {router}, {} ms", took.as_millis()))
+    Ok(format!("{address}, {router}, {} ms", millis(took)))
 }
 
 fn router_answers_arp(guest: &mut Guest) -> Finding {
@@ -81,8 +81,8 @@ fn router_answers_10_pings(guest: &mut Guest) -> Finding {
         let report = stack.ping(neighbour, PINGS)?;
         report.check().map(|()| report)
     })?;
-    let (min, max) = (report.min.as_micros(), report.max.as_micros());
-    Ok(format!("{min} to {max} us, {} on average", report.average().as_micros()))
+    let (min, max) = (micros(report.min), micros(report.max));
+    Ok(format!("{min} to {max} us, {} on average", micros(report.average())))
 }
 
 fn udp_echo_comes_back(guest: &mut Guest) -> Finding {

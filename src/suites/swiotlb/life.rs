@@ -2,7 +2,7 @@
 
 use super::own::{bits, device, finish, map_out, not_mapped, on_started_pool, pool};
 use crate::{
-    arch::time::Clock,
+    arch::time::{Clock, millis},
     dma::{Bidirectional, Device, Limits, MapError, Mapping, Plan, Policy, ToDevice},
     guest::Guest,
     mm::contiguous::Order,
@@ -87,7 +87,7 @@ pub(super) fn random_mappings(guest: &mut Guest) -> Finding {
         all_hold("swiotlb-slots-lost", &parts, || format!("{stats:?}"))?;
         Ok(format!("{STEPS} steps, {} mappings, {} times full", stats.maps, life.full))
     })?;
-    Ok(format!("{note}, {} ms", guest.shared.now().since(start).as_millis()))
+    Ok(format!("{note}, {} ms", millis(guest.shared.now().since(start))))
 }
 
 /// A xorshift generator: the same life each time.

@@ -326,10 +326,7 @@ impl Store for XenStore<'_> {
 
 impl fmt::Debug for XenStore<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("XenStore")
-            .field("port", &self.port)
-            .field("timeout", &self.timeout)
-            .finish_non_exhaustive()
+        f.debug_struct("XenStore").field("port", &self.port).finish_non_exhaustive()
     }
 }
 
