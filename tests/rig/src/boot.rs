@@ -182,8 +182,11 @@ impl Boot<'_> {
             Marker::Ask(_) => self.prepare()?,
             Marker::Begin(_) => {
                 self.began = Some(Instant::now());
-                // What dom0 did with the device before is not the guest's.
-                let start = self.trace_length();
+                // What dom0 did with the device before is not the guest's; of two guests at once both are in what follows.
+                if !self.now.as_ref().is_some_and(|(job, _)| job.together) {
+                    self.before.trace = self.trace_length();
+                }
+                let start = self.before.trace;
                 self.note(|seen| seen.traced = start..start);
             }
             Marker::Found(what) => self.note(|seen| seen.found.push(what)),

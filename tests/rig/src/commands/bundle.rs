@@ -11,7 +11,7 @@ use crate::bundle;
 use crate::cli::Options;
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
-use crate::job::{Job, Story};
+use crate::job::{Job, OF_NOBODY, Story};
 use crate::judge::Verdict;
 use crate::machine::Device;
 
@@ -62,10 +62,10 @@ fn stories(wanted: &[String]) -> Result<Vec<Job>> {
 /// Those that `test` has time for.
 pub(super) fn quick() -> Vec<Job> {
     let hang = "--timeout 5 --words selftest=hang";
-    vec![
-        job("bundle", "route", "--words suite=irq,dma"),
-        job("bundle-hang", "plain", hang).expect(Verdict::Timeout, &[("rig", "timeout")]),
-    ]
+    let mut route = job("bundle", "route", "--words suite=irq,dma");
+    // The card carries dom0's traffic when it is taken by force.
+    route.provokes = OF_NOBODY.to_vec();
+    vec![route, job("bundle-hang", "plain", hang).expect(Verdict::Timeout, &[("rig", "timeout")])]
 }
 
 /// All of them.
@@ -78,7 +78,7 @@ fn all() -> Vec<Job> {
     killed.bundle = killed.bundle.map(|story| Story { moments: moments(), ..story });
     killed.limit = Duration::from_secs(600);
     // What the device still had under way when its guest was paused.
-    killed.provokes = vec!["DMAR:["];
+    killed.provokes = OF_NOBODY.to_vec();
     let mut xl = job("bundle-xl", "xl", "--words suite=irq,dma");
     xl.limit = Duration::from_secs(600);
     let mut jobs = quick();

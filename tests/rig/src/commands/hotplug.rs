@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::{Bench, conclude, smoke};
 use crate::cli::Options;
 use crate::error::Result;
-use crate::job::Job;
+use crate::job::{Job, OF_NOBODY};
 use crate::machine::{Device, Model};
 
 /// The device that comes and goes beside the one that was asked for.
@@ -30,9 +30,8 @@ pub(super) fn run(options: &Options, rounds: u32) -> Result<ExitCode> {
 pub(super) fn job(device: Option<Device>, rounds: u32) -> Job {
     let mut job = Job::new("hotplug", "hotplug.cfg", device).word(format!("rounds={rounds}"));
     job.hotplug = true;
-    // xl detaches by the IOMMU first: what a device reads or writes after that is refused, as it should be, and for no other
-    // reason than that the device is nobody's.
-    job.provokes = vec!["Request device [", "reason 02 - Present bit in context entry is clear"];
+    // xl detaches by the IOMMU first.
+    job.provokes = OF_NOBODY.to_vec();
     job.beside = Model::find(BESIDE)
         .map(Device::Other)
         .filter(|beside| device.is_some_and(|one| one != *beside));
