@@ -145,6 +145,22 @@ fn one_way_is_turned_off_before_another_is_turned_on_and_a_refusal_leaves_none()
 }
 
 #[test]
+fn a_device_whose_interrupt_is_off_is_silent_and_moves_bytes_all_the_same() {
+    let host = FakeHost::new(None);
+    with_device(&host, |mut running, resources| {
+        running.deliver(&host, resources, Delivery::Msi).unwrap();
+        for _ in 0..2 {
+            running.quiet(&host).unwrap();
+            assert_eq!((how(&running), host.on.borrow().len()), (None, 0));
+        }
+        let (sent, back) = trip(&mut running);
+        assert_eq!(sent, back);
+        assert_eq!(running.acknowledge(), Cause::empty(), "its pin is not asserted instead");
+        running.stop(&host, &host, &mut Vec::new()).unwrap();
+    });
+}
+
+#[test]
 fn a_stopped_device_does_no_dma_and_keeps_no_interrupt() {
     let host = FakeHost::new(None);
     with_device(&host, |mut running, resources| {
