@@ -19,15 +19,11 @@ const LAYERS: [&str; 8] = [
 /// File, what makes the loop, and why it ends.
 const LOOPS: [(&str, &str, &str); 24] = [
     ("src/net/download.rs", "while socket.can_recv() {", "the receive buffer's 64 KiB"),
-    ("src/net/pair/mod.rs", "while socket.can_recv() {", "the receive buffer's 24 KiB"),
-    (
-        "src/net/pair/mod.rs",
-        "while self.sent < self.bytes && socket.can_send() {",
-        "the send buffer",
-    ),
-    ("src/net/pair/stream.rs", "while bits < 64 {", "64 bits"),
-    ("src/net/pair/stream.rs", "while !bytes.is_empty() {", "the caller's bytes"),
-    ("src/net/pair/stream.rs", "while !bytes.is_empty() {", "the caller's bytes"),
+    ("src/net/pair.rs", "while socket.can_recv() {", "the receive buffer's 24 KiB"),
+    ("src/net/pair.rs", "while self.sent < self.bytes && socket.can_send() {", "the send buffer"),
+    ("src/net/stream.rs", "while bits < 64 {", "64 bits"),
+    ("src/net/stream.rs", "while !bytes.is_empty() {", "the caller's bytes"),
+    ("src/net/stream.rs", "while !bytes.is_empty() {", "the caller's bytes"),
     ("src/net/ping.rs", "while let Ok((bytes, from)) = socket.recv() {", "a buffer of 4 packets"),
     ("src/net/run.rs", "while interface.poll_egress(", "the sockets' send buffers"),
     ("src/net/udp.rs", "while let Ok((bytes, from)) = socket.recv() {", "a buffer of 4 packets"),

@@ -4,7 +4,7 @@
 //! the device is to write is filled with it first, so that nothing of an earlier mapping is left in the slots, and
 //! bytes that a device reports and never wrote are told from those it did.
 
-use super::{direction::Flow, error::FinishError, layout::GUARD, pool::Pool, raw, segment::Lease};
+use super::{direction::Flow, error::FinishError, layout::GUARD, raw, segment::Lease};
 use crate::{
     addr::BusAddr,
     mm::{
@@ -49,38 +49,6 @@ impl Bounce {
             self.fill(0, self.len);
         }
         if flow.from_device { self.armed() } else { self }
-    }
-
-    /// Ends it after the device reported `written` bytes, which go to `bytes` if the device writes.
-    #[inline(always)]
-    pub(super) fn ended(
-        mut self,
-        pool: &Pool<'_>,
-        bytes: Option<&mut [u8]>,
-        flow: Flow,
-        written: usize,
-    ) -> Result<(), FinishError> {
-        if flow.from_device {
-            self = self
-                .checked()
-                .and_then(|bounce| bounce.reported(written))
-                .map_err(|(error, bounce)| pool.fail(bounce, error))?;
-            bytes.into_iter().for_each(|bytes| self.read(0, &mut bytes[..written]));
-        }
-        pool.end(self.into_lease(), if flow.from_device { written } else { 0 });
-        Ok(())
-    }
-
-    /// [`Bounce::ended`] behind a call.
-    #[inline(never)]
-    pub(super) fn ended_called(
-        self,
-        pool: &Pool<'_>,
-        bytes: Option<&mut [u8]>,
-        flow: Flow,
-        written: usize,
-    ) -> Result<(), FinishError> {
-        self.ended(pool, bytes, flow, written)
     }
 
     /// Bytes mapped.

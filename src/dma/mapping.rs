@@ -224,9 +224,11 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         match path {
             Path::Direct(..) => pool.end_direct(),
             Path::Bounced(bounce, _) if CALLED => {
-                bounce.ended_called(pool, buffer.bytes_mut(), D::FLOW, written)?;
+                pool.finish_called(bounce, buffer.bytes_mut(), D::FLOW, written)?;
             }
-            Path::Bounced(bounce, _) => bounce.ended(pool, buffer.bytes_mut(), D::FLOW, written)?,
+            Path::Bounced(bounce, _) => {
+                pool.finish(bounce, buffer.bytes_mut(), D::FLOW, written)?;
+            }
         }
         Ok(buffer)
     }

@@ -6,6 +6,7 @@
 
 use super::{
     bounce::Bounce,
+    direction::Flow,
     error::{AdoptError, FinishError, GrowError},
     layout::Layout,
     run::SLOT_SHIFT,
@@ -251,6 +252,38 @@ impl<'m> Pool<'m> {
             FinishError::Overlong { .. } => {}
         }
         error
+    }
+
+    /// Ends a bounced mapping after the device reported `written` bytes, which go to `bytes` if the device writes.
+    #[inline(always)]
+    pub(super) fn finish(
+        &self,
+        mut bounce: Bounce,
+        bytes: Option<&mut [u8]>,
+        flow: Flow,
+        written: usize,
+    ) -> Result<(), FinishError> {
+        if flow.from_device {
+            bounce = bounce
+                .checked()
+                .and_then(|bounce| bounce.reported(written))
+                .map_err(|(error, bounce)| self.fail(bounce, error))?;
+            bytes.into_iter().for_each(|bytes| bounce.read(0, &mut bytes[..written]));
+        }
+        self.end(bounce.into_lease(), if flow.from_device { written } else { 0 });
+        Ok(())
+    }
+
+    /// [`Pool::finish`] behind a call.
+    #[inline(never)]
+    pub(super) fn finish_called(
+        &self,
+        bounce: Bounce,
+        bytes: Option<&mut [u8]>,
+        flow: Flow,
+        written: usize,
+    ) -> Result<(), FinishError> {
+        self.finish(bounce, bytes, flow, written)
     }
 
     /// Ends a bounced mapping of which `copied_back` bytes came back.

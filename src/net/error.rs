@@ -2,7 +2,7 @@
 
 use super::{
     lease::{LeaseFault, Offer},
-    pair::{Progress, Stopped, Wrong},
+    stream::Wrong,
 };
 use crate::{
     arch::time::TimedOut,
@@ -94,6 +94,29 @@ pub enum Party {
     Network,
     /// This guest.
     Guest,
+}
+
+/// Why an exchange did not come to its end although no byte was wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Stopped {
+    /// Nothing moved any more.
+    #[error("{0}")]
+    Silent(TimedOut),
+    /// It closed or reset the connection.
+    #[error("the other guest closed the connection")]
+    Left,
+}
+
+/// How far an exchange came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{acknowledged} of {of} bytes out were acknowledged, {got} came in")]
+pub struct Progress {
+    /// Bytes that the other end has for sure.
+    pub acknowledged: u64,
+    /// Bytes that came.
+    pub got: u64,
+    /// Bytes there are each way.
+    pub of: u64,
 }
 
 /// Why a network job failed.

@@ -22,6 +22,7 @@ mod phy;
 pub mod ping;
 mod run;
 pub mod stack;
+pub mod stream;
 pub mod udp;
 
 #[cfg(test)]
@@ -31,8 +32,9 @@ pub use arp::ArpReply;
 pub use download::Download;
 pub use error::{NetError, Party, Waited};
 pub use lease::{Lease, LeaseFault, Offer};
-pub use pair::{End, PairReport};
+pub use pair::PairReport;
 pub use ping::PingReport;
 pub use smoltcp::wire::Ipv4Cidr;
 pub use stack::{Stack, Wait};
+pub use stream::End;
 pub use udp::UdpReport;

@@ -3,8 +3,8 @@
 use super::peer::Cable;
 use super::*;
 use crate::net::{
-    pair::Place,
     stack::{instant, time},
+    stream::Place,
 };
 use smoltcp::{
     iface::{Config, Interface, SocketHandle, SocketSet},

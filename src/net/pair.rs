@@ -3,22 +3,21 @@
 //! ```text
 //!  end a, 10.77.0.1                 end b, 10.77.0.2
 //!  listens             <----------  connects, once a second until somebody listens
-//!  its stream          <--------->  its stream                         see `stream`
+//!  its stream          <--------->  its stream                         see `super::stream`
 //!  closes once it has all and all of its own was acknowledged; then the other one did or will, too
 //! ```
 //!
 //! TCP's own checksum is written and not looked at: a byte that a card or the memory changed is to be found at its
 //! place, and not to be sent once more.
 
-mod stream;
-
 use super::{
     download::per_second,
-    error::{NetError, Waited},
+    error::{NetError, Progress, Stopped, Waited},
     stack::Stack,
+    stream::{End, Place},
 };
 use crate::arch::{
-    time::{Clock, Instant, TimedOut},
+    time::{Clock, Instant},
     wait::Deadline,
 };
 use alloc::vec;
@@ -28,8 +27,6 @@ use smoltcp::{
     socket::tcp::{Socket, SocketBuffer, State},
     wire::{IpCidr, Ipv4Cidr},
 };
-
-pub use stream::{End, Place, Wrong};
 
 /// Where end a listens.
 const PORT: u16 = 7777;
@@ -73,29 +70,6 @@ impl PairReport {
     pub const fn rates(&self) -> [u64; 2] {
         [per_second(self.bytes, self.sent_in), per_second(self.bytes, self.received_in)]
     }
-}
-
-/// Why an exchange did not come to its end although no byte was wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Stopped {
-    /// Nothing moved any more.
-    #[error("{0}")]
-    Silent(TimedOut),
-    /// It closed or reset the connection.
-    #[error("the other guest closed the connection")]
-    Left,
-}
-
-/// How far an exchange came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{acknowledged} of {of} bytes out were acknowledged, {got} came in")]
-pub struct Progress {
-    /// Bytes that the other end has for sure.
-    pub acknowledged: u64,
-    /// Bytes that came.
-    pub got: u64,
-    /// Bytes there are each way.
-    pub of: u64,
 }
 
 impl Stack<'_> {
