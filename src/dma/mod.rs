@@ -59,6 +59,7 @@ pub mod direction;
 pub mod error;
 #[cfg(not(target_os = "none"))]
 pub mod fake;
+mod finish;
 mod layout;
 pub mod lent;
 pub mod limits;
