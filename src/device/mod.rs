@@ -35,5 +35,5 @@ pub use cause::Cause;
 pub use driver::{Driver, Idle, Traffic};
 pub use error::{QuiesceError, ResetError, StartError};
 pub use evidence::{DmaRange, Sent, Via};
-pub use mover::{Arrival, Lengths, Mover};
+pub use mover::{Arrival, Lengths, Mover, Stops};
 pub use registers::Registers;

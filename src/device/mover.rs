@@ -48,9 +48,9 @@ pub trait Mover: Driver {
     /// How long bytes may take to come back from a device that works.
     fn patience(&self) -> Duration;
 
-    /// How long a transfer out and back takes where a device is so slow that fewer of them have to do.
-    fn pace(&self) -> Duration {
-        Duration::ZERO
+    /// How many transfers a long series has at most: fewer where each takes the device long.
+    fn series(&self) -> usize {
+        usize::MAX
     }
 }
 
@@ -66,19 +66,52 @@ pub struct Lengths {
 }
 
 impl Lengths {
-    /// All of them, the shortest first, but not more than about `most`: from a longer series every n-th, and the last.
+    /// All of them, the shortest first, or `most` of them with both ends.
     pub fn up_to(self, most: usize) -> impl Iterator<Item = usize> {
         let Self { min, max, step, .. } = self;
-        let steps = (max - min) / step;
-        let stride = steps.div_ceil(most.max(1)).max(1);
-        let last = (!steps.is_multiple_of(stride)).then_some(steps);
-        (0..=steps).step_by(stride).chain(last).map(move |i| min + i * step)
+        Stops::new((max - min) / step + 1, most).iter().map(move |i| min + i * step)
     }
 
     /// The longest that is not longer than `len`; the shortest if none is that short.
     pub const fn near(self, len: usize) -> usize {
         let len = if len > self.max { self.max } else { len };
         self.min + len.saturating_sub(self.min) / self.step * self.step
+    }
+}
+
+/// Places in a row that is too long to go to all of them: as many as may be, evenly spread, and both ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stops {
+    last: usize,
+    gaps: usize,
+}
+
+impl Stops {
+    /// Of `count` places `most`, two at least; all if there are no more.
+    pub const fn new(count: usize, most: usize) -> Self {
+        let last = count.saturating_sub(1);
+        let gaps = if most < 2 { 1 } else { most - 1 };
+        Self { last, gaps: if gaps < last { gaps } else { last } }
+    }
+
+    /// How many they are.
+    pub const fn count(self) -> usize {
+        self.gaps + 1
+    }
+
+    /// The places, the first first.
+    pub fn iter(self) -> impl Iterator<Item = usize> {
+        (0..=self.gaps).map(move |stop| self.place(stop))
+    }
+
+    /// Whether `place` is one of them.
+    pub fn contains(self, place: usize) -> bool {
+        let stop = (place * self.gaps).div_ceil(self.last.max(1));
+        stop <= self.gaps && self.place(stop) == place
+    }
+
+    fn place(self, stop: usize) -> usize {
+        stop * self.last / self.gaps.max(1)
     }
 }
 
@@ -102,12 +135,25 @@ mod tests {
         let frames = Lengths { min: 60, max: 1514, step: 1 };
         assert!(frames.up_to(2000).eq(60..=1514));
         let some: Vec<_> = frames.up_to(100).collect();
-        assert!(some.len() <= 102, "{}", some.len());
-        assert_eq!((some[0], *some.last().unwrap()), (60, 1514));
+        assert_eq!((some.len(), some[0], some[99]), (100, 60, 1514));
         let blocks = Lengths { min: 512, max: 4096, step: 512 };
-        assert_eq!(blocks.up_to(3).collect::<Vec<_>>(), [512, 2048, 3584, 4096]);
+        assert_eq!(blocks.up_to(3).collect::<Vec<_>>(), [512, 2048, 4096]);
         let one = Lengths { min: 16, max: 16, step: 1 };
         assert_eq!(one.up_to(0).collect::<Vec<_>>(), [16]);
+    }
+
+    #[test]
+    fn stops_are_as_many_as_asked_for_and_evenly_spread() {
+        for (count, most) in [(1, 1), (1, 0), (2, 1), (7, 7), (8, 7), (512, 500), (1024, 500)] {
+            let stops = Stops::new(count, most);
+            let all: Vec<_> = stops.iter().collect();
+            assert_eq!(all.len(), most.max(2).min(count), "{count}, {most}");
+            assert_eq!((stops.count(), all[0], all[all.len() - 1]), (all.len(), 0, count - 1));
+            let gaps: Vec<_> = all.windows(2).map(|pair| pair[1] - pair[0]).collect();
+            let (least, widest) = (gaps.iter().min(), gaps.iter().max());
+            assert!(least.zip(widest).is_none_or(|(a, b)| *a > 0 && b - a <= 1), "{gaps:?}");
+            assert!((0..count + 2).filter(|place| stops.contains(*place)).eq(all));
+        }
     }
 
     #[test]

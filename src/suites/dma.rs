@@ -25,7 +25,6 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::time::Duration;
 
 pub(super) const SUITE: Suite = Suite {
     name: "dma",
@@ -45,13 +44,10 @@ pub(super) const SUITE: Suite = Suite {
     ],
 };
 
-/// How long a walk may take with a device that is slow.
-const WALK: Duration = Duration::from_secs(90);
-
-/// Slots that a walk through the pool goes to, about: each one of a pool of 16 MiB.
+/// Slots that a walk through the pool goes to: each one of a pool of 16 MiB.
 const MOST_SLOTS: usize = 8192;
 
-/// About how many lengths are tried: each of a network card's.
+/// How many lengths are tried: each of a network card's.
 const MOST_LENGTHS: usize = 2048;
 /// A length that fits into one slot and over the end of a page: a card's longest frame.
 const USUAL: usize = 1514;
@@ -71,13 +67,11 @@ fn device_reads_memory(guest: &mut Guest) -> Finding {
     one_way.map_or_else(|| Ok(String::new()), |reason| Err(Outcome::Skip(reason)))
 }
 
-/// About how many of `wanted` transfers a walk makes: as many as the device does in [`WALK`], or as the command line
-/// says.
+/// How many of `wanted` transfers a walk makes: not more than the device's series, nor than the command line says.
 fn most(guest: &mut Guest, wanted: usize) -> Result<usize, Outcome> {
-    let pace = guest.device_mut()?.running()?.mover().pace().as_nanos();
-    let bearable = WALK.as_nanos().checked_div(pace).and_then(|most| usize::try_from(most).ok());
+    let series = guest.device_mut()?.running()?.mover().series();
     let told = guest.options.transfers.unwrap_or(usize::MAX);
-    Ok(wanted.min(bearable.unwrap_or(usize::MAX)).min(told))
+    Ok(wanted.min(series).min(told))
 }
 
 fn every_length_comes_back(guest: &mut Guest) -> Finding {
@@ -166,7 +160,7 @@ fn source_is_high_and_dma_address_in_reach(guest: &mut Guest) -> Finding {
     if high && low && as_told { Ok(note) } else { Err(failure("dma-wrong-side", note)) }
 }
 
-/// The device reads from all over the pool: from each slot, or from every n-th where there are many.
+/// The device reads from all over the pool: from each slot, or from some, evenly spread, where there are many.
 fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
     let len = ready(guest)?.near(USUAL);
     let pool = guest.pool.pool;

@@ -2,10 +2,11 @@
 //!
 //! A pool in which one mapping follows the other hands out the same slot each time, so a wrong frame or a missing
 //! IOMMU entry anywhere else stays unseen. The walk goes to the first and the last slot of each segment, and to
-//! every one in between as long as there are not too many; else to every n-th.
+//! every one in between as long as there are not too many; else to as many as may be, evenly spread.
 
 use crate::{
     addr::BusAddr,
+    device::Stops,
     dma::{SegmentInfo, run::SLOT_SIZE},
     report::ktap::PoolWalk,
 };
@@ -14,7 +15,6 @@ use alloc::vec::Vec;
 /// A walk through the slots of a pool.
 #[derive(Clone, Debug)]
 pub struct Walk {
-    stride: usize,
     missed: usize,
     legs: Vec<Leg>,
 }
@@ -24,6 +24,7 @@ pub struct Walk {
 struct Leg {
     start: BusAddr,
     slots: usize,
+    stops: Stops,
     seen: usize,
 }
 
@@ -43,24 +44,20 @@ impl Leg {
 }
 
 impl Walk {
-    /// A walk through these segments that goes to about `most` slots.
+    /// A walk through these segments that goes to `most` slots; to a few more where several have to share them.
     pub fn new(segments: &[SegmentInfo], most: usize) -> Self {
-        let legs: Vec<_> = segments
-            .iter()
-            .map(|info| Leg { start: info.bus, slots: info.len / SLOT_SIZE, seen: 0 })
-            .collect();
-        let all: usize = legs.iter().map(|leg| leg.slots).sum();
-        // Odd, so that both slots of a page get their turn.
-        let stride = all.div_ceil(most.max(1)).max(1) | 1;
-        Self { stride, missed: 0, legs }
+        let all = segments.iter().map(|info| info.len / SLOT_SIZE).sum::<usize>().max(1);
+        let leg = |info: &SegmentInfo| {
+            let slots = info.len / SLOT_SIZE;
+            let stops = Stops::new(slots, (slots * most.min(all)).div_ceil(all));
+            Leg { start: info.bus, slots, stops, seen: 0 }
+        };
+        Self { missed: 0, legs: segments.iter().map(leg).collect() }
     }
 
     /// Whether the slot that starts at `bus` is one to go to.
     pub fn wants(&self, bus: BusAddr) -> bool {
-        self.legs.iter().any(|leg| {
-            leg.slot_at(bus)
-                .is_some_and(|slot| slot.is_multiple_of(self.stride) || slot + 1 == leg.slots)
-        })
+        self.legs.iter().any(|leg| leg.slot_at(bus).is_some_and(|slot| leg.stops.contains(slot)))
     }
 
     /// A frame that was to go through the slot at `wanted` went through `bus`. Each is wanted once.
@@ -118,7 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn of_a_large_one_first_last_and_every_nth_of_each_segment() {
+    fn of_a_large_one_first_last_and_some_between_of_each_segment() {
         let parts = [segment(0x100_0000, 8192), segment(0x800_0000, 512)];
         let walk = Walk::new(&parts, 1024);
         for (bus, count) in [(0x100_0000, 8192), (0x800_0000, 512)] {
@@ -128,6 +125,19 @@ mod tests {
             let halves = wanted.iter().filter(|bus| bus.page_offset() == 0).count();
             assert!((count / 20..count / 16).contains(&halves), "{halves} of {count}");
             assert!((count / 10..count / 8).contains(&wanted.len()), "{}", wanted.len());
+        }
+    }
+
+    #[test]
+    fn a_walk_is_as_long_as_asked_for_whatever_the_pool() {
+        for mib in [1, 2, 3, 5, 16, 64] {
+            let parts: Vec<_> = (1..).take(mib).map(|n| segment(n << 24, 512)).collect();
+            for parts in [&parts[..], &[segment(1 << 30, mib * 512)]] {
+                let walk = Walk::new(parts, 500);
+                let all = parts.iter().flat_map(SegmentInfo::slots);
+                let wanted = all.filter(|slot| walk.wants(*slot)).count();
+                assert!((500..500 + 2 * parts.len()).contains(&wanted), "{mib} MiB: {wanted}");
+            }
         }
     }
 
