@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::artifacts::Release;
+use crate::artifacts::{RELEASES, Release};
+use crate::machine::Setting;
 
 /// Does DMA through a passed-through PCI device work on Xen? Boots the guest that finds out.
 ///
@@ -145,6 +147,9 @@ pub(crate) enum Command {
         /// Put its script through its stories in a nested dom0 instead (docs/testing.md)
         #[arg(long)]
         nested: bool,
+        /// What the moments are drawn with at which runs are killed [default: of the time]
+        #[arg(long, value_name = "NUMBER", requires = "nested")]
+        seed: Option<u64>,
         /// Only these stories
         #[arg(value_name = "STORY", requires = "nested")]
         stories: Vec<String>,
@@ -203,8 +208,11 @@ pub(crate) struct Options {
     )]
     pub(crate) cmdline: String,
     /// The distribution release that Xen, dom0 and QEMU come from
-    #[arg(long, global = true, value_enum)]
-    pub(crate) release: Option<Release>,
+    #[arg(long, global = true, value_name = "NAME", value_parser = releases())]
+    pub(crate) release: Option<&'static Release>,
+    /// Leave out a setting that no real host has: the rig needs none of them (docs/testing.md)
+    #[arg(long, global = true, value_enum, value_name = "SETTING", value_delimiter = ',')]
+    pub(crate) without: Vec<Setting>,
     /// Don't have QEMU note each address the device uses
     #[arg(long, global = true)]
     pub(crate) no_trace: bool,
@@ -216,9 +224,15 @@ pub(crate) struct Options {
     pub(crate) guest: Option<PathBuf>,
 }
 
+/// The releases by their names.
+fn releases() -> impl TypedValueParser<Value = &'static Release> {
+    PossibleValuesParser::new(RELEASES.iter().map(|release| release.name))
+        .try_map(|name| Release::find(&name).ok_or("no release of this name"))
+}
+
 impl Options {
     /// The release asked for, or the host's.
-    pub(crate) fn release(&self) -> crate::error::Result<Release> {
+    pub(crate) fn release(&self) -> crate::error::Result<&'static Release> {
         self.release.map_or_else(Release::of_host, Ok)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::judge::Verdict;
-use crate::machine::Device;
+use crate::machine::{Device, Without};
 
 /// One domain to run.
 #[derive(Clone, Debug)]
@@ -224,7 +224,7 @@ impl Job {
     }
 
     /// The lines that follow the config's own; in xl's syntax the last one of a key counts.
-    pub(crate) fn overrides(&self) -> Result<Vec<String>> {
+    pub(crate) fn overrides(&self, without: &Without) -> Result<Vec<String>> {
         let text = fs::read_to_string(&self.config).on("read", &self.config)?;
         let Some(extra) = quoted_value(&text, "extra") else {
             return Err(Error::unfit(
@@ -237,10 +237,8 @@ impl Job {
             format!("name=\"{name}\""),
             format!("kernel=\"{}\"", self.kernel()),
             format!("extra=\"{}\"", self.command_line(extra)),
-            // Xen moves a domain's interrupts along with its processor, and QEMU's I/O APIC goes on raising
-            // the vector they had before. Dom0 has the other processor.
-            "cpus=\"1\"".to_owned(),
         ];
+        lines.extend(without.xl());
         match self.device {
             Some(_) if self.flat || self.hotplug => {
                 lines.extend(["pci=[]", "passthrough=\"enabled\""].map(str::to_owned));
@@ -312,9 +310,14 @@ mod tests {
     fn a_flat_job_has_its_device_not_from_its_config() {
         let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../xl-configs/smoke-late.cfg");
         let mut job = Job { config: config.into(), ..Job::new("x", "", Some(Device::Nic)) };
-        assert!(job.overrides().unwrap().iter().any(|line| line.starts_with("pci=[\"0000:")));
+        assert!(
+            job.overrides(&Without::default())
+                .unwrap()
+                .iter()
+                .any(|line| line.starts_with("pci=[\"0000:"))
+        );
         job.flat = true;
-        let lines = job.overrides().unwrap();
+        let lines = job.overrides(&Without::default()).unwrap();
         assert!(lines.iter().any(|line| line == "pci=[]"));
         assert!(lines.iter().any(|line| line == "passthrough=\"enabled\""));
     }

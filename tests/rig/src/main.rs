@@ -20,6 +20,7 @@ mod child;
 mod cli;
 mod commands;
 mod console;
+mod dice;
 mod dom0;
 mod error;
 mod evidence;

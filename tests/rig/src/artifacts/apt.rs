@@ -34,20 +34,20 @@ impl Debs {
 }
 
 /// Fetches everything a stack needs. Packages that an interrupted run left complete are not fetched again.
-pub(super) fn fetch(release: Release, home: &Path, stage: &Stage) -> Result<Debs> {
+pub(super) fn fetch(release: &Release, home: &Path, stage: &Stage) -> Result<Debs> {
     let apt = Apt::new(release, home)?;
     stage.doing(format!("package lists of {release} from {}", apt.mirror));
     apt.update()?;
 
     let hypervisor = apt.dependency("xen-system-amd64", "xen-hypervisor-4")?;
     let tools = apt.dependency("xen-system-amd64", "xen-utils-4")?;
-    let kernel = apt.dependency(release.kernel(), "linux-image-")?;
+    let kernel = apt.dependency(release.kernel, "linux-image-")?;
     let mut alone = vec![hypervisor.clone(), tools.clone(), kernel.clone()];
     // Ubuntu keeps the modules in a package of their own.
     alone.extend(apt.dependencies(&kernel, "linux-modules-")?);
     alone.extend(["xenstore-utils", "busybox-static"].map(str::to_owned));
 
-    let mut whole = vec!["qemu-system-x86".to_owned()];
+    let mut whole = ["qemu-system-x86", "dropbear-bin"].map(str::to_owned).to_vec();
     whole.extend(apt.dependencies(&tools, "lib")?);
     whole.extend(apt.dependencies("xenstore-utils", "lib")?);
 
@@ -71,7 +71,7 @@ struct Apt {
 }
 
 impl Apt {
-    fn new(release: Release, home: &Path) -> Result<Self> {
+    fn new(release: &Release, home: &Path) -> Result<Self> {
         let apt = Self { home: home.to_owned(), mirror: source::mirror(release)? };
         for folder in
             ["lists/partial", "cache/archives/partial", "etc/apt.conf.d", "etc/preferences.d"]
@@ -81,10 +81,7 @@ impl Apt {
         }
         let line = format!(
             "deb [arch=amd64 signed-by={}] {} {} {}\n",
-            release.keyring(),
-            apt.mirror,
-            release.name(),
-            release.components()
+            release.keyring, apt.mirror, release.name, release.components
         );
         apt.write("status", "")?;
         apt.write("etc/sources.list", &line)?;

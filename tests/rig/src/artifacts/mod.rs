@@ -23,7 +23,7 @@ use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use elf::library_closure;
-pub(crate) use source::Release;
+pub(crate) use source::{RELEASES, Release};
 pub(crate) use unpack::{MODULES, PEER_MODULES, find};
 
 use crate::dom0;
@@ -31,8 +31,9 @@ use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
 
 /// Bumped when what a stack holds changes, so that an older cache is not mistaken for a newer one.
-const FORMAT: &str = "stack-6";
+const FORMAT: &str = "stack-7";
 const PEER: &str = "peer.cpio";
+const SSHD: &str = "sshd.cpio";
 const PEER_DRIVERS: &str = "peer-drivers";
 
 /// Which versions a stack is made of, as its packages call them.
@@ -104,8 +105,8 @@ pub(crate) fn cache() -> Result<PathBuf> {
 }
 
 /// The stack of a release: from the cache, or fetched now.
-pub(crate) fn ensure(release: Release) -> Result<Stack> {
-    let home = cache()?.join(release.name());
+pub(crate) fn ensure(release: &Release) -> Result<Stack> {
+    let home = cache()?.join(release.name);
     if let Some(stack) = Stack::load(home.join(FORMAT)) {
         return Ok(stack);
     }
@@ -126,7 +127,7 @@ pub(crate) fn lock(home: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn build(release: Release, home: &Path) -> Result<Stack> {
+fn build(release: &Release, home: &Path) -> Result<Stack> {
     let stage = Stage::start("fetch", format!("packages of {release}"));
     let debs = apt::fetch(release, &home.join("apt"), &stage)?;
     stage.done(format!("{} packages of {release}, {} MiB", debs.files.len(), debs.mebibytes()));
@@ -164,6 +165,7 @@ fn assemble(part: &Path, debs: &apt::Debs) -> Result {
     gunzip(&gz, &part.join("xen"))?;
     fs::rename(&linux, part.join("vmlinuz")).on("move", &linux)?;
     dom0::pack_base(&root, &part.join("dom0.cpio"))?;
+    dom0::pack_sshd(&root, &part.join(SSHD))?;
     let drivers = dom0::pack_peer(&root, &part.join(PEER))?;
     let list = part.join(PEER_DRIVERS);
     fs::write(&list, drivers.join("\n")).on("write", &list)?;

@@ -22,13 +22,14 @@ pub(crate) const MODULES: [&str; 6] =
 /// are fetched; a guest is only asked to do what they allow.
 pub(crate) const PEER_MODULES: [&str; 4] = ["xen-pcifront", "mii", "8139cp", "e1000"];
 
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 9] = [
     "boot/vmlinuz-",
     "boot/xen-",
     "usr/bin/busybox",
     "usr/bin/qemu-system-x86_64",
     "usr/bin/xenstore",
     "usr/lib",
+    "usr/sbin/dropbear",
     "usr/share/qemu/",
     "usr/share/seabios/",
 ];

@@ -13,7 +13,7 @@ use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::Job;
-use crate::machine::{self, Accel, Card, Device, Medium, Plan};
+use crate::machine::{self, Accel, Card, Device, Medium, Plan, Without};
 use crate::mirror;
 use crate::report::{JobRecord, RunRecord, record};
 
@@ -23,9 +23,11 @@ pub(crate) struct Bench {
     /// Xen, dom0, QEMU.
     pub(crate) stack: Stack,
     /// Their release.
-    pub(crate) release: Release,
+    pub(crate) release: &'static Release,
     /// What runs the processors.
     pub(crate) accel: Accel,
+    /// What of the rig's own settings it does without.
+    pub(crate) without: Without,
     /// The guest.
     pub(crate) guest: Guest,
     /// Where this run's files go.
@@ -58,7 +60,8 @@ impl Bench {
         let folder = run_folder(&format!("{}-{name}", now.format("%Y%m%d-%H%M%S")))?;
         let image_bytes = guest.strip(&folder.join(IMAGE))?;
         let started = now.format("%Y-%m-%d %H:%M:%S").to_string();
-        Ok(Self { stack, release, accel, guest, folder, name, started, image_bytes })
+        let without = Without(options.without.clone());
+        Ok(Self { stack, release, accel, without, guest, folder, name, started, image_bytes })
     }
 
     /// The stripped image.
@@ -136,12 +139,13 @@ impl Bench {
         });
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
         let image = self.folder.join(DOM0);
-        dom0::pack_run(&self.stack, &self.image(), jobs, &hide, &image)?;
+        dom0::pack_run(&self.stack, &self.image(), jobs, &hide, &self.without, &image)?;
         let image = fs::canonicalize(&image).on("find", &image)?;
         Ok(Plan {
             stack: self.stack.clone(),
             release: self.release,
             accel: self.accel.clone(),
+            without: self.without.clone(),
             modules: vec![(self.stack.linux(), "console=hvc0".to_owned()), (image, String::new())],
             memory_gib: machine::memory_gib(
                 jobs.iter().filter_map(|job| job.memory).max().unwrap_or(0),

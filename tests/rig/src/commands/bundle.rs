@@ -9,6 +9,7 @@ use super::smoke::DEFAULT_NIC;
 use super::{Bench, conclude};
 use crate::bundle;
 use crate::cli::Options;
+use crate::dice::{self, Dice};
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::{Job, OF_NOBODY, Story};
@@ -37,16 +38,20 @@ pub(super) fn pack(options: &Options) -> Result<Vec<u8>> {
 }
 
 /// What the script is put through by a dom0: the stories of its `bundle.sh`, all or some.
-pub(super) fn nested(options: &Options, wanted: &[String]) -> Result<ExitCode> {
-    let jobs = stories(wanted)?;
+pub(super) fn nested(options: &Options, wanted: &[String], seed: Option<u64>) -> Result<ExitCode> {
+    let seed = seed.unwrap_or_else(dice::of_the_time);
+    let jobs = stories(wanted, seed)?;
+    if jobs.iter().any(|job| job.bundle.as_ref().is_some_and(|story| !story.moments.is_empty())) {
+        println!("moments drawn with --seed {seed}");
+    }
     let bench = Bench::prepare("bundle", options)?;
     let records = bench.run(options, DEFAULT_NIC, &jobs)?;
     conclude(&bench.record(records), &bench)
 }
 
 /// The jobs of these names; none: all.
-fn stories(wanted: &[String]) -> Result<Vec<Job>> {
-    let known = all();
+fn stories(wanted: &[String], seed: u64) -> Result<Vec<Job>> {
+    let known = all(seed);
     let is = |word: &String, job: &Job| job.name == *word;
     if let Some(word) = wanted.iter().find(|word| !known.iter().any(|job| is(word, job))) {
         let names: Vec<_> = known.iter().map(|job| job.name.as_str()).collect();
@@ -69,13 +74,13 @@ pub(super) fn quick() -> Vec<Job> {
 }
 
 /// All of them.
-fn all() -> Vec<Job> {
+fn all(seed: u64) -> Vec<Job> {
     let corrupt = job("bundle-corrupt", "plain", "--words selftest=corrupt").expect(
         Verdict::Failure,
         &[("swiotlb.every_length_and_offset_survives", "swiotlb-byte-mismatch")],
     );
     let mut killed = job("bundle-killed", "killed", "--words suite=irq,dma");
-    killed.bundle = killed.bundle.map(|story| Story { moments: moments(), ..story });
+    killed.bundle = killed.bundle.map(|story| Story { moments: moments(seed), ..story });
     killed.limit = Duration::from_secs(600);
     // What the device still had under way when its guest was paused.
     killed.provokes = OF_NOBODY.to_vec();
@@ -86,13 +91,16 @@ fn all() -> Vec<Job> {
     jobs
 }
 
-/// Ten, spread over what a run takes.
-fn moments() -> Vec<(&'static str, f64)> {
-    ["TERM", "HUP", "KILL"]
-        .into_iter()
-        .cycle()
-        .zip([1.2, 2.4, 3.3, 4.1, 5.2, 6.3, 7.4, 8.6, 9.7, 11.1])
-        .collect()
+/// How many moments there are, and which part of what a run takes holds one of them, in tenths of a second.
+const MOMENTS: u32 = 10;
+const PART: u32 = 12;
+
+/// One in each part of what a run takes, so that each of its stages is likely to have one; each signal several times.
+fn moments(seed: u64) -> Vec<(&'static str, f64)> {
+    let mut dice = Dice::new(seed);
+    let signals = ["TERM", "HUP", "KILL"];
+    let at = (0..MOMENTS).map(|part| f64::from(part * PART + dice.between(1, PART)) / 10.0);
+    signals.into_iter().cycle().skip(usize::try_from(seed % 3).unwrap_or(0)).zip(at).collect()
 }
 
 fn job(name: &str, story: &'static str, arguments: &'static str) -> Job {
@@ -110,7 +118,7 @@ mod tests {
     fn a_story_is_asked_for_by_its_name() {
         let names = |words: &[&str]| -> Result<Vec<String>> {
             let words: Vec<_> = words.iter().map(|&word| word.to_owned()).collect();
-            Ok(stories(&words)?.into_iter().map(|job| job.name).collect())
+            Ok(stories(&words, 1)?.into_iter().map(|job| job.name).collect())
         };
         assert_eq!(names(&["bundle", "bundle-xl"]).unwrap(), ["bundle", "bundle-xl"]);
         assert!(names(&[]).unwrap().len() > quick().len());
@@ -120,13 +128,20 @@ mod tests {
     }
 
     #[test]
-    fn ten_moments_with_each_signal_among_them() {
-        let moments = moments();
-        assert_eq!(moments.len(), 10);
-        for signal in ["TERM", "HUP", "KILL"] {
-            assert!(moments.iter().any(|(name, _)| *name == signal));
+    fn moments_are_spread_over_a_run_and_the_same_for_a_seed() {
+        for seed in 0..50 {
+            let moments = moments(seed);
+            for signal in ["TERM", "HUP", "KILL"] {
+                assert!(moments.iter().filter(|(name, _)| *name == signal).count() >= 3);
+            }
+            for (part, (_, at)) in (0..MOMENTS).zip(&moments) {
+                let part = f64::from(part * PART) / 10.0;
+                assert!(*at > part && *at < part + 1.3, "{seed}: {moments:?}");
+            }
         }
-        let job = all().into_iter().find(|job| job.name == "bundle-killed").unwrap();
-        assert!(job.bundle.unwrap().moments().starts_with("TERM 1.2\nHUP 2.4\nKILL 3.3\n"));
+        assert_eq!(moments(7), moments(7));
+        assert_ne!(moments(7), moments(10));
+        let job = all(7).into_iter().find(|job| job.name == "bundle-killed").unwrap();
+        assert_eq!(job.bundle.unwrap().moments().lines().count(), 10);
     }
 }

@@ -41,6 +41,7 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
         stack: bench.stack.clone(),
         release: bench.release,
         accel: bench.accel.clone(),
+        without: bench.without.clone(),
         modules: vec![(
             image,
             [job.words.join(" "), job.raw_words.clone()].join(" ").trim().to_owned(),

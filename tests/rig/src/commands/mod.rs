@@ -65,7 +65,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Build => build(options),
         Command::Host { host, devices, force } => host::run(options, &host, &devices, force),
         Command::Bundle { nested: false, .. } => bundle::run(options),
-        Command::Bundle { stories, .. } => bundle::nested(options, &stories),
+        Command::Bundle { stories, seed, .. } => bundle::nested(options, &stories, seed),
         Command::Clean { cache } => clean(cache),
     }
 }

@@ -324,7 +324,7 @@ mod tests {
         // Tests do not run in the repository's top folder.
         job.config = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(&job.config);
         job.linux = Some("console=hvc0".to_owned());
-        let lines = job.overrides().unwrap();
+        let lines = job.overrides(&crate::machine::Without::default()).unwrap();
         // In xl's syntax the last line of a key counts.
         let last = |key: &str| lines.iter().rfind(|line| line.starts_with(key)).unwrap();
         assert_eq!(last("extra="), "extra=\"console=hvc0\"");

@@ -42,6 +42,8 @@ pub(crate) struct JobEnd {
     pub(crate) free_mib: Option<(u64, u64)>,
     /// Xen's free pages below 4 GiB before and after.
     pub(crate) low_pages: Option<(u64, u64)>,
+    /// What of its memory dom0 had in MiB before and after.
+    pub(crate) own_mib: Option<(u64, u64)>,
     /// dom0 itself, after it.
     pub(crate) dom0: Option<Dom0>,
 }
@@ -100,6 +102,7 @@ fn end(fields: &str) -> JobEnd {
         stuck: value(fields, "stuck") == Some("1"),
         free_mib: number("free-before").zip(number("free-after")),
         low_pages: number("low-before").zip(number("low-after")),
+        own_mib: number("own-before").zip(number("own-after")),
         dom0: number("dom0-kib")
             .zip(number("dom0-ports"))
             .zip(number("domains"))
@@ -196,7 +199,7 @@ mod tests {
                 let line = format!(
                     "@rig end job=x start=1.25 gone=3.5 code={code_shown} reason={why} \
                      late={late_shown} stuck={stuck_shown} {a} {b} {c} low-after=1 \
-                     dom0-kib=9 {d} domains=1"
+                     dom0-kib=9 {d} domains=1 own-before=700 own-after=444"
                 );
                 let own = |ports| Dom0 { available_kib: 9, ports, domains: 1 };
                 let end = JobEnd {
@@ -207,6 +210,7 @@ mod tests {
                     stuck,
                     free_mib: before.zip(after),
                     low_pages: low.zip(Some(1)),
+                    own_mib: Some((700, 444)),
                     dom0: ports.map(own),
                 };
                 (line, end)

@@ -64,6 +64,11 @@ free_mib() {
     xl info | sed -n 's/^free_memory *: *//p'
 }
 
+# What dom0 has of the machine's memory. Without dom0_mem on Xen's command line xl has it give guests what they need.
+own_mib() {
+    xl list 0 | awk 'NR == 2 { print $3 }'
+}
+
 # Xen's free pages below 4 GiB, which no other figure of its tools shows. A zone N has frames of N bits.
 low_pages() {
     xl debug-keys H
@@ -80,7 +85,7 @@ own_figures() {
 # Waits until Xen has all of a dead domain's memory back, for a while: it works through it after the domain is gone.
 settle() {
     tries=20
-    while [ "$(free_mib)" != "$1" ] && [ "$tries" -gt 0 ]; do
+    while [ $(($(free_mib) + $(own_mib))) -lt "$1" ] && [ "$tries" -gt 0 ]; do
         tries=$((tries - 1))
         usleep 100000
     done
@@ -347,6 +352,7 @@ run_job() {
     touch /tmp/store
     number_devices "$([ -e "$job/host-numbers" ] && echo 1 || echo 0)"
     before=$(free_mib)
+    own_before=$(own_mib)
     low_before=$(low_pages)
     [ -e "$job/hog" ] && start_hog
     watch_store "$next" &
@@ -397,8 +403,8 @@ run_job() {
     [ -e "$job/hog" ] && stop_hog
     figures=
     if store_lives; then
-        settle "$before"
-        figures="free-before=$before free-after=$(free_mib) low-before=$low_before low-after=$(low_pages) $(own_figures)"
+        settle $((before + own_before))
+        figures="free-before=$before free-after=$(free_mib) low-before=$low_before low-after=$(low_pages) own-before=$own_before own-after=$(own_mib) $(own_figures)"
     fi
     tell_end "$start" "$gone" "$code" ""
     [ -e "$job/abuse" ] && after=after_$(cat "$job/abuse") && type "$after" >/dev/null 2>&1 && "$after"

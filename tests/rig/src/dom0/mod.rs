@@ -16,7 +16,7 @@ use crate::bundle;
 use crate::error::{Context, Error, Result};
 use crate::job::{Act, Hog, Job};
 use crate::judge::Verdict;
-use crate::machine::Device;
+use crate::machine::{Device, Without};
 
 const INIT: &str = include_str!("init.sh");
 const ABUSE: &str = include_str!("abuse.sh");
@@ -30,6 +30,9 @@ const STORE_TOOLS: [&str; 5] =
 
 /// What glibc loads by name when a thread is cancelled, as libxenstore's are; without it `xl` aborts at its end.
 const UNWINDER: &str = "libgcc_s.so.1";
+
+/// What glibc before 2.34 loads by name to look users up.
+const USERS: &str = "libnss_files.so.2";
 
 /// Where a job finds the guest's image.
 pub(crate) const GUEST: &str = "/jobs/pvbounce";
@@ -55,11 +58,7 @@ pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
         image.file(&format!("bin/{}", name(program)), &read(program)?)?;
     }
     let libraries = root.join(LIBRARIES);
-    let mut closure = library_closure(&programs, &libraries)?;
-    closure.insert(libraries.join(UNWINDER));
-    for library in closure {
-        image.file(&format!("{LIBRARIES}/{}", name(&library)), &read(&library)?)?;
-    }
+    image.libraries(&programs, &libraries, UNWINDER)?;
     // The loader is also a library (`ld-linux` is in DT_NEEDED of some), but programs name it by this path.
     image.file(&format!("lib64/{LOADER}"), &read(&libraries.join(LOADER))?)?;
     image.folder("jobs")?;
@@ -71,6 +70,15 @@ pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
         loaded.push('\n');
     }
     image.file("jobs/modules", loaded.as_bytes())?;
+    image.finish()
+}
+
+/// Packs what makes dom0 a host that ssh gets to: a daemon with its libraries.
+pub(crate) fn pack_sshd(root: &Path, to: &Path) -> Result {
+    let mut image = Image::create(to)?;
+    let daemon = root.join("usr/sbin/dropbear");
+    image.file("bin/dropbear", &read(&daemon)?)?;
+    image.libraries(&[daemon], &root.join(LIBRARIES), USERS)?;
     image.finish()
 }
 
@@ -134,7 +142,14 @@ fn decompress(path: &Path) -> Result<Vec<u8>> {
 }
 
 /// Packs the image of one run: the base, then the init script, the guest and the jobs.
-pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to: &Path) -> Result {
+pub(crate) fn pack_run(
+    stack: &Stack,
+    guest: &Path,
+    jobs: &[Job],
+    hide: &str,
+    without: &Without,
+    to: &Path,
+) -> Result {
     let mut image = Image::create(to)?;
     image.out.write_all(&read(&stack.dom0())?).on("write", to)?;
     if jobs.iter().any(|job| job.bundle.is_some()) {
@@ -158,18 +173,20 @@ pub(crate) fn pack_run(stack: &Stack, guest: &Path, jobs: &[Job], hide: &str, to
     if jobs.iter().any(|job| job.does("save")) {
         helper(&mut image, &stack.root(), "libxl-save-helper")?;
     }
-    jobs.iter().enumerate().try_for_each(|(number, job)| pack_job(&mut image, number, job))?;
+    let mut each = jobs.iter().enumerate();
+    each.try_for_each(|(number, job)| pack_job(&mut image, number, job, without))?;
     image.finish()
 }
 
 /// What dom0 has to know of one job.
-fn pack_job(image: &mut Image, number: usize, job: &Job) -> Result {
+fn pack_job(image: &mut Image, number: usize, job: &Job, without: &Without) -> Result {
     let folder = format!("jobs/{number:04}");
     image.folder(&folder)?;
     image.file(&format!("{folder}/name"), job.name.as_bytes())?;
     image.file(&format!("{folder}/limit"), job.limit.as_secs().to_string().as_bytes())?;
     image.file(&format!("{folder}/guest.cfg"), &read(&job.config)?)?;
-    let overrides: String = job.overrides()?.iter().map(|line| format!("{line}\n")).collect();
+    let overrides: String =
+        job.overrides(without)?.iter().map(|line| format!("{line}\n")).collect();
     image.file(&format!("{folder}/overrides"), overrides.as_bytes())?;
     if let Some(hog) = job.hog {
         image.file(&format!("{folder}/hog.cfg"), &read(Hog::CONFIG.as_ref())?)?;
@@ -248,6 +265,15 @@ impl Image {
         let part = path.with_extension("part");
         let file = File::create(&part).on("create", &part)?;
         Ok(Self { out: BufWriter::new(file), path: path.to_owned(), inode: 1 })
+    }
+
+    /// All the libraries that these programs need, and one that they load by name.
+    fn libraries(&mut self, programs: &[PathBuf], folder: &Path, loaded: &str) -> Result {
+        let mut closure = library_closure(programs, folder)?;
+        closure.insert(folder.join(loaded));
+        closure.iter().try_for_each(|library| {
+            self.file(&format!("{LIBRARIES}/{}", name(library)), &read(library)?)
+        })
     }
 
     fn folder(&mut self, name: &str) -> Result {

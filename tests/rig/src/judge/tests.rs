@@ -115,8 +115,18 @@ fn memory_that_xen_has_not_back_is_a_failure() {
     assert_eq!(verdict_of(GOOD, &same, None).0, Verdict::Success);
     let less = JobEnd { free_mib: Some((9, 8)), ..same.clone() };
     assert_eq!(verdict_of(GOOD, &less, None), wanted);
-    let low = JobEnd { low_pages: Some((7, 6)), ..same };
+    let low = JobEnd { low_pages: Some((7, 6)), ..same.clone() };
     assert_eq!(verdict_of(GOOD, &low, None), wanted);
+    // What dom0 gave of its own is Xen's now; what neither has is lost.
+    let given = JobEnd {
+        free_mib: Some((9, 264)),
+        own_mib: Some((5000, 4744)),
+        low_pages: Some((7, 900)),
+        ..same
+    };
+    assert_eq!(verdict_of(GOOD, &given, None).0, Verdict::Success);
+    let lost = JobEnd { own_mib: Some((5000, 4740)), ..given };
+    assert_eq!(verdict_of(GOOD, &lost, None), wanted);
 }
 
 #[test]

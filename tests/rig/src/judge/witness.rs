@@ -39,14 +39,33 @@ pub(super) fn outside(facts: &Facts<'_>) -> Option<Finding> {
 pub(super) fn kept(facts: &Facts<'_>) -> Option<Finding> {
     let end = facts.end?;
     let differs = |pair: Option<(u64, u64)>| pair.filter(|(before, after)| before != after);
+    if let Some(own) = differs(end.own_mib) {
+        return ballooned(own, end.free_mib?);
+    }
     let what = if let Some((before, after)) = differs(end.free_mib) {
         format!("Xen had {before} MiB free before the domain and {after} after it")
     } else {
         let (before, after) = differs(end.low_pages)?;
         format!("Xen had {before} pages free below 4 GiB before the domain and {after} after it")
     };
+    Some(memory(what))
+}
+
+/// The same where dom0 gave the domain some of its own memory, and has not taken it back: the two together have to be as much.
+/// How much of it is low is then nobody's to say.
+fn ballooned(own: (u64, u64), free: (u64, u64)) -> Option<Finding> {
+    let (before, after) = (own.0 + free.0, own.1 + free.1);
+    // Each of the figures is cut to whole MiB.
+    (before.abs_diff(after) > 2).then(|| {
+        memory(format!(
+            "Xen and dom0 together had {before} MiB before the domain and {after} after it"
+        ))
+    })
+}
+
+fn memory(what: String) -> Finding {
     let remedy = "see what dom0 or another domain did meanwhile; else Xen lost or kept memory: report it to them";
-    Some((Verdict::Failure, Problem::rig("xen-memory", what, remedy)))
+    (Verdict::Failure, Problem::rig("xen-memory", what, remedy))
 }
 
 /// DMA that the guest claims and the trace does not hold.

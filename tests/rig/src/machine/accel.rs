@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Machine, Next, Plan};
+use super::{Machine, Next, Plan, Without};
 use crate::artifacts::{self, Release, Stack};
 use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
@@ -29,11 +29,12 @@ pub(crate) enum Accel {
 
 impl Accel {
     /// QEMU's words for it.
-    pub(crate) fn args(&self, release: Release) -> Vec<&'static str> {
-        match self {
-            Self::Kvm => vec!["-accel", "kvm", "-cpu", "host"],
-            Self::Tcg(_) => vec!["-accel", "tcg,thread=multi", "-cpu", release.emulated_cpu()],
-        }
+    pub(crate) fn args(&self, release: &Release, without: &Without) -> [String; 4] {
+        let (accel, cpu) = match self {
+            Self::Kvm => ("kvm", "host".to_owned()),
+            Self::Tcg(_) => ("tcg,thread=multi", without.cpu(release.emulated_cpu)),
+        };
+        ["-accel".to_owned(), accel.to_owned(), "-cpu".to_owned(), cpu]
     }
 
     /// For the person.
@@ -54,12 +55,12 @@ impl Accel {
 }
 
 /// Finds out what this host can do, or remembers.
-pub(crate) fn probe(stack: &Stack, release: Release) -> Result<Accel> {
+pub(crate) fn probe(stack: &Stack, release: &'static Release) -> Result<Accel> {
     if let Err(error) = File::options().read(true).write(true).open("/dev/kvm") {
         return Ok(Accel::Tcg(format!("/dev/kvm: {error}").to_lowercase()));
     }
     let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    let home = artifacts::cache()?.join(release.name());
+    let home = artifacts::cache()?.join(release.name);
     let remembered = home.join(format!("kvm-{}", boot.trim()));
     if let Some(accel) = fs::read_to_string(&remembered).ok().as_deref().and_then(Accel::parse) {
         return Ok(accel);
@@ -77,7 +78,7 @@ pub(crate) fn probe(stack: &Stack, release: Release) -> Result<Accel> {
     Ok(accel)
 }
 
-fn try_kvm(stack: &Stack, release: Release, folder: &Path) -> Result<Accel> {
+fn try_kvm(stack: &Stack, release: &'static Release, folder: &Path) -> Result<Accel> {
     artifacts::remove(folder)?;
     fs::create_dir_all(folder).on("create", folder)?;
     let outcome = boot_xen(stack, release, folder);
@@ -91,11 +92,12 @@ fn try_kvm(stack: &Stack, release: Release, folder: &Path) -> Result<Accel> {
 }
 
 /// Whether dom0's kernel prints its first line in time.
-fn boot_xen(stack: &Stack, release: Release, folder: &Path) -> Result<bool> {
+fn boot_xen(stack: &Stack, release: &'static Release, folder: &Path) -> Result<bool> {
     let plan = Plan {
         stack: stack.clone(),
         release,
         accel: Accel::Kvm,
+        without: Without::default(),
         modules: vec![(stack.linux(), "console=hvc0".to_owned())],
         memory_gib: 6,
         little_low: false,

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Accel, Card, Device};
+use super::{Accel, Card, Device, Without};
 use crate::artifacts::{Release, Stack};
 use crate::child;
 
@@ -17,9 +17,11 @@ pub(crate) struct Plan {
     /// Where its pieces are.
     pub(crate) stack: Stack,
     /// Which release they are of.
-    pub(crate) release: Release,
+    pub(crate) release: &'static Release,
     /// What runs the processors.
     pub(crate) accel: Accel,
+    /// What of the rig's own settings it does without.
+    pub(crate) without: Without,
     /// Xen's modules, each a file and its command line: dom0's kernel first.
     pub(crate) modules: Vec<(PathBuf, String)>,
     /// The machine's memory, in GiB.
@@ -68,7 +70,7 @@ impl Plan {
     /// The whole command, to be run in the run's folder.
     pub(crate) fn command(&self) -> Command {
         let mut command = qemu(&self.stack);
-        command.args(self.accel.args(self.release));
+        command.args(self.accel.args(self.release, &self.without));
         // q35 has all but 2 GiB above the 4 GiB line, and Xen gives its guests the highest first: so each
         // buffer of a guest lies where a 32-bit device can't reach it.
         let low = if self.little_low { ",max-ram-below-4g=512M" } else { "" };
@@ -94,17 +96,8 @@ impl Plan {
     }
 
     fn boot(&self, command: &mut Command) {
-        // Pinned: each time Xen moves dom0's processor it moves dom0's interrupts too, and one of COM2's that is lost on
-        // the way stops the port for good.
-        // Not scrubbed: Xen prefers clean memory to high memory, and idle processors scrub from below, so that for the
-        // first minute guests would get frames that need no bounce. QEMU's memory is clean as it comes.
-        // No large pages in the IOMMU: QEMU's trace names the page, and a small one says more.
-        let words = format!(
-            "console=com1 com1=115200,8n1 dom0_mem={mib}M,max:{mib}M dom0_max_vcpus=1 dom0_vcpus_pin \
-             bootscrub=0 loglvl=all guest_loglvl=all iommu=verbose,no-superpages",
-            mib = self.dom0_memory
-        );
-        command.arg("-kernel").arg(self.stack.xen()).args(["-append", &words]);
+        let words = format!("{} {}", self.without.xen(self.dom0_memory), self.release.xen);
+        command.arg("-kernel").arg(self.stack.xen()).args(["-append", words.trim_end()]);
         let modules = self.modules.iter().map(|(file, words)| module(file, words));
         command.args(["-initrd", &modules.collect::<Vec<_>>().join(",")]);
     }

@@ -8,6 +8,7 @@ mod models;
 mod qmp;
 mod relay;
 mod running;
+mod setting;
 
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
@@ -17,6 +18,7 @@ pub(crate) use models::{CARDS, Card, Model, NO_MIRROR};
 pub(crate) use qmp::Qmp;
 pub(crate) use relay::{Mischief, Side};
 pub(crate) use running::{Machine, Next, Source};
+pub(crate) use setting::{Setting, Without};
 
 /// A device on the machine's bus that a job can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::dice::Dice;
 use crate::job::{Abuse, Act, Job};
 use crate::judge::Verdict;
 use crate::machine::Device;
@@ -19,37 +20,6 @@ const SUITES: [&str; 7] =
 
 /// Those that prove something in a domain without a device.
 const ALONE: [&str; 5] = ["smoke", "boot", "memory", "swiotlb", "irq"];
-
-/// Random numbers that a seed gives again: Steele, Lea and Flood's SplitMix64.
-#[derive(Debug)]
-pub(super) struct Dice(u64);
-
-impl Dice {
-    pub(super) const fn new(seed: u64) -> Self {
-        Self(seed)
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number from `first` to `last`.
-    fn between(&mut self, first: u32, last: u32) -> u32 {
-        let span = u64::from(last - first) + 1;
-        first + u32::try_from(self.next() % span).unwrap_or(0)
-    }
-
-    fn one_in(&mut self, times: u32) -> bool {
-        self.between(1, times) == 1
-    }
-
-    fn pick<T: Copy, const N: usize>(&mut self, from: [T; N]) -> T {
-        from[usize::try_from(self.next() % N as u64).unwrap_or(0)]
-    }
-}
 
 /// So many domains, one after the other.
 pub(super) fn jobs(seed: u64, count: usize, peers: &Peers, limit: Duration) -> Vec<Job> {

@@ -9,11 +9,12 @@ use std::fs;
 use std::hint::black_box;
 use std::ops::ControlFlow;
 use std::process::ExitCode;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::bench::Keep;
 use super::{Bench, smoke};
 use crate::cli::Options;
+use crate::dice;
 use crate::error::{Context, Error, Result};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
@@ -27,7 +28,7 @@ const ENOUGH: usize = 20;
 const EACH: Duration = Duration::from_secs(60);
 
 pub(super) fn run(options: &Options, minutes: u32, seed: Option<u64>) -> Result<ExitCode> {
-    let seed = seed.unwrap_or_else(of_the_time);
+    let seed = seed.unwrap_or_else(dice::of_the_time);
     let bench = Bench::prepare("soak", options)?;
     let (nic, _) = smoke::device(options.device());
     let length = Duration::from_secs(60 * u64::from(minutes));
@@ -43,11 +44,6 @@ pub(super) fn run(options: &Options, minutes: u32, seed: Option<u64>) -> Result<
         ended?;
     }
     soak.conclude(&bench, interrupted)
-}
-
-fn of_the_time() -> u64 {
-    let time = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    time.as_secs()
 }
 
 /// How long this host takes for work that is always the same, in ms: the median of five times.
