@@ -44,6 +44,23 @@ impl ResetError {
 
 crate::report::verdict::coded!(ResetError);
 
+/// The device was quiesced and has no memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the device was stopped")]
+pub struct Ended;
+
+impl Ended {
+    /// A stable name for reports.
+    pub const fn code(&self) -> &'static str {
+        "device-stopped"
+    }
+
+    /// What to change.
+    pub const fn remedy(&self) -> &'static str {
+        "start the driver anew"
+    }
+}
+
 /// Why a device could not be started, or started anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StartError {
@@ -99,8 +116,8 @@ pub enum StartError {
     #[error("memory for the device at {0:#x}, beyond what its registers hold")]
     BeyondRegisters(u64),
     /// The device was quiesced and has no memory.
-    #[error("the device was stopped")]
-    Stopped,
+    #[error(transparent)]
+    Stopped(#[from] Ended),
 }
 
 impl StartError {
@@ -119,7 +136,7 @@ impl StartError {
             Self::Command { .. } => "device-command",
             Self::Lacks(_) => "device-lacks",
             Self::BeyondRegisters(_) => "device-beyond-registers",
-            Self::Stopped => "device-stopped",
+            Self::Stopped(ended) => ended.code(),
         }
     }
 
@@ -142,7 +159,7 @@ impl StartError {
             Self::Command { .. } => "look the status up in the device's specification",
             Self::Lacks(_) => "use another device of its kind",
             Self::BeyondRegisters(_) => "give the device a narrower mask: dma_bits=32",
-            Self::Stopped => "start the driver anew",
+            Self::Stopped(ended) => ended.remedy(),
         }
     }
 }
@@ -241,7 +258,7 @@ mod tests {
                 ["device-command", "Identify ended with status 0x2", "specification"],
             ),
             (StartError::Lacks("blocks"), ["device-lacks", "no blocks", "another device"]),
-            (StartError::Stopped, ["device-stopped", "stopped", "anew"]),
+            (StartError::Stopped(Ended), ["device-stopped", "stopped", "anew"]),
         ] {
             shows(&error, error.code(), error.remedy(), expected);
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     arch::time::TimedOut,
-    device::{ResetError, StartError},
+    device::{Ended, ResetError, StartError},
     dma::{FinishError, MapError},
 };
 
@@ -43,8 +43,8 @@ pub enum EngineError {
     #[error(transparent)]
     Lost(#[from] ResetError),
     /// It was quiesced and has no memory.
-    #[error("the engine was stopped")]
-    Stopped,
+    #[error(transparent)]
+    Stopped(#[from] Ended),
 }
 
 impl EngineError {
@@ -58,7 +58,7 @@ impl EngineError {
             Self::Status { .. } => "engine-status",
             Self::Finish(error) => error.code(),
             Self::Lost(error) => error.code(),
-            Self::Stopped => StartError::Stopped.code(),
+            Self::Stopped(ended) => ended.code(),
         }
     }
 
@@ -76,7 +76,7 @@ impl EngineError {
             }
             Self::Finish(error) => error.remedy(),
             Self::Lost(error) => error.remedy(),
-            Self::Stopped => StartError::Stopped.remedy(),
+            Self::Stopped(ended) => ended.remedy(),
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     arch::time::TimedOut,
-    device::ResetError,
+    device::{Ended, ResetError},
     dma::{FinishError, MapError},
 };
 use alloc::vec::Vec;
@@ -68,10 +68,10 @@ pub enum TransmitError {
     Stuck(TimedOut),
     /// The device failed to send, and was then not seen to stop: it keeps its memory.
     #[error("{0}; its memory stays with it")]
-    Lost(ResetError),
+    Lost(#[from] ResetError),
     /// The card was quiesced.
-    #[error("the card was stopped")]
-    Stopped,
+    #[error(transparent)]
+    Stopped(#[from] Ended),
 }
 
 impl TransmitError {
@@ -86,7 +86,7 @@ impl TransmitError {
             Self::Failed { .. } => "nic-tx-failed",
             Self::Stuck(_) => "nic-tx-timeout",
             Self::Lost(error) => error.code(),
-            Self::Stopped => "device-stopped",
+            Self::Stopped(ended) => ended.code(),
         }
     }
 
@@ -104,7 +104,7 @@ impl TransmitError {
                  lets it (`xl dmesg` names refused addresses)"
             }
             Self::Lost(error) => error.remedy(),
-            Self::Stopped => "start the driver anew",
+            Self::Stopped(ended) => ended.remedy(),
         }
     }
 }
@@ -170,10 +170,10 @@ pub enum ReceiveError {
     Ring(#[from] RingError),
     /// The device was not seen to stop after an error: it keeps its memory.
     #[error("{0}; its memory stays with it")]
-    Lost(ResetError),
+    Lost(#[from] ResetError),
     /// The card was quiesced.
-    #[error("the card was stopped")]
-    Stopped,
+    #[error(transparent)]
+    Stopped(#[from] Ended),
 }
 
 impl ReceiveError {
@@ -188,7 +188,7 @@ impl ReceiveError {
                 RingError::Unwritten { .. } => "nic-rx-unwritten",
                 RingError::Truncated { .. } => "nic-rx-truncated",
             },
-            Self::Stopped => "device-stopped",
+            Self::Stopped(ended) => ended.code(),
         }
     }
 
@@ -200,7 +200,7 @@ impl ReceiveError {
                 "the receive ring's content is not what a device writes: either its writes land \
                  elsewhere (compare the addresses it used with those it was given) or it is broken"
             }
-            Self::Stopped => "start the driver anew",
+            Self::Stopped(ended) => ended.remedy(),
         }
     }
 }
@@ -256,7 +256,7 @@ mod tests {
                 ["device-gone", "stays with it", "slot and host"],
             ),
             (TransmitError::Lost(STUCK), ["device-reset-timeout", "7 ms", "reset the slot"]),
-            (TransmitError::Stopped, ["device-stopped", "stopped", "anew"]),
+            (TransmitError::Stopped(Ended), ["device-stopped", "stopped", "anew"]),
         ] {
             shows(&error, error.code(), error.remedy(), expected);
         }
@@ -278,7 +278,7 @@ mod tests {
         }
         let lost = ReceiveError::Lost(ResetError::Gone);
         shows(&lost, lost.code(), lost.remedy(), ["device-gone", "stays with it", "slot and host"]);
-        let stopped = ReceiveError::Stopped;
+        let stopped = ReceiveError::Stopped(Ended);
         shows(&stopped, stopped.code(), stopped.remedy(), ["device-stopped", "stopped", "anew"]);
     }
 }

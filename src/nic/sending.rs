@@ -84,7 +84,7 @@ fn make_room(
     len: usize,
     min: usize,
 ) -> Result<(), TransmitError> {
-    check_running(sender.life())?;
+    sender.life().check::<TransmitError>()?;
     if len < min || len > FRAME_MAX {
         return Err(TransmitError::BadLength { len, min, max: FRAME_MAX });
     }
@@ -95,15 +95,6 @@ fn make_room(
     let in_flight = sender.outgoing().used();
     let room = sender.outgoing().free();
     room.map(drop).ok_or(TransmitError::Full { in_flight })
-}
-
-/// Whether a card is there to be given frames, and to be asked for them.
-pub(super) const fn check_running(life: Life) -> Result<(), TransmitError> {
-    match life {
-        Life::Running => Ok(()),
-        Life::Lost(error) => Err(TransmitError::Lost(error)),
-        Life::Ended => Err(TransmitError::Stopped),
-    }
 }
 
 /// The frames that a device has, and the buffers of some that it had.

@@ -30,7 +30,7 @@ use crate::{
     addr::DmaMask,
     arch::time::Clock,
     device::{
-        self, Arrival, Cause, DmaRange, Driver, Lengths, Mover, QuiesceError, Registers,
+        self, Arrival, Cause, DmaRange, Driver, Ended, Lengths, Mover, QuiesceError, Registers,
         ResetError, Sent, StartError, Traffic, evidence::Ranges, life::Life, pattern,
     },
     dma::{
@@ -145,27 +145,12 @@ impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
 }
 
 impl<'m, R: Registers> Edu<'m, R> {
-    const fn check_running(&self) -> Result<(), EngineError> {
-        match self.life {
-            Life::Running => Ok(()),
-            Life::Lost(error) => Err(EngineError::Lost(error)),
-            Life::Ended => Err(EngineError::Stopped),
-        }
-    }
-
-    /// Nothing is asked of the device any more that would only wait for it in vain.
-    #[cold]
-    fn lose(&mut self, error: ResetError) -> ResetError {
-        self.life = Life::Lost(error);
-        error
-    }
-
     /// Stops a device that did not do as told, and takes its memory back.
     #[cold]
     fn give_up(&mut self, error: EngineError) -> EngineError {
         let stopped = match self.chip.stop() {
             Ok(stopped) => stopped,
-            Err(error) => return self.lose(error).into(),
+            Err(error) => return self.life.lose(error).into(),
         };
         self.traffic.resets += 1;
         // What it did to memory of a transfer that failed matters less than why it failed.
@@ -200,7 +185,7 @@ impl<'m, R: Registers> Edu<'m, R> {
     }
 
     fn read_memory(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), EngineError> {
-        self.check_running()?;
+        self.life.check::<EngineError>()?;
         if bytes.is_empty() || bytes.len() > BUFFER_LEN {
             return Err(EngineError::Length { len: bytes.len(), max: BUFFER_LEN });
         }
@@ -210,7 +195,7 @@ impl<'m, R: Registers> Edu<'m, R> {
         let command = Command::empty();
         self.leaving = Some(self.begin(command, mapping)?);
         self.finish(command)?;
-        let memory = self.leaving.take().ok_or(EngineError::Stopped)?;
+        let memory = self.leaving.take().ok_or(Ended)?;
         self.traffic.sent += 1;
         self.traffic.sent_bounced += u64::from(record.bounced.is_some());
         self.inside = Some(record.len);
@@ -234,13 +219,13 @@ impl<'m, R: Registers> Edu<'m, R> {
                 let begun = (command | Command::START).bits();
                 Err(self.give_up(EngineError::Status { begun, found }))
             }
-            Progress::Gone => Err(self.lose(ResetError::Gone).into()),
+            Progress::Gone => Err(self.life.lose(ResetError::Gone).into()),
         }
     }
 
     /// Looks for what came, or has the engine write it.
     fn write_memory(&mut self, back: &mut Vec<u8>) -> Result<Arrival, EngineError> {
-        self.check_running()?;
+        self.life.check::<EngineError>()?;
         let Some(Arriving { command, .. }) = self.arriving else {
             let Some(len) = self.inside.take() else {
                 return Ok(Arrival::Nothing);
@@ -308,7 +293,7 @@ impl<R: Registers> Mover for Edu<'_, R> {
     }
 
     fn prepare(&mut self) -> Result<(), Outcome> {
-        Ok(self.check_running()?)
+        Ok(self.life.check::<EngineError>()?)
     }
 
     fn fill(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), Outcome> {
@@ -397,7 +382,7 @@ impl<R: Registers> Driver for Edu<'_, R> {
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        let stopped = self.chip.stop().map_err(|e| self.lose(e))?;
+        let stopped = self.chip.stop().map_err(|e| self.life.lose(e))?;
         Ok(self.take_back(&stopped)?)
     }
 

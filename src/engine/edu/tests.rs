@@ -391,6 +391,6 @@ fn an_engine_that_is_dropped_is_stopped_and_gives_everything_back() {
 
 #[test]
 fn each_error_says_what_to_do() {
-    let errors = [EngineError::Length { len: 0, max: 1 }, EngineError::Stopped];
+    let errors = [EngineError::Length { len: 0, max: 1 }, Ended.into()];
     assert!(errors.iter().all(|error| error.remedy().contains(' ')));
 }

@@ -2,7 +2,7 @@
 
 use super::{Duration, Instant, MAC, TickingClock, Wait};
 use crate::{
-    device::{Cause, DmaRange, Driver, QuiesceError, Sent, StartError, Traffic},
+    device::{Cause, DmaRange, Driver, Ended, QuiesceError, Sent, StartError, Traffic},
     dma::{DeviceStopped, FinishError, OwnedSlice},
     nic::{Counters, Nic, ReceiveError, TransmitError, Unsent},
 };
@@ -82,7 +82,7 @@ impl Nic for Feed<'_> {
 
     fn transmit_in_place(&mut self, _: OwnedSlice) -> Result<(Sent, OwnedSlice), TransmitError> {
         // The stack sends from buffers.
-        Err(TransmitError::Stopped)
+        Err(Ended.into())
     }
 
     fn reclaim(&mut self) -> Result<Option<Vec<u8>>, TransmitError> {

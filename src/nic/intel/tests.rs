@@ -3,13 +3,13 @@
 use super::super::{e1000, igb, rings::Idle};
 use crate::{
     addr::DmaMask,
-    device::{Cause, Driver as _, Idle as _, StartError, Via, fake::TickingClock},
+    device::{Cause, Driver as _, Ended, Idle as _, StartError, Via, fake::TickingClock},
     dma::{
         Device, Limits, OwnedSlice, Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
     nic::{
-        FRAME_MAX, FRAME_MIN, Nic as _, ReceiveError, TransmitError,
+        FRAME_MAX, FRAME_MIN, Nic as _,
         fake::intel::{FakeIntel, Fault, Kind},
         rings::Card,
         rings::chip::RECEIVE,
@@ -270,9 +270,9 @@ fn a_quiesced_card_refuses_everything_and_kept_nothing() {
         card.transmit(frame(60, 0)).unwrap();
         card.quiesce().unwrap();
         assert!(!chip.is_running());
-        assert_eq!(card.transmit(frame(60, 0)).unwrap_err().error, TransmitError::Stopped);
-        assert_eq!(card.receive(&mut Vec::new()), Err(ReceiveError::Stopped));
-        assert_eq!(card.set_loopback(true), Err(StartError::Stopped));
+        assert_eq!(card.transmit(frame(60, 0)).unwrap_err().error, Ended.into());
+        assert_eq!(card.receive(&mut Vec::new()), Err(Ended.into()));
+        assert_eq!(card.set_loopback(true), Err(Ended.into()));
         assert_eq!(card.quiesce(), Ok(()));
     });
 }

@@ -4,7 +4,7 @@ use super::tests::{LIMITS, MODELS, Model};
 use crate::{
     arch::time::Clock as _,
     device::{
-        Cause, Driver as _, Idle as _,
+        Cause, Driver as _, Ended, Idle as _,
         fake::{TickingClock, leftovers},
     },
     dma::{
@@ -12,7 +12,7 @@ use crate::{
         fake::{FakeMachine, Reused},
     },
     nic::{
-        Nic as _, TransmitError,
+        Nic as _,
         fake::intel::{FakeIntel, Fault},
         rings::Card,
         rings::chip::{RECEIVE, TRANSMIT},
@@ -158,6 +158,6 @@ fn a_device_stopped_by_other_means_gives_everything_back() {
         card.take_back(&DeviceStopped::seen()).unwrap();
         let stats = world.pool.stats();
         assert!(stats.is_balanced(), "{stats:?}");
-        assert_eq!(card.transmit(BROADCAST.to_vec()).unwrap_err().error, TransmitError::Stopped);
+        assert_eq!(card.transmit(BROADCAST.to_vec()).unwrap_err().error, Ended.into());
     });
 }

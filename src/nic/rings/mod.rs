@@ -37,7 +37,7 @@ use super::{
 use crate::{
     arch::time::Instant,
     device::{
-        self, Cause, DmaRange, Driver, QuiesceError, ResetError, Sent, StartError, Traffic,
+        self, Cause, DmaRange, Driver, Ended, QuiesceError, ResetError, Sent, StartError, Traffic,
         evidence::Ranges, life::Life,
     },
     dma::{self, DeviceStopped, FinishError, Limits, OwnedSlice},
@@ -170,11 +170,11 @@ impl Card<'_> {
             }
             self.offer_buffers();
             let started = self.chip.start(stopped, places, self.loopback);
-            started.map_err(|e| self.lose(e))?;
+            started.map_err(|e| self.life.lose(e))?;
         }
         self.report_buffers();
         self.chip.enable_interrupts(self.enabled);
-        self.chip.check_there().map_err(|e| self.lose(e))?;
+        self.chip.check_there().map_err(|e| self.life.lose(e))?;
         self.life = Life::Running;
         Ok(())
     }
@@ -182,7 +182,7 @@ impl Card<'_> {
     /// Resets and starts again; frames in flight are dropped.
     fn restart(&mut self) -> Result<(), ResetError> {
         self.counters.rx_missed += self.chip.take_missed();
-        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        let stopped = self.chip.reset().map_err(|e| self.life.lose(e))?;
         self.counters.tx_dropped += self.out.drop_all(&stopped);
         self.begin(stopped)
     }
@@ -193,13 +193,6 @@ impl Card<'_> {
             Some(memory) if cause != Cause::GONE => cause | memory.acknowledge(),
             _ => cause,
         }
-    }
-
-    /// Nothing is asked of the device any more that would only wait for it in vain.
-    #[cold]
-    fn lose(&mut self, error: ResetError) -> ResetError {
-        self.life = Life::Lost(error);
-        error
     }
 
     /// Sends frames to the card itself until one comes back: a loop is closed by the PHY, which takes its time.
@@ -231,7 +224,7 @@ impl Card<'_> {
     fn wait_for_link(&mut self) -> Result<(), ResetError> {
         let start = self.chip.now();
         while !self.chip.link_up() && self.chip.now().since(start) < LINK_LIMIT {
-            self.chip.check_there().map_err(|e| self.lose(e))?;
+            self.chip.check_there().map_err(|e| self.life.lose(e))?;
         }
         Ok(())
     }
@@ -297,7 +290,7 @@ impl Driver for Card<'_> {
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        let stopped = self.chip.reset().map_err(|e| self.life.lose(e))?;
         Ok(self.take_back(&stopped)?)
     }
 
@@ -320,7 +313,7 @@ impl Nic for Card<'_> {
 
     fn set_loopback(&mut self, on: bool) -> Result<(), StartError> {
         if self.life == Life::Ended {
-            return Err(StartError::Stopped);
+            return Err(Ended.into());
         }
         (self.loopback, self.mirrored) = (on, false);
         // What is sent in order to see the loop closed is nobody's interrupt.

@@ -11,7 +11,7 @@ use super::{
     Card,
     chip::{DESCRIPTOR, RECEIVE, Received},
 };
-use crate::device::{ResetError, life::Life};
+use crate::device::ResetError;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -29,18 +29,14 @@ impl Card<'_> {
         &mut self,
         frame: &mut Vec<u8>,
     ) -> Result<Option<usize>, ReceiveError> {
-        match self.life {
-            Life::Running => {}
-            Life::Lost(error) => return Err(ReceiveError::Lost(error)),
-            Life::Ended => return Err(ReceiveError::Stopped),
-        }
+        self.life.check::<ReceiveError>()?;
         match self.look() {
             Ok(Some((index, len))) => {
                 self.copy_out(index, len, frame);
                 Ok(Some(len))
             }
             Ok(None) => {
-                self.ask_presence().map_err(|e| ReceiveError::Lost(self.lose(e)))?;
+                self.ask_presence().map_err(|e| ReceiveError::Lost(self.life.lose(e)))?;
                 Ok(None)
             }
             Err(error) => Err(self.recover(error)),

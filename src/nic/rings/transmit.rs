@@ -3,7 +3,7 @@
 use super::{
     super::{
         error::TransmitError,
-        sending::{self, Outgoing, Refused, Sender},
+        sending::{Outgoing, Refused, Sender},
     },
     Card,
     chip::Progress,
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     arch::time::{Instant, TimedOut},
-    device::{Sent, life::Life},
+    device::{Ended, Sent, life::Life},
     dma::OwnedSlice,
 };
 use core::time::Duration;
@@ -31,7 +31,7 @@ impl<'m> Sender<'m> for Card<'m> {
     /// From the doorbell on the device reads the frame.
     fn give(&mut self, frame: OwnedSlice) -> Result<Sent, Refused> {
         let (Some(memory), Some(index)) = (&mut self.memory, self.out.free()) else {
-            return Err((TransmitError::Stopped, frame));
+            return Err((Ended.into(), frame));
         };
         let books = (&mut self.ranges, &mut self.counters);
         let (record, len) = self.out.lend(frame, self.chip.now(), books)?;
@@ -44,7 +44,7 @@ impl<'m> Sender<'m> for Card<'m> {
         let (Some((index, oldest)), Some(memory)) = (self.out.oldest(), &mut self.memory) else {
             return Ok(None);
         };
-        sending::check_running(self.life)?;
+        self.life.check::<TransmitError>()?;
         let since = oldest.since;
         let progress = self.chip.progress(memory.sent(index));
         if progress == Progress::Pending {

@@ -6,10 +6,10 @@ use super::{
 };
 use crate::{
     arch::time::Clock as _,
-    device::{Cause, fake::leftovers},
+    device::{Cause, Ended, fake::leftovers},
     dma::DeviceStopped,
     nic::{
-        Nic, TransmitError,
+        Nic,
         fake::played::{Fault, Player},
     },
 };
@@ -127,6 +127,6 @@ fn a_device_stopped_by_other_means_gives_everything_back() {
         card.take_back(&DeviceStopped::seen()).unwrap();
         let stats = bench.pool.stats();
         assert!(stats.is_balanced(), "{stats:?}");
-        assert_eq!(card.transmit(BROADCAST.to_vec()).unwrap_err().error, TransmitError::Stopped);
+        assert_eq!(card.transmit(BROADCAST.to_vec()).unwrap_err().error, Ended.into());
     });
 }

@@ -44,8 +44,8 @@ use crate::{
     addr::DmaMask,
     arch::time::Clock,
     device::{
-        self, Cause, DmaRange, Driver, QuiesceError, Registers, ResetError, Sent, StartError,
-        Traffic, evidence::Ranges, life::Life,
+        self, Cause, DmaRange, Driver, Ended, QuiesceError, Registers, ResetError, Sent,
+        StartError, Traffic, evidence::Ranges, life::Life,
     },
     dma::{
         self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice, PowerOfTwo,
@@ -172,7 +172,7 @@ impl<R: Registers> Rtl8139<'_, R> {
         if let Some(buffer) = &mut self.buffer {
             buffer.rearm(0..BUFFER);
         }
-        self.chip.start(stopped, self.buffer_at, self.loopback).map_err(|e| self.lose(e))?;
+        self.chip.start(stopped, self.buffer_at, self.loopback).map_err(|e| self.life.lose(e))?;
         self.chip.enable_interrupts(self.enabled);
         self.life = Life::Running;
         Ok(())
@@ -181,16 +181,9 @@ impl<R: Registers> Rtl8139<'_, R> {
     /// Resets and starts again; frames in flight are dropped.
     fn restart(&mut self) -> Result<(), ResetError> {
         self.counters.rx_missed += self.chip.take_missed();
-        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        let stopped = self.chip.reset().map_err(|e| self.life.lose(e))?;
         self.drop_in_flight(&stopped);
         self.begin(stopped)
-    }
-
-    /// Nothing is asked of the device any more that would only wait for it in vain.
-    #[cold]
-    fn lose(&mut self, error: ResetError) -> ResetError {
-        self.life = Life::Lost(error);
-        error
     }
 
     /// Takes the frames in flight back.
@@ -236,7 +229,7 @@ impl<R: Registers> Driver for Rtl8139<'_, R> {
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        let stopped = self.chip.reset().map_err(|e| self.lose(e))?;
+        let stopped = self.chip.reset().map_err(|e| self.life.lose(e))?;
         Ok(self.take_back(&stopped)?)
     }
 
@@ -260,7 +253,7 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
 
     fn set_loopback(&mut self, on: bool) -> Result<(), StartError> {
         if self.life == Life::Ended {
-            return Err(StartError::Stopped);
+            return Err(Ended.into());
         }
         self.loopback = on;
         Ok(self.restart()?)

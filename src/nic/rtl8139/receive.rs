@@ -8,7 +8,7 @@ use super::{
     Rtl8139,
     ring::{CRC, HEADER, Next, RxRing},
 };
-use crate::device::{Registers, life::Life};
+use crate::device::Registers;
 use alloc::vec::Vec;
 use core::time::Duration;
 
@@ -20,11 +20,7 @@ impl<R: Registers> Rtl8139<'_, R> {
         &mut self,
         frame: &mut Vec<u8>,
     ) -> Result<Option<usize>, ReceiveError> {
-        match self.life {
-            Life::Running => {}
-            Life::Lost(error) => return Err(ReceiveError::Lost(error)),
-            Life::Ended => return Err(ReceiveError::Stopped),
-        }
+        self.life.check::<ReceiveError>()?;
         match self.look() {
             Ok(Some((offset, len))) => {
                 self.copy_out(offset, len, frame);

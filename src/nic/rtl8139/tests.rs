@@ -186,9 +186,9 @@ fn a_quiesced_card_refuses_everything_and_kept_nothing() {
         card.transmit(frame(60, 0)).unwrap();
         card.quiesce().unwrap();
         assert!(!chip.is_running());
-        assert_eq!(card.transmit(frame(60, 0)).unwrap_err().error, TransmitError::Stopped);
-        assert_eq!(card.receive(&mut Vec::new()), Err(ReceiveError::Stopped));
-        assert_eq!(card.set_loopback(true), Err(StartError::Stopped));
+        assert_eq!(card.transmit(frame(60, 0)).unwrap_err().error, Ended.into());
+        assert_eq!(card.receive(&mut Vec::new()), Err(Ended.into()));
+        assert_eq!(card.set_loopback(true), Err(Ended.into()));
         assert_eq!(card.quiesce(), Ok(()));
     });
 }

@@ -3,14 +3,14 @@
 use super::{
     super::{
         error::{TransmitError, TxFailure},
-        sending::{self, Outgoing, Refused, Sender},
+        sending::{Outgoing, Refused, Sender},
     },
     Rtl8139,
     ring::{Outcome, outcome},
 };
 use crate::{
     arch::time::{Instant, TimedOut},
-    device::{Registers, Sent, life::Life},
+    device::{Ended, Registers, Sent, life::Life},
     dma::OwnedSlice,
 };
 use core::time::Duration;
@@ -29,7 +29,7 @@ impl<'m, R: Registers> Sender<'m> for Rtl8139<'m, R> {
 
     /// The doorbell: from here on the device reads the frame.
     fn give(&mut self, frame: OwnedSlice) -> Result<Sent, Refused> {
-        let Some(slot) = self.out.free() else { return Err((TransmitError::Stopped, frame)) };
+        let Some(slot) = self.out.free() else { return Err((Ended.into(), frame)) };
         let books = (&mut self.ranges, &mut self.counters);
         let (record, len) = self.out.lend(frame, self.chip.now(), books)?;
         self.chip.send(slot, record.dma, len);
@@ -40,7 +40,7 @@ impl<'m, R: Registers> Sender<'m> for Rtl8139<'m, R> {
         let Some((slot, oldest)) = self.out.oldest() else {
             return Ok(None);
         };
-        sending::check_running(self.life)?;
+        self.life.check::<TransmitError>()?;
         let since = oldest.since;
         let status = self.chip.slot_status(slot);
         let outcome = outcome(status);

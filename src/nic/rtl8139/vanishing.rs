@@ -159,7 +159,7 @@ fn a_device_stopped_by_other_means_gives_everything_back() {
     with_frames_lost(|card, pool, _| {
         card.take_back(&DeviceStopped::seen()).unwrap();
         assert!(pool.stats().is_balanced(), "{:?}", pool.stats());
-        assert_eq!(card.transmit(BROADCAST.to_vec()).unwrap_err().error, TransmitError::Stopped);
+        assert_eq!(card.transmit(BROADCAST.to_vec()).unwrap_err().error, Ended.into());
     });
 }
 

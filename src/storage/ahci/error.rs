@@ -3,7 +3,7 @@
 use super::command::Opcode;
 use crate::{
     arch::time::TimedOut,
-    device::{ResetError, StartError},
+    device::{Ended, ResetError, StartError},
     dma::{FinishError, MapError},
 };
 
@@ -60,8 +60,8 @@ pub enum AhciError {
     #[error(transparent)]
     Lost(#[from] ResetError),
     /// It was quiesced and has no memory.
-    #[error("the controller was stopped")]
-    Stopped,
+    #[error(transparent)]
+    Stopped(#[from] Ended),
 }
 
 impl AhciError {
@@ -78,7 +78,7 @@ impl AhciError {
             Self::NoDisk => StartError::Lacks("").code(),
             Self::Late(_) => "ahci-timeout",
             Self::Lost(error) => error.code(),
-            Self::Stopped => StartError::Stopped.code(),
+            Self::Stopped(ended) => ended.code(),
         }
     }
 
@@ -102,7 +102,7 @@ impl AhciError {
                 "the controller does not reach memory: bus mastering, IOMMU (`xl dmesg` names refused addresses)"
             }
             Self::Lost(error) => error.remedy(),
-            Self::Stopped => StartError::Stopped.remedy(),
+            Self::Stopped(ended) => ended.remedy(),
         }
     }
 }
@@ -124,7 +124,7 @@ impl From<AhciError> for StartError {
             AhciError::Late(late) => Self::Reset(ResetError::Stuck(late)),
             AhciError::Lost(error) => Self::Reset(error),
             // What only a transfer can come to.
-            AhciError::Length { .. } | AhciError::NotFilled | AhciError::Stopped => Self::Stopped,
+            AhciError::Length { .. } | AhciError::NotFilled | AhciError::Stopped(_) => Ended.into(),
         }
     }
 }

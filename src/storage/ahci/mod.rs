@@ -176,7 +176,7 @@ impl<R: Registers> Mover for Ahci<'_, R> {
     }
 
     fn prepare(&mut self) -> Result<(), Outcome> {
-        Ok(self.check_running()?)
+        Ok(self.life.check::<AhciError>()?)
     }
 
     fn fill(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), Outcome> {
@@ -254,7 +254,7 @@ impl<R: Registers> Driver for Ahci<'_, R> {
             // The reset after it is what has to be seen.
             let _ = self.hba.stop();
         }
-        let stopped = self.hba.reset().map_err(|e| self.lose(e))?;
+        let stopped = self.hba.reset().map_err(|e| self.life.lose(e))?;
         Ok(self.take_back(&stopped)?)
     }
 

@@ -8,7 +8,7 @@ use super::{
     identify::{BYTES, Identity},
 };
 use crate::{
-    device::{Arrival, Cause, Registers, ResetError, Sent, StartError, life::Life},
+    device::{Arrival, Cause, Ended, Registers, Sent, StartError, life::Life},
     dma::{DeviceStopped, FinishError, FromDevice, Lent, Mapping, OwnedSlice, buffer::Buffer},
     storage::place::{TRIES, first_block, spoil, varied},
 };
@@ -19,25 +19,10 @@ use core::{hint, time::Duration};
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
 
 impl<'m, R: Registers> Ahci<'m, R> {
-    pub(super) const fn check_running(&self) -> Result<(), AhciError> {
-        match self.life {
-            Life::Running => Ok(()),
-            Life::Lost(error) => Err(AhciError::Lost(error)),
-            Life::Ended => Err(AhciError::Stopped),
-        }
-    }
-
-    /// Nothing is asked of the device any more that would only wait for it in vain.
-    #[cold]
-    pub(super) fn lose(&mut self, error: ResetError) -> ResetError {
-        self.life = Life::Lost(error);
-        error
-    }
-
     /// Passes a result on, after a reset of a controller that did not do as told.
     fn settle<T>(&mut self, result: Result<T, AhciError>) -> Result<T, AhciError> {
         match result {
-            Err(AhciError::Lost(error)) => Err(self.lose(error).into()),
+            Err(AhciError::Lost(error)) => Err(self.life.lose(error).into()),
             Err(error) => Err(self.give_up(error)),
             done => done,
         }
@@ -53,7 +38,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
                 self.down = Some(stopped);
                 error
             }
-            Err(error) => self.lose(error).into(),
+            Err(error) => self.life.lose(error).into(),
         }
     }
 
@@ -69,7 +54,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
 
     /// Readies the port, unless that was done.
     pub(super) fn bring_up(&mut self) -> Result<(), AhciError> {
-        self.check_running()?;
+        self.life.check::<AhciError>()?;
         let (Some(stopped), Some(memory)) = (self.down.take(), self.shared.as_deref()) else {
             return Ok(());
         };
@@ -97,7 +82,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
     ) -> Result<Lent<Mapping<'m, FromDevice, B>>, AhciError> {
         let Some(memory) = self.shared.as_deref() else {
             mapping.abandon();
-            return Err(AhciError::Stopped);
+            return Err(Ended.into());
         };
         command.put(memory, mapping.bus(), mapping.len());
         self.ranges.add(&mapping);
@@ -120,14 +105,14 @@ impl<'m, R: Registers> Ahci<'m, R> {
 
     /// Bytes that the controller reports to have written, of a command that is done.
     fn moved(&self, len: usize) -> Result<usize, AhciError> {
-        let moved = command::moved(self.shared.as_deref().ok_or(AhciError::Stopped)?);
+        let moved = command::moved(self.shared.as_deref().ok_or(Ended)?);
         let all = usize::try_from(moved) == Ok(len);
         if all { Ok(len) } else { Err(AhciError::Moved { len, moved }) }
     }
 
     /// What arrived, once the command for it is done.
     fn take_arrived(&mut self) -> Result<Vec<u8>, AhciError> {
-        let memory = self.arriving.take().ok_or(AhciError::Stopped)?.reported_done();
+        let memory = self.arriving.take().ok_or(Ended)?.reported_done();
         let moved = self.moved(memory.len());
         let bytes = memory.end(moved.unwrap_or(0))?;
         moved.map(|_| bytes)
@@ -204,7 +189,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
         let record = Sent::of(&mapping);
         self.placing = Some(self.begin(Command::read(blocks), mapping, false)?);
         self.wait_for()?;
-        let memory = self.placing.take().ok_or(AhciError::Stopped)?.reported_done();
+        let memory = self.placing.take().ok_or(Ended)?.reported_done();
         let moved = self.moved(record.len);
         let bytes = memory.end(moved.unwrap_or(0))?;
         moved?;
@@ -215,7 +200,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
 
     /// Looks for what came, or has it read.
     pub(super) fn fetch_blocks(&mut self, back: &mut Vec<u8>) -> Result<Arrival, AhciError> {
-        self.check_running()?;
+        self.life.check::<AhciError>()?;
         if let Some(error) = self.failed.take() {
             return Err(error);
         }

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     addr::BusAddr,
-    device::{Registers, ResetError, StartError, life::Life},
+    device::{Ended, Registers, StartError, life::Life},
     dma::{
         Coherent, DeviceStopped, Direction, FinishError, FromDevice, Lent, Mapping, buffer::Buffer,
     },
@@ -23,28 +23,13 @@ use core::{hint, time::Duration};
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
 impl<'m, R: Registers> Nvme<'m, R> {
-    pub(super) const fn check_running(&self) -> Result<(), NvmeError> {
-        match self.life {
-            Life::Running => Ok(()),
-            Life::Lost(error) => Err(NvmeError::Lost(error)),
-            Life::Ended => Err(NvmeError::Stopped),
-        }
-    }
-
-    /// Nothing is asked of the device any more that would only wait for it in vain.
-    #[cold]
-    pub(super) fn lose(&mut self, error: ResetError) -> ResetError {
-        self.life = Life::Lost(error);
-        error
-    }
-
     /// Passes a result on, after disabling a controller of which nothing more can be believed.
     pub(super) fn settle<T>(&mut self, result: Result<T, NvmeError>) -> Result<T, NvmeError> {
         match result {
             Err(
                 error @ (NvmeError::Late(_) | NvmeError::Completion { .. } | NvmeError::Fatal(_)),
             ) => Err(self.give_up(error)),
-            Err(NvmeError::Lost(error)) => Err(self.lose(error).into()),
+            Err(NvmeError::Lost(error)) => Err(self.life.lose(error).into()),
             other => other,
         }
     }
@@ -59,7 +44,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
                 self.down = Some(stopped);
                 error
             }
-            Err(error) => self.lose(error).into(),
+            Err(error) => self.life.lose(error).into(),
         }
     }
 
@@ -78,26 +63,26 @@ impl<'m, R: Registers> Nvme<'m, R> {
     }
 
     fn shared(&self) -> Result<&Coherent<'m>, NvmeError> {
-        self.shared.as_deref().ok_or(NvmeError::Stopped)
+        self.shared.as_deref().ok_or(Ended.into())
     }
 
     /// Enables the controller and makes its queues, unless that was done.
     pub(super) fn bring_up(&mut self) -> Result<(), NvmeError> {
-        self.check_running()?;
+        self.life.check::<NvmeError>()?;
         let Some(stopped) = self.down.take() else {
             return Ok(());
         };
         let up = self.enable(stopped);
         let up = self.settle(up);
         if up.is_err() && self.down.is_none() && self.life == Life::Running {
-            let stopped = self.controller.disable().map_err(|error| self.lose(error))?;
+            let stopped = self.controller.disable().map_err(|error| self.life.lose(error))?;
             self.down = Some(stopped);
         }
         up
     }
 
     fn enable(&mut self, stopped: DeviceStopped) -> Result<(), NvmeError> {
-        let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
+        let memory = self.shared.as_deref().ok_or(Ended)?;
         self.queues.iter_mut().for_each(|queue| queue.reset(memory, &stopped));
         self.controller.enable(&self.queues[ADMIN], memory, stopped)?;
         let create = [POLLED, INTERRUPTING].map(|number| {
@@ -172,7 +157,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
             // Else there may be no room for this one's completion.
             self.take();
         }
-        let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
+        let memory = self.shared.as_deref().ok_or(Ended)?;
         let queue = &mut self.queues[queue];
         let tail = queue.submit(memory, command);
         self.controller.submitted(queue.id, tail);
@@ -186,7 +171,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
 
     /// Waits for the command under way, and has the controller know that its completion was seen.
     pub(super) fn completed(&mut self, queue: usize) -> Result<Done, NvmeError> {
-        let memory = self.shared.as_deref().ok_or(NvmeError::Stopped)?;
+        let memory = self.shared.as_deref().ok_or(Ended)?;
         let (controller, queue) = (&self.controller, &mut self.queues[queue]);
         let deadline = controller.within(COMMAND_LIMIT);
         let done = deadline.turns(|_| {
@@ -209,7 +194,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
     pub(super) fn ended(&mut self, how: Result<(), NvmeError>) -> Result<Vec<u8>, NvmeError> {
         match how {
             Ok(()) => {
-                let memory = self.arriving.take().ok_or(NvmeError::Stopped)?.reported_done();
+                let memory = self.arriving.take().ok_or(Ended)?.reported_done();
                 let len = memory.len();
                 Ok(memory.end(len)?)
             }

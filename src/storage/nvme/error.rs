@@ -4,7 +4,7 @@ use super::command::Opcode;
 use crate::{
     addr::BusAddr,
     arch::time::TimedOut,
-    device::{ResetError, StartError, pattern},
+    device::{Ended, ResetError, StartError, pattern},
     dma::{FinishError, MapError},
 };
 use core::fmt;
@@ -91,8 +91,8 @@ pub enum NvmeError {
     #[error(transparent)]
     Lost(#[from] ResetError),
     /// It was quiesced and has no memory.
-    #[error("the controller was stopped")]
-    Stopped,
+    #[error(transparent)]
+    Stopped(#[from] Ended),
 }
 
 impl NvmeError {
@@ -110,7 +110,7 @@ impl NvmeError {
             Self::Late(_) => "nvme-timeout",
             Self::Fatal(_) => "nvme-fatal",
             Self::Lost(error) => error.code(),
-            Self::Stopped => StartError::Stopped.code(),
+            Self::Stopped(ended) => ended.code(),
         }
     }
 
@@ -133,7 +133,7 @@ impl NvmeError {
             }
             Self::Fatal(_) => "see `xl dmesg` for IOMMU faults; power-cycle the disk",
             Self::Lost(error) => error.remedy(),
-            Self::Stopped => StartError::Stopped.remedy(),
+            Self::Stopped(ended) => ended.remedy(),
         }
     }
 }
@@ -158,7 +158,7 @@ impl From<NvmeError> for StartError {
             NvmeError::Length { .. }
             | NvmeError::NotFilled
             | NvmeError::Differs { .. }
-            | NvmeError::Stopped => Self::Stopped,
+            | NvmeError::Stopped(_) => Ended.into(),
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
     queue::{ADMIN, INTERRUPTING, POLLED},
 };
 use crate::{
-    device::{Cause, Registers},
+    device::{Cause, Ended, Registers},
     pci::Delivery,
 };
 
@@ -93,7 +93,7 @@ impl<R: Registers> Nvme<'_, R> {
     /// Looks once whether the command under way was completed.
     pub(super) fn look(&mut self) -> Result<(), NvmeError> {
         let Some(memory) = self.shared.as_deref() else {
-            return Err(NvmeError::Stopped);
+            return Err(Ended.into());
         };
         let queue = &mut self.queues[self.inbound];
         let polled = queue.poll(memory);
@@ -115,7 +115,7 @@ impl<R: Registers> Nvme<'_, R> {
 
     /// Takes what was completed, of which the controller is told: it lets go of its line.
     pub(super) fn take_completions(&mut self) -> Cause {
-        if self.check_running().is_err() || self.down.is_some() {
+        if self.life.check::<NvmeError>().is_err() || self.down.is_some() {
             return self.cause_of(self.controller.check());
         }
         let looked = self.look().and_then(|()| self.answered());

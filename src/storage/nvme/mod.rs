@@ -229,7 +229,7 @@ impl<R: Registers> Mover for Nvme<'_, R> {
     }
 
     fn prepare(&mut self) -> Result<(), Outcome> {
-        Ok(self.check_running()?)
+        Ok(self.life.check::<NvmeError>()?)
     }
 
     fn fill(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), Outcome> {
@@ -314,7 +314,7 @@ impl<R: Registers> Driver for Nvme<'_, R> {
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
         let told = self.shut_down();
-        let stopped = self.controller.disable().map_err(|e| self.lose(e))?;
+        let stopped = self.controller.disable().map_err(|e| self.life.lose(e))?;
         self.take_back(&stopped)?;
         match told {
             Err(ResetError::Stuck(late)) => Err(QuiesceError::Late(late)),

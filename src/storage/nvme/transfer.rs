@@ -9,7 +9,7 @@ use super::{
     queue::POLLED,
 };
 use crate::{
-    device::{Arrival, Registers, Sent},
+    device::{Arrival, Ended, Registers, Sent},
     dma::{FromDevice, Lent, OwnedSlice, ToDevice},
     storage::place::{TRIES, first_block, spoil, varied},
 };
@@ -122,7 +122,7 @@ impl<R: Registers> Nvme<'_, R> {
         waited?;
         self.traffic.sent += 1;
         self.traffic.sent_bounced += u64::from(record.bounced.is_some());
-        Ok((record, bytes.ok_or(NvmeError::Stopped)?))
+        Ok((record, bytes.ok_or(Ended)?))
     }
 
     fn read_in_place(
@@ -142,12 +142,12 @@ impl<R: Registers> Nvme<'_, R> {
         let bytes = memory.map(|memory| memory.end(written)).transpose()?;
         waited?;
         self.traffic.received += 1;
-        Ok((record, bytes.ok_or(NvmeError::Stopped)?))
+        Ok((record, bytes.ok_or(Ended)?))
     }
 
     /// Looks for what came, or has it read.
     pub(super) fn fetch_blocks(&mut self, back: &mut Vec<u8>) -> Result<Arrival, NvmeError> {
-        self.check_running()?;
+        self.life.check::<NvmeError>()?;
         if let Some(error) = self.failed.take() {
             return Err(error);
         }

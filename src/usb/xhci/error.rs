@@ -3,7 +3,7 @@
 use super::{regs::Status, trb::Event};
 use crate::{
     arch::time::TimedOut,
-    device::{ResetError, StartError, pattern::MISMATCH_REMEDY},
+    device::{Ended, ResetError, pattern::MISMATCH_REMEDY},
     dma::{FinishError, MapError},
 };
 
@@ -40,8 +40,8 @@ pub enum XhciError {
     #[error(transparent)]
     Lost(#[from] ResetError),
     /// It was quiesced and has no memory.
-    #[error("the controller was stopped")]
-    Stopped,
+    #[error(transparent)]
+    Stopped(#[from] Ended),
 }
 
 impl XhciError {
@@ -56,7 +56,7 @@ impl XhciError {
             Self::Status(_) => "xhci-status",
             Self::Late(_) => "xhci-timeout",
             Self::Lost(error) => error.code(),
-            Self::Stopped => StartError::Stopped.code(),
+            Self::Stopped(ended) => ended.code(),
         }
     }
 
@@ -72,7 +72,7 @@ impl XhciError {
                 "the controller does not reach memory: bus mastering, IOMMU (`xl dmesg` names refused addresses)"
             }
             Self::Lost(error) => error.remedy(),
-            Self::Stopped => StartError::Stopped.remedy(),
+            Self::Stopped(ended) => ended.remedy(),
         }
     }
 

@@ -168,7 +168,7 @@ impl<R: Registers> Mover for Xhci<'_, R> {
     }
 
     fn prepare(&mut self) -> Result<(), Outcome> {
-        Ok(self.check_running()?)
+        Ok(self.life.check::<XhciError>()?)
     }
 
     fn fill(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), Outcome> {
@@ -236,7 +236,7 @@ impl<R: Registers> Driver for Xhci<'_, R> {
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        let stopped = self.hc.reset().map_err(|e| self.lose(e))?;
+        let stopped = self.hc.reset().map_err(|e| self.life.lose(e))?;
         Ok(self.take_back(&stopped)?)
     }
 

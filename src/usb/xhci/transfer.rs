@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     addr::BusAddr,
-    device::{Arrival, Cause, Registers, ResetError, Sent, life::Life},
+    device::{Arrival, Cause, Ended, Registers, ResetError, Sent},
     dma::{DeviceStopped, FinishError, Lent, Mapping, OwnedSlice, ToDevice},
 };
 use alloc::vec::Vec;
@@ -20,25 +20,10 @@ use core::{hint, time::Duration};
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
 
 impl<'m, R: Registers> Xhci<'m, R> {
-    pub(super) const fn check_running(&self) -> Result<(), XhciError> {
-        match self.life {
-            Life::Running => Ok(()),
-            Life::Lost(error) => Err(XhciError::Lost(error)),
-            Life::Ended => Err(XhciError::Stopped),
-        }
-    }
-
-    /// Nothing is asked of the device any more that would only wait for it in vain.
-    #[cold]
-    pub(super) fn lose(&mut self, error: ResetError) -> ResetError {
-        self.life = Life::Lost(error);
-        error
-    }
-
     /// Passes a result on, after a reset of a controller that did not do as told.
     fn settle<T>(&mut self, result: Result<T, XhciError>) -> Result<T, XhciError> {
         match result {
-            Err(XhciError::Lost(error)) => Err(self.lose(error).into()),
+            Err(XhciError::Lost(error)) => Err(self.life.lose(error).into()),
             Err(error) => Err(self.give_up(error)),
             done => done,
         }
@@ -54,7 +39,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
                 self.down = Some(stopped);
                 error
             }
-            Err(error) => self.lose(error).into(),
+            Err(error) => self.life.lose(error).into(),
         }
     }
 
@@ -69,7 +54,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
 
     /// Tells the controller of its memory, unless that was done.
     pub(super) fn bring_up(&mut self) -> Result<(), XhciError> {
-        self.check_running()?;
+        self.life.check::<XhciError>()?;
         if let (Some(stopped), Some(memory)) = (self.down.take(), &self.memory) {
             self.hc.enable(memory.contexts(), self.unmasked, stopped);
         }
@@ -78,8 +63,8 @@ impl<'m, R: Registers> Xhci<'m, R> {
 
     /// Fills memory with commands, and a link back to the driver's own ring.
     pub(super) fn fill_ring(&mut self, bytes: &mut [u8], seed: usize) -> Result<(), XhciError> {
-        self.check_running()?;
-        let Some(memory) = &self.memory else { return Err(XhciError::Stopped) };
+        self.life.check::<XhciError>()?;
+        let Some(memory) = &self.memory else { return Err(Ended.into()) };
         let len = bytes.len();
         if !len.is_multiple_of(TRB) || !(LEAST..=MOST).contains(&len) {
             return Err(XhciError::Length(len));
@@ -103,7 +88,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
             return Err(error);
         }
         self.traffic.lost += u64::from(self.inside);
-        let halted = self.hc.halt().map_err(|error| self.lose(error))?;
+        let halted = self.hc.halt().map_err(|error| self.life.lose(error))?;
         let ended = self.reclaim(&halted).map_err(XhciError::Finish);
         self.settle(ended)
     }
@@ -121,7 +106,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
         let record = Sent::of(&commands);
         self.run(commands)?;
         self.wait_for()?;
-        let memory = self.leaving.take().ok_or(XhciError::Stopped)?;
+        let memory = self.leaving.take().ok_or(Ended)?;
         self.traffic.sent += 1;
         self.traffic.sent_bounced += u64::from(record.bounced.is_some());
         self.inside = true;
@@ -134,7 +119,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
         let room = self
             .memory
             .as_ref()
-            .ok_or(XhciError::Stopped)
+            .ok_or(XhciError::Stopped(Ended))
             .and_then(|memory| Ok((memory, Events::map(&self.dma, self.asked.len(), ports)?)));
         let (memory, events) = match room {
             Ok(room) => room,
@@ -193,7 +178,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
 
     /// Looks for what the answers say.
     pub(super) fn fetch_answers(&mut self, back: &mut Vec<u8>) -> Result<Arrival, XhciError> {
-        self.check_running()?;
+        self.life.check::<XhciError>()?;
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
