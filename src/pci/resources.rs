@@ -65,14 +65,9 @@ impl Resources {
     /// Where the memory BAR with this number is, and how many bytes it has.
     pub fn memory_bar(&self, index: u8) -> Result<(BusAddr, usize), NoBar> {
         let bar = self.bars.iter().find(|bar| bar.index == index);
-        match bar.map(|bar| (bar.kind, bar.size)) {
-            Some((BarKind::Memory { address, .. }, size)) if address.0 != 0 => {
-                Ok((address, to_usize(size)))
-            }
-            found => {
-                Err(NoBar { index, is_memory: matches!(found, Some((BarKind::Memory { .. }, _))) })
-            }
-        }
+        let at = bar.and_then(|bar| Some((bar.placed()?, to_usize(bar.size))));
+        let is_memory = bar.is_some_and(|bar| matches!(bar.kind, BarKind::Memory { .. }));
+        at.ok_or(NoBar { index, is_memory })
     }
 }
 

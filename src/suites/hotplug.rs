@@ -18,7 +18,7 @@ use super::{
     transfer::{round_trip, send_and_poll},
 };
 use crate::{
-    addr::PAGE_SIZE,
+    addr::{BusAddr, PAGE_SIZE},
     arch::{
         time::{Clock as _, millis},
         wait::Deadline,
@@ -30,7 +30,10 @@ use crate::{
         memory::MemoryError,
         pages::{DeviceMemory, Pages},
     },
-    pci::front::{self, Pending},
+    pci::{
+        Bar,
+        front::{self, Pending},
+    },
     report::{Outcome, Reason, ktap::Taken},
     xen::{
         events::EventChannels as _,
@@ -135,6 +138,7 @@ fn round(guest: &mut Guest, round: u32, rounds: &mut Rounds) -> Result<(), Outco
         if ready && guest.assigned.len() > said {
             said = guest.assigned.len();
             rounds.devices = rounds.devices.max(said);
+            bars_are_open(guest)?;
             say(guest, round, said)?;
         }
         Ok(None)
@@ -216,6 +220,29 @@ fn no_node_is_left(guest: &mut Guest) -> Finding {
     }
 }
 
+/// Whether Xen lets the guest map what a device answers at.
+fn is_open(guest: &Guest, bar: BusAddr) -> Result<bool, Outcome> {
+    match DeviceMemory::map(guest.memory, bar, PAGE_SIZE) {
+        Ok(_) => Ok(true),
+        Err(MemoryError::Mapping { .. }) => Ok(false),
+        Err(error) => Err(of_memory(error)),
+    }
+}
+
+/// While its device is there each BAR can be mapped: a refusal afterwards then says something.
+fn bars_are_open(guest: &Guest) -> Result<(), Outcome> {
+    let found = guest.assigned.iter().filter_map(|device| device.resources.as_ref().ok());
+    for bar in found.flat_map(|resources| &resources.bars).filter_map(Bar::placed) {
+        if !is_open(guest, bar)? {
+            return Err(failure(
+                "hotplug-not-shown",
+                format!("{bar} of a device that works is refused"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// What a device that has gone answered at is no longer the guest's to map. The toolstack takes that right after the device.
 fn no_bar_is_left(guest: &mut Guest) -> Finding {
     /// Between two looks, each of which takes addresses that no other mapping gets.
@@ -228,10 +255,8 @@ fn no_bar_is_left(guest: &mut Guest) -> Finding {
     let closed = Deadline::new(guest.shared, TIDYING).turns(|until| -> Result<_, Outcome> {
         open = None;
         for &bar in bars {
-            match DeviceMemory::map(guest.memory, bar, PAGE_SIZE) {
-                Err(MemoryError::Mapping { .. }) => {}
-                Err(error) => return Err(of_memory(error)),
-                Ok(_) => open = Some(bar),
+            if is_open(guest, bar)? {
+                open = Some(bar);
             }
         }
         if open.is_some() {
@@ -241,7 +266,7 @@ fn no_bar_is_left(guest: &mut Guest) -> Finding {
         Ok(open.is_none().then_some(()))
     })?;
     match (closed, open) {
-        (Some(()), _) => Ok(format!("{} BARs, all refused", bars.len())),
+        (Some(()), _) => Ok(format!("{} BARs, open before and all refused since", bars.len())),
         (None, open) => {
             let bar = open.unwrap_or_default();
             let detail = format!(

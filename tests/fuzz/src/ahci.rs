@@ -9,7 +9,7 @@ use crate::{
 };
 use pvbounce::{
     addr::BusAddr,
-    device::{Arrival, Cause, Idle as _, Mover, Registers, StartError},
+    device::{Idle as _, Mover, Registers, StartError},
     storage::ahci::Idle,
 };
 use std::{cell::Cell, time::Duration};
@@ -236,17 +236,7 @@ impl Story for Guest {
                     self.sent = bytes;
                 }
             }
-            3..6 => {
-                if let Ok(Arrival::Back(len)) = disk.fetch(&self.sent, &mut self.back) {
-                    assert!(len <= self.back.len(), "{len}");
-                    assert!(chip.odd.get() || self.back[..len] == *self.sent);
-                }
-            }
-            6 => {
-                let some = input.once_in(2);
-                disk.enable_interrupts(if some { Cause::RECEIVER } else { Cause::empty() });
-            }
-            _ => drop(disk.acknowledge()),
+            _ => mover::go_on(disk, input, &self.sent, &mut self.back, &chip.odd),
         }
     }
 }

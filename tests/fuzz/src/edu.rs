@@ -10,7 +10,7 @@ use crate::{
 };
 use pvbounce::{
     addr::{BusAddr, DmaMask},
-    device::{Arrival, Cause, Idle as _, Mover, Registers, StartError},
+    device::{Idle as _, Mover, Registers, StartError},
     engine::edu::Idle,
 };
 use std::{
@@ -202,18 +202,7 @@ impl Story for Guest {
                     self.sent = bytes;
                 }
             }
-            3..6 => {
-                if let Ok(Arrival::Back(len)) = engine.fetch(self.sent, &mut self.back) {
-                    let Self { sent, back } = self;
-                    assert!(len == sent.len() && len <= back.len(), "{len} of {}", sent.len());
-                    assert!(chip.odd.get() || back[..len] == **sent);
-                }
-            }
-            6 => {
-                let some = input.once_in(2);
-                engine.enable_interrupts(if some { Cause::RECEIVER } else { Cause::empty() });
-            }
-            _ => drop(engine.acknowledge()),
+            _ => mover::go_on(engine, input, self.sent, &mut self.back, &chip.odd),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::Input;
 use pvbounce::{
     addr::{BusAddr, DmaMask},
     arch::time::Clock,
-    device::{Mover, StartError, fake::TickingClock},
+    device::{Arrival, Cause, Mover, StartError, fake::TickingClock},
     dma::{Device, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
     mm::contiguous::Order,
 };
@@ -70,6 +70,30 @@ pub(crate) trait Story: Default {
 
     /// One thing that the guest does with the device.
     fn act(&mut self, mover: &mut dyn Mover, chip: &Self::Chip<'_>);
+}
+
+/// What a guest does with any device but give it something: has back what it `sent`, which is right unless the device broke
+/// a rule (`odd`), turns its interrupts on and off, acknowledges.
+pub(crate) fn go_on(
+    mover: &mut dyn Mover,
+    input: &Input,
+    sent: &[u8],
+    back: &mut Vec<u8>,
+    odd: &Cell<bool>,
+) {
+    match input.below(5) {
+        0..3 => {
+            if let Ok(Arrival::Back(len)) = mover.fetch(sent, back) {
+                assert!(len <= back.len(), "{len} of {}", back.len());
+                assert!(odd.get() || back[..len] == *sent);
+            }
+        }
+        3 => {
+            let some = input.once_in(2);
+            mover.enable_interrupts(if some { Cause::RECEIVER } else { Cause::empty() });
+        }
+        _ => drop(mover.acknowledge()),
+    }
 }
 
 /// Plays a story by the input's bytes.

@@ -9,7 +9,7 @@ use crate::{
 };
 use pvbounce::{
     addr::BusAddr,
-    device::{Arrival, Cause, Idle as _, Mover, Registers, StartError},
+    device::{Cause, Idle as _, Mover, Registers, StartError},
     pci::Delivery,
     storage::nvme::Idle,
 };
@@ -294,23 +294,13 @@ impl Story for Guest {
                     self.sent = bytes;
                 }
             }
-            3..6 => {
-                if let Ok(Arrival::Back(len)) = disk.fetch(&self.sent, &mut self.back) {
-                    assert!(len <= self.back.len(), "{len}");
-                    assert!(chip.odd.get() || self.back[..len] == *self.sent);
-                }
-            }
-            6 => {
-                let some = input.once_in(2);
-                disk.enable_interrupts(if some { Cause::RECEIVER } else { Cause::empty() });
-            }
-            7 => drop(disk.acknowledge()),
-            _ => {
+            3 => {
                 disk.enable_interrupts(Cause::empty());
                 chip.msix.set(input.once_in(2));
                 disk.deliver(if chip.msix.get() { Delivery::Msix } else { Delivery::Intx });
                 disk.enable_interrupts(Cause::RECEIVER);
             }
+            _ => mover::go_on(disk, input, &self.sent, &mut self.back, &chip.odd),
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::mover::{self, Memory, Story, Surroundings};
 use pvbounce::{
     addr::BusAddr,
-    device::{Arrival, Cause, Idle as _, Mover, Registers, StartError},
+    device::{Idle as _, Mover, Registers, StartError},
     usb::xhci::Idle,
 };
 use std::{cell::Cell, time::Duration};
@@ -224,17 +224,7 @@ impl Story for Guest {
                     self.sent = bytes;
                 }
             }
-            3..6 => {
-                if let Ok(Arrival::Back(len)) = controller.fetch(&self.sent, &mut self.back) {
-                    assert!(len <= self.back.len(), "{len}");
-                    assert!(chip.odd.get() || self.back[..len] == *self.sent);
-                }
-            }
-            6 => {
-                let some = input.once_in(2);
-                controller.enable_interrupts(if some { Cause::RECEIVER } else { Cause::empty() });
-            }
-            _ => drop(controller.acknowledge()),
+            _ => mover::go_on(controller, input, &self.sent, &mut self.back, &chip.odd),
         }
     }
 }
