@@ -348,10 +348,9 @@ mod tests {
         assert_eq!(damage(&other(20)[..64], &sent), Some((64, 60)));
     }
 
-    /// Runs `test` on a card that has no loop of its own, with a mirror on its wire or without.
-    fn with_wire(mirror: bool, test: impl FnOnce(&Played<'_, Virtio>, &mut Loopback<'_>)) {
+    /// Runs `test` on a card that has no loop of its own.
+    fn with_wire(traits: Traits, test: impl FnOnce(&Played<'_, Virtio>, &mut Loopback<'_>)) {
         let machine = FakeMachine::new(Frames::default());
-        let traits = Traits { mirror, ..Traits::default() };
         let (chip, clock) = (
             Played::new(&machine, [2, 0, 0, 0, 0, 1], Virtio::new(traits)),
             TickingClock::default(),
@@ -367,7 +366,7 @@ mod tests {
 
     #[test]
     fn a_card_without_a_loop_sends_itself_what_a_mirror_on_its_wire_knows() {
-        with_wire(true, |_, card| {
+        with_wire(Traits { mirror: true, ..Traits::default() }, |_, card| {
             card.prepare().unwrap();
             assert_eq!(card.patience(), PATIENCE);
             let mut back = Vec::new();
@@ -392,7 +391,7 @@ mod tests {
 
     #[test]
     fn without_a_mirror_nothing_is_compared_which_is_no_success() {
-        with_wire(false, |chip, card| {
+        with_wire(Traits { mirror: false, ..Traits::default() }, |chip, card| {
             for (link, code) in [(true, "nic-no-mirror"), (false, "link-down")] {
                 chip.set_link(link);
                 let bytes = filled(card, 100);
@@ -428,6 +427,20 @@ mod tests {
         with_loopback(|chip, card| {
             card.quiesce().unwrap();
             assert!(!chip.is_running());
+        });
+    }
+
+    #[test]
+    fn it_interrupts_in_each_way_that_its_card_does() {
+        with_wire(Traits { mirror: false, tabled: true, ..Traits::default() }, |chip, card| {
+            assert_eq!(card.deliveries(), [Delivery::Msix, Delivery::Intx]);
+            card.enable_interrupts(Cause::RECEIVER);
+            for (how, rings) in [(Delivery::Intx, false), (Delivery::Msix, true)] {
+                card.deliver(how);
+                chip.deliver(&[0xff; 60]);
+                assert_eq!(chip.interrupts(), rings, "{how}");
+                assert_eq!(card.acknowledge(), Cause::RECEIVED);
+            }
         });
     }
 }
