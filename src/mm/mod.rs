@@ -13,6 +13,7 @@ pub mod hole;
 pub mod m2p_sync;
 pub mod memory;
 
+pub mod order;
 pub mod p2m;
 pub mod page_table;
 pub mod pages;

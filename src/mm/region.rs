@@ -4,7 +4,7 @@
 use crate::{
     addr::{BusAddr, Mfn, Pfn, to_usize},
     arch::volatile::Window,
-    mm::{contiguous::Order, page_table},
+    mm::{order::Order, page_table},
 };
 use core::ptr::{NonNull, with_exposed_provenance_mut};
 

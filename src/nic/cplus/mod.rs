@@ -2,6 +2,7 @@
 //! the RTL8125.
 //!
 //! ```text
+//! model        which of the chips it is
 //! regs         offsets and bits, by their datasheet names
 //! descriptor   what is written into a descriptor, and what is read of it
 //! chip         which register when
@@ -16,6 +17,7 @@
 
 mod chip;
 mod descriptor;
+mod model;
 mod regs;
 
 #[cfg(test)]
@@ -31,26 +33,7 @@ use crate::{
 };
 use chip::Chip;
 
-/// Which of the chips it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Model {
-    /// RTL8139C+.
-    Rtl8139,
-    /// RTL8168, RTL8111, and the RTL8101 family with the same registers.
-    Rtl8168,
-    /// RTL8125.
-    Rtl8125,
-}
-
-impl Model {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Rtl8139 => "rtl8139-cplus",
-            Self::Rtl8168 => "rtl8168",
-            Self::Rtl8125 => "rtl8125",
-        }
-    }
-}
+pub use model::Model;
 
 /// Resets the chip behind `regs`, whatever it was left doing. Memory decoding must be on.
 pub fn reset<'m, R: Registers + 'm>(

@@ -4,7 +4,7 @@
 //! turned on is remembered, so that closing turns it off.
 
 use super::{
-    ConfigError, Front, FrontError,
+    ConfigError, Front, FrontError, Messages,
     link::{Answer, Request},
 };
 use crate::{
@@ -16,13 +16,6 @@ use crate::{
     },
 };
 use alloc::vec::Vec;
-
-/// What the backend turns on and off.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Messages {
-    Msi,
-    Msix,
-}
 
 impl Messages {
     const fn on(self) -> u32 {

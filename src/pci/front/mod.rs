@@ -41,7 +41,6 @@ use crate::{
 };
 use alloc::{boxed::Box, format, vec::Vec};
 use core::{cell::RefCell, fmt, time::Duration};
-use interrupts::Messages;
 use link::{Answer, Link, Request};
 
 /// States from which a backend does not come into service.
@@ -91,6 +90,13 @@ impl Default for Timeouts {
             unmap: Duration::from_secs(15),
         }
     }
+}
+
+/// What the backend turns on and off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Messages {
+    Msi,
+    Msix,
 }
 
 /// A connected frontend. Close it with [`Front::close`]; dropping it closes, too, but tells nobody how that went.

@@ -1,4 +1,4 @@
-//! What is wrong with a report: found line by line while it is read, and over the whole of it at its end.
+//! What can be wrong with a report: found line by line while it is read, and over the whole of it at its end.
 //!
 //! The reader believes nothing that the [`Writer`](super::Writer) would not have written. What a console adds of its own
 //! is passed over as long as it does not look like a line of the report; a line that does, and has no place where it
@@ -6,14 +6,7 @@
 
 use alloc::borrow::ToOwned;
 use alloc::string::String;
-use alloc::vec::Vec;
 use core::fmt;
-
-use super::{CLOSE, DmaRange, RangeKind, Report, Suite};
-use crate::report::verdict::{Tally, Verdict};
-
-/// The bytes of a slot of the bounce pool.
-const SLOT: u128 = 2048;
 
 /// One thing that is wrong with a report.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,7 +20,7 @@ pub struct Defect {
 }
 
 impl Defect {
-    fn of_all(flaw: Flaw, text: &str) -> Self {
+    pub(super) fn of_all(flaw: Flaw, text: &str) -> Self {
         Self { flaw, line: 0, text: text.to_owned() }
     }
 }
@@ -86,121 +79,4 @@ pub enum Flaw {
     /// More bytes than can be.
     #[error("is more than there is")]
     TooMuch,
-}
-
-/// What only the whole report shows.
-pub(super) fn of_the_whole(report: &Report) -> Vec<Defect> {
-    let mut found = Vec::new();
-    let mut add = |flaw, text: &str| found.push(Defect::of_all(flaw, text));
-    match report.planned {
-        None => add(Flaw::Missing, "the report's plan"),
-        Some(planned) if planned != report.suites.len() => add(Flaw::NotAsPlanned, "suites"),
-        Some(_) => {}
-    }
-    report.suites.iter().for_each(|suite| of_suite(suite, &mut add));
-    match report.result {
-        None => add(Flaw::Missing, "the result"),
-        Some(result) if !adds_up(report, result) => add(Flaw::Contradiction, "the result"),
-        Some(_) => {}
-    }
-    if report.suites.iter().any(|suite| suite.name == CLOSE) {
-        of_totals(report, &mut add);
-    }
-    of_ranges(report, &mut add);
-    match (&report.failed, report.sites) {
-        (Some(_), None) => add(Flaw::Missing, "# sites"),
-        (Some(failed), Some(sites)) if failed.site > sites.reached => {
-            add(Flaw::Contradiction, "# sites");
-        }
-        _ => {}
-    }
-    found
-}
-
-fn of_suite(suite: &Suite, add: &mut impl FnMut(Flaw, &str)) {
-    let name = &suite.name;
-    if name.is_empty() {
-        add(Flaw::Missing, "a suite's name");
-    }
-    match suite.planned {
-        None => add(Flaw::Missing, &["the plan of suite ", name].concat()),
-        Some(planned) if planned != suite.checks.len() => {
-            add(Flaw::NotAsPlanned, &["checks of suite ", name].concat());
-        }
-        Some(_) => {}
-    }
-    match suite.verdict {
-        None => add(Flaw::Missing, &["the result of suite ", name].concat()),
-        // What passed proved nothing, and it says why.
-        Some(Verdict::Skip) if suite.tally().verdict().is_ok() && !suite.reason.is_empty() => {}
-        // An empty tally is a SKIP, and needs a reason.
-        Some(said) if said != suite.tally().verdict() => {
-            add(Flaw::Contradiction, &["the result of suite ", name].concat());
-        }
-        Some(_) if suite.checks.is_empty() && suite.reason.is_empty() => {
-            add(Flaw::Missing, &["the reason of suite ", name].concat());
-        }
-        Some(_) => {}
-    }
-}
-
-/// Whether the result is what the suites come to, by the rule that the writer follows.
-fn adds_up(report: &Report, result: Verdict) -> bool {
-    let counted = report.suites.iter().map(|suite| match suite.verdict {
-        Some(verdict) if suite.name == CLOSE && verdict.is_ok() => Verdict::Skip,
-        Some(verdict) => verdict,
-        None => Verdict::Error,
-    });
-    match (counted.collect::<Tally>().verdict(), &report.not_shown) {
-        (Verdict::Success, Some(_)) => result == Verdict::Skip,
-        (_, Some(_)) => false,
-        (verdict, None) => result == verdict,
-    }
-}
-
-/// A run that got as far as suite `close` says what it did and what it kept.
-fn of_totals(report: &Report, add: &mut impl FnMut(Flaw, &str)) {
-    let said = [
-        (report.transfers.is_some(), "# transfers"),
-        (report.pool_walk.is_some(), "# pool-walk"),
-        (report.dma_limits.is_some(), "# dma-limits"),
-        (report.taken.is_some(), "# taken"),
-    ];
-    said.iter().filter(|(said, _)| !said).for_each(|(_, line)| add(Flaw::Missing, line));
-    let transfers = report.transfers.unwrap_or_default();
-    if transfers.compared > transfers.received
-        || (transfers.compared == 0) != (transfers.bytes == 0)
-    {
-        add(Flaw::Contradiction, "# transfers");
-    }
-}
-
-/// The ranges against the device's reach, the pool's size, the domain's memory and each other.
-fn of_ranges(report: &Report, add: &mut impl FnMut(Flaw, &str)) {
-    if report.ranges.is_empty() {
-        return;
-    }
-    let Some(limits) = report.dma_limits else {
-        return add(Flaw::Missing, "# dma-limits");
-    };
-    let total = |kind: Option<RangeKind>| -> u128 {
-        let counted =
-            report.ranges.iter().filter(|range| kind.is_none_or(|kind| kind == range.kind));
-        counted.map(DmaRange::bytes).sum()
-    };
-    if report.ranges.iter().any(|range| range.last > limits.mask) {
-        add(Flaw::BeyondMask, "a dma-range");
-    }
-    let mut sorted = report.ranges.clone();
-    sorted.sort_unstable_by_key(|range| range.first);
-    if sorted.iter().zip(sorted.iter().skip(1)).any(|(low, high)| high.first <= low.last) {
-        add(Flaw::Overlap, "a dma-range");
-    }
-    let slots = report.pool_walk.map_or(0, |walk| walk.all_slots);
-    if report.pool_walk.is_some() && total(Some(RangeKind::Pool)) > u128::from(slots) * SLOT {
-        add(Flaw::TooMuch, "the pool's dma-range lines");
-    }
-    if total(None) > u128::from(limits.memory) {
-        add(Flaw::TooMuch, "all dma-range lines together");
-    }
 }

@@ -47,6 +47,7 @@ mod report;
 mod sites;
 mod text;
 mod totals;
+mod whole;
 mod write;
 
 pub use defect::{Defect, Flaw};

@@ -6,7 +6,7 @@
 use alloc::borrow::ToOwned;
 use alloc::string::String;
 
-use super::defect::{self, Defect, Flaw};
+use super::defect::{Defect, Flaw};
 use super::figures;
 use super::report::{Check, NotShown, Report, Suite};
 use super::{
@@ -58,7 +58,7 @@ impl Parser {
     /// What was said at all, with what is wrong with it.
     pub fn finish(self) -> Report {
         let mut report = self.report;
-        report.defects.extend(defect::of_the_whole(&report));
+        report.defects.extend(super::whole::of_the_whole(&report));
         report
     }
 

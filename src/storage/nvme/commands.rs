@@ -1,11 +1,10 @@
 //! Commands given and waited for, and what is done with a controller that does not do them.
 
 use super::{
-    Nvme,
+    Interrupts, Nvme,
     command::{Command, Identify},
     error::NvmeError,
     identify::{self, BYTES, Identity, Namespace},
-    interrupts::Interrupts,
     prp::Prps,
     queue::{ADMIN, Done, INTERRUPTING, POLLED},
 };

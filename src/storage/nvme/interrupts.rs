@@ -6,7 +6,7 @@
 //! admin queue, which always does, once it may interrupt again.
 
 use super::{
-    Nvme,
+    Interrupts, Nvme,
     command::Command,
     error::NvmeError,
     queue::{ADMIN, INTERRUPTING, POLLED},
@@ -15,17 +15,6 @@ use crate::{
     device::{Cause, Ended, Registers},
     pci::Delivery,
 };
-
-/// What interrupted or is to.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Interrupts {
-    /// Whether a completion was seen in the queue that interrupts of which the controller does not know that it was.
-    untaken: bool,
-    /// Whether something came that would have interrupted, had the driver not played the mask.
-    held_back: bool,
-    /// Whether the controller was given a command in order to interrupt for that.
-    ringing: bool,
-}
 
 impl<R: Registers> Nvme<'_, R> {
     fn has_mask(&self) -> bool {

@@ -65,7 +65,6 @@ use command::Blocks;
 use controller::Controller;
 use core::{fmt, time::Duration};
 use identify::{Identity, Namespace};
-use interrupts::Interrupts;
 use queue::{Done, POLLED, QUEUES, Queue};
 
 /// How long blocks may take before they are missed.
@@ -92,6 +91,17 @@ pub struct Idle<'m, R: Registers> {
     controller: Controller<'m, R>,
     version: [u16; 3],
     stopped: DeviceStopped,
+}
+
+/// What interrupted or is to.
+#[derive(Clone, Copy, Debug, Default)]
+struct Interrupts {
+    /// Whether a completion was seen in the queue that interrupts of which the controller does not know that it was.
+    untaken: bool,
+    /// Whether something came that would have interrupted, had the driver not played the mask.
+    held_back: bool,
+    /// Whether the controller was given a command in order to interrupt for that.
+    ringing: bool,
 }
 
 /// A started controller, and one namespace of it.

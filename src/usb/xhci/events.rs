@@ -3,10 +3,7 @@
 //! Events begin at the mapping's first multiple of 64. The controller keeps two blocks free: one before it says that the ring
 //! is full, one for saying so. A port's state changes once, since nobody says to have seen it; so there is a block for each.
 
-use super::{
-    LEAST, MOST,
-    trb::{Event, TRB, Trb},
-};
+use super::trb::{Event, LEAST, MOST, TRB, Trb};
 use crate::{
     addr::{BusAddr, to_usize},
     dma::{Bidirectional, Device, DeviceStopped, FinishError, Lent, MapError, Mapping},

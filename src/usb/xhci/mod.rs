@@ -51,14 +51,10 @@ use core::{fmt, time::Duration};
 use events::Events;
 use hc::Hc;
 use memory::Memory;
-use trb::{TRB, Trb};
+use trb::{LEAST, MOST, TRB, Trb};
 
 /// How long answers may take before they are missed.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Bytes of a segment, at least: as many blocks as tell one seed from another.
-const LEAST: usize = 16 * TRB;
-/// At most: more commands than these QEMU does not do at one ring of its doorbell.
-const MOST: usize = 256 * TRB;
 /// No ring segment crosses a multiple of this (table 6-1).
 const BOUNDARY: usize = 64 << 10;
 

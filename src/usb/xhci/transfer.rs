@@ -2,11 +2,11 @@
 //! controller's answers say that it read there.
 
 use super::{
-    LEAST, MOST, Xhci,
+    Xhci,
     error::XhciError,
     events::Events,
     hc::Rings,
-    trb::{self, Command, TRB},
+    trb::{self, Command, LEAST, MOST, TRB},
 };
 use crate::{
     addr::BusAddr,

@@ -8,6 +8,10 @@ use crate::addr::BusAddr;
 
 /// Bytes of one.
 pub(super) const TRB: usize = 16;
+/// Bytes of a segment that is sent, at least: as many blocks as tell one seed from another.
+pub(super) const LEAST: usize = 16 * TRB;
+/// At most: more commands than these QEMU does not do at one ring of its doorbell.
+pub(super) const MOST: usize = 256 * TRB;
 
 /// A block.
 pub(super) type Trb = [u8; TRB];

@@ -17,13 +17,15 @@ use crate::{
 };
 use alloc::{collections::VecDeque, vec::Vec};
 use core::cell::{RefCell, RefMut};
-use registers::{EN, OPEN};
 
 const SENT: u32 = 1;
 const LINK: u32 = 1 << 2;
 const OVERRUN: u32 = 1 << 6;
 const RECEIVED: u32 = 1 << 7;
 const LOOPBACK: u16 = 1 << 14;
+const EN: u32 = 2;
+/// A queue's enable bit.
+const OPEN: u32 = 1 << 25;
 
 /// Which chip it is, as far as that shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

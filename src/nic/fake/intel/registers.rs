@@ -1,6 +1,6 @@
 //! The register file: what a read answers, and what a write does once it arrives.
 
-use super::{FakeIntel, Fault, Kind, Ring, State};
+use super::{EN, FakeIntel, Fault, Kind, OPEN, Ring, State};
 use crate::device::Registers;
 
 const CTRL: usize = 0x0000;
@@ -34,9 +34,6 @@ const MASTER_DISABLE: u32 = 1 << 2;
 const RST: u32 = 1 << 26;
 const AUTONEG: u16 = 1 << 12;
 const AUTO_READ_DONE: u32 = 1 << 9;
-pub(super) const EN: u32 = 2;
-/// A queue's enable bit.
-pub(super) const OPEN: u32 = 1 << 25;
 
 /// What only a chip with queues has, by offsets of their own.
 const IAM: usize = 0x1510;
