@@ -21,7 +21,7 @@ const RIG: [&str; 2] = ["--package", "rig"];
 const ROOTS: [&str; 1] = ["src/lib.rs"];
 const ALL_ROOTS: [&str; 2] = ["src/lib.rs", "tests/rig/src/main.rs"];
 /// Tests of the source's text, which is another one in the copy.
-const OF_TEXT: [&str; 2] = ["docs-", "waits-"];
+const OF_TEXT: [&str; 3] = ["docs-", "imports-", "waits-"];
 /// A mutant that is this much slower than the source will not end.
 const PATIENCE: u32 = 5;
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
