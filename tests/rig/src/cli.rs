@@ -68,6 +68,9 @@ pub(crate) enum Command {
         /// Another guest on the same card in the same session, side by side with ours
         #[arg(long, value_enum)]
         peer: Option<Peer>,
+        /// How often each of the two runs in each way
+        #[arg(long, default_value_t = 3, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=99), requires = "peer")]
+        rounds: u32,
     },
     /// The kill list: what is done to a guest and its machine in mid-traffic, and the verdict that has to come of it
     Abuse {

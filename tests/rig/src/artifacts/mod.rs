@@ -31,7 +31,7 @@ use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
 
 /// Bumped when what a stack holds changes, so that an older cache is not mistaken for a newer one.
-const FORMAT: &str = "stack-7";
+const FORMAT: &str = "stack-8";
 const PEER: &str = "peer.cpio";
 const SSHD: &str = "sshd.cpio";
 const PEER_DRIVERS: &str = "peer-drivers";

@@ -18,9 +18,29 @@ use crate::interrupt;
 pub(crate) const MODULES: [&str; 6] =
     ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "xen-pciback"];
 
-/// What a Linux guest may need for a passed-through card. Not every distribution has each of them in the packages that
-/// are fetched; a guest is only asked to do what they allow.
-pub(crate) const PEER_MODULES: [&str; 4] = ["xen-pcifront", "mii", "8139cp", "e1000"];
+/// What a Linux guest may need for a passed-through card, in load order. Not every distribution has each of them in the
+/// packages that are fetched; a guest is only asked to do what they allow.
+pub(crate) const PEER_MODULES: [&str; 19] = [
+    "xen-pcifront",
+    "mii",
+    "8139cp",
+    "pcnet32",
+    "pps_core",
+    "ptp",
+    "e1000",
+    "e1000e",
+    "dca",
+    "i2c-algo-bit",
+    "igb",
+    "virtio",
+    "virtio_ring",
+    "virtio_pci_modern_dev",
+    "virtio_pci_legacy_dev",
+    "virtio_pci",
+    "failover",
+    "net_failover",
+    "virtio_net",
+];
 
 const KEPT: [&str; 9] = [
     "boot/vmlinuz-",

@@ -22,7 +22,7 @@ struct Document<'r> {
     comparison: Option<&'r ComparisonRecord>,
 }
 
-pub(super) fn run(options: &Options, peer: Option<Peer>) -> Result<ExitCode> {
+pub(super) fn run(options: &Options, peer: Option<(Peer, u32)>) -> Result<ExitCode> {
     let mut options = options.clone();
     options.suite.get_or_insert_with(|| "bench".to_owned());
     // The trace of each address costs the card's time, and nothing here asks for it.
@@ -31,9 +31,9 @@ pub(super) fn run(options: &Options, peer: Option<Peer>) -> Result<ExitCode> {
     let peers = Peers::start()?;
     let (nic, device) = smoke::device(options.device());
     let mut jobs = vec![smoke::job(&options, device, &peers)];
-    if peer == Some(Peer::Linux) {
+    if let Some((Peer::Linux, rounds)) = peer {
         // Last: whatever it leaves of the card or of the machine, our figures have been taken.
-        jobs.extend(versus::jobs(&options, &bench.stack, &peers)?);
+        jobs.extend(versus::jobs(&options, &bench.stack, &peers, rounds)?);
     }
     let mut records = bench.run(&options, nic, &jobs)?;
     records.iter_mut().for_each(versus::advise);

@@ -46,7 +46,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Pair { mib, rough } => pair::run(options, mib, rough),
         Command::Test { deep } => test::run(options, deep),
         Command::Check => check::run(),
-        Command::Bench { peer } => figures::run(options, peer),
+        Command::Bench { peer, rounds } => figures::run(options, peer.zip(Some(rounds))),
         Command::Abuse { cases } => abuse::run(options, &cases),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
         Command::Sweep { from, to, sites } if sites.is_empty() => {
