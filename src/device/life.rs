@@ -24,7 +24,6 @@ impl Life {
     }
 
     /// Nothing is asked of the device any more that would only wait for it in vain.
-    #[cold]
     pub(crate) const fn lose(&mut self, error: ResetError) -> ResetError {
         *self = Self::Lost(error);
         error

@@ -170,7 +170,6 @@ impl Map {
     }
 
     /// The first part of a run of pages that lies in RAM whole.
-    #[inline(never)]
     pub fn first_ram(&self, run: PfnRange) -> Option<PfnRange> {
         let ram = self.entries().iter().filter(|entry| entry.kind == Kind::Ram);
         let mut parts = ram.map(|entry| {
@@ -190,7 +189,6 @@ impl Map {
     }
 
     /// The first part of a run that does not.
-    #[inline(never)]
     pub fn first_gap(&self, mut run: PfnRange) -> Option<PfnRange> {
         while run.count > 0 {
             match self.first_ram(run) {

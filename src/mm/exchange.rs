@@ -89,7 +89,6 @@ fn all_ours(xen: &dyn MemoryCalls, run: PfnRange, frame: impl Fn(u64) -> Option<
 ///
 /// Piecewise where need be: a domain that lost its device since is not permitted large orders any more.
 /// On failure each PFN has whichever frame Xen says it has.
-#[inline(never)]
 pub(super) fn scatter(
     xen: &dyn MemoryCalls,
     p2m: P2m<'_>,

@@ -106,7 +106,6 @@ impl Stack<'_> {
     }
 
     /// Why nothing came: the most particular reason there is.
-    #[cold]
     pub(super) fn explain(&mut self, waited: Waited, deadline: Deadline<'_>) -> NetError {
         let reason = self.check_link(waited).and_then(|()| self.phy.check_stuck());
         if let Err(reason) = reason {

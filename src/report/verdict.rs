@@ -108,7 +108,6 @@ impl Reason {
         Self::told(code, detail.into(), "")
     }
 
-    #[inline(never)]
     fn told(code: &'static str, detail: String, remedy: &'static str) -> Self {
         Self(Box::new(Told { code, detail, remedy: remedy.into() }))
     }

@@ -146,7 +146,6 @@ impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
 
 impl<'m, R: Registers> Edu<'m, R> {
     /// Stops a device that did not do as told, and takes its memory back.
-    #[cold]
     fn give_up(&mut self, error: EngineError) -> EngineError {
         let stopped = match self.chip.stop() {
             Ok(stopped) => stopped,

@@ -112,7 +112,6 @@ impl Card<'_> {
     }
 
     /// Starts both rings anew: after something impossible nothing in them means anything.
-    #[cold]
     fn recover(&mut self, ring: RingError) -> ReceiveError {
         self.counters.resets += 1;
         self.restart().map_or_else(ReceiveError::Lost, |()| ReceiveError::Ring(ring))

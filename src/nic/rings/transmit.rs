@@ -69,7 +69,6 @@ impl Card<'_> {
     }
 
     /// Resets a device that holds on to a frame.
-    #[cold]
     fn give_up(&mut self, since: Instant) -> TransmitError {
         let after = self.chip.now().since(since);
         self.counters.resets += 1;

@@ -46,7 +46,6 @@ impl<R: Registers> Rtl8139<'_, R> {
     }
 
     /// Waits a little for the rest of a frame.
-    #[cold]
     fn look_again(&mut self) -> Result<Option<(usize, usize)>, RingError> {
         let start = self.chip.now();
         loop {
@@ -94,7 +93,6 @@ impl<R: Registers> Rtl8139<'_, R> {
     }
 
     /// Starts the ring anew: after something impossible no position in it means anything.
-    #[cold]
     fn recover(&mut self, ring: RingError) -> ReceiveError {
         self.ring = RxRing::EMPTY;
         self.counters.resets += 1;

@@ -77,7 +77,6 @@ impl<R: Registers> Rtl8139<'_, R> {
     }
 
     /// Resets a device that holds on to a frame.
-    #[cold]
     fn give_up(&mut self, since: Instant, outcome: Outcome, status: u32) -> TransmitError {
         let after = self.chip.now().since(since);
         self.counters.resets += 1;

@@ -28,7 +28,6 @@ impl<'m, R: Registers> Ahci<'m, R> {
         }
     }
 
-    #[cold]
     fn give_up(&mut self, error: AhciError) -> AhciError {
         match self.hba.reset() {
             Ok(stopped) => {

@@ -33,7 +33,6 @@ impl<'m, R: Registers> Nvme<'m, R> {
         }
     }
 
-    #[cold]
     fn give_up(&mut self, error: NvmeError) -> NvmeError {
         match self.controller.disable() {
             Ok(stopped) => {

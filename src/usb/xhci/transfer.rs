@@ -29,7 +29,6 @@ impl<'m, R: Registers> Xhci<'m, R> {
         }
     }
 
-    #[cold]
     fn give_up(&mut self, error: XhciError) -> XhciError {
         match self.hc.reset() {
             Ok(stopped) => {
