@@ -429,6 +429,8 @@ mod tests {
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);
         assert_eq!(options.pair, Some(Pair { end: End::B, bytes: 64 << 20 }));
+        let first = Options::parse("pair=a").unwrap();
+        assert_eq!(first.pair, Some(Pair { end: End::A, bytes: 1 << 30 }));
         assert_eq!(options.detach, Some(Duration::from_secs(9)));
         assert_eq!(options.selftest, Some(SelfTest::Leak));
         assert!(options.suites.contains("dma") && !options.suites.contains("net"));

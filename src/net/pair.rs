@@ -133,8 +133,7 @@ impl Stack<'_> {
     ) -> Result<PairReport, NetError> {
         let clock = self.clock;
         let mut exchange = Exchange::new(end, bytes, clock);
-        let limit = PATIENCE + Duration::from_secs(bytes / SLOWEST);
-        let done = self.run(Waited::Pair, limit, |stack| {
+        let done = self.run(Waited::Pair, limit(bytes), |stack| {
             exchange.turn(stack.sockets.get_mut::<Socket<'_>>(handle), clock)
         });
         let report = done.map_err(|error| match error {
@@ -151,6 +150,11 @@ impl Stack<'_> {
         });
         Ok(report)
     }
+}
+
+/// How long an exchange may take.
+fn limit(bytes: u64) -> Duration {
+    PATIENCE + Duration::from_secs(bytes / SLOWEST)
 }
 
 /// Both streams, as far as they are.
@@ -267,5 +271,18 @@ impl<'c> Exchange<'c> {
     const fn stopped(&self, how: Stopped) -> NetError {
         let Self { acknowledged, got, bytes: of, .. } = *self;
         NetError::PairStopped { how, progress: Progress { acknowledged, got, of } }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_stream_has_longer_and_rates_are_of_a_second() {
+        assert_eq!(limit(1 << 30), Duration::from_secs(30 + 4096));
+        let (sent_in, received_in) = (Duration::from_secs(2), Duration::from_millis(500));
+        let report = PairReport { bytes: 3000, sent_in, received_in };
+        assert_eq!(report.rates(), [1500, 6000]);
     }
 }

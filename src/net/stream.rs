@@ -191,6 +191,18 @@ mod tests {
     }
 
     #[test]
+    fn multiplying_by_an_odd_number_can_be_undone() {
+        for odd in [1, 3, SPREAD[0], SPREAD[1], u64::MAX] {
+            assert_eq!(inverse(odd).wrapping_mul(odd), 1, "{odd:#x}");
+        }
+    }
+
+    #[test]
+    fn ends_are_called_what_an_option_calls_them() {
+        assert_eq!([End::A, End::B].map(|end| end.to_string()), ["a", "b"]);
+    }
+
+    #[test]
     fn what_is_sent_in_pieces_is_what_is_sent_at_once() {
         let whole = sent(End::A, 3, 1000);
         let pieces: Vec<_> =

@@ -3,6 +3,7 @@
 use super::peer::Cable;
 use super::*;
 use crate::net::{
+    error::{Progress, Stopped},
     stack::{instant, time},
     stream::Place,
 };
@@ -31,7 +32,7 @@ enum Sends {
     Leaves(u64),
     /// So many bytes, then it resets the connection.
     Resets(u64),
-    /// So many bytes, and then nothing.
+    /// So many bytes, and then nothing; nor does it look at what comes.
     Stalls(u64),
     /// It is not there at all.
     Absent,
@@ -151,7 +152,8 @@ impl<'a, 'm> Other<'a, 'm> {
             let to = (End::A.address(), 7777);
             socket.connect(self.interface.context(), to, 50_000).unwrap();
         }
-        while socket.can_recv() {
+        let stalls = matches!(self.sends, Sends::Stalls(after) if self.sent == after);
+        while socket.can_recv() && !stalls {
             let place = Place { end: self.end.other(), offset: self.got };
             self.got += socket
                 .recv(|bytes| {
@@ -245,8 +247,15 @@ fn unlike(
     let mut card = idle.start(device).unwrap();
     let mut other = Other::new(&chip, &clock, end.other(), others, (sends, wire));
     let report = Stack::new(&mut card, &clock, &mut other, 0x1234).pair(end, bytes);
-    if report.is_ok() {
-        assert_eq!((other.got, other.sent), (bytes, bytes), "the other end has all, too");
+    match report {
+        Ok(_) => assert_eq!((other.got, other.sent), (bytes, bytes), "the other end has all, too"),
+        Err(NetError::PairStopped { progress: Progress { acknowledged, .. }, .. }) => {
+            // What was acknowledged is what it has, but for what lies unread in its window, or was not heard of.
+            let unread = if matches!(sends, Sends::Stalls(_)) { 1 << 15 } else { 0 };
+            let had = other.got.saturating_sub(24 << 10)..=other.got + unread;
+            assert!(had.contains(&acknowledged), "{sends:?}: {acknowledged} of {had:?}");
+        }
+        Err(_) => {}
     }
     report
 }
@@ -258,7 +267,8 @@ fn all_bytes_go_both_ways_whichever_end_this_is() {
     for end in BOTH {
         let report = pair(end, 3 * MIB, Sends::All, Wire::default()).unwrap();
         assert_eq!(report.bytes, 3 * MIB);
-        assert!(report.rates().iter().all(|rate| *rate > 0), "{report:?}");
+        let [first, last] = [report.sent_in, report.received_in];
+        assert!(first < last * 2 && last < first * 2, "both ends have as much to do: {report:?}");
     }
 }
 
@@ -321,6 +331,15 @@ fn an_end_that_stops_is_not_this_ones_failure() {
             assert!(!error.remedy().is_empty());
         }
     }
+}
+
+#[test]
+fn an_end_that_is_silent_is_not_waited_for_as_long_as_the_whole_would_take() {
+    let error = pair(End::A, 64 * MIB, Sends::Stalls(50_000), Wire::default()).unwrap_err();
+    let NetError::PairStopped { how: Stopped::Silent(timeout), .. } = error else {
+        panic!("{error}")
+    };
+    assert_eq!(timeout.after.as_secs(), 30);
 }
 
 #[test]
