@@ -4,14 +4,19 @@ use crate::{
     arch::image,
     guest::Guest,
     mm::{heap, memory::MemoryError},
-    options::OptionError,
+    options::{OptionError, stays},
+    println,
     report::ktap::{PANIC, Writer},
     report::verdict::{Outcome, Reason, Verdict},
+    screen,
     suites::{self, RESULT_PATH},
     xen::{
         console::{self, Console, OneLine, print_in_panic},
         errno::XenError,
         hypercall,
+        keyboard::Keyboard,
+        shared_info::SharedInfo,
+        start_info::StartInfo,
         store::{Store, TxId},
     },
 };
@@ -20,11 +25,17 @@ use core::{fmt, panic::PanicInfo};
 
 /// Ends the domain after its report.
 pub(crate) fn close(guest: &Guest) -> ! {
+    stay(guest.options.stay, guest.info.is_dom0, guest.shared);
     leave(guest.info.is_dom0)
 }
 
 /// Reports options that can't be followed and ends the domain.
-pub(crate) fn refuse(error: &OptionError<'_>, store: Option<&dyn Store>, is_dom0: bool) -> ! {
+pub(crate) fn refuse(
+    error: &OptionError<'_>,
+    store: Option<&dyn Store>,
+    info: &StartInfo,
+    shared: &SharedInfo,
+) -> ! {
     let reason = Reason::new(error.code(), error.to_string());
     let remedy = "correct the word in extra= of the xl config, or on Xen's command line for dom0";
     // Printing to the console never fails: what a sink can't take is dropped there.
@@ -33,7 +44,17 @@ pub(crate) fn refuse(error: &OptionError<'_>, store: Option<&dyn Store>, is_dom0
         // The console says it anyway.
         let _ = store.write(TxId::NONE, RESULT_PATH, Verdict::Error.word());
     }
-    leave(is_dom0)
+    stay(stays(info.command_line()), info.is_dom0, shared);
+    leave(info.is_dom0)
+}
+
+/// As dom0 that was told to stay: waits for a key, so for ever where nobody presses one.
+fn stay(told: bool, is_dom0: bool, shared: &SharedInfo) {
+    if told && is_dom0 {
+        let keyboard = Keyboard::open();
+        println!("The page stays on the screen until a key is pressed.");
+        keyboard.wait(shared);
+    }
 }
 
 /// Why the guest can't start.
@@ -86,7 +107,7 @@ pub(crate) fn give_up(error: &StartError, is_dom0: bool) -> ! {
 
 /// A report of one check.
 fn report(suite: &str, check: &str, outcome: &Outcome) -> fmt::Result {
-    let mut writer = Writer::start(Console, 1)?;
+    let mut writer = Writer::start(Console, 1)?.watched(screen::told);
     let mut suite = writer.suite(suite, 1)?;
     suite.check(check, outcome)?;
     suite.finish()?;
@@ -105,6 +126,7 @@ pub fn crash(info: &PanicInfo<'_>) -> ! {
         print_in_panic(format_args!("  #{depth} {address:#018x}\n"));
     }
     console::drain();
+    screen::crashed();
     hypercall::shutdown(xen_sys::SHUTDOWN_crash)
 }
 

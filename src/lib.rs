@@ -3,7 +3,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //!
 //! ```text
-//! addr < arch, report < xen < mm < dma < pci < device < nic, engine, storage, usb < drivers, net < options < guest < suites < lib
+//! addr < arch, report < xen < mm < dma < pci < device < nic, engine, storage, usb < drivers, net, screen < options < guest < suites < lib
 //! ```
 //!
 //! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
@@ -27,6 +27,7 @@ pub mod nic;
 pub mod options;
 pub mod pci;
 pub mod report;
+pub mod screen;
 pub mod storage;
 pub mod suites;
 pub mod usb;

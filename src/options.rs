@@ -202,6 +202,8 @@ pub struct Options {
     pub download: Option<Download>,
     /// What suite `pair` does.
     pub pair: Option<Pair>,
+    /// Whether dom0 waits with its page on the screen until a key is pressed.
+    pub stay: bool,
 }
 
 impl Default for Options {
@@ -224,12 +226,25 @@ impl Default for Options {
             echo: None,
             download: None,
             pair: None,
+            stay: false,
         }
     }
 }
 
+/// The word that says what dom0 does once there is a verdict.
+const END: &str = "end";
+/// What it then does not do at once.
+const STAY: &str = "stay";
+
+/// Whether a command line says to stay, if it can be followed or not: whoever stands before the screen is to see why not.
+pub fn stays(command_line: &str) -> bool {
+    let words = command_line.split_ascii_whitespace().rev();
+    let mut words = words.filter_map(|word| word.split_once('='));
+    words.find(|(name, _)| *name == END).is_some_and(|(_, value)| value == STAY)
+}
+
 /// Name and accepted values of every option, for messages; README has the same in a table.
-pub const KNOWN: [(&str, &str); 15] = [
+pub const KNOWN: [(&str, &str); 16] = [
     ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,pair,hog,hotplug,bench"),
     ("dev", "<BDF as the guest sees it>, up to 8 with commas between: only these are tested"),
     ("driver", "the name of a driver, such as rtl8139-cplus: preferred for devices that it drives"),
@@ -252,6 +267,7 @@ pub const KNOWN: [(&str, &str); 15] = [
         "corrupt|copyback|loopback|dirty|hide-range|mask-irq|bus-master|keep-port|leak|panic|hang, \
          or fail:<call site, from 1>",
     ),
+    (END, "stay: as dom0, keep the page on the screen until a key is pressed; or restart, at once"),
     ("console", "ignored: Xen and xl add it"),
 ];
 
@@ -337,6 +353,13 @@ impl Options {
             }
             "hog" => self.hog = parse_hog(value)?,
             "pair" => self.pair = Some(parse_pair(value)?),
+            END => {
+                self.stay = match value {
+                    STAY => true,
+                    "restart" => false,
+                    _ => return None,
+                }
+            }
             _ => {}
         }
         Some(())
@@ -414,7 +437,7 @@ mod tests {
         let line = "suite=boot,dma swiotlb=early,16,force,grow echo=10.0.2.2:7 iommu=soft \
                     download=10.0.2.2:80/1000 detach=9 selftest=leak console=hvc0 \
                     dma_bits=28 hog=20,6 transfers=50 rounds=20 dev=00:01.0,0000:00:02.1 \
-                    driver=rtl8139-cplus pair=b,64";
+                    driver=rtl8139-cplus pair=b,64 end=stay";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
         assert_eq!(options.pool_bytes, Some(16 << 20));
@@ -428,6 +451,7 @@ mod tests {
         assert!(options.functions.named().eq(["00:01.0", "00:02.1"].map(bdf)));
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);
+        assert!(options.stay);
         assert_eq!(options.pair, Some(Pair { end: End::B, bytes: 64 << 20 }));
         let first = Options::parse("pair=a").unwrap();
         assert_eq!(first.pair, Some(Pair { end: End::A, bytes: 1 << 30 }));
@@ -436,6 +460,23 @@ mod tests {
         assert!(options.suites.contains("dma") && !options.suites.contains("net"));
         let twice = SuiteSet::parse("net,pci,net,dma,dma").unwrap();
         assert!(["net", "pci", "dma"].iter().all(|suite| twice.contains(suite)));
+    }
+
+    #[test]
+    fn a_line_that_can_not_be_followed_still_says_whether_to_stay() {
+        for (line, stay) in [
+            ("end=stay", true),
+            ("colour=red end=stay suite=", true),
+            ("end=stay end=restart", false),
+            ("end=restart end=stay", true),
+            ("end=stays end", false),
+            ("", false),
+        ] {
+            assert_eq!(stays(line), stay, "{line}");
+            if let Ok(options) = Options::parse(line) {
+                assert_eq!(options.stay, stay, "{line}");
+            }
+        }
     }
 
     #[test]
@@ -509,6 +550,8 @@ mod tests {
             "pair=c",
             "pair=a,0",
             "pair=b,65537",
+            "end=",
+            "end=never",
             "hog=0",
             "hog=5,many",
             "echo=here",

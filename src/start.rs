@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! entry -> shared info -> traps -> console -> options -> memory map -> P2M, W^X, frames
-//!       -> [early pool, or its pages set aside] -> heap -> events, grants, xenstore -> [late pool] -> suites
+//!       -> [early pool, or its pages set aside] -> heap -> screen -> events, grants, xenstore -> [late pool] -> suites
 //! ```
 //!
 //! A stage that can fail without ending the guest leaves its error in [`Guest`] for the suites to report.
@@ -31,9 +31,13 @@ use crate::{
         pages::{self, Pages},
         reserve::Reserve,
     },
-    options::{Options, SelfTest},
+    options::{self, Options, SelfTest},
     println,
     report::verdict::{Outcome, Reason},
+    screen::{
+        self,
+        mode::{Mode, NoScreen},
+    },
     xen::{
         abi::memory::MEMORY_MAP,
         console,
@@ -47,8 +51,10 @@ use crate::{
         store::XenStore,
     },
 };
-use alloc::{boxed::Box, vec, vec::Vec};
-use core::{ops::Range, ptr::with_exposed_provenance, sync::atomic::AtomicU64, time::Duration};
+use alloc::{boxed::Box, string::ToString, vec, vec::Vec};
+use core::{
+    fmt, ops::Range, ptr::with_exposed_provenance, sync::atomic::AtomicU64, time::Duration,
+};
 
 static XEN: Xen = Xen::new();
 static MEMORY: spin::Mutex<Option<Memory<'static>>> = spin::Mutex::new(None);
@@ -74,7 +80,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     prepare_faults(options.as_ref().ok().and_then(|options| options.selftest));
     let shared = meet_xen(&info);
     let clock = Stopwatch::new(shared);
-    banner(&info);
+    println!("{}", Banner(&info));
     let map = memory_map(&info);
     let owned = own_memory(&info, first_stack, &map);
     let (memory, hole) = owned.unwrap_or_else(|error| give_up(&error, info.is_dom0));
@@ -91,13 +97,14 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     make_heap(memory, &info).unwrap_or_else(|error| give_up(&error, info.is_dom0));
     choose_copies(&clock);
     let frames_at_start = memory.free_pages() + memory.table_pages() + pool.pages();
+    let screen = open_screen(memory, &info, &clock);
     let events: &'static LocalEvents = Box::leak(Box::new(LocalEvents::new(shared)));
     let shared: &'static SharedInfo = Box::leak(Box::new(shared));
     let store = info.store.and_then(|ring| open_store(ring, events, shared));
     let grants = open_grants(memory);
     let options = match options {
         Ok(options) => options,
-        Err(error) => crate::ending::refuse(&error, store.map(|s| s as _), info.is_dom0),
+        Err(error) => crate::ending::refuse(&error, store.map(|s| s as _), &info, shared),
     };
     clock.stage(format_args!(
         "services: xenstore {}, grants {}",
@@ -117,6 +124,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         events,
         grants,
         store,
+        screen,
         pool,
         connection: Err(nothing()),
         assigned: Vec::new(),
@@ -210,16 +218,44 @@ fn ring_page(ring: RingPage) -> Option<Window<'static>> {
     unsafe { pages::builder_page(pfn) }
 }
 
-fn banner(info: &StartInfo) {
+/// Shows the page, if there is a screen.
+fn open_screen(
+    memory: &'static Memory<'static>,
+    info: &StartInfo,
+    clock: &Stopwatch,
+) -> Result<Mode, NoScreen> {
+    if !info.is_dom0 {
+        return Err(NoScreen::NotTold);
+    }
+    let stays = options::stays(info.command_line());
+    let opened = screen::open(memory, &info.video, Banner(info).to_string(), stays);
+    match &opened {
+        Ok(mode) => clock.stage(format_args!("screen: {mode}")),
+        Err(error) => clock.stage(format_args!("screen: none, {error}")),
+    }
+    opened
+}
+
+/// What runs on what.
+struct Banner<'i>(&'i StartInfo);
+
+impl fmt::Display for Banner<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        banner(f, self.0)
+    }
+}
+
+fn banner(f: &mut fmt::Formatter<'_>, info: &StartInfo) -> fmt::Result {
     let (major, minor) = hypercall::version();
     let extra = hypercall::extra_version();
     let extra = core::str::from_utf8(&extra).unwrap_or("").trim_end_matches('\0');
     let home = if info.is_dom0 { "dom0" } else { "domU" };
-    println!(
+    write!(
+        f,
         "pvbounce {} on Xen {major}.{minor}{extra}, {home}, {} MiB",
         env!("CARGO_PKG_VERSION"),
         info.nr_pages >> (20 - PAGE_SHIFT)
-    );
+    )
 }
 
 /// Takes the domain's memory over from the builder: W^X, spare mappings gone, no RAM in the map's holes, free

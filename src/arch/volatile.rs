@@ -193,9 +193,10 @@ pub fn full_barrier() {
 #[cfg(not(target_os = "none"))]
 pub mod host {
     use super::{NonNull, Window};
-    use crate::addr::PAGE_SIZE;
-    use alloc::{boxed::Box, vec::Vec};
+    use crate::addr::{self, PAGE_SIZE};
+    use alloc::{vec, vec::Vec};
 
+    #[derive(Clone)]
     #[repr(C, align(4096))]
     struct Page([u8; PAGE_SIZE]);
 
@@ -204,9 +205,15 @@ pub mod host {
 
     /// A zeroed page that lives for the rest of the test process; copies of the window share it.
     pub fn shared_page() -> Window<'static> {
-        let base = NonNull::from(Box::leak(Box::new(Page([0; PAGE_SIZE])))).cast();
-        // SAFETY: the leaked page is never freed and the reference to it ends here.
-        let window = unsafe { Window::new(base, PAGE_SIZE) };
+        shared(PAGE_SIZE)
+    }
+
+    /// As many zeroed bytes, from the start of a page.
+    pub fn shared(len: usize) -> Window<'static> {
+        let pages = vec![Page([0; PAGE_SIZE]); addr::pages(len)].leak();
+        let base = NonNull::from(pages).cast();
+        // SAFETY: the leaked pages are never freed and the reference to them ends here.
+        let window = unsafe { Window::new(base, len) };
         PAGES.lock().push(window);
         window
     }

@@ -20,6 +20,7 @@ use crate::{
         front::{Front, Services},
     },
     report::{Outcome, Reason},
+    screen::mode::{Mode, NoScreen},
     xen::{
         grants::GrantTable, local_events::LocalEvents, shared_info::SharedInfo,
         start_info::StartInfo, store::XenStore,
@@ -52,6 +53,8 @@ pub struct Guest {
     pub grants: Result<&'static GrantTable, MemoryError>,
     /// Xenstore; `None` for dom0.
     pub store: Option<&'static XenStore<'static>>,
+    /// Dom0's screen, with the page on it, or why there is none.
+    pub screen: Result<Mode, NoScreen>,
     /// The bounce pool.
     pub pool: PoolState,
     /// The connection to the PCI backend, or why there is none.

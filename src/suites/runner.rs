@@ -12,6 +12,7 @@ use crate::{
         ktap::{DmaLimits, DmaRange, FailedSite, OF_DEVICE, PoolWalk, RangeKind, Sites, Writer},
         verdict::{Reason, Verdict},
     },
+    screen,
     xen::{
         console::Console,
         failing::{self, Operation},
@@ -43,7 +44,7 @@ pub fn run(guest: &mut Guest) -> Verdict {
 
 fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     let chosen = chosen(guest);
-    let mut writer = Writer::start(Console, chosen.len() + 1)?;
+    let mut writer = Writer::start(Console, chosen.len() + 1)?.watched(screen::told);
     let (mut passed, mut total) = (0, 0);
     let (mut not_shown, mut struck) = (None, false);
     for (suite, device) in chosen {

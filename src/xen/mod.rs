@@ -11,6 +11,7 @@ pub mod failing;
 pub mod fake;
 pub mod grants;
 pub mod hypercall;
+pub mod keyboard;
 #[cfg(target_os = "none")]
 pub mod local_events;
 pub mod shared_info;

@@ -1,9 +1,16 @@
 //! What the domain builder tells the guest at its entry (`public/xen.h`, `struct start_info`).
 
-use crate::{addr::Mfn, xen::events::Port};
+use crate::{
+    addr::{Mfn, PAGE_SIZE},
+    xen::events::Port,
+};
+use core::ops::Range;
 
 /// `SIF_PRIVILEGED` and `SIF_INITDOMAIN`.
 const DOM0_FLAGS: u32 = 3;
+
+/// Bytes of `struct dom0_vga_console_info` up to its last field, `ext_lfb_base`.
+pub const VIDEO: usize = 40;
 
 /// The console of a domU.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +36,9 @@ pub struct StartInfo {
     pub store: Option<RingPage>,
     /// The console ring; `None` for dom0, which writes to Xen's console.
     pub console: Option<RingPage>,
+    /// Dom0's screen as Xen describes it (`struct dom0_vga_console_info`), zero behind what Xen wrote of it; all zero
+    /// where there is none.
+    pub video: [u8; VIDEO],
     /// Virtual address of the top page table.
     pub pt_base: u64,
     /// Page-table frames the builder used, contiguous from `pt_base`.
@@ -63,6 +73,7 @@ impl StartInfo {
             is_dom0,
             store: ring(raw.store_mfn, raw.store_evtchn),
             console: domu.and_then(|(mfn, port)| ring(mfn, port)),
+            video: [0; VIDEO],
             pt_base: raw.pt_base,
             nr_pt_frames: raw.nr_pt_frames,
             mfn_list: raw.mfn_list,
@@ -87,6 +98,7 @@ impl StartInfo {
             is_dom0: false,
             store: None,
             console: None,
+            video: [0; VIDEO],
             pt_base,
             nr_pt_frames,
             mfn_list,
@@ -98,6 +110,14 @@ impl StartInfo {
 
 fn ring(mfn: u64, port: u32) -> Option<RingPage> {
     (mfn != 0 && port != 0).then_some(RingPage { mfn: Mfn(mfn), port: Port(port) })
+}
+
+/// Where in the structure's page the screen is described, if it is; no further than is known.
+pub fn video_range(info_off: u32, info_size: u32) -> Option<Range<usize>> {
+    let (from, size) = (info_off as usize, (info_size as usize).min(VIDEO));
+    let range = from..from.checked_add(size)?;
+    let inside = from >= size_of::<xen_sys::start_info>() && range.end <= PAGE_SIZE;
+    inside.then_some(range)
 }
 
 /// Copies the structure that Xen passed to the entry.
@@ -114,12 +134,36 @@ pub unsafe fn read(raw: *const xen_sys::start_info) -> StartInfo {
         let console = unsafe { info.console.domU };
         (console.mfn, console.evtchn)
     });
-    StartInfo::new(info, domu, raw.addr() as u64)
+    let mut copied = StartInfo::new(info, domu, raw.addr() as u64);
+    let video = domu.is_none().then(|| {
+        // SAFETY: with the dom0 flags the union holds the dom0 member.
+        let screen = unsafe { info.console.dom0 };
+        video_range(screen.info_off, screen.info_size)
+    });
+    if let Some(Some(range)) = video {
+        let from = raw.wrapping_byte_add(range.start).cast::<u8>();
+        // SAFETY: these bytes are in the start_info page, which is mapped, and nobody writes it.
+        let bytes = unsafe { core::slice::from_raw_parts(from, range.len()) };
+        copied.video[..range.len()].copy_from_slice(bytes);
+    }
+    copied
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_screen_is_described_behind_the_structure_and_in_its_page() {
+        let end = size_of::<xen_sys::start_info>();
+        let at = u32::try_from(end).unwrap();
+        assert_eq!(video_range(at, 36), Some(end..end + 36));
+        assert_eq!(video_range(at, u32::MAX), Some(end..end + VIDEO), "as far as it is known");
+        assert_eq!(video_range(4056, 40), Some(4056..4096));
+        for (at, len) in [(0, 40), (at - 1, 40), (4057, 40), (u32::MAX, 40), (4097, 0)] {
+            assert_eq!(video_range(at, len), None, "{len} bytes at {at}");
+        }
+    }
 
     #[test]
     fn a_ring_has_a_frame_and_a_port_or_is_none() {

@@ -7,7 +7,10 @@ use super::{
     DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, FAILED, FailedSite, NOT_SHOWN, POOL_WALK, PoolWalk,
     REMEDY, RESULT, SITES, SUBTEST, Sites, TAKEN, TRANSFERS, Taken, Transfers, VERSION,
 };
-use crate::report::verdict::{Outcome, Reason, Tally, Verdict};
+use crate::report::{
+    verdict::{Outcome, Reason, Tally, Verdict},
+    watch::{Event, Watch},
+};
 
 /// Writes one report. Numbers the suites itself; adds up their verdicts.
 #[derive(Debug)]
@@ -16,13 +19,20 @@ pub struct Writer<W> {
     suites: Tally,
     // Why a SUCCESS would claim too much.
     not_shown: Option<Reason>,
+    watch: Watch,
 }
 
 impl<W: Write> Writer<W> {
     /// Starts the report of a run with this many suites.
     pub fn start(mut out: W, suites: usize) -> Result<Self, fmt::Error> {
         writeln!(out, "{VERSION}\n1..{suites}")?;
-        Ok(Self { out, suites: Tally::default(), not_shown: None })
+        Ok(Self { out, suites: Tally::default(), not_shown: None, watch: |_| {} })
+    }
+
+    /// The same report, each step of which `watch` is told, too.
+    #[must_use]
+    pub fn watched(self, watch: Watch) -> Self {
+        Self { watch, ..self }
     }
 
     /// Starts a suite with this many checks. End it with [`SuiteWriter::finish`] or [`SuiteWriter::skip`].
@@ -32,6 +42,7 @@ impl<W: Write> Writer<W> {
         checks: usize,
     ) -> Result<SuiteWriter<'w, W>, fmt::Error> {
         writeln!(self.out, "  {VERSION}\n  {SUBTEST}{name}\n  1..{checks}")?;
+        (self.watch)(&Event::Suite { name, checks });
         Ok(SuiteWriter { report: self, name, checks: Tally::default() })
     }
 
@@ -87,9 +98,12 @@ impl<W: Write> Writer<W> {
     /// Writes the last line and gives its verdict.
     pub fn finish(mut self) -> Result<Verdict, fmt::Error> {
         let verdict = self.verdict();
-        if let Some(reason) = self.not_shown.filter(|_| verdict != self.suites.verdict()) {
-            writeln!(self.out, "{NOT_SHOWN}{}", Why(&reason))?;
-            remedy_line(&mut self.out, "", &reason)?;
+        let why = self.not_shown.as_ref().filter(|_| verdict != self.suites.verdict());
+        // First, so that whoever waits for the last line finds it shown.
+        (self.watch)(&Event::Over { verdict, why });
+        if let Some(reason) = why {
+            writeln!(self.out, "{NOT_SHOWN}{}", Why(reason))?;
+            remedy_line(&mut self.out, "", reason)?;
         }
         writeln!(self.out, "{RESULT}{verdict}")?;
         Ok(verdict)
@@ -109,6 +123,7 @@ impl<W: Write> SuiteWriter<'_, W> {
     /// Writes the line of one check, and its remedy if it has one.
     pub fn check(&mut self, name: &str, outcome: &Outcome) -> fmt::Result {
         self.checks.add(outcome.verdict());
+        (self.report.watch)(&Event::Check { name, outcome });
         let number = self.checks.total();
         let out = &mut self.report.out;
         match outcome {
@@ -131,7 +146,7 @@ impl<W: Write> SuiteWriter<'_, W> {
     /// Writes the suite's own result line.
     pub fn finish(self) -> Result<Verdict, fmt::Error> {
         let verdict = self.checks.verdict();
-        self.end(verdict, format_args!(""))
+        self.end(verdict, None)
     }
 
     /// Writes the result line of a suite that only tidies up: its success proves nothing, so a report of which
@@ -140,25 +155,30 @@ impl<W: Write> SuiteWriter<'_, W> {
         let verdict = self.checks.verdict();
         let counted = if verdict.is_ok() { Verdict::Skip } else { verdict };
         self.report.suites.add(counted);
-        self.result_line(verdict, format_args!(""))
+        self.result_line(verdict, None)
     }
 
     /// Ends a suite that can't run at all, for this reason.
     pub fn skip(self, reason: &Reason) -> Result<Verdict, fmt::Error> {
-        self.end(Verdict::Skip, format_args!(" {}", Why(reason)))
+        self.end(Verdict::Skip, Some(reason))
     }
 
-    fn end(self, verdict: Verdict, why: fmt::Arguments<'_>) -> Result<Verdict, fmt::Error> {
+    fn end(self, verdict: Verdict, why: Option<&Reason>) -> Result<Verdict, fmt::Error> {
         self.report.suites.add(verdict);
         self.result_line(verdict, why)
     }
 
-    fn result_line(self, verdict: Verdict, why: fmt::Arguments<'_>) -> Result<Verdict, fmt::Error> {
+    fn result_line(self, verdict: Verdict, why: Option<&Reason>) -> Result<Verdict, fmt::Error> {
         let Self { report, name, .. } = self;
+        (report.watch)(&Event::Ended { verdict, why });
         let number = report.suites.total();
-        match verdict {
-            Verdict::Success => writeln!(report.out, "ok {number} {name}")?,
-            _ => writeln!(report.out, "{} {number} {name} # {verdict}{why}", ok(verdict))?,
+        let ok = ok(verdict);
+        match (verdict, why) {
+            (Verdict::Success, _) => writeln!(report.out, "ok {number} {name}")?,
+            (_, None) => writeln!(report.out, "{ok} {number} {name} # {verdict}")?,
+            (_, Some(why)) => {
+                writeln!(report.out, "{ok} {number} {name} # {verdict} {}", Why(why))?;
+            }
         }
         Ok(verdict)
     }
