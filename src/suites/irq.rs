@@ -182,7 +182,7 @@ fn rung(guest: &mut Guest, how: Delivery) -> Finding {
     for i in 0..TRANSFERS {
         if !interrupts_once(guest, i.to_le_bytes()[0].into())? {
             let detail = format!("{bound}: transfer {i} of {TRANSFERS} brought no interrupt");
-            return Err(irq_lost(detail));
+            return Err(irq_lost(running(guest)?, detail));
         }
     }
     let count = running(guest)?.interrupt.count - before;
@@ -291,7 +291,7 @@ fn masked_is_silent(guest: &mut Guest) -> Result<(), Outcome> {
         (true, _) => Err(failure("irq-spurious", "an interrupt came while all causes were masked")),
         (false, false) => {
             let detail = "no interrupt came for bytes that came while all causes were masked";
-            Err(irq_lost(detail.into()))
+            Err(irq_lost(running(guest)?, detail.into()))
         }
         (false, true) => Ok(()),
     }
@@ -304,7 +304,10 @@ fn best_one_stays(guest: &mut Guest) -> Finding {
     for how in Delivery::LADDER {
         match guest.deliver(how).and_then(|()| interrupts_once(guest, 0)) {
             Ok(true) => return Ok(running(guest)?.describe()),
-            Ok(false) => last = Some(irq_lost(format!("{how}: no interrupt for a transfer"))),
+            Ok(false) => {
+                let detail = format!("{how}: no interrupt for a transfer");
+                last = Some(irq_lost(running(guest)?, detail));
+            }
             Err(Outcome::Skip(reason)) => {
                 last.get_or_insert(Outcome::Skip(reason));
             }

@@ -1,6 +1,6 @@
 //! What is right of a way of interrupting: how often it may come, where its messages go, what config space says of it.
 
-use crate::pci::Delivery;
+use crate::{pci::Delivery, xen::events::Pirq};
 
 /// Bits 20 and up of the addresses that interrupt messages are sent to (Intel SDM volume 3, 11.11.1).
 const INTERRUPT_WINDOW: u64 = 0xfee;
@@ -11,6 +11,27 @@ const INTERRUPT_WINDOW: u64 = 0xfee;
 /// spaces them out, may come in two: each transfer brings one or two, and a storm is more.
 pub fn is_no_storm(how: Delivery, count: u64, transfers: u64) -> bool {
     how == Delivery::Intx || count <= 2 * transfers
+}
+
+/// The first line of an I/O APIC that is none of the old interrupt controllers'.
+const FIRST_OF_PCI: u32 = 16;
+
+/// What to do about an interrupt that does not come, by how it was to come: causes seen on Xen.
+pub const fn if_lost(bound: Option<(Delivery, Pirq)>) -> &'static str {
+    match bound {
+        Some((Delivery::Intx, Pirq(line))) if line < FIRST_OF_PCI => {
+            "a line below 16 is what firmware wrote: if dom0's kernel log has `no GSI` for the device, its line goes nowhere (a root \
+             bus of its own may have none): use MSI or another slot; else pin the guest (`cpus = \"0\"`); see `xl debug-keys i`"
+        }
+        Some((Delivery::Msi | Delivery::Msix, _)) => {
+            "see `xl dmesg` for `No irq handler for vector`: Xen moved the message to another CPU and it did not follow: pin the \
+             guest (`cpus = \"0\"` in its configuration); without that line, `xl debug-keys M` has where the device sends it"
+        }
+        _ => {
+            "pin the guest (`cpus = \"0\"` in its configuration) or boot Xen with `iommu=no-intremap`: remapped INTx that moves \
+             between CPUs gets lost; see `xl debug-keys i` and `xl dmesg`"
+        }
+    }
 }
 
 /// Whether messages to this address reach a processor.
@@ -36,6 +57,16 @@ pub fn message_in(word: impl Fn(usize) -> u32) -> (u64, u32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_to_do_depends_on_how_it_was_to_come() {
+        let line = |pirq| if_lost(Some((Delivery::Intx, Pirq(pirq))));
+        assert!(line(15).contains("no GSI") && line(11) == line(15));
+        assert!(line(16).contains("no-intremap") && line(16) == if_lost(None));
+        for how in [Delivery::Msi, Delivery::Msix] {
+            assert!(if_lost(Some((how, Pirq(4)))).contains("No irq handler"));
+        }
+    }
 
     #[test]
     fn messages_come_once_or_twice_and_a_line_as_often_as_others_ring_it() {

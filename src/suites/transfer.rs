@@ -1,6 +1,7 @@
 //! One run of bytes out and back: what the suites `irq` and `dma` are made of, and the causes to tell apart when it
 //! does not come.
 
+use super::rung::if_lost;
 use crate::{
     addr::{BusAddr, to_usize},
     arch::time::{Clock, Instant},
@@ -30,12 +31,10 @@ pub(super) struct Trip {
     pub(super) back: Vec<u8>,
 }
 
-/// What to do about an interrupt that does not come; both are causes seen on Xen.
-pub(super) const IRQ_REMEDY: &str = "pin the guest (`cpus = \"0\"` in its configuration) or boot Xen with `iommu=no-intremap`: \
-     remapped INTx that moves between CPUs gets lost; see `xl debug-keys i` and `xl dmesg`";
-
-pub(super) fn irq_lost(detail: String) -> Outcome {
-    Outcome::Failure(Reason::new("irq-lost", detail).remedy(IRQ_REMEDY))
+/// The device's interrupt, if it is bound, did not come.
+pub(super) fn irq_lost(device: &Running<'_>, detail: String) -> Outcome {
+    let remedy = if_lost(device.interrupt.bound().ok().map(|bound| (bound.how, bound.pirq)));
+    Outcome::Failure(Reason::new("irq-lost", detail).remedy(remedy))
 }
 
 /// Has the device read `bytes` from where they lie, and waits for them to come back, and for the interrupt if they are
@@ -168,8 +167,9 @@ fn look(
 fn lost_interrupt(device: &mut Running<'_>, sent: &[u8]) -> Outcome {
     let cause = device.acknowledge();
     let bound = device.interrupt.bound().map(ToString::to_string).unwrap_or_default();
-    irq_lost(format!(
+    let detail = format!(
         "{} bytes came back, but no interrupt ({bound}); the device asks for attention with {cause:?}",
         sent.len()
-    ))
+    );
+    irq_lost(device, detail)
 }
