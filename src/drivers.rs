@@ -21,7 +21,7 @@ use crate::{
     storage::{ahci, nvme},
     usb::xhci,
 };
-use alloc::boxed::Box;
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 use core::fmt;
 
 /// A driver of this guest.
@@ -144,6 +144,12 @@ pub fn driver_for(
 /// The names of all drivers, for a message about a device without one.
 pub fn names() -> impl Iterator<Item = &'static str> {
     DRIVERS.iter().map(|entry| entry.name)
+}
+
+/// What to do about a device without a driver.
+pub fn remedy() -> String {
+    let names: Vec<_> = names().collect();
+    format!("use one of these: {}", names.join(", "))
 }
 
 /// The name of the driver that is called so.

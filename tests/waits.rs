@@ -17,7 +17,7 @@ const LAYERS: [&str; 8] = [
 ];
 
 /// File, what makes the loop, and why it ends.
-const LOOPS: [(&str, &str, &str); 24] = [
+const LOOPS: [(&str, &str, &str); 26] = [
     ("src/net/download.rs", "while socket.can_recv() {", "the receive buffer's 64 KiB"),
     ("src/net/pair.rs", "while socket.can_recv() {", "the receive buffer's 24 KiB"),
     ("src/net/pair.rs", "while self.sent < self.bytes && socket.can_send() {", "the send buffer"),
@@ -28,6 +28,8 @@ const LOOPS: [(&str, &str, &str); 24] = [
     ("src/net/run.rs", "while interface.poll_egress(", "the sockets' send buffers"),
     ("src/net/udp.rs", "while let Ok((bytes, from)) = socket.recv() {", "a buffer of 4 packets"),
     ("src/pci/bar.rs", "while index < count {", "six BARs"),
+    ("src/pci/board/place.rs", "while index < count {", "six BARs"),
+    ("src/pci/board/scan.rs", "while let Some(number) = next.pop() {", "256 buses, each once"),
     ("src/pci/cap.rs", "while next != 0 {", "48 capabilities"),
     ("src/suites/bench.rs", "while took < ROUND && *count < 1 << 20 {", "2^20 rounds"),
     ("src/suites/bench.rs", "while let Some(wanted) = order {", "the orders there are"),

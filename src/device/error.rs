@@ -112,6 +112,9 @@ pub enum StartError {
     /// It has nothing that the driver could work with.
     #[error("it has no {0}")]
     Lacks(&'static str),
+    /// It is a controller of which nothing hangs.
+    #[error("it has no {0}")]
+    Empty(&'static str),
     /// The mapping lies where the device's registers can't point.
     #[error("memory for the device at {0:#x}, beyond what its registers hold")]
     BeyondRegisters(u64),
@@ -135,6 +138,7 @@ impl StartError {
             Self::Finish(error) => error.code(),
             Self::Command { .. } => "device-command",
             Self::Lacks(_) => "device-lacks",
+            Self::Empty(_) => "device-empty",
             Self::BeyondRegisters(_) => "device-beyond-registers",
             Self::Stopped(ended) => ended.code(),
         }
@@ -158,6 +162,7 @@ impl StartError {
             Self::Finish(error) => error.remedy(),
             Self::Command { .. } => "look the status up in the device's specification",
             Self::Lacks(_) => "use another device of its kind",
+            Self::Empty(_) => "connect one, or use another device",
             Self::BeyondRegisters(_) => "give the device a narrower mask: dma_bits=32",
             Self::Stopped(ended) => ended.remedy(),
         }
@@ -258,6 +263,7 @@ mod tests {
                 ["device-command", "Identify ended with status 0x2", "specification"],
             ),
             (StartError::Lacks("blocks"), ["device-lacks", "no blocks", "another device"]),
+            (StartError::Empty("disk"), ["device-empty", "no disk", "connect one"]),
             (StartError::Stopped(Ended), ["device-stopped", "stopped", "anew"]),
         ] {
             shows(&error, error.code(), error.remedy(), expected);

@@ -15,14 +15,14 @@ use crate::{
     mm::memory::Memory,
     net::Lease,
     options::{PoolStart, SelfTest},
-    pci::{Bdf, Decoding, Function, Resources, front::Front},
+    pci::{Bdf, Decoding, Delivery, Function, Host, Resources},
     report::{
         Outcome, Reason,
         ktap::{PoolWalk, Transfers},
     },
     xen::{local_events::LocalEvents, shared_info::SharedInfo},
 };
-use alloc::{boxed::Box, format, vec::Vec};
+use alloc::{boxed::Box, format};
 
 /// One function, and what was shown of it.
 #[derive(Debug)]
@@ -93,7 +93,7 @@ pub(super) struct Setup {
 /// A function that was looked at, and reset if there is a driver for it.
 #[derive(Debug)]
 pub(super) struct Found<'f> {
-    front: &'f Front<'static>,
+    host: &'f dyn Host,
     bdf: Bdf,
     resources: Result<Resources, Outcome>,
     reset: Result<Stopped<'f>, Outcome>,
@@ -108,13 +108,13 @@ struct Stopped<'f> {
 
 impl<'f> Found<'f> {
     /// Reads a function's config space and resets the device.
-    pub(super) fn look(front: &'f Front<'static>, bdf: Bdf, setup: &Setup) -> Self {
+    pub(super) fn look(host: &'f dyn Host, bdf: Bdf, setup: &Setup) -> Self {
         let gone = || {
             let detail = format!("nothing answers at {bdf}");
             let remedy = "see `xl pci-list`: the device is not, or no more, the domain's";
             Outcome::Failure(Reason::new("pci-gone", detail).remedy(remedy))
         };
-        let read = Resources::read(front, bdf).map_err(Outcome::from);
+        let read = Resources::read(host, bdf).map_err(Outcome::from);
         let resources = read.and_then(|read| read.ok_or_else(gone));
         match &resources {
             Ok(Resources { id, class, .. }) => {
@@ -123,10 +123,10 @@ impl<'f> Found<'f> {
             Err(outcome) => setup.stages.stage(format_args!("pci: {bdf}: {}", outcome.reason())),
         }
         let reset = match &resources {
-            Ok(resources) => Stopped::reset(front, resources, setup),
+            Ok(resources) => Stopped::reset(host, resources, setup),
             Err(outcome) => Err(outcome.as_skip()),
         };
-        Self { front, bdf, resources, reset }
+        Self { host, bdf, resources, reset }
     }
 
     /// How far it reaches, if it can be driven.
@@ -141,9 +141,9 @@ impl<'f> Found<'f> {
 
     /// Starts the driver.
     pub(super) fn start(self, setup: &Setup) -> Assigned {
-        let Self { front, bdf, resources, reset } = self;
+        let Self { host, bdf, resources, reset } = self;
         let started = match (&resources, reset) {
-            (Ok(resources), Ok(stopped)) => stopped.start(front, resources, setup),
+            (Ok(resources), Ok(stopped)) => stopped.start(host, resources, setup),
             (_, Err(outcome)) => Err(outcome),
             (Err(outcome), _) => Err(outcome.as_skip()),
         };
@@ -164,14 +164,11 @@ impl<'f> Found<'f> {
 }
 
 impl<'f> Stopped<'f> {
-    fn reset(
-        front: &'f Front<'static>,
-        resources: &Resources,
-        setup: &Setup,
-    ) -> Result<Self, Outcome> {
+    fn reset(host: &'f dyn Host, resources: &Resources, setup: &Setup) -> Result<Self, Outcome> {
         let entry = driver(resources, setup.driver)?;
+        host.object(resources.bdf).map_err(Outcome::Failure)?;
         let gone = || Outcome::Failure(Reason::new("pci-gone", "the device went away"));
-        let function = Function::probe(front, resources.bdf)?.ok_or_else(gone)?;
+        let function = Function::probe(host, resources.bdf)?.ok_or_else(gone)?;
         // Whatever is made here is undone in reverse order if a later step fails.
         let decoding = Decoding::on(function)?;
         let ready = entry.reset(&Bars { memory: setup.memory, resources }, setup.clock)?;
@@ -180,7 +177,7 @@ impl<'f> Stopped<'f> {
 
     fn start(
         self,
-        front: &'f Front<'static>,
+        host: &'f dyn Host,
         resources: &Resources,
         setup: &Setup,
     ) -> Result<Running<'static>, Outcome> {
@@ -191,11 +188,11 @@ impl<'f> Stopped<'f> {
         let limits = Limits { mask, ..own };
         let device = dma::Device::new(setup.pool, setup.memory, limits, setup.policy);
         let started = ready.start(device)?;
-        let none = Reason::new("pci-no-intx", format!("{} has no interrupt", resources.bdf));
+        let none = Reason::from(resources.lacks(Delivery::Intx));
         let interrupt = Interrupt::none(setup.events, setup.clock, none);
         let mut running =
             Running::new(started, interrupt, resources, limits).with_fault(setup.fault);
-        running.climb(front, resources, &mut |how, reason| {
+        running.climb(host, resources, &mut |how, reason| {
             setup.stages.stage(format_args!("{}: no {how}: {reason}", resources.bdf));
         });
         decoding.leave_on();
@@ -209,9 +206,7 @@ fn driver(
 ) -> Result<&'static drivers::Entry, Outcome> {
     let Resources { bdf, id, class, .. } = resources;
     drivers::driver_for(*id, *class, named).ok_or_else(|| {
-        let known: Vec<_> = drivers::names().collect();
-        let remedy = format!("pass one of these through: {}", known.join(", "));
         let detail = format!("{bdf} is {id}, a {class}, for which there is no driver here");
-        Outcome::Skip(Reason::new("no-driver", detail).remedy(remedy))
+        Outcome::Skip(Reason::new("no-driver", detail).remedy(drivers::remedy()))
     })
 }

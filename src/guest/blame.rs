@@ -37,9 +37,11 @@ const fn lost(error: &NetError, before: &Counters, after: &Counters) -> u64 {
     missed + (after.tx_dropped - before.tx_dropped) + (after.resets - before.resets)
 }
 
-/// What it comes to that a card did not start: an ERROR where the command line forbids what the card would need.
+/// What it comes to that a device did not start: an ERROR where the command line forbids what it would need, a SKIP where
+/// it works and there is nothing in it.
 pub fn of_start(outcome: Outcome, when: PoolStart, bouncing: Policy) -> Outcome {
     let remedy = match &outcome {
+        Outcome::Failure(reason) if reason.code == "device-empty" => return outcome.as_skip(),
         Outcome::Failure(reason) if reason.code == "dma-no-pool" && when == PoolStart::Off => {
             "the command line says swiotlb=off, and this card can't reach its buffers: swiotlb=late"
         }
@@ -132,5 +134,6 @@ mod tests {
         assert_eq!(start("dma-out-of-mask", late, Policy::Direct), Verdict::Error);
         assert_eq!(start("dma-out-of-mask", late, Policy::Auto), Verdict::Failure);
         assert_eq!(start("device-reset-timeout", off, Policy::Direct), Verdict::Failure);
+        assert_eq!(start("device-empty", late, Policy::Auto), Verdict::Skip);
     }
 }

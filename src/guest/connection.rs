@@ -1,10 +1,13 @@
-//! The connection to the PCI backend: opened, handed back to the toolstack, closed.
+//! The way to the devices: pcifront, opened, handed back to the toolstack and closed; or the board's own bus.
 
 use super::blame::of_memory;
 use crate::{
     mm::{memory::Memory, pages},
-    pci::front::{Front, FrontError, Services, Timeouts},
-    pci::{Bdf, Function, Status},
+    pci::{
+        Bdf, Function, Host, Status,
+        board::Board,
+        front::{Front, FrontError, Services, Timeouts},
+    },
     report::{Outcome, Reason},
     xen::{
         store::{Store, TxId},
@@ -12,6 +15,7 @@ use crate::{
     },
 };
 use alloc::{
+    boxed::Box,
     format,
     string::{String, ToString},
     vec::Vec,
@@ -21,11 +25,13 @@ use core::{fmt, time::Duration};
 /// Where the guest says that its device may be taken back, relative to the domain.
 const DETACH_PATH: &str = "data/pvbounce/detach";
 
-/// The connection to the backend.
+/// The way to the devices.
 #[derive(Debug)]
-pub struct Connection {
-    /// The frontend.
-    pub front: Front<'static>,
+pub enum Connection {
+    /// To those that were passed through: the frontend.
+    Front(Box<Front<'static>>),
+    /// To all that the machine has.
+    Board(Box<Board<'static>>),
 }
 
 impl Connection {
@@ -37,22 +43,52 @@ impl Connection {
     ) -> Result<Self, Outcome> {
         let page = pages::shared_page(memory).map_err(of_memory)?;
         let front = Front::connect(services, Timeouts::default(), page);
-        front.map(|front| Self { front }).map_err(|failed| {
+        front.map(|front| Self::Front(Box::new(front))).map_err(|failed| {
             kept.extend(failed.report.kept());
             refusal(&failed.error, &failed)
         })
     }
 
+    /// Who carries out what the guest may not do to its devices itself.
+    pub fn host(&self) -> &dyn Host {
+        match self {
+            Self::Front(front) => &**front,
+            Self::Board(board) => &**board,
+        }
+    }
+
+    /// The frontend, if it is one.
+    pub fn front(&self) -> Option<&Front<'static>> {
+        match self {
+            Self::Front(front) => Some(front),
+            Self::Board(_) => None,
+        }
+    }
+
+    /// The board, if it is one.
+    pub fn board(&self) -> Option<&Board<'static>> {
+        match self {
+            Self::Front(_) => None,
+            Self::Board(board) => Some(board),
+        }
+    }
+
+    /// Answers what the backend reports; an error if there ever was something.
+    pub fn check_reports(&self) -> Result<(), FrontError> {
+        self.front().map_or(Ok(()), Front::check_reports)
+    }
+
     /// Asks the toolstack to take the device back while the guest still answers, and lets it. A domain that
     /// ends with its device costs xl ten seconds of waiting for an answer.
     pub fn hand_back(&mut self, store: &dyn Store, limit: Duration) -> Result<(), Reason> {
-        if !self.front.has_functions() {
+        let Self::Front(front) = self else { return Ok(()) };
+        if !front.has_functions() {
             let detail = "no function answers any more, so there is none to hand back";
             let remedy = "see dom0's kernel log: was the device unbound from pciback, or pulled?";
             return Err(Reason::new("pci-gone", detail).remedy(remedy));
         }
         store.write(TxId::NONE, DETACH_PATH, "ready")?;
-        self.front.hand_back(limit).map_err(|e| match e {
+        front.hand_back(limit).map_err(|e| match e {
             FrontError::Xenbus(XenbusError::Stuck { .. }) => {
                 let remedy =
                     "run `xl pci-detach` for each device while the guest waits, or leave detach= out";
@@ -64,8 +100,15 @@ impl Connection {
 
     /// Closes the frontend; says what did not go to plan.
     pub fn close(self, kept: &mut Vec<String>) -> Result<(), Reason> {
-        let reported = self.front.check_reports();
-        let report = self.front.close();
+        let reported = self.check_reports();
+        let report = match self {
+            Self::Front(front) => front.close(),
+            Self::Board(board) => {
+                // Why it could not be turned off was told when that was tried.
+                kept.extend(board.kept());
+                return Ok(());
+            }
+        };
         kept.extend(report.kept());
         match &report.problem {
             None if report.leaks_nothing() => Ok(reported?),
@@ -89,9 +132,10 @@ pub(super) fn refusal(error: &FrontError, detail: &dyn fmt::Display) -> Outcome 
 
 /// What config space says of a function after something went wrong: what it may do, which of its accesses failed,
 /// and how many errors the backend reported.
-pub fn bus_state(front: &Front<'_>, bdf: Bdf) -> String {
+pub fn bus_state(connection: &Connection, bdf: Bdf) -> String {
     let registers = |function: Function<'_>| Ok((function.command()?, function.status()?));
-    let read = Function::probe(front, bdf).and_then(|found| found.map(registers).transpose());
+    let read =
+        Function::probe(connection.host(), bdf).and_then(|found| found.map(registers).transpose());
     let (command, status) = match read {
         Ok(Some(registers)) => registers,
         Ok(None) => return format!("{bdf} does not answer config accesses"),
@@ -103,6 +147,6 @@ pub fn bus_state(front: &Front<'_>, bdf: Bdf) -> String {
         command.bits(),
         status.bits(),
         errors.join(" "),
-        front.aer_reports().0
+        connection.front().map_or(0, |front| front.aer_reports().0)
     )
 }

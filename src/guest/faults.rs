@@ -22,6 +22,10 @@ impl ConfigAccess for StuckMaster<'_> {
     fn bars_are_virtual(&self) -> bool {
         self.0.bars_are_virtual()
     }
+
+    fn lines_are_pirqs(&self) -> bool {
+        self.0.lines_are_pirqs()
+    }
 }
 
 /// Interrupts that come before they don't any more.

@@ -8,6 +8,7 @@ use super::{
 use crate::{
     addr::DmaMask,
     dma::Policy,
+    drivers,
     mm::{
         e820::{Map, MapError},
         granted::Granted,
@@ -16,7 +17,7 @@ use crate::{
     },
     options::{FunctionSet, Options, SelfTest},
     pci::{
-        Bdf, ConfigAccess, Delivery, Lacks,
+        Bdf, ConfigAccess, Delivery, Host,
         front::{Front, Services},
     },
     report::{Outcome, Reason},
@@ -26,7 +27,7 @@ use crate::{
         start_info::StartInfo, store::XenStore,
     },
 };
-use alloc::{format, string::String, vec::Vec};
+use alloc::{boxed::Box, format, string::String, vec::Vec};
 
 /// Everything boot made.
 #[derive(Debug)]
@@ -80,10 +81,11 @@ impl Guest {
         let setup = self.setup();
         let found: Vec<_> = match &self.connection {
             Ok(connection) => {
-                let functions = connection.front.functions();
+                let host = connection.host();
+                let functions = host.functions();
                 self.clock.stage(format_args!("pci: connected, {} functions", functions.len()));
                 let chosen = chosen(functions, &self.options.functions);
-                chosen.map(|bdf| Found::look(&connection.front, bdf, &setup)).collect()
+                chosen.map(|bdf| Found::look(host, bdf, &setup)).collect()
             }
             Err(outcome) => {
                 self.clock.stage(format_args!("pci: {}", outcome.reason()));
@@ -99,7 +101,7 @@ impl Guest {
     pub fn device(&self) -> Result<&Assigned, Outcome> {
         match (&self.connection, self.assigned.get(self.under_test)) {
             (Ok(_), Some(assigned)) => Ok(assigned),
-            (Ok(_), None) => Err(no_function()),
+            (Ok(connection), None) => Err(no_function(connection)),
             (Err(outcome), _) => Err(outcome.as_skip()),
         }
     }
@@ -108,40 +110,56 @@ impl Guest {
     pub fn device_mut(&mut self) -> Result<&mut Assigned, Outcome> {
         match (&self.connection, self.assigned.get_mut(self.under_test)) {
             (Ok(_), Some(assigned)) => Ok(assigned),
-            (Ok(_), None) => Err(no_function()),
+            (Ok(connection), None) => Err(no_function(connection)),
             (Err(outcome), _) => Err(outcome.as_skip()),
         }
     }
 
+    /// The way to config space and interrupts; what depends on it is a SKIP without.
+    pub fn host(&self) -> Result<&dyn Host, Outcome> {
+        self.connection.as_ref().map(Connection::host).map_err(Outcome::as_skip)
+    }
+
     /// The frontend; what depends on it is a SKIP without.
     pub fn front(&self) -> Result<&Front<'static>, Outcome> {
-        self.connection.as_ref().map(|connection| &connection.front).map_err(Outcome::as_skip)
+        let none =
+            || Reason::new("pci-no-front", "as dom0 there is no toolstack to ask for a device");
+        let connection = self.connection.as_ref().map_err(Outcome::as_skip)?;
+        connection.front().ok_or_else(|| Outcome::Skip(none()))
+    }
+
+    /// Whether nobody asked for the device under test: a board is made of many, and not each of them has to work.
+    pub fn device_is_a_bonus(&self) -> bool {
+        let board = self.connection.as_ref().is_ok_and(|connection| connection.board().is_some());
+        let skipped =
+            self.device().is_ok_and(|device| matches!(device.running, Err(Outcome::Skip(_))));
+        board && skipped && self.options.functions.named().next().is_none()
     }
 
     /// Has the device under test interrupt this way; a SKIP where device or driver lacks it.
     pub fn deliver(&mut self, how: Delivery) -> Result<(), Outcome> {
-        let front = self.connection.as_ref().map(|connection| &connection.front);
-        let front = front.map_err(Outcome::as_skip)?;
-        let device = self.assigned.get_mut(self.under_test).ok_or_else(no_function)?;
+        let connection = self.connection.as_ref().map_err(Outcome::as_skip)?;
+        let device = self.assigned.get_mut(self.under_test);
+        let device = device.ok_or_else(|| no_function(connection))?;
         let resources = device.resources.as_ref().map_err(Outcome::as_skip)?;
         let running = device.running.as_mut().map_err(|outcome| outcome.as_skip())?;
         if !resources.offers(how) {
-            return Err(Outcome::from(Lacks { bdf: device.bdf, how }).as_skip());
+            return Err(Outcome::from(resources.lacks(how)).as_skip());
         }
         if !running.driver().deliveries().contains(&how) {
             let detail = format!("the driver for {} sets up no {how}", running.driver().name());
             return Err(Outcome::Skip(Reason::new("irq-not-driven", detail)));
         }
-        running.deliver(front, resources, how).map_err(Outcome::Failure)
+        running.deliver(connection.host(), resources, how).map_err(Outcome::Failure)
     }
 
     /// Turns off whatever way of interrupting the device under test has.
     pub fn quiet(&mut self) -> Result<(), Outcome> {
-        let front = self.connection.as_ref().map(|connection| &connection.front);
-        let front = front.map_err(Outcome::as_skip)?;
-        let device = self.assigned.get_mut(self.under_test).ok_or_else(no_function)?;
+        let connection = self.connection.as_ref().map_err(Outcome::as_skip)?;
+        let device = self.assigned.get_mut(self.under_test);
+        let device = device.ok_or_else(|| no_function(connection))?;
         let running = device.running.as_mut().map_err(|outcome| outcome.as_skip())?;
-        running.quiet(front).map_err(Outcome::Failure)
+        running.quiet(connection.host()).map_err(Outcome::Failure)
     }
 
     /// Whether the domain was given a device that answers.
@@ -166,28 +184,29 @@ impl Guest {
 
     /// Whether no device met an error on its bus, as far as it says.
     fn check_status(&self) -> Result<(), Reason> {
-        let Ok(Connection { front }) = &self.connection else {
+        let Ok(connection) = &self.connection else {
             return Ok(());
         };
         let mut known = self.assigned.iter().filter_map(|device| device.resources.as_ref().ok());
-        Ok(known.try_for_each(|resources| resources.check_status(front))?)
+        Ok(known.try_for_each(|resources| resources.check_status(connection.host()))?)
     }
 
     /// Stops the drivers of these functions, the last first; says what did not go to plan.
     pub(super) fn stop(&mut self, which: &dyn Fn(Bdf) -> bool) -> Result<(), Reason> {
-        let Ok(Connection { front }) = &self.connection else {
+        let Ok(connection) = &self.connection else {
             return Ok(());
         };
-        let stuck = faults::StuckMaster(front);
+        let host = connection.host();
+        let stuck = faults::StuckMaster(host);
         let access: &dyn ConfigAccess = match self.options.selftest {
             Some(SelfTest::BusMaster) => &stuck,
-            _ => front,
+            _ => host,
         };
         let mut stopped = Ok(());
         for assigned in self.assigned.iter_mut().rev().filter(|assigned| which(assigned.bdf)) {
             let running = core::mem::replace(&mut assigned.running, Err(closed()));
             let ended =
-                running.map_or(Ok(()), |running| running.stop(front, access, &mut self.kept));
+                running.map_or(Ok(()), |running| running.stop(host, access, &mut self.kept));
             stopped = stopped.and(ended);
         }
         stopped
@@ -215,10 +234,16 @@ impl Guest {
     }
 
     fn connect(&mut self) -> Result<Connection, Outcome> {
-        let skip = |code, text: &str| Outcome::Skip(Reason::new(code, text));
-        let store = self
-            .store
-            .ok_or_else(|| skip("no-pci-here", "dom0 has no PCI backend to connect to"))?;
+        if self.options.functions == FunctionSet::None {
+            let detail = "the command line says dev=none";
+            return Err(Outcome::Skip(Reason::new("pci-not-asked-for", detail)));
+        }
+        if self.info.is_dom0 {
+            return super::board::open(self.clock).map(|board| Connection::Board(Box::new(board)));
+        }
+        let none =
+            || Outcome::Skip(Reason::new("no-store", "there is no store to find a device in"));
+        let store = self.store.ok_or_else(none)?;
         let grants = self.grants.map_err(|error| {
             let detail = format!("Xen gave no grant table: {error}");
             Outcome::Failure(Reason::new("no-grants", detail))
@@ -238,8 +263,15 @@ fn closed() -> Outcome {
     Outcome::Skip(Reason::new("closed", "the device was closed"))
 }
 
-fn no_function() -> Outcome {
-    Outcome::Failure(Reason::new("pci-no-function", "the bus is empty"))
+/// A board need not have a device with a driver; a bus of devices that were passed through is not empty.
+fn no_function(connection: &Connection) -> Outcome {
+    match connection.board() {
+        Some(board) => {
+            let detail = format!("of {} functions none has a driver", board.others().len());
+            Outcome::Skip(Reason::new("no-driver", detail).remedy(drivers::remedy()))
+        }
+        None => Outcome::Failure(Reason::new("pci-no-function", "the bus is empty")),
+    }
 }
 
 /// How far the nearest-sighted device reaches that a pool is for, or why nobody needs a pool.
@@ -258,8 +290,9 @@ pub(super) fn need(
         (Some(mask), _) => Ok(mask),
         (None, _) if options.soft_iommu => Ok(reach),
         (None, Err(outcome)) => Err(outcome.reason()),
-        (None, Ok(_)) => {
-            Err(found.iter().find_map(Found::why_not).unwrap_or_else(|| no_function().reason()))
+        (None, Ok(connection)) => {
+            let why = found.iter().find_map(Found::why_not);
+            Err(why.unwrap_or_else(|| no_function(connection).reason()))
         }
     }
 }

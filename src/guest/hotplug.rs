@@ -3,7 +3,7 @@
 //! The pool starts when the first device comes, as always, and stays. What is to leave is stopped in the middle of
 //! whatever it does; then the toolstack gets its answer.
 
-use super::{Guest, assigned::Found, connection::refusal, guest::need};
+use super::{Connection, Guest, assigned::Found, connection::refusal, guest::need};
 use crate::{
     arch::time::{Clock, Instant},
     pci::{
@@ -49,8 +49,9 @@ impl Guest {
         let Ok(connection) = &self.connection else { return Ok(Followed::Gone) };
         let seen = self.shared.now();
         // Whether there were any is said at the end.
-        let _ = connection.front.check_reports();
-        match connection.front.pending()? {
+        let Connection::Front(front) = connection else { return Ok(Followed::Nothing) };
+        let _ = front.check_reports();
+        match front.pending()? {
             Pending::Nothing => Ok(Followed::Nothing),
             Pending::Change(leaving) => self.change(&leaving, seen),
             Pending::Removed => {
@@ -66,7 +67,8 @@ impl Guest {
         self.depart(&|bdf| leaving.contains(&bdf)).map_err(Outcome::Failure)?;
         let aborted = before.saturating_sub(self.pool.pool.stats().in_flight);
         let connection = self.connection.as_mut().map_err(|outcome| outcome.as_skip())?;
-        let change = connection.front.apply_change()?;
+        let Connection::Front(front) = connection else { return Ok(Followed::Nothing) };
+        let change = front.apply_change()?;
         let took = self.shared.now().since(seen);
         // One that was pulled had no time to be told to leave.
         self.depart(&|bdf| change.gone.contains(&bdf)).map_err(Outcome::Failure)?;
@@ -87,7 +89,7 @@ impl Guest {
     fn start_arrived(&mut self, arrived: &[Bdf]) {
         let (Ok(connection), false) = (&self.connection, arrived.is_empty()) else { return };
         let setup = self.setup();
-        let look = |&bdf| Found::look(&connection.front, bdf, &setup);
+        let look = |&bdf| Found::look(connection.host(), bdf, &setup);
         let found: Vec<_> = arrived.iter().map(look).collect();
         let need = need(&self.connection, &found, &self.options);
         if need.is_ok() {

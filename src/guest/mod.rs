@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! Guest                memory, pool, event channels, store: what boot made
-//!   connection         the PCI backend
+//!   connection         the PCI backend, or as dom0 the board's own bus
 //!   assigned           each function: what it offers, its driver once started, what was shown of it
 //!     running          driver and interrupt, from bus master off to stopped again
 //! blame                whose doing it is that something did not work
@@ -11,6 +11,8 @@
 #[cfg(target_os = "none")]
 mod assigned;
 pub mod blame;
+#[cfg(target_os = "none")]
+mod board;
 #[cfg(target_os = "none")]
 mod connection;
 #[cfg(target_os = "none")]

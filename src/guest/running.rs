@@ -108,7 +108,7 @@ impl<'m> Running<'m> {
         };
         let off = host.turn_off(self.bdf, how);
         closed.map_err(|e| Reason::new("irq-unbind", format!("{pirq} on {port}: {e}")))?;
-        Ok(off?)
+        off
     }
 
     /// The device as one that moves bytes.

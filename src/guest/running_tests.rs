@@ -72,7 +72,7 @@ impl Host for FakeHost {
         Ok(if how == Delivery::Intx { function.line().unwrap() } else { MESSAGE })
     }
 
-    fn turn_off(&self, _: Bdf, how: Delivery) -> Result<(), ConfigError> {
+    fn turn_off(&self, _: Bdf, how: Delivery) -> Result<(), Reason> {
         let on = self.on.borrow_mut().pop();
         assert_eq!(on, Some(how), "turned off what is not on");
         Ok(())

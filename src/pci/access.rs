@@ -169,6 +169,12 @@ pub trait ConfigAccess: Debug {
     fn bars_are_virtual(&self) -> bool {
         false
     }
+
+    /// Whether a function's interrupt line is a PIRQ: so pciback has it. For the board's own bus it is what firmware noted
+    /// for the interrupt controller of a PC of 1981.
+    fn lines_are_pirqs(&self) -> bool {
+        true
+    }
 }
 
 /// Refuses accesses no implementation should be asked for.

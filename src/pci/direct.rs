@@ -12,6 +12,7 @@ use super::{
 use core::cell::RefCell;
 use x86_64::instructions::port::Port;
 
+#[cfg(target_os = "none")]
 const ADDRESS: u16 = 0xcf8;
 const DATA: u16 = 0xcfc;
 const ENABLE: u32 = 1 << 31;
@@ -25,22 +26,27 @@ pub struct Direct {
 }
 
 impl Direct {
-    /// Takes the ports over.
+    /// Raises the I/O privilege level and takes the ports over, to which nobody else in the guest goes.
     ///
-    /// # Safety
-    /// The domain must be the hardware domain and must have been given I/O privilege level 1 or more;
-    /// anywhere else the first access is a general protection fault. Nobody else may use the ports.
-    pub const unsafe fn new() -> Self {
-        Self { address: RefCell::new(Port::new(ADDRESS)) }
+    /// Without that level an access is a general protection fault. With it Xen carries out what the hardware domain may
+    /// do; any other reads all ones and writes nothing.
+    #[cfg(target_os = "none")]
+    pub fn take() -> Result<Self, crate::xen::errno::XenError> {
+        crate::xen::hypercall::set_iopl(1)?;
+        Ok(Self { address: RefCell::new(Port::new(ADDRESS)) })
     }
 }
 
 impl ConfigAccess for Direct {
+    fn lines_are_pirqs(&self) -> bool {
+        false
+    }
+
     fn read(&self, bdf: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {
         let select = select(bdf, offset, width)?;
         let data = data_port(offset);
         let mut address = self.address.borrow_mut();
-        // SAFETY: `new`'s caller vouched for the ports; selecting a register has no other effect.
+        // SAFETY: `take` raised the level; selecting a register has no other effect.
         unsafe { address.write(select) };
         Ok(match width {
             // SAFETY: as above; reads of config space have no side effects on memory.
@@ -57,11 +63,11 @@ impl ConfigAccess for Direct {
         let data = data_port(offset);
         let [low, high, ..] = value.to_le_bytes();
         let mut address = self.address.borrow_mut();
-        // SAFETY: `new`'s caller vouched for the ports; selecting a register has no other effect.
+        // SAFETY: `take` raised the level; selecting a register has no other effect.
         unsafe { address.write(select) };
         match width {
             // SAFETY: as above. What the device then does on the bus is the driver's business: DMA is
-            // limited to mapped memory by the layer above.
+            // limited to mapped memory by the layers above.
             Width::U8 => unsafe { Port::new(data).write(low) },
             // SAFETY: as above.
             Width::U16 => unsafe { Port::new(data).write(u16::from_le_bytes([low, high])) },

@@ -13,6 +13,7 @@ pub(super) mod reg {
     pub(in super::super) const CLASS: u16 = 0x08;
     pub(in super::super) const HEADER_TYPE: u16 = 0x0e;
     pub(in super::super) const BAR0: u16 = 0x10;
+    pub(in super::super) const BUSES: u16 = 0x18;
     pub(in super::super) const CAPABILITIES: u16 = 0x34;
     pub(in super::super) const INTERRUPT_LINE: u16 = 0x3c;
     pub(in super::super) const INTERRUPT_PIN: u16 = 0x3d;

@@ -6,7 +6,7 @@
 //! | MSI | the host, in config space | one vector |
 //! | INTx | firmware or dom0, before | a line that others may share |
 
-use super::{Bdf, ConfigAccess, ConfigError, Resources};
+use super::{Bdf, ConfigAccess, Resources};
 use crate::{report::Reason, xen::events::Pirq};
 use core::fmt;
 
@@ -41,29 +41,37 @@ pub trait Host: ConfigAccess {
     /// The functions there are, in the order of their addresses.
     fn functions(&self) -> &[Bdf];
 
+    /// What there is against driving a function: where firmware placed it, or that Xen does not know it.
+    fn object(&self, _: Bdf) -> Result<(), Reason> {
+        Ok(())
+    }
+
     /// Has a function interrupt that way, with one vector; the PIRQ at which it arrives.
     ///
     /// Memory decoding must be on ([`super::Decoding::on`]).
     fn turn_on(&self, function: &Resources, how: Delivery) -> Result<Pirq, Reason>;
 
     /// Ends that. Close the event channel first.
-    fn turn_off(&self, bdf: Bdf, how: Delivery) -> Result<(), ConfigError>;
+    fn turn_off(&self, bdf: Bdf, how: Delivery) -> Result<(), Reason>;
 }
 
 /// A function has no such capability, or no pin that is routed anywhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{bdf} has no {how}")]
+#[error("{bdf} has {} {how}", if *.unknown { "a pin, and nobody here knows where it leads:" } else { "no" })]
 pub struct Lacks {
     /// The function.
     pub bdf: Bdf,
     /// The way asked for.
     pub how: Delivery,
+    /// Whether there is a pin, of which only firmware's bytecode says where it leads.
+    pub unknown: bool,
 }
 
 impl Lacks {
     /// A stable name for reports.
     pub const fn code(&self) -> &'static str {
         match self.how {
+            Delivery::Intx if self.unknown => "pci-no-gsi",
             Delivery::Intx => "pci-no-intx",
             Delivery::Msi => "pci-no-msi",
             Delivery::Msix => "pci-no-msix",
@@ -73,6 +81,9 @@ impl Lacks {
     /// What to do about it.
     pub const fn remedy(&self) -> &'static str {
         match self.how {
+            Delivery::Intx if self.unknown => {
+                "pass it through to a domU for its line, which dom0's Linux then knows; with MSI it needs none"
+            }
             Delivery::Intx => {
                 "see `lspci -v` in dom0: firmware routed no line; a device with MSI needs none"
             }
@@ -93,10 +104,18 @@ impl Resources {
         }
     }
 
+    /// Why it does not interrupt that way.
+    pub const fn lacks(&self, how: Delivery) -> Lacks {
+        let unknown = matches!(how, Delivery::Intx) && self.pin.is_some() && !self.routed;
+        Lacks { bdf: self.bdf, how, unknown }
+    }
+
     /// The line its pin is routed to; through pciback this is the PIRQ. 0 and 255 stand for none.
     pub const fn line(&self) -> Option<Pirq> {
         match self.pin {
-            Some(pin) if pin.line != 0 && pin.line != u8::MAX => Some(Pirq(pin.line as u32)),
+            Some(pin) if self.routed && pin.line != 0 && pin.line != u8::MAX => {
+                Some(Pirq(pin.line as u32))
+            }
             _ => None,
         }
     }
@@ -106,14 +125,18 @@ impl Resources {
 mod tests {
     use super::*;
     use crate::pci::fake::{FakeBus, FakeDevice};
+    use alloc::string::ToString as _;
 
     #[test]
     fn what_a_function_lacks_has_a_code_for_each_way_and_a_remedy() {
         let bdf = "00:03.0".parse().unwrap();
-        let lacks = Delivery::LADDER.map(|how| Lacks { bdf, how });
+        let lacks = Delivery::LADDER.map(|how| Lacks { bdf, how, unknown: false });
         let codes = lacks.map(|lacks| lacks.code());
         assert_eq!(codes, ["pci-no-msix", "pci-no-msi", "pci-no-intx"]);
         assert!(lacks[2].remedy().contains("lspci") && lacks[0].remedy().contains("other ways"));
+        let unknown = Lacks { unknown: true, ..lacks[2] };
+        assert!(unknown.code() == "pci-no-gsi" && unknown.remedy().contains("domU"));
+        assert!(unknown.to_string().contains("nobody here knows where it leads"));
     }
 
     #[test]

@@ -51,6 +51,11 @@ impl Class {
         self.base == 0x02
     }
 
+    /// Whether it is an IOMMU.
+    pub const fn is_iommu(self) -> bool {
+        self.base == 0x08 && self.sub == 0x06
+    }
+
     /// The kind in words; for the report.
     pub const fn name(self) -> &'static str {
         match (self.base, self.sub) {
@@ -62,6 +67,7 @@ impl Class {
             (0x03, _) => "display controller",
             (0x04, _) => "multimedia device",
             (0x06, _) => "bridge",
+            (0x08, 0x06) => "IOMMU",
             (0x07, _) => "communication controller",
             (0x0c, 0x03) => "USB controller",
             (0x0c, _) => "serial bus controller",
@@ -101,6 +107,7 @@ mod tests {
             (0x04, 0x03, "multimedia device"),
             (0x06, 0x04, "bridge"),
             (0x07, 0x00, "communication controller"),
+            (0x08, 0x06, "IOMMU"),
             (0x0c, 0x03, "USB controller"),
             (0x0c, 0x05, "serial bus controller"),
             (0x0d, 0x11, "wireless controller"),

@@ -10,13 +10,15 @@
 //! access     the trait all of that goes through, with its errors
 //! host       who carries it out, and gives functions their interrupts
 //!   front      pcifront: a shared page, pciback answers (domU)
-//!   direct     ports 0xcf8 and 0xcfc (dom0)
+//!   board      all functions of the machine, and Xen's routing (dom0)
+//! direct     config space by ports 0xcf8 and 0xcfc
 //!   fake       devices in memory, and a pciback to play, for host tests
 //! ```
 
 pub mod access;
 mod address;
 pub mod bar;
+pub mod board;
 pub mod cap;
 pub mod direct;
 #[cfg(not(target_os = "none"))]

@@ -23,6 +23,8 @@ pub struct Resources {
     pub bars: Vec<Bar>,
     /// Its interrupt pin and line, if it has them.
     pub pin: Option<InterruptPin>,
+    /// Whether the line is where its interrupt arrives.
+    pub routed: bool,
     /// Its MSI capability.
     pub msi: Option<Msi>,
     /// Its MSI-X capability.
@@ -45,6 +47,7 @@ impl Resources {
             class: function.class()?,
             bars: function.bars()?,
             pin: function.interrupt_pin()?,
+            routed: access.lines_are_pirqs(),
             msi: function.msi()?,
             msix: function.msix()?,
             vendor: function.vendor_capabilities()?,

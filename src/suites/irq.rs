@@ -211,9 +211,9 @@ fn settle(guest: &mut Guest) -> Result<(), Outcome> {
 
 /// What is on by the device's capabilities, where it has to be what was asked for: `None` asked for neither.
 fn on(guest: &Guest, how: Option<Delivery>) -> Result<(Option<Msi>, Option<Msix>), Outcome> {
-    let (front, bdf) = (guest.front()?, guest.device()?.bdf);
+    let (host, bdf) = (guest.host()?, guest.device()?.bdf);
     let gone = || failure("pci-gone", format!("{bdf} went away"));
-    let function = Function::probe(front, bdf)?.ok_or_else(gone)?;
+    let function = Function::probe(host, bdf)?.ok_or_else(gone)?;
     let msi = function.msi()?.filter(|msi| msi.enabled);
     let msix = function.msix()?.filter(|msix| msix.enabled);
     if is_on(how, msi.is_some(), msix.is_some()) {

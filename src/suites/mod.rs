@@ -11,6 +11,8 @@ pub mod walk;
 #[cfg(target_os = "none")]
 mod bench;
 #[cfg(target_os = "none")]
+mod board;
+#[cfg(target_os = "none")]
 mod boot;
 #[cfg(target_os = "none")]
 mod check;

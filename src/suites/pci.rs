@@ -3,9 +3,8 @@
 use super::check::{Finding, Suite, all_hold, failure, proof};
 use crate::{
     guest::Guest,
-    pci::{Bar, BarKind, Command, ConfigAccess, Function, Resources, Width},
+    pci::{Bar, BarKind, Command, Function, Resources, Width},
     report::{Outcome, Reason},
-    xen::events::Pirq,
 };
 use alloc::{
     format,
@@ -37,23 +36,28 @@ pub(super) const SUITE: Suite = Suite {
 const CACHE_LINE_SIZE: u16 = 0x0c;
 
 fn frontend_connects(guest: &mut Guest) -> Finding {
-    let front = &guest.connection.as_ref().map_err(Clone::clone)?.front;
+    guest.connection.as_ref().map_err(Clone::clone)?;
+    let front = guest.front()?;
     let functions: Vec<_> = front.functions().iter().map(ToString::to_string).collect();
     Ok(functions.join(" "))
 }
 
 fn device_is_recognised(guest: &mut Guest) -> Finding {
-    let Resources { bdf, id, class, pin, .. } = resources(guest)?;
-    let pirq =
-        pin.map_or_else(|| "no interrupt pin".into(), |pin| Pirq(pin.line.into()).to_string());
-    Ok(format!("{bdf} {id} {class}, {pirq}"))
+    let resources = resources(guest)?;
+    let Resources { bdf, id, class, pin, .. } = resources;
+    let line = match (pin, resources.line()) {
+        (_, Some(pirq)) => pirq.to_string(),
+        (Some(_), None) => "an interrupt pin that leads nowhere known".into(),
+        (None, None) => "no interrupt pin".into(),
+    };
+    Ok(format!("{bdf} {id} {class}, {line}"))
 }
 
 fn widths_agree(guest: &mut Guest) -> Finding {
-    let front = guest.front()?;
+    let host = guest.host()?;
     let bdf = resources(guest)?.bdf;
     for offset in (0..0x40).step_by(4) {
-        let read = |offset, width| front.read(bdf, offset, width);
+        let read = |offset, width| host.read(bdf, offset, width);
         let whole = read(offset, Width::U32)?;
         let halves = read(offset, Width::U16)? | read(offset + 2, Width::U16)? << 16;
         let bytes = (0..4)
@@ -67,10 +71,10 @@ fn widths_agree(guest: &mut Guest) -> Finding {
 }
 
 fn byte_write_sticks(guest: &mut Guest) -> Finding {
-    let front = guest.front()?;
+    let host = guest.host()?;
     let bdf = resources(guest)?.bdf;
-    let read = || front.read(bdf, CACHE_LINE_SIZE, Width::U8);
-    let write = |value| front.write(bdf, CACHE_LINE_SIZE, Width::U8, value);
+    let read = || host.read(bdf, CACHE_LINE_SIZE, Width::U8);
+    let write = |value| host.write(bdf, CACHE_LINE_SIZE, Width::U8, value);
     let before = read()?;
     write(before ^ 0x10)?;
     let flipped = read()?;
@@ -139,7 +143,7 @@ fn resources(guest: &Guest) -> Result<&Resources, Outcome> {
 }
 
 fn function(guest: &Guest) -> Result<Function<'_>, Outcome> {
-    let front = guest.front()?;
+    let host = guest.host()?;
     let bdf = resources(guest)?.bdf;
-    Function::probe(front, bdf)?.ok_or_else(|| failure("pci-gone", format!("{bdf} went away")))
+    Function::probe(host, bdf)?.ok_or_else(|| failure("pci-gone", format!("{bdf} went away")))
 }

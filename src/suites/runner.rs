@@ -1,8 +1,8 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    bench, boot, check::Suite, close, dma, faults, hog, hotplug, irq, memory, net, pair, pci,
-    suite, swiotlb,
+    bench, board, boot, check::Suite, close, dma, faults, hog, hotplug, irq, memory, net, pair,
+    pci, suite, swiotlb,
 };
 use crate::{
     addr::PAGE_SIZE_U64,
@@ -22,10 +22,11 @@ use crate::{
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
-const SUITES: [&Suite; 11] = [
+const SUITES: [&Suite; 12] = [
     &boot::SUITE,
     &memory::SUITE,
     &swiotlb::SUITE,
+    &board::SUITE,
     &pci::SUITE,
     &irq::SUITE,
     &dma::SUITE,
@@ -46,7 +47,7 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     let chosen = chosen(guest);
     let mut writer = Writer::start(Console, chosen.len() + 1)?.watched(screen::told);
     let (mut passed, mut total) = (0, 0);
-    let (mut not_shown, mut struck) = (None, false);
+    let (mut shown, mut struck) = (suite::Shown::default(), false);
     for (suite, device) in chosen {
         say_failed(&mut writer)?;
         failing::enter(suite.name);
@@ -55,11 +56,11 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
         passed += ran.tally.passed;
         total += ran.tally.total();
         if suite.name == dma::SUITE.name {
-            not_shown = not_shown.or_else(|| nothing_shown(guest, &ran));
+            shown.add(nothing_shown(guest, &ran), guest.device_is_a_bonus());
         }
         if let Ok(connection) = &guest.connection {
             // So that none waits for its answer; whether there were any is said at the end.
-            let _ = connection.front.check_reports();
+            let _ = connection.check_reports();
         }
         if !struck {
             faults::strike(guest);
@@ -69,7 +70,7 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     say_failed(&mut writer)?;
     failing::enter(close::SUITE.name);
     totals(guest, &mut writer)?;
-    not_shown.into_iter().for_each(|reason| writer.not_shown(reason));
+    shown.lacking().into_iter().for_each(|reason| writer.not_shown(reason));
     report_ranges(guest, &mut writer)?;
     let closed = close::SUITE.run(close::SUITE.name, guest, &mut writer)?.tally;
     writer.taken(&close::taken(guest))?;

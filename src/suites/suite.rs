@@ -145,6 +145,31 @@ pub fn not_shown(device: bool, dma: &Ran, compared: u64) -> Option<Reason> {
     (device && compared == 0).then(|| dma.skipped.clone().unwrap_or_else(nothing))
 }
 
+/// Which devices showed their DMA, of a run's.
+#[derive(Debug, Default)]
+pub struct Shown {
+    any: bool,
+    missing: Option<Reason>,
+    spared: Option<Reason>,
+}
+
+impl Shown {
+    /// Adds a device: why it did not show it, if it did not, and whether it need not as long as another one does.
+    pub fn add(&mut self, why_not: Option<Reason>, bonus: bool) {
+        let place = match why_not {
+            None => return self.any = true,
+            Some(_) if bonus => &mut self.spared,
+            Some(_) => &mut self.missing,
+        };
+        *place = place.take().or(why_not);
+    }
+
+    /// Why the run did not show what it was to show, if it did not.
+    pub fn lacking(self) -> Option<Reason> {
+        self.missing.or_else(|| self.spared.filter(|_| !self.any))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -259,6 +284,23 @@ mod tests {
     fn tidying_up_is_a_success_of_its_own_that_proves_nothing() {
         let (ran, suite, whole) = run(&suite(true), pass(), pass());
         assert_eq!((suite, whole, ran.skipped), (Verdict::Success, Verdict::Skip, None));
+    }
+
+    #[test]
+    fn what_nobody_asked_for_need_not_show_anything_as_long_as_something_does() {
+        let lacking = |devices: &[(Option<&'static str>, bool)]| {
+            let mut shown = Shown::default();
+            for (code, bonus) in devices {
+                shown.add(code.map(|code| Reason::new(code, "")), *bonus);
+            }
+            shown.lacking().map(|reason| reason.code)
+        };
+        let (empty, asked) = ((Some("device-empty"), true), (Some("no-driver"), false));
+        assert_eq!(lacking(&[empty, (None, false), empty]), None);
+        assert_eq!(lacking(&[empty, (Some("x"), true)]), Some("device-empty"));
+        assert_eq!(lacking(&[empty, (None, true), asked]), Some("no-driver"));
+        assert_eq!(lacking(&[asked, (Some("x"), false)]), Some("no-driver"), "the first");
+        assert_eq!(lacking(&[]), None);
     }
 
     #[test]

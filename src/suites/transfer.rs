@@ -139,7 +139,7 @@ pub(super) fn with_bus_state(guest: &Guest, outcome: Outcome) -> Outcome {
     };
     match outcome {
         Outcome::Failure(mut reason) => {
-            let state = bus_state(&connection.front, device.bdf);
+            let state = bus_state(connection, device.bdf);
             reason.detail = format!("{}; {state}", reason.detail);
             Outcome::Failure(reason)
         }

@@ -65,6 +65,9 @@ operations! {
     Unmask, "unmask", Invalid, Takes, "`EVTCHNOP_unmask`.";
     Eoi, "eoi", Invalid, Takes, "`PHYSDEVOP_eoi`.";
     SetIopl, "set-iopl", Invalid, Takes, "`PHYSDEVOP_set_iopl`.";
+    AddDevice, "pci-device-add", NotPermitted, Takes, "`PHYSDEVOP_pci_device_add`.";
+    MapPirq, "map-pirq", NoSpace, Takes, "`PHYSDEVOP_map_pirq`.";
+    UnmapPirq, "unmap-pirq", Invalid, GivesBack, "`PHYSDEVOP_unmap_pirq`.";
     SetupGrants, "setup-grant-table", Invalid, Takes, "`GNTTABOP_setup_table`.";
     Grant, "grant", NoSpace, Takes, "A page granted: the table is full.";
     Revoke, "revoke", Busy, GivesBack, "A grant taken back: the other domain has the page mapped.";
@@ -328,6 +331,7 @@ mod tests {
             Operation::Poll,
             Operation::ClosePort,
             Operation::Send,
+            Operation::UnmapPirq,
             Operation::Revoke,
             Operation::StoreRemove,
             Operation::StoreUnwatch,

@@ -14,6 +14,7 @@ pub mod hypercall;
 pub mod keyboard;
 #[cfg(target_os = "none")]
 pub mod local_events;
+pub mod physdev;
 pub mod shared_info;
 pub mod start_info;
 pub mod store;

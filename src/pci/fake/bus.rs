@@ -6,7 +6,11 @@
 use crate::pci::{
     Bdf, ConfigAccess, ConfigError, Status, Width, access::Refusal, access::check, function::reg,
 };
-use alloc::{boxed::Box, collections::BTreeMap, vec::Vec};
+use alloc::{
+    boxed::Box,
+    collections::{BTreeMap, BTreeSet},
+    vec::Vec,
+};
 use core::cell::{Cell, RefCell};
 
 const SPACE: usize = 256;
@@ -60,6 +64,13 @@ impl FakeDevice {
         self
     }
 
+    /// A bridge to the buses from `secondary` to `subordinate`.
+    pub fn bridge(primary: u8, secondary: u8, subordinate: u8) -> Self {
+        Self::new(0x1b36, 0x000c, 0x06_0400)
+            .bytes(usize::from(reg::HEADER_TYPE), &[1])
+            .bytes(usize::from(reg::BUSES), &[primary, secondary, subordinate, 0])
+    }
+
     /// Puts a capability in front of the list; `body` follows the two header bytes.
     #[must_use]
     pub fn capability(self, offset: u8, id: u8, body: &[u8]) -> Self {
@@ -76,6 +87,13 @@ impl FakeDevice {
         self.bytes(usize::from(reg::INTERRUPT_LINE), &[line, pin])
     }
 
+    /// Which BAR is at an offset. A bridge has two.
+    fn bar_index(&self, offset: u16) -> Option<usize> {
+        let is_bridge = self.space[usize::from(reg::HEADER_TYPE)] & 0x7f == 1;
+        let bars = reg::BAR0..reg::BAR0 + if is_bridge { 8 } else { 24 };
+        bars.contains(&offset).then(|| usize::from((offset - reg::BAR0) / 4))
+    }
+
     fn decodes(&self) -> bool {
         self.space[usize::from(reg::COMMAND)] & 0b11 != 0
     }
@@ -86,6 +104,7 @@ impl FakeDevice {
 pub struct FakeBus {
     devices: RefCell<BTreeMap<Bdf, FakeDevice>>,
     pciback: bool,
+    guarded: RefCell<BTreeSet<Bdf>>,
     violations: Cell<u32>,
     command_writes: Cell<u32>,
 }
@@ -116,6 +135,13 @@ impl FakeBus {
     /// Pulls a function out.
     pub fn remove(&self, bdf: Bdf) {
         self.devices.borrow_mut().remove(&bdf);
+    }
+
+    /// Xen keeps this function: what is written to it is dropped.
+    #[must_use]
+    pub fn guarding(self, bdf: Bdf) -> Self {
+        self.guarded.borrow_mut().insert(bdf);
+        self
     }
 
     /// Has a function's status register say this.
@@ -182,7 +208,7 @@ impl ConfigAccess for FakeBus {
             let refusal = Refusal::BadOffset;
             return Err(ConfigError::Refused { bdf, offset, refusal });
         }
-        let word = match bar_index(offset) {
+        let word = match device.bar_index(offset) {
             Some(index) => self.read_bar(device, index),
             None => {
                 let word = &device.space[at & !3..][..4];
@@ -194,11 +220,14 @@ impl ConfigAccess for FakeBus {
 
     fn write(&self, bdf: Bdf, offset: u16, width: Width, value: u32) -> Result<(), ConfigError> {
         self.read(bdf, offset, width)?;
+        if self.guarded.borrow().contains(&bdf) {
+            return Ok(());
+        }
         let mut devices = self.devices.borrow_mut();
         let Some(device) = devices.get_mut(&bdf) else {
             return Ok(());
         };
-        if let Some(index) = bar_index(offset) {
+        if let Some(index) = device.bar_index(offset) {
             self.write_bar(device, index, width, value);
             return Ok(());
         }
@@ -211,6 +240,9 @@ impl ConfigAccess for FakeBus {
             let count = usize::from(width.bytes()).min(2);
             let at = usize::from(offset);
             device.space[at..at + count].copy_from_slice(&bytes[..count]);
+        } else if offset >= 0x40 && !self.pciback {
+            let (at, count) = (usize::from(offset), usize::from(width.bytes()));
+            device.space[at..at + count].copy_from_slice(&value.to_le_bytes()[..count]);
         }
         Ok(())
     }
@@ -218,11 +250,6 @@ impl ConfigAccess for FakeBus {
     fn bars_are_virtual(&self) -> bool {
         self.pciback
     }
-}
-
-fn bar_index(offset: u16) -> Option<usize> {
-    let bars = reg::BAR0..reg::BAR0 + 24;
-    bars.contains(&offset).then(|| usize::from((offset - reg::BAR0) / 4))
 }
 
 fn low(value: u64) -> u32 {

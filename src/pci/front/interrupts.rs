@@ -8,7 +8,7 @@ use super::{
     link::{Answer, Request},
 };
 use crate::{
-    pci::{Bdf, Delivery, Host, Lacks, Resources},
+    pci::{Bdf, Delivery, Host, Resources},
     report::Reason,
     xen::{
         abi::pciif::{command, op},
@@ -39,8 +39,7 @@ impl Host for Front<'_> {
     }
 
     fn turn_on(&self, function: &Resources, how: Delivery) -> Result<Pirq, Reason> {
-        let bdf = function.bdf;
-        let lacks = Lacks { bdf, how };
+        let (bdf, lacks) = (function.bdf, function.lacks(how));
         if !function.offers(how) {
             return Err(lacks.into());
         }
@@ -51,12 +50,12 @@ impl Host for Front<'_> {
         }
     }
 
-    fn turn_off(&self, bdf: Bdf, how: Delivery) -> Result<(), ConfigError> {
-        match how {
+    fn turn_off(&self, bdf: Bdf, how: Delivery) -> Result<(), Reason> {
+        Ok(match how {
             Delivery::Intx => Ok(()),
             Delivery::Msi => self.disable_msi(bdf),
             Delivery::Msix => self.disable_msix(bdf),
-        }
+        }?)
     }
 }
 

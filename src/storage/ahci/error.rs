@@ -120,7 +120,7 @@ impl From<AhciError> for StartError {
             },
             AhciError::Bus(status) => Self::Unfit { what: "PxIS", value: status.into() },
             AhciError::Moved { moved, .. } => Self::Unfit { what: "PRDBC", value: moved.into() },
-            AhciError::NoDisk => Self::Lacks("port with an ATA disk that is ready"),
+            AhciError::NoDisk => Self::Empty("port with an ATA disk that is ready"),
             AhciError::Late(late) => Self::Reset(ResetError::Stuck(late)),
             AhciError::Lost(error) => Self::Reset(error),
             // What only a transfer can come to.

@@ -46,6 +46,8 @@ pub(crate) struct Seen {
     pub(crate) wire: Option<Mischief>,
     /// Which witnesses were to be there.
     pub(crate) due: Due,
+    /// The guest's own board, if it had one.
+    pub(crate) board: Option<Board>,
 }
 
 /// The witnesses that a boot has.
@@ -55,6 +57,15 @@ pub(crate) struct Due {
     pub(crate) trace: bool,
     /// dom0, asking Xen for its free memory.
     pub(crate) memory: bool,
+}
+
+/// A guest that is dom0 sees the whole machine, and what was put into it where it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Board {
+    /// The addresses of what it was given to test; there may be more.
+    pub(crate) asked: Vec<String>,
+    /// Those that an IOMMU translates for, as QEMU's trace has them.
+    pub(crate) watched: Vec<String>,
 }
 
 /// What became of a machine during a job.

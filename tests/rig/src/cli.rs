@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::artifacts::{RELEASES, Release};
-use crate::machine::Setting;
+use crate::machine::{DEFAULT_NIC, Iommu, Setting};
 
 /// Does DMA through a passed-through PCI device work on Xen? Boots the guest that finds out.
 ///
@@ -35,8 +35,13 @@ Each run leaves its logs and reports in runs/, the newest as runs/latest.";
 pub(crate) enum Command {
     /// Boot nested Xen in QEMU, pass a network card through, run the suites in one domain (the default)
     Smoke,
-    /// Boot the guest as Xen's only module, without Linux: the suites that need no device
-    Dom0,
+    /// Boot the guest as Xen's only module, without Linux: the suites that need no device, or with --device or --nic all
+    Dom0 {
+        /// The machine's IOMMU: Intel's with all devices behind it, or with some, AMD's with all, or none. With some there is
+        /// another device beside it
+        #[arg(long, value_enum, default_value_t)]
+        iommu: Iommu,
+    },
     /// Nested Xen with two guests: one takes the memory below 4 GiB, so that the other's bounce pool must halve
     Hog,
     /// Devices come and go while a guest runs, by `xl pci-attach` and `xl pci-detach` in mid-traffic: a card and a disk
@@ -175,10 +180,10 @@ pub(crate) enum Peer {
 /// The options of a run.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
-    /// The network card that QEMU plays (rtl8139, rtl8139-cplus, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
+    /// The network card that QEMU plays (rtl8139, which it is unless told otherwise, rtl8139-cplus, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
     /// undriven (a card without a driver); second (a device's second function); other-bus (behind a port)
-    #[arg(long, global = true, default_value = "rtl8139", value_name = "CARD")]
-    pub(crate) nic: String,
+    #[arg(long, global = true, value_name = "CARD")]
+    pub(crate) nic: Option<String>,
     /// The device that QEMU plays, whatever its kind: a card as above, edu (a DMA engine), nvme or ahci (a disk),
     /// xhci (a USB controller), or sdhci (a device without a driver)
     #[arg(long, global = true, value_name = "MODEL", conflicts_with = "nic")]
@@ -241,7 +246,12 @@ impl Options {
 
     /// The device asked for, by whichever option.
     pub(crate) fn device(&self) -> &str {
-        self.device.as_deref().unwrap_or(&self.nic)
+        self.asked_for().unwrap_or(DEFAULT_NIC)
+    }
+
+    /// The same, if one was asked for.
+    pub(crate) fn asked_for(&self) -> Option<&str> {
+        self.device.as_deref().or(self.nic.as_deref())
     }
 
     /// The time a domain may live.
@@ -285,6 +295,7 @@ mod tests {
         assert_eq!(device(&["run.sh", "--nic", "e1000"]).unwrap(), "e1000");
         assert_eq!(device(&["run.sh", "--device", "edu"]).unwrap(), "edu");
         assert!(device(&["run.sh", "--device", "edu", "--nic", "e1000"]).is_err());
+        assert_eq!(Cli::try_parse_from(["run.sh"]).unwrap().options.asked_for(), None);
     }
 
     #[test]

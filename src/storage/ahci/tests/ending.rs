@@ -143,8 +143,8 @@ fn a_controller_in_any_state_is_reset_before_it_has_memory() {
     for ports in [0, 1 << 31] {
         assert_eq!(start(Fault::Ports(ports), Fault::None), Err("device-unfit"), "{ports:#x}");
     }
-    assert_eq!(start(Fault::None, Fault::NoLink), Err("device-lacks"));
-    assert_eq!(start(Fault::None, Fault::Busy), Err("device-lacks"));
+    assert_eq!(start(Fault::None, Fault::NoLink), Err("device-empty"));
+    assert_eq!(start(Fault::None, Fault::Busy), Err("device-empty"));
     assert_eq!(start(Fault::None, Fault::Halts), Err("device-reset-timeout"));
     assert_eq!(start(Fault::None, Fault::TaskFile(4)), Err("device-command"));
     assert_eq!(start(Fault::None, Fault::HostBus), Err("device-unfit"));

@@ -1,7 +1,7 @@
 //! Event channels, interrupts and waiting for either.
 #![expect(unsafe_code, reason = "hypercalls take addresses Xen reads and writes")]
 
-use super::address;
+use super::{address, physdev_op};
 use crate::{
     arch::time::Instant,
     xen::{
@@ -11,22 +11,12 @@ use crate::{
         failing::{self, Operation},
     },
 };
-use xen_sys::{
-    __HYPERVISOR_event_channel_op, __HYPERVISOR_physdev_op, __HYPERVISOR_sched_op, hypercall_2,
-};
+use xen_sys::{__HYPERVISOR_event_channel_op, __HYPERVISOR_sched_op, hypercall_2};
 
 fn event_channel_op<T>(op: u32, argument: &mut T) -> Result<(), XenError> {
     // SAFETY: as in `memory_op`: each caller below passes the structure of its operation.
     decode(unsafe {
         hypercall_2(__HYPERVISOR_event_channel_op, op.into(), address(&raw mut *argument))
-    })?;
-    Ok(())
-}
-
-fn physdev_op<T>(op: u32, argument: &mut T) -> Result<(), XenError> {
-    // SAFETY: as in `memory_op`: each caller below passes the structure of its operation.
-    decode(unsafe {
-        hypercall_2(__HYPERVISOR_physdev_op, op.into(), address(&raw mut *argument))
     })?;
     Ok(())
 }

@@ -5,13 +5,15 @@
 mod domain;
 mod events;
 mod memory;
+mod physdev;
 
 pub use domain::*;
 pub use events::*;
 pub use memory::Xen;
+pub use physdev::HardwareDomain;
 
 use crate::xen::errno::{XenError, decode};
-use xen_sys::{__HYPERVISOR_memory_op, hypercall_2};
+use xen_sys::{__HYPERVISOR_memory_op, __HYPERVISOR_physdev_op, hypercall_2};
 
 /// The address of what Xen reads or writes. Xen makes its own pointer of it, so the provenance is exposed; what is
 /// written comes from a pointer that may write.
@@ -23,4 +25,12 @@ fn memory_op<T>(op: u32, argument: &mut T) -> Result<u64, XenError> {
     // SAFETY: `argument` is the structure that `op` takes (each caller below pairs them), lives across
     // the call, and is borrowed mutably because Xen writes to it.
     decode(unsafe { hypercall_2(__HYPERVISOR_memory_op, op.into(), address(&raw mut *argument)) })
+}
+
+fn physdev_op<T>(op: u32, argument: &mut T) -> Result<(), XenError> {
+    // SAFETY: as in `memory_op`: each caller below passes the structure of its operation.
+    decode(unsafe {
+        hypercall_2(__HYPERVISOR_physdev_op, op.into(), address(&raw mut *argument))
+    })?;
+    Ok(())
 }

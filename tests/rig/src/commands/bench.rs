@@ -13,7 +13,7 @@ use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::Job;
-use crate::machine::{self, Accel, Card, Device, Medium, Plan, Without};
+use crate::machine::{self, Accel, Card, Device, Iommu, Medium, Plan, Without};
 use crate::mirror;
 use crate::report::{JobRecord, RunRecord, record};
 
@@ -151,6 +151,7 @@ impl Bench {
                 jobs.iter().filter_map(|job| job.memory).max().unwrap_or(0),
             ),
             little_low: jobs.iter().any(|job| job.hog.is_some()),
+            iommu: Iommu::All,
             dom0_memory: 768,
             nic: nic.to_owned(),
             mirror: mirrored.then(mirror::start).transpose()?,

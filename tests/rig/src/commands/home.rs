@@ -1,42 +1,98 @@
-//! `dom0`: the guest as Xen's only module, with no Linux anywhere; the suites that need no device.
+//! `dom0`: the guest as Xen's only module, with no Linux anywhere; the suites that need no device, or all with devices of
+//! the machine's.
 
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::{Bench, conclude};
-use crate::boot::{Seen, guest_log};
+use super::{Bench, conclude, smoke};
+use crate::boot::{Board, Due, Seen, guest_log};
 use crate::cli::Options;
 use crate::console::{JobEnd, Piece, Splitter};
 use crate::error::{Context, Result};
 use crate::job::Job;
-use crate::machine::{self, Machine, Next, Plan};
+use crate::machine::{self, Card, DEFAULT_NIC, Device, Iommu, Machine, Medium, Model, Next, Plan};
+use crate::mirror;
+use crate::peers::Peers;
 use crate::progress::Stage;
 use crate::report::{JobRecord, record};
 
 /// What the guest is told when nothing else is asked for.
 pub(super) const WORDS: &str = "suite=smoke";
 
-pub(super) fn run(options: &Options) -> Result<ExitCode> {
+/// What it is told when it is to look for no device: the machine always has a controller, with nothing on it.
+pub(super) const NO_DEVICE: &str = "dev=none";
+
+pub(super) fn run(options: &Options, iommu: Iommu) -> Result<ExitCode> {
     let bench = Bench::prepare("dom0", options)?;
-    let mut words = options.words();
-    if options.suite.is_none() {
-        words.insert(0, WORDS.to_owned());
-    }
+    let (nic, device) = options.asked_for().map_or((DEFAULT_NIC, None), smoke::device);
     let mut job = Job::new("dom0", "no-device.cfg", None);
-    job.words = words;
+    job.words.extend(options.suite.is_none().then(|| WORDS.to_owned()));
+    job.words.extend(options.words());
     job.raw_words.clone_from(&options.cmdline);
     job.memory = options.memory;
     job.limit = options.limit(60);
-    let record = boot(&bench, &job)?;
+    let job = match device {
+        None => job.word(NO_DEVICE),
+        Some(device) => {
+            job.words.extend(Peers::start()?.words());
+            with(job, device, iommu)
+        }
+    };
+    let home = Home { nic, iommu, trace: !options.no_trace };
+    let record = boot(&bench, &job, home)?;
     conclude(&bench.record(vec![record]), &bench)
 }
 
+/// The machine that the guest is dom0 of.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Home<'n> {
+    /// QEMU's name of the network card.
+    pub(super) nic: &'n str,
+    /// Its IOMMU.
+    pub(super) iommu: Iommu,
+    /// Whether QEMU is to note each address that a device uses.
+    pub(super) trace: bool,
+}
+
+impl Home<'_> {
+    /// The one that most jobs are at home in.
+    pub(super) const USUAL: Self = Self { nic: DEFAULT_NIC, iommu: Iommu::All, trace: true };
+}
+
+/// The job with a device, and with another that no IOMMU is before where there is to be one.
+pub(super) fn with(mut job: Job, device: Device, iommu: Iommu) -> Job {
+    job.device = Some(device);
+    if iommu == Iommu::Some {
+        let beside = if device.medium() == Some("nvme") { "xhci" } else { "nvme" };
+        job.beside = Model::find(beside).map(Device::Other);
+    }
+    job
+}
+
+/// What the guest sees of what it was given, and what of it QEMU's trace does.
+fn board(job: &Job, iommu: Iommu) -> Board {
+    let mut board = Board::default();
+    for (n, device) in job.devices().enumerate() {
+        let bdf = iommu.bdf(n).unwrap_or_else(|| device.bdf());
+        if iommu.covers(n) {
+            board.watched.push(machine::traced(&bdf));
+        }
+        board.asked.push(bdf);
+    }
+    board
+}
+
 /// Boots the guest as dom0 and judges it.
-pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
+pub(super) fn boot(bench: &Bench, job: &Job, home: Home<'_>) -> Result<JobRecord> {
     let image = bench.image();
     let image = fs::canonicalize(&image).on("find", &image)?;
+    for name in job.devices().filter_map(Device::medium) {
+        Medium::in_folder(&bench.folder, name)?;
+    }
+    let board = board(job, home.iommu);
+    let mirrored = Card::is_mirrored(home.nic);
     let plan = Plan {
         stack: bench.stack.clone(),
         release: bench.release,
@@ -48,16 +104,21 @@ pub(super) fn boot(bench: &Bench, job: &Job) -> Result<JobRecord> {
         )],
         memory_gib: machine::memory_gib(job.memory.unwrap_or(0)),
         little_low: false,
+        iommu: home.iommu,
         dom0_memory: job.memory.unwrap_or(512),
-        nic: String::new(),
-        mirror: None,
-        devices: Vec::new(),
-        trace: false,
+        nic: home.nic.to_owned(),
+        mirror: mirrored.then(mirror::start).transpose()?,
+        devices: job.devices().collect(),
+        trace: home.trace && !board.watched.is_empty(),
         channels: false,
         label: format!("-{}", job.name),
     };
     let stage = Stage::start("run", "Xen, then the guest as dom0");
-    let seen = follow(Machine::start(&plan, &bench.folder)?, bench, job, &stage)?;
+    let mut seen = follow(Machine::start(&plan, &bench.folder)?, bench, job, &stage)?;
+    seen.trace = bench.folder.join(plan.trace_log());
+    seen.traced = 0..u64::MAX;
+    seen.due = Due { trace: plan.trace, memory: false };
+    seen.board = Some(board);
     let seconds = seen.end.as_ref().map_or(0.0, |end| end.seconds);
     stage.done(format!("{}: start of QEMU to its end {seconds:.1} s", job.name));
     record(job, seen, &bench.guest, &bench.folder)

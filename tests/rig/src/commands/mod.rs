@@ -40,7 +40,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
     let options = &cli.options;
     match cli.command.clone().unwrap_or(Command::Smoke) {
         Command::Smoke => smoke::run(options),
-        Command::Dom0 => home::run(options),
+        Command::Dom0 { iommu } => home::run(options, iommu),
         Command::Hog => hog::run(options),
         Command::Hotplug { rounds } => hotplug::run(options, rounds),
         Command::Pair { mib, rough } => pair::run(options, mib, rough),

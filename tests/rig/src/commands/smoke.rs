@@ -6,12 +6,10 @@ use super::{Bench, conclude};
 use crate::cli::Options;
 use crate::error::Result;
 use crate::job::Job;
+pub(super) use crate::machine::DEFAULT_NIC;
 use crate::machine::{Card, Device, Model};
 use crate::peers::Peers;
 use crate::report::JobRecord;
-
-/// The card where the device asked for is none.
-pub(super) const DEFAULT_NIC: &str = "rtl8139";
 
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let bench = Bench::prepare("smoke", options)?;

@@ -4,14 +4,15 @@ use std::fs;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::home::{self, Home};
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, bundle, check, hog, home, hotplug, pair, sweep};
+use super::{Bench, abuse, bundle, check, hog, hotplug, pair, sweep};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
 use crate::job::{Fault, Job};
 use crate::judge::Verdict;
-use crate::machine::{CARDS, COM2_LOG, Card, Device, Model, NO_MIRROR, Wire};
+use crate::machine::{CARDS, COM2_LOG, Card, Device, Iommu, Model, NO_MIRROR, Wire};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
@@ -27,12 +28,15 @@ pub(super) fn run(options: &Options, deep: bool) -> Result<ExitCode> {
 
     let bench = Bench::prepare("test", options)?;
     let mut records = bench.run(options, DEFAULT_NIC, &matrix(&Peers::start()?))?;
-    records.push(home::boot(&bench, &narrow())?);
+    records.push(home::boot(&bench, &narrow(), Home::USUAL)?);
     let mut alone = Job::new("dom0-home", "no-device.cfg", None);
-    alone.words.push(home::WORDS.to_owned());
+    alone.words.extend([home::WORDS.to_owned(), home::NO_DEVICE.to_owned()]);
     // Without a memory map and beyond 3 GiB: it has to make a hole of its own.
     alone.memory = Some(5000);
-    records.push(home::boot(&bench, &alone)?);
+    records.push(home::boot(&bench, &alone, Home::USUAL)?);
+    for (job, home) in boards() {
+        records.push(home::boot(&bench, &job, home)?);
+    }
     let image = fs::metadata(bench.image()).map_or(u64::MAX, |image| image.len());
     tally.one(&format!("image of {image} bytes within {IMAGE_MAX}"), image <= IMAGE_MAX);
     // The same report through the other sink that home has: a UART of the guest's own.
@@ -348,8 +352,25 @@ fn large(peers: &Peers) -> [Job; 2] {
 /// A pool for a device of 24 bits. In this machine only dom0 finds memory below 16 MiB.
 fn narrow() -> Job {
     let job = Job::new("dom0-24-bits", "no-device.cfg", None);
-    let job = job.word("suite=swiotlb").word("iommu=soft").word("dma_bits=24");
+    let job =
+        job.word("suite=swiotlb").word("iommu=soft").word("dma_bits=24").word(home::NO_DEVICE);
     job.shows("swiotlb", "pool_is_low_and_contiguous", "within a 24-bit mask")
+}
+
+/// The guest as dom0 with the machine's devices, and with each sort of IOMMU.
+fn boards() -> Vec<(Job, Home<'static>)> {
+    let job = Job::new("dom0-no-iommu", "no-device.cfg", None)
+        .word("suite=board,pci,irq,dma")
+        .word("transfers=20")
+        .shows(
+            "irq@0000:00:15.0",
+            "msix_interrupts",
+            "32 for 32 transfers, none masked, 1 unmasked",
+        )
+        .shows("dma@0000:00:15.0", "every_length_comes_back", "lengths 60 to 1514");
+    let card = Card::find("e1000e").map(Device::Card);
+    let home = Home { iommu: Iommu::None, ..Home::USUAL };
+    card.into_iter().map(|card| (home::with(job.clone(), card, home.iommu), home)).collect()
 }
 
 fn count(records: &[JobRecord]) -> Tally {

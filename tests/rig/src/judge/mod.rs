@@ -1,6 +1,6 @@
 //! The verdict on a job: what the guest said, what dom0 and Xen saw and what QEMU traced, put together.
 
-use pvbounce::report::ktap::{NotShown, Report};
+use pvbounce::report::ktap::{self, NotShown, Report, Suite};
 use pvbounce::report::verdict;
 use serde::Serialize;
 
@@ -148,8 +148,12 @@ pub(crate) struct Facts<'f> {
     pub(crate) memory_is_due: bool,
     /// What Xen complained of.
     pub(crate) complaints: &'f [&'f str],
+    /// How many of the job's devices nobody watched beside those of the trace.
+    pub(crate) unwatched: usize,
     /// Whether the job was given a device.
     pub(crate) has_device: bool,
+    /// The addresses of the devices that the job is about; none: all that the guest has.
+    pub(crate) asked: &'f [String],
     /// The first byte of its medium that is not as it was.
     pub(crate) changed: Option<u64>,
 }
@@ -230,7 +234,12 @@ fn boast(report: &Report, given: u64) -> Option<String> {
 /// A device that was there, and no DMA with it.
 fn untried(facts: &Facts<'_>) -> Option<Finding> {
     let compared = facts.report.transfers.map(|transfers| transfers.compared);
-    let of_devices = facts.report.suites.iter().filter(|_| facts.has_device);
+    let asked = |suite: &&Suite| {
+        let of = suite.name.split_once(ktap::OF_DEVICE).map(|(_, device)| device);
+        let is_asked = |device| facts.asked.iter().any(|asked| asked == device);
+        facts.has_device && (facts.asked.is_empty() || of.is_none_or(is_asked))
+    };
+    let of_devices = facts.report.suites.iter().filter(asked);
     // One device of several that shows nothing is enough.
     let why = of_devices.filter(|suite| suite.kind() == "dma").find_map(|dma| {
         match (dma.verdict, compared) {

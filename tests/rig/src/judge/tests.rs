@@ -57,7 +57,9 @@ fn judged(text: &str, case: &Case) -> (Verdict, Vec<String>) {
         memory: case.memory,
         memory_is_due: case.memory_is_due,
         complaints: case.complaints,
+        unwatched: 0,
         has_device: case.has_device,
+        asked: &[],
         changed: case.changed,
     });
     (verdict, problems.into_iter().map(|problem| problem.code).collect())

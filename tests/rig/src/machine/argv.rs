@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Accel, Card, Device, Without};
+use super::{Accel, Card, Device, Iommu, Without};
 use crate::artifacts::{Release, Stack};
 use crate::child;
 
@@ -28,6 +28,8 @@ pub(crate) struct Plan {
     pub(crate) memory_gib: u32,
     /// Whether so little of it lies below 4 GiB that a guest can take all of that.
     pub(crate) little_low: bool,
+    /// Its IOMMU.
+    pub(crate) iommu: Iommu,
     /// How much of it dom0 gets, in MiB.
     pub(crate) dom0_memory: u32,
     /// QEMU's name of the network card.
@@ -74,10 +76,12 @@ impl Plan {
         // q35 has all but 2 GiB above the 4 GiB line, and Xen gives its guests the highest first: so each
         // buffer of a guest lies where a 32-bit device can't reach it.
         let low = if self.little_low { ",max-ram-below-4g=512M" } else { "" };
-        command.args(["-M", &format!("q35,kernel-irqchip=split{low}"), "-smp", "2"]);
-        command.args(["-m", &format!("{}G", self.memory_gib)]);
+        command.args(["-M", &format!("q35,kernel-irqchip=split{low}{}", self.iommu.machine())]);
+        command.args(["-smp", "2", "-m", &format!("{}G", self.memory_gib)]);
         command.args(["-display", "none", "-nodefaults", "-no-reboot"]);
-        command.args(["-device", "intel-iommu,intremap=on"]);
+        for device in self.iommu.devices() {
+            command.args(["-device", &device]);
+        }
         serial(&mut command, "com1", COM1);
         if self.channels {
             serial(&mut command, "com2", COM2);
@@ -88,9 +92,11 @@ impl Plan {
             command.args(["-serial", &format!("file:{COM2_LOG}")]);
         }
         self.boot(&mut command);
-        self.devices.iter().for_each(|device| self.plug(&mut command, *device));
+        for (n, device) in self.devices.iter().enumerate() {
+            self.plug(&mut command, *device, &self.seat(n, *device));
+        }
         if self.trace {
-            command.args(["-trace", "vtd_dmar_translate", "-D", &self.trace_log()]);
+            command.args(["-trace", self.iommu.event(), "-D", &self.trace_log()]);
         }
         command
     }
@@ -102,11 +108,19 @@ impl Plan {
         command.args(["-initrd", &modules.collect::<Vec<_>>().join(",")]);
     }
 
-    fn plug(&self, command: &mut Command, device: Device) {
+    /// Where the n-th device is.
+    fn seat(&self, n: usize, device: Device) -> String {
+        match self.iommu.bus(n) {
+            Some(bus) => format!("bus={bus},addr=0"),
+            None => format!("bus=pcie.0,addr={:#x}", device.slot()),
+        }
+    }
+
+    fn plug(&self, command: &mut Command, device: Device, seat: &str) {
         let slot = device.slot();
         let nic = |backend: &str| {
             // Without its boot ROM: nobody boots from it, and the firmware need not try.
-            format!("{},netdev={backend},bus=pcie.0,addr={slot:#x},romfile=", self.nic)
+            format!("{},netdev={backend},{seat},romfile=", self.nic)
         };
         match device {
             Device::Nic | Device::Unplugged => {
@@ -118,7 +132,7 @@ impl Plan {
             }
             Device::Undriven => {
                 command.args(["-netdev", "hubport,id=n2,hubid=2", "-device"]);
-                command.arg(format!("ne2k_pci,netdev=n2,bus=pcie.0,addr={slot:#x},romfile="));
+                command.arg(format!("ne2k_pci,netdev=n2,{seat},romfile="));
             }
             Device::Pullable => {
                 // Slots are switched by the port's own registers, not by ACPI.
@@ -131,7 +145,7 @@ impl Plan {
             Device::Card(Card { name, device, .. }) => {
                 self.network(command, &format!("n-{name}"), device, slot);
                 command.arg("-device");
-                command.arg(format!("{device},netdev=n-{name},bus=pcie.0,addr={slot:#x},romfile="));
+                command.arg(format!("{device},netdev=n-{name},{seat},romfile="));
             }
             Device::Second => {
                 command.arg("-device");
@@ -143,13 +157,13 @@ impl Plan {
             Device::End(end) => {
                 command.args(["-netdev", &end.netdev(), "-device"]);
                 let (device, name) = (end.device(), end.name());
-                command.arg(format!("{device},netdev={name},bus=pcie.0,addr={slot:#x},romfile="));
+                command.arg(format!("{device},netdev={name},{seat},romfile="));
             }
             Device::Other(model) => {
                 if let Some(drive) = model.drive() {
                     command.args(["-drive", &drive]);
                 }
-                command.args(["-device", &format!("{},bus=pcie.0,addr={slot:#x}", model.device)]);
+                command.args(["-device", &format!("{},{seat}", model.device)]);
                 if let Some(disk) = model.behind {
                     command.args(["-device", disk]);
                 }

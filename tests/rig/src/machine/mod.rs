@@ -3,6 +3,7 @@
 mod accel;
 mod argv;
 mod end;
+mod iommu;
 mod medium;
 mod models;
 mod qmp;
@@ -13,8 +14,9 @@ mod setting;
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
 pub(crate) use end::{End, Wire};
+pub(crate) use iommu::Iommu;
 pub(crate) use medium::Medium;
-pub(crate) use models::{CARDS, Card, Model, NO_MIRROR};
+pub(crate) use models::{CARDS, Card, DEFAULT_NIC, Model, NO_MIRROR};
 pub(crate) use qmp::Qmp;
 pub(crate) use relay::{Mischief, Side};
 pub(crate) use running::{Machine, Next, Source};
@@ -73,7 +75,7 @@ impl Device {
 
     /// Its address as QEMU's trace writes it: the function with two digits.
     pub(crate) fn traced(self) -> String {
-        self.bdf().trim_start_matches("0000:").replace('.', ".0")
+        traced(&self.bdf())
     }
 
     /// Its address on the host, as xl and pciback write it.
@@ -85,6 +87,11 @@ impl Device {
             _ => format!("0000:00:{:02x}.0", self.slot()),
         }
     }
+}
+
+/// An address on the host as QEMU's trace writes it: the function with two digits.
+pub(crate) fn traced(bdf: &str) -> String {
+    bdf.trim_start_matches("0000:").replace('.', ".0")
 }
 
 #[cfg(test)]

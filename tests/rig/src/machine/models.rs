@@ -49,6 +49,9 @@ pub(crate) const CARDS: &[Card] = &[
     card(NO_MIRROR, "virtio-net-pci,disable-legacy=on,iommu_platform=on,vectors=0", 28),
 ];
 
+/// The card where the device asked for is none.
+pub(crate) const DEFAULT_NIC: &str = "rtl8139";
+
 /// A card that can't send to itself, on a wire where nobody sends anything back; it has its line only.
 pub(crate) const NO_MIRROR: &str = "virtio-net-alone";
 

@@ -19,23 +19,24 @@ use crate::machine::{Device, Medium};
 /// Judges a job by all that was seen of it.
 pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
     let (report, times) = read(&seen.console);
+    let watched = seen.board.as_ref().map(|board| board.watched.clone());
+    let watched: Vec<_> = watched.unwrap_or_else(|| job.devices().map(Device::traced).collect());
     let trace = match job.device {
         None => Trace::NotDue,
+        Some(_) if watched.is_empty() => Trace::Off("no IOMMU in this machine"),
         Some(_) if !seen.due.trace => Trace::Off("--no-trace"),
-        Some(_) => {
-            let devices: Vec<_> = job.devices().map(Device::traced).collect();
-            Trace::read(&seen.trace, seen.traced.clone(), &devices, &report.ranges)
-        }
+        Some(_) => Trace::read(&seen.trace, seen.traced.clone(), &watched, &report.ranges),
     };
+    let unwatched = job.devices().count().saturating_sub(watched.len());
     let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
     let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
     append(&folder.join(guest_log(&job.name)), &backtrace)?;
     let has_device = job.device.is_some();
     let memory = job.memory_bytes().filter(|_| seen.due.memory);
-    let medium = job.device.and_then(Device::medium);
-    let medium = medium.map(|name| Medium::in_folder(folder, name)?.changed()).transpose()?;
-    let changed = medium.flatten();
-    let witness = Witness { trace, has_device, memory, changed, backtrace };
+    let media = job.devices().filter_map(Device::medium);
+    let media = media.map(|name| Medium::in_folder(folder, name)?.changed());
+    let changed = media.collect::<Result<Vec<_>>>()?.into_iter().flatten().next();
+    let witness = Witness { trace, unwatched, has_device, memory, changed, backtrace };
     let mut record = compose(job, seen, &report, &times, &witness);
     if let Some(site) = job.fails {
         record.expected = record.verdict;
@@ -53,7 +54,14 @@ pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
     let pci = report.suites.iter().find(|suite| suite.name == "pci");
     let has_device = pci.is_some_and(|suite| suite.verdict != Some(verdict::Verdict::Skip));
     let trace = if has_device { Trace::Off("a log has none") } else { Trace::NotDue };
-    let witness = Witness { trace, has_device, memory: None, changed: None, backtrace: Vec::new() };
+    let witness = Witness {
+        trace,
+        unwatched: 0,
+        has_device,
+        memory: None,
+        changed: None,
+        backtrace: Vec::new(),
+    };
     compose(&Job::new(name, "", None), seen, &report, &times, &witness)
 }
 
@@ -69,6 +77,7 @@ pub(crate) fn unborn(name: &str, verdict: Verdict) -> JobRecord {
 /// What others than the console know.
 struct Witness {
     trace: Trace,
+    unwatched: usize,
     has_device: bool,
     memory: Option<u64>,
     changed: Option<u64>,
@@ -92,7 +101,9 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         memory: known.memory,
         memory_is_due: seen.due.memory,
         complaints: &complaints,
+        unwatched: known.unwatched,
         has_device: known.has_device,
+        asked: seen.board.as_ref().map_or(&[], |board| &board.asked),
         changed: known.changed,
     });
     let mut problems = problems.into_iter();

@@ -3,74 +3,17 @@
 //! Words are `name=value`, separated by blanks. A word this guest does not know is an error that lists
 //! the ones it does: a test that ran with half its options would prove something else.
 
+mod choice;
+
+pub use choice::{FunctionSet, SUITES, SuiteSet};
+
 use crate::{
     addr::DmaMask,
     dma::{Policy, run::SLOT_SIZE},
     drivers,
     net::End,
-    pci::Bdf,
 };
 use core::{fmt, net::SocketAddrV4, time::Duration};
-
-/// Every suite by its name on the command line, in running order.
-pub const SUITES: [&str; 11] =
-    ["boot", "memory", "swiotlb", "pci", "irq", "dma", "net", "pair", "hog", "hotplug", "bench"];
-
-/// How many of them, from the first, make up `smoke`: the rest run only when named.
-const IN_SMOKE: usize = 7;
-
-/// Suite `pci` among [`SUITES`].
-const PCI: u16 = 1 << 3;
-
-/// A choice of suites.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SuiteSet(u16);
-
-impl SuiteSet {
-    /// All that test the machine, in one domain.
-    pub const SMOKE: Self = Self((1 << IN_SMOKE) - 1);
-
-    /// Reads `smoke` or names with commas between. Suites that drive the card bring `pci`, which says why
-    /// when there is none to drive.
-    pub fn parse(list: &str) -> Option<Self> {
-        list.split(',').try_fold(Self(0), |set, name| match name {
-            "smoke" => Some(Self::SMOKE),
-            name => {
-                let index = SUITES.iter().position(|known| *known == name)?;
-                let pci = if matches!(name, "dma" | "net" | "pair") { PCI } else { 0 };
-                Some(Self(set.0 | 1 << index | pci))
-            }
-        })
-    }
-
-    /// Whether the suite `name` is in.
-    pub fn contains(self, name: &str) -> bool {
-        SUITES.iter().position(|known| *known == name).is_some_and(|i| self.0 >> i & 1 != 0)
-    }
-}
-
-/// How many functions can be named.
-const MOST_FUNCTIONS: usize = 8;
-
-/// A choice among the domain's functions; all of them unless some are named.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FunctionSet([Option<Bdf>; MOST_FUNCTIONS]);
-
-impl FunctionSet {
-    /// Reads addresses as the guest sees them, with commas between.
-    fn parse(list: &str) -> Option<Self> {
-        let mut set = Self::default();
-        for (at, text) in list.split(',').enumerate() {
-            *set.0.get_mut(at)? = Some(text.parse().ok()?);
-        }
-        Some(set)
-    }
-
-    /// Those that were named.
-    pub fn named(&self) -> impl Iterator<Item = Bdf> {
-        self.0.into_iter().flatten()
-    }
-}
 
 /// When the bounce pool is started, if at all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -245,8 +188,11 @@ pub fn stays(command_line: &str) -> bool {
 
 /// Name and accepted values of every option, for messages; README has the same in a table.
 pub const KNOWN: [(&str, &str); 16] = [
-    ("suite", "smoke, or any of boot,memory,swiotlb,pci,irq,dma,net,pair,hog,hotplug,bench"),
-    ("dev", "<BDF as the guest sees it>, up to 8 with commas between: only these are tested"),
+    ("suite", "smoke, or any of boot,memory,swiotlb,board,pci,irq,dma,net,pair,hog,hotplug,bench"),
+    (
+        "dev",
+        "<BDF as the guest sees it>, up to 8 with commas between: only these are tested; or none",
+    ),
     ("driver", "the name of a driver, such as rtl8139-cplus: preferred for devices that it drives"),
     (
         "swiotlb",
@@ -447,7 +393,7 @@ mod tests {
         assert_eq!(options.hog, Hog { hold: Duration::from_secs(20), leave: 6 << 20 });
         assert_eq!((options.transfers, options.rounds), (Some(50), 20));
         assert_eq!(options.driver, Some("rtl8139-cplus"));
-        let bdf = |text: &str| text.parse::<Bdf>().unwrap();
+        let bdf = |text: &str| text.parse::<crate::pci::Bdf>().unwrap();
         assert!(options.functions.named().eq(["00:01.0", "00:02.1"].map(bdf)));
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);

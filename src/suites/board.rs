@@ -1,0 +1,62 @@
+//! Suite `board`: as dom0 the whole machine is the guest's to look at, and it says what it found and what it leaves alone.
+
+use super::check::{Finding, Suite, attends, proof, skip};
+use crate::{
+    guest::{Connection, Guest},
+    pci::{Host as _, board::Board},
+    report::{Outcome, Reason},
+};
+use alloc::{format, string::ToString, vec::Vec};
+
+pub(super) const SUITE: Suite = Suite {
+    name: "board",
+    missing: |guest| match &guest.connection {
+        Ok(Connection::Front(_)) => Some(not_a_board()),
+        Err(Outcome::Skip(reason)) => Some(reason.clone()),
+        _ => None,
+    },
+    of_a_device: false,
+    tidies: false,
+    checks: &[
+        proof("functions_are_found", functions_are_found),
+        proof("bars_lie_apart", bars_lie_apart),
+        attends("what_has_no_driver_is_left_alone", what_has_no_driver_is_left_alone),
+    ],
+};
+
+fn not_a_board() -> Reason {
+    Reason::new("pci-no-board", "a domU sees the devices that were passed through, and no board")
+}
+
+fn board(guest: &Guest) -> Result<&Board<'static>, Outcome> {
+    let connection = guest.connection.as_ref().map_err(Clone::clone)?;
+    connection.board().ok_or_else(|| Outcome::Skip(not_a_board()))
+}
+
+fn functions_are_found(guest: &mut Guest) -> Finding {
+    let board = board(guest)?;
+    if let Some(odd) = board.oddities().first() {
+        return Err((*odd).into());
+    }
+    let (driven, others) = (board.functions().len(), board.others().len());
+    Ok(format!("{} on {} buses, {driven} with a driver", driven + others, board.buses()))
+}
+
+fn bars_lie_apart(guest: &mut Guest) -> Finding {
+    let board = board(guest)?;
+    if let Some(objection) = board.objections().next() {
+        return Err((*objection).into());
+    }
+    match board.ranges().len() {
+        0 => Err(skip("pci-no-bar", "no device with a driver has a memory BAR")),
+        count => Ok(format!("{count} of memory, under no RAM of the machine's, each alone")),
+    }
+}
+
+fn what_has_no_driver_is_left_alone(guest: &mut Guest) -> Finding {
+    let others: Vec<_> = board(guest)?.others().iter().map(ToString::to_string).collect();
+    match others.is_empty() {
+        true => Ok("there is nothing else".into()),
+        false => Err(skip("no-driver", others.join("; "))),
+    }
+}
