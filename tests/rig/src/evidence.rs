@@ -168,10 +168,28 @@ impl Page {
     }
 }
 
+/// One translation, by whichever IOMMU QEMU plays, for devices that are called so.
+fn translation(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
+    intel(line, wanted).or_else(|| amd(line, wanted))
+}
+
+/// `amdvi_translation_result devid: 00:05.0 gpa 0x1234567 hpa 0x1234000`: the address as the device gave it, and the function
+/// with one digit.
+fn amd(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
+    let (_, fields) = line.split_once("amdvi_translation_result devid: ")?;
+    let words: Vec<&str> = fields.split_ascii_whitespace().collect();
+    let [device, "gpa", address, "hpa", machine] = words[..] else { return None };
+    let device = device.replace('.', ".0");
+    let device = wanted.iter().position(|wanted| *wanted == device)?;
+    machine.strip_prefix("0x")?;
+    let first = u64::from_str_radix(address.strip_prefix("0x")?, 16).ok()? & !0xfff;
+    Some((device, Page { first, last: first | 0xfff }))
+}
+
 /// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for devices that QEMU calls so.
 ///
 /// Before it may stand who wrote it and when; a line with anything behind it, or less in it, is none.
-fn translation(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
+fn intel(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
     let (_, fields) = line.split_once("vtd_dmar_translate dev ")?;
     let mut words = fields.split_ascii_whitespace();
     let mut next = || words.next();
@@ -216,6 +234,22 @@ mod tests {
         assert_eq!(translation(LINE, &both), seen(LINE, "00:05.00").map(|page| (1, page)));
         assert_eq!(seen("vtd_dmar_translate dev", "00:05.00"), None);
         assert_eq!(seen("anything", "00:05.00"), None);
+    }
+
+    #[test]
+    fn an_amd_iommu_s_lines_are_read_too() {
+        let line =
+            "7@1.000001:amdvi_translation_result devid: 00:15.0 gpa 0x7e003f40 hpa 0x7e003000";
+        assert_eq!(seen(line, "00:15.00"), Some(Page { first: 0x7e00_3000, last: 0x7e00_3fff }));
+        assert_eq!(seen(line, "00:15.01"), None);
+        for broken in [
+            line.replace("gpa", "hpa"),
+            line.replace(" hpa 0x7e003000", ""),
+            format!("{line} more"),
+            line.replace("0x7e003f40", "7e003f40"),
+        ] {
+            assert_eq!(seen(&broken, "00:15.00"), None, "{broken}");
+        }
     }
 
     #[test]
