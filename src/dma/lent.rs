@@ -14,8 +14,9 @@ use core::ops::{Deref, Range};
 
 /// A device was seen to stop: it uses no memory until it is started again, which takes this value.
 ///
-/// There are two ways to see it: the device came out of its reset, or its bus mastering reads as off. A device
-/// that answers nothing was not seen to stop.
+/// There are two ways to see it: the device came out of its reset, or its bus mastering reads as off. A third is
+/// enough for some memory: who halts a controller may take back what that uses only while it runs, and no more. A
+/// device that answers nothing was not seen to stop.
 #[derive(Debug)]
 pub struct DeviceStopped(());
 

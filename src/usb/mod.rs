@@ -1,5 +1,5 @@
-//! USB host controllers, of which only what they do with memory is looked at: nothing is ever sent over a bus, and no port
-//! is touched.
+//! USB host controllers, of which only what they do with memory is looked at: no transfer is made over a bus, and no port's
+//! register is written.
 //!
 //! ```text
 //! xhci       any controller of class 0c.03.30

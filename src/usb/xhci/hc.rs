@@ -4,9 +4,10 @@
 //! a register is read back.
 
 use super::regs::{
-    AC64, BIOS_OWNED, CAPABILITIES, CAPLENGTH, Command, DBOFF, EHB, HCCPARAMS1, HCSPARAMS1,
-    HCSPARAMS2, IE, IP, LEGACY, LEGACY_EVENTS, LEGACY_PRESERVED, OPERATIONAL, OS_OWNED, Op, RCS,
-    RTSOFF, RUNTIME, Rt, Status, scratchpads,
+    AC64, BIOS_OWNED, CAPABILITIES, CAPLENGTH, CONFIG_PRESERVED, CRCR_PRESERVED, Command, DBOFF,
+    EHB, ERSTBA_PRESERVED, ERSTSZ_PRESERVED, HCCPARAMS1, HCSPARAMS1, HCSPARAMS2, IE,
+    IMAN_PRESERVED, IP, LEGACY, LEGACY_EVENTS, LEGACY_PRESERVED, OPERATIONAL, OS_OWNED, Op, RCS,
+    RTSOFF, RUNTIME, Rt, Status, USBCMD_PRESERVED, scratchpads,
 };
 use crate::{
     addr::{BusAddr, DmaMask},
@@ -20,10 +21,12 @@ use core::{fmt, time::Duration};
 const NOBODY: u32 = u32::MAX;
 /// How long firmware may take to let go of the controller (section 4.22.1).
 const HANDOFF: Duration = Duration::from_secs(1);
-/// How long the controller may take to halt: 16 ms (section 5.4.1.1), and as much again for a busy host.
+/// How long the controller may take to halt: 16 ms (section 5.4.1.1), and a busy host may be slow to see it.
 const HALT: Duration = Duration::from_millis(500);
 /// How long a reset may take.
 const RESET: Duration = Duration::from_secs(10);
+/// Extended capabilities that are looked at; real controllers have a handful, and a list may lead round.
+const EXTENDED: usize = 64;
 /// How long a controller is left alone that was just told to reset: some of Intel's hang when they are looked at.
 const REST: Duration = Duration::from_millis(1);
 
@@ -127,7 +130,10 @@ impl<'m, R: Registers> Hc<'m, R> {
     ///
     /// `at` is where the extended capabilities begin, 0 if there are none.
     fn take_over(&self, mut at: usize) -> Result<(), StartError> {
-        while at != 0 && at + 8 <= self.regs.size() {
+        for _ in 0..EXTENDED {
+            if at == 0 || at + 8 > self.regs.size() {
+                break;
+            }
             let capability = self.look(at)?;
             if capability & 0xff == LEGACY {
                 return self.take_over_from_firmware(at, capability);
@@ -170,31 +176,38 @@ impl<'m, R: Registers> Hc<'m, R> {
         self.look(self.operational + register as usize)
     }
 
-    fn set_op(&self, register: Op, value: u32) {
-        self.regs.write_u32(self.operational + register as usize, value);
+    /// Writes a register, but for these of its bits.
+    fn set(&self, offset: usize, preserved: u32, value: u32) {
+        let kept = if preserved == 0 { 0 } else { self.regs.read_u32(offset) & preserved };
+        self.regs.write_u32(offset, kept | value);
     }
 
-    fn set_rt(&self, register: Rt, value: u32) {
-        self.regs.write_u32(self.runtime + register as usize, value);
+    fn set_op(&self, register: Op, preserved: u32, value: u32) {
+        self.set(self.operational + register as usize, preserved, value);
     }
 
-    /// A register of 64 bits, which begins at this offset.
-    fn set_u64(&self, offset: usize, value: u64) {
+    fn set_rt(&self, register: Rt, preserved: u32, value: u32) {
+        self.set(self.runtime + register as usize, preserved, value);
+    }
+
+    /// A register of 64 bits, which begins at this offset; what is preserved is in its lower half.
+    fn set_u64(&self, offset: usize, preserved: u32, value: u64) {
         let [a, b, c, d, e, f, g, h] = value.to_le_bytes();
-        self.regs.write_u32(offset, u32::from_le_bytes([a, b, c, d]));
+        self.set(offset, preserved, u32::from_le_bytes([a, b, c, d]));
         self.regs.write_u32(offset + 4, u32::from_le_bytes([e, f, g, h]));
     }
 
     fn set_command(&mut self, command: Command) {
         self.command = command;
-        self.set_op(Op::UsbCmd, command.bits());
+        self.set_op(Op::UsbCmd, USBCMD_PRESERVED, command.bits());
     }
 
     pub(super) fn status(&self) -> Result<Status, ResetError> {
         Ok(Status::from_bits_retain(self.op(Op::UsbSts)?))
     }
 
-    /// Has it do nothing more, and sees it let go of its rings. What is interrupted for already stays so.
+    /// Has it do nothing more, and sees it let go of its rings; its contexts and scratchpads it keeps until it is reset. What
+    /// is interrupted for already stays so.
     pub(super) fn halt(&mut self) -> Result<DeviceStopped, ResetError> {
         self.set_command(self.command & Command::INTE);
         self.wait(HALT, "the controller to halt", &|| Ok(self.status()?.contains(Status::HCH)))?;
@@ -206,7 +219,7 @@ impl<'m, R: Registers> Hc<'m, R> {
         self.wait_until_ready()?;
         self.command = Command::empty();
         self.halt()?;
-        self.set_op(Op::UsbCmd, Command::HCRST.bits());
+        self.set_op(Op::UsbCmd, USBCMD_PRESERVED, Command::HCRST.bits());
         let rested = Deadline::new(self.clock, REST);
         rested.turns(|_| Ok::<Option<()>, ResetError>(None))?;
         self.wait_until_ready()?;
@@ -222,11 +235,11 @@ impl<'m, R: Registers> Hc<'m, R> {
 
     /// Tells a controller that was reset where its contexts are: of all its slots, of which none is ever enabled.
     pub(super) fn enable(&mut self, contexts: BusAddr, unmasked: bool, _: DeviceStopped) {
-        self.set_op(Op::Config, self.traits.slots.into());
-        self.set_u64(self.operational + Op::Dcbaap as usize, contexts.0);
-        self.set_rt(Rt::Imod, 0);
+        self.set_op(Op::Config, CONFIG_PRESERVED, self.traits.slots.into());
+        self.set_u64(self.operational + Op::Dcbaap as usize, 0, contexts.0);
+        self.set_rt(Rt::Imod, 0, 0);
         // Interrupts are masked as a whole.
-        self.set_rt(Rt::Iman, IE);
+        self.set_rt(Rt::Iman, IMAN_PRESERVED, IE);
         self.set_mask(unmasked);
     }
 
@@ -241,10 +254,12 @@ impl<'m, R: Registers> Hc<'m, R> {
 
     /// Runs a controller that is halted, and has it do what is in its command ring.
     pub(super) fn run(&mut self, rings: Rings) -> Result<(), ResetError> {
-        self.set_u64(self.operational + Op::Crcr as usize, rings.commands.0 | RCS);
-        self.set_rt(Rt::Erstsz, 1);
-        self.set_u64(self.runtime + Rt::Erdp as usize, rings.events.0);
-        self.set_u64(self.runtime + Rt::Erstba as usize, rings.table.0);
+        let (crcr, erstba) =
+            (self.operational + Op::Crcr as usize, self.runtime + Rt::Erstba as usize);
+        self.set_u64(crcr, CRCR_PRESERVED, rings.commands.0 | RCS);
+        self.set_rt(Rt::Erstsz, ERSTSZ_PRESERVED, 1);
+        self.set_u64(self.runtime + Rt::Erdp as usize, 0, rings.events.0);
+        self.set_u64(erstba, ERSTBA_PRESERVED, rings.table.0);
         self.set_command(self.command | Command::RS);
         self.wait(HALT, "the controller to run", &|| Ok(!self.status()?.contains(Status::HCH)))?;
         // The host's doorbell: of the command ring.
@@ -259,8 +274,8 @@ impl<'m, R: Registers> Hc<'m, R> {
     pub(super) fn take_interrupt(&self, taken: BusAddr) -> Result<bool, ResetError> {
         let pending = u64::from(self.look(self.runtime + Rt::Erdp as usize)?) & EHB != 0;
         if pending {
-            self.set_rt(Rt::Iman, IP | IE);
-            self.set_u64(self.runtime + Rt::Erdp as usize, taken.0 | EHB);
+            self.set_rt(Rt::Iman, IMAN_PRESERVED, IP | IE);
+            self.set_u64(self.runtime + Rt::Erdp as usize, 0, taken.0 | EHB);
             self.status()?;
         }
         Ok(pending)

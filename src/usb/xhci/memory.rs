@@ -1,7 +1,7 @@
 //! What the controller keeps for as long as it is enabled: a page with its tables and the command ring's ends, and the pages
 //! that it wants for itself (xHCI 1.2, sections 4.20, 6.1, 6.5).
 
-use super::trb::{self, Command, TRB, Trb};
+use super::trb::{self, Command, Trb};
 use crate::{
     addr::{BusAddr, PAGE_SIZE},
     arch::volatile,
@@ -19,7 +19,7 @@ const TABLE: usize = 0x800;
 /// The command ring's ends: a link to where the commands are, and behind it what is done after them.
 const RING: usize = 0x840;
 /// The command after all others; what is behind it is not the controller's.
-const LAST: usize = RING + TRB;
+const LAST: usize = RING + 0x40;
 
 /// All that is shared for good: the page, the array of the scratchpads' addresses, and those; without scratchpads the page.
 #[derive(Debug)]

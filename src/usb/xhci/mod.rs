@@ -1,5 +1,6 @@
-//! xHCI controllers, of which nothing is used but command ring and event ring: **nothing is sent over USB**, no port is touched
-//! and no slot enabled (eXtensible Host Controller Interface 1.2).
+//! xHCI controllers, of which nothing is used but command ring and event ring: **no transfer is made over USB**, no port's
+//! register is written and no slot enabled (eXtensible Host Controller Interface 1.2). What a reset of the controller itself
+//! does to the links of its ports (section 5.4.1) is done, so what hangs there may have to be found anew.
 //!
 //! ```text
 //! regs        registers, by their names           trb       commands, and the events that answer them
@@ -55,14 +56,16 @@ use trb::{LEAST, MOST, TRB, Trb};
 
 /// How long answers may take before they are missed.
 const PATIENCE: Duration = Duration::from_secs(2);
+/// A ring segment begins at a multiple of this (table 6-1).
+const ALIGNMENT: usize = 64;
 /// No ring segment crosses a multiple of this (table 6-1).
 const BOUNDARY: usize = 64 << 10;
 
-/// Blocks begin at multiples of their size.
+/// How far it reaches, and how a segment lies.
 const fn limits(reach: DmaMask) -> Limits {
     let limits = Limits { max_len: BOUNDARY, ..Limits::new(reach) };
-    match (PowerOfTwo::new(TRB), PowerOfTwo::new(BOUNDARY)) {
-        (Some(block), Some(boundary)) => limits.aligned_to(block).within(boundary),
+    match (PowerOfTwo::new(ALIGNMENT), PowerOfTwo::new(BOUNDARY)) {
+        (Some(alignment), Some(boundary)) => limits.aligned_to(alignment).within(boundary),
         _ => limits,
     }
 }

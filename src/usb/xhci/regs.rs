@@ -64,6 +64,20 @@ pub(super) enum Rt {
 /// Bytes of the runtime registers above.
 pub(super) const RUNTIME: usize = 0x40;
 
+/// Bits that are reserved and have to stay what they are (RsvdP, section 5.1.1): of [`Op::UsbCmd`], [`Op::Config`], the lower
+/// half of [`Op::Crcr`], [`Rt::Iman`], [`Rt::Erstsz`] and the lower half of [`Rt::Erstba`].
+pub(super) const USBCMD_PRESERVED: u32 = 0xfffe_1070;
+/// See [`USBCMD_PRESERVED`].
+pub(super) const CONFIG_PRESERVED: u32 = 0xffff_fc00;
+/// See [`USBCMD_PRESERVED`].
+pub(super) const CRCR_PRESERVED: u32 = 0x30;
+/// See [`USBCMD_PRESERVED`].
+pub(super) const IMAN_PRESERVED: u32 = 0xffff_fffc;
+/// See [`USBCMD_PRESERVED`].
+pub(super) const ERSTSZ_PRESERVED: u32 = 0xffff_0000;
+/// See [`USBCMD_PRESERVED`].
+pub(super) const ERSTBA_PRESERVED: u32 = 0x3f;
+
 /// [`Op::Crcr`] bit 0, RCS: commands are the controller's where their cycle bit is one.
 pub(super) const RCS: u64 = 1;
 /// [`Rt::Iman`] bit 0, IP: an interrupt is pending; cleared by writing a one.

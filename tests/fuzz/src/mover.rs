@@ -119,9 +119,11 @@ fn play<S: Story>(machine: &FakeMachine, table: &mut Table, input: Input) {
         return;
     }
     let around = S::around(&chip);
-    let Ok(mut mover) = S::start(&chip, Memory { pool: &pool, machine }) else {
-        return;
-    };
+    let start = clock.now();
+    let started = S::start(&chip, Memory { pool: &pool, machine });
+    let took = clock.now().since(start);
+    assert!(took < S::CALL_LIMIT, "a start took {took:?}");
+    let Ok(mut mover) = started else { return };
     let mut story = S::default();
     for _ in 0..S::CALLS {
         if around.input.is_over() {

@@ -21,6 +21,8 @@ const LOOK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 struct Chip<'c> {
     around: Surroundings<'c>,
+    /// Whether its list of capabilities goes on for as long as its registers do.
+    endless: bool,
     command: Cell<u32>,
     ring: Cell<u64>,
     table: Cell<u64>,
@@ -48,7 +50,7 @@ impl Chip<'_> {
 
     /// Writes an event, or something else, to where the next one goes, or elsewhere in the segment.
     fn event(&self, pointer: u64, code: u32, control: u32) {
-        let entry = u128::from_le_bytes(self.read(self.table.get()));
+        let entry = u128::from_le_bytes(self.read(self.table.get() & !63));
         let first = u64::try_from(entry & u128::from(u64::MAX)).expect("half of it");
         let blocks = usize::try_from(entry >> 64).expect("few blocks");
         assert!(first.is_multiple_of(64) && (16..4096).contains(&blocks), "{first:#x}, {blocks}");
@@ -98,7 +100,7 @@ impl Chip<'_> {
 
 impl Registers for &Chip<'_> {
     fn size(&self) -> usize {
-        0x100
+        1 << 20
     }
 
     fn read_u8(&self, offset: usize) -> u8 {
@@ -128,8 +130,9 @@ impl Registers for &Chip<'_> {
             }
             0x28 => 1,
             0xb8 => u32::try_from(self.dequeue.get() & 0xffff_ffff).expect("half of it"),
-            // Its extended capabilities, as far as there is room.
-            _ => 0x0000_0101,
+            // Its extended capabilities: one, or as many as there is room for.
+            0xf0.. => 0x0000_0101 + u32::from(self.endless),
+            _ => 0,
         }
     }
 
@@ -182,8 +185,10 @@ impl Story for Guest {
     const CALLS: usize = 32;
 
     fn chip(around: Surroundings<'_>) -> Chip<'_> {
+        let endless = around.input.once_in(8);
         Chip {
             around,
+            endless,
             command: Cell::default(),
             ring: Cell::default(),
             table: Cell::default(),

@@ -45,6 +45,8 @@ pub enum XhciFault {
     ResetsOn,
     /// It meets a host system error.
     HostError,
+    /// It runs on with these bits in its status.
+    Status(u32),
     /// All commands end with this completion code.
     Code(u8),
     /// This byte of all that is written to the event ring has a bit flipped.
@@ -92,6 +94,8 @@ struct State {
     contexts: u64,
     ring: u64,
     iman: u32,
+    /// The least between two interrupts, in units of 250 ns.
+    imod: u32,
     table_size: u32,
     table: u64,
     dequeue: u64,
@@ -128,7 +132,7 @@ impl<'a> FakeXhci<'a> {
         let state = State {
             master: true,
             scratchpads: 3,
-            legacy: [1 << 16 | 1, 0x0006_e011],
+            legacy: [1 << 16 | 1, 0xe006_e011],
             firmware_left: READS,
             ready_left: READS,
             ..State::default()
@@ -201,7 +205,7 @@ impl<'a> FakeXhci<'a> {
     /// Whether the firmware may still interrupt the machine for it.
     pub fn has_firmware(&self) -> bool {
         let state = self.settled();
-        state.legacy[0] & 1 << 16 != 0 || state.legacy[1] & 0xe011 != 0
+        state.legacy[0] & 1 << 16 != 0 || state.legacy[1] & 0xe000_e011 != 0
     }
 
     /// How often it was reset.

@@ -13,6 +13,33 @@ const LEGACY: usize = 0x510;
 const RUNTIME: usize = 0x600;
 const DOORBELLS: usize = 0x800;
 
+/// What is reserved and stays as it is, of each register that is written, and bits of it that happen to be set.
+const PRESERVED: [(usize, u32, u32); 6] = [
+    (OPERATIONAL, 0xfffe_1070, 0x0080_1010),
+    (0x58, 0x30, 0x20),
+    (0x78, 0xffff_fc00, 0x0001_0000),
+    (0x620, 0xffff_fffc, 0x80),
+    (0x628, 0xffff_0000, 0x0003_0000),
+    (0x630, 0x3f, 0x11),
+];
+
+/// A value without what stays as it is in that register, which it has to have.
+fn without_preserved(offset: usize, value: u32) -> u32 {
+    match PRESERVED.into_iter().find(|(at, ..)| *at == offset) {
+        Some((_, mask, set)) => {
+            assert_eq!(value & mask, set, "reserved bits of {offset:#x}");
+            value & !mask
+        }
+        None => value,
+    }
+}
+
+/// A register of 64 bits, one half of which is written.
+fn half(old: u64, value: u32, high: bool) -> u64 {
+    let value = u64::from(value);
+    if high { old & 0xffff_ffff | value << 32 } else { old >> 32 << 32 | value }
+}
+
 impl State {
     fn reset(&mut self) {
         self.resets += 1;
@@ -35,6 +62,7 @@ impl State {
             halt_left: READS,
             ready_left: READS + 1,
             changed: 1,
+            imod: 4000,
             ..Self::default()
         };
     }
@@ -56,30 +84,25 @@ impl State {
     }
 
     fn arrive_in_runtime(&mut self, register: usize, value: u32) {
-        let half = |old: u64, high: bool| {
-            let value = u64::from(value);
-            if high { old & 0xffff_ffff | value << 32 } else { old >> 32 << 32 | value }
-        };
         assert!(
             register == 0x20 || register >= 0x38 || !self.running,
             "{register:#x} while it runs"
         );
         match register {
             0x20 => {
-                assert_eq!(value & !3, 0);
                 self.iman = value & 2 | self.iman & !value & 1;
             }
-            0x24 => assert_eq!(value, 0, "no moderation"),
+            0x24 => self.imod = value,
             0x28 => self.table_size = value,
-            0x30 => (self.table, self.has_table) = (half(self.table, false), false),
-            0x34 => (self.table, self.has_table) = (half(self.table, true), true),
+            0x30 => (self.table, self.has_table) = (half(self.table, value, false), false),
+            0x34 => (self.table, self.has_table) = (half(self.table, value, true), true),
             0x38 => {
                 assert!(value & 8 != 0 || !self.running, "EHB is what ends an interrupt");
                 let busy = if value & 8 == 0 { self.dequeue & 8 } else { 0 };
-                self.dequeue = half(self.dequeue, false) & !8 | busy;
+                self.dequeue = half(self.dequeue, value, false) & !8 | busy;
             }
             0x3c => {
-                self.dequeue = half(self.dequeue, true);
+                self.dequeue = half(self.dequeue, value, true);
                 let (first, blocks) = self.segment;
                 let next = first + 16 * self.written as u64;
                 assert!(
@@ -107,29 +130,28 @@ impl FakeXhci<'_> {
         if offset == LEGACY + 4 {
             assert!(state.legacy[0] & 1 << 16 == 0, "the firmware has it");
             assert_eq!(value & 0x0006_0000, 0x0006_0000, "reserved bits stay");
-            state.legacy[1] = value & !0xe000_0000;
+            // What caused an SMI is cleared by a one.
+            let events = state.legacy[1] & !value & 0xe000_0000;
+            state.legacy[1] = value & !0xe000_0000 | events;
             return;
         }
         assert!(
-            state.legacy[0] & 1 << 16 == 0 && state.legacy[1] & 0xe011 == 0,
+            state.legacy[0] & 1 << 16 == 0 && state.legacy[1] & 0xe000_e011 == 0,
             "the firmware has it"
         );
         assert!(state.is_ready(), "{offset:#x} written before it is ready");
-        let half = |old: u64, high: bool| {
-            let value = u64::from(value);
-            if high { old & 0xffff_ffff | value << 32 } else { old >> 32 << 32 | value }
-        };
+        let value = without_preserved(offset, value);
         let in_reset = state.command & 2 != 0;
         assert!(!in_reset || state.fault == XhciFault::ResetsOn, "{offset:#x} during its reset");
         match offset {
             OPERATIONAL => self.set_command(state, value, sent),
             0x58 | 0x5c => {
                 assert!(!state.running, "CRCR of a ring that runs");
-                state.ring = half(state.ring, offset == 0x5c);
+                state.ring = half(state.ring, value, offset == 0x5c);
             }
             0x70 | 0x74 => {
                 assert!(!state.running, "DCBAAP of a controller that runs");
-                state.contexts = half(state.contexts, offset == 0x74);
+                state.contexts = half(state.contexts, value, offset == 0x74);
             }
             0x78 => {
                 assert!(!state.running && value > 0 && value <= SLOTS, "CONFIG {value:#x}");
@@ -215,7 +237,9 @@ impl FakeXhci<'_> {
         }
         let runs = state.running && (state.run_left == 0 || state.command & 1 == 0);
         let runs = runs && state.fault != XhciFault::StaysOff;
-        u32::from(!runs) | u32::from(state.error) << 2 | u32::from(state.changed == 0) << 4
+        let more = if let XhciFault::Status(bits) = state.fault { bits } else { 0 };
+        let changed = u32::from(state.changed == 0) << 4;
+        u32::from(!runs) | u32::from(state.error) << 2 | changed | more
     }
 }
 
@@ -253,8 +277,17 @@ impl Registers for &FakeXhci<'_> {
                 if reset && state.halt_left == 0 {
                     state.command = 0;
                 }
-                state.command
+                state.command | PRESERVED[0].2
             }
+            0x58 | 0x78 | 0x620 | 0x628 | 0x630 if !state.is_ready() => {
+                panic!("a read of {offset:#x} before it is ready")
+            }
+            // A pointer reads as zero.
+            0x58 => PRESERVED[1].2,
+            0x78 => PRESERVED[2].2 | state.config,
+            0x620 => PRESERVED[3].2 | state.iman,
+            0x628 => PRESERVED[4].2 | state.table_size,
+            0x630 => PRESERVED[5].2,
             0x44 => self.status(&mut state),
             0x48 if !state.is_ready() => panic!("a read of {offset:#x} before it is ready"),
             0x48 => {

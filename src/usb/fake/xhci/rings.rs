@@ -9,6 +9,7 @@ impl FakeXhci<'_> {
     /// It begins to run.
     pub(super) fn run(&self, state: &mut State) {
         assert!(state.contexts != 0 && state.contexts.is_multiple_of(64) && state.config > 0);
+        assert_eq!(state.imod, 0, "interrupts would be held up");
         assert!(state.ring & 63 == 1 && state.ring > 63, "CRCR {:#x}", state.ring);
         assert!(state.table_size == 1 && state.has_table, "a table since it was halted");
         let (table, bytes) = (state.table, 16);
@@ -81,7 +82,7 @@ impl FakeXhci<'_> {
             return;
         }
         if control >> 10 == 6 {
-            assert!(parameter.is_multiple_of(16) && control & 0x3fe == 0, "a link");
+            assert!(parameter.is_multiple_of(64) && control & 0x3fe == 0, "a link");
             state.next = Some(parameter);
             return;
         }

@@ -35,6 +35,20 @@ fn a_controller_that_meets_an_error_of_the_bus_says_so() {
 }
 
 #[test]
+fn an_error_that_does_not_stop_the_controller_is_seen_too() {
+    for (bit, name) in [(1 << 2, "HSE"), (1 << 12, "HCE")] {
+        with_controller(|chip, controller| {
+            let bytes = filled(controller, 256, 1).unwrap();
+            chip.set_fault(Fault::Status(bit));
+            let reason = controller.send(bytes.into()).unwrap_err().reason();
+            assert_eq!(reason.code, "xhci-status", "{name}");
+            chip.set_fault(Fault::None);
+            trip(controller, 256, 2).unwrap();
+        });
+    }
+}
+
+#[test]
 fn answers_nobody_asked_for_give_way_to_the_next_and_count_as_lost() {
     with_controller(|_, controller| {
         let bytes = filled(controller, 256, 1).unwrap();
@@ -195,6 +209,6 @@ fn the_controller_says_how_far_it_reaches() {
     assert_eq!(Idle::reset(&chip, &clock).unwrap().limits().mask, DmaMask::BITS_64);
     chip.set_narrow();
     let limits = Idle::reset(&chip, &clock).unwrap().limits();
-    assert_eq!((limits.mask, limits.alignment.bytes()), (DmaMask::BITS_32, 16));
+    assert_eq!((limits.mask, limits.alignment.bytes()), (DmaMask::BITS_32, 64));
     assert_eq!(limits.boundary.map(PowerOfTwo::bytes), Some(64 << 10));
 }
