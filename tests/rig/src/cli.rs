@@ -162,12 +162,32 @@ pub(crate) enum Command {
         #[arg(value_name = "STORY", requires = "nested")]
         stories: Vec<String>,
     },
+    /// Make a boot stick of Xen and the guest, for BIOS and UEFI: no Linux, the verdict on the screen and on the serial line
+    Stick {
+        /// Boot it in QEMU instead, look at the screen and judge
+        #[arg(long, value_enum)]
+        boot: Option<Firmware>,
+        /// Where a picture of the screen goes, as PNG [default: the run's folder]
+        #[arg(long, value_name = "FILE", requires = "boot")]
+        picture: Option<PathBuf>,
+    },
     /// Remove build output and runs/
     Clean {
         /// Also remove the fetched pieces
         #[arg(long)]
         cache: bool,
     },
+}
+
+/// What a stick is started by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Firmware {
+    /// BIOS, from a CD
+    Bios,
+    /// UEFI, from a USB port
+    Uefi,
+    /// The same files over the network: BIOS and iPXE
+    Ipxe,
 }
 
 /// A guest to compare with.

@@ -4,6 +4,7 @@
 //! cli -> commands ─┬─ artifacts   Xen, dom0, QEMU out of the distribution's packages, cached
 //!                  ├─ guest       the image: built, stripped, symbols kept
 //!                  ├─ bundle      the archive for a real Xen host
+//!                  ├─ stick       the boot stick; picture: what is on the screen
 //!                  ├─ boot        one boot of the machine (machine, dom0, console), with its jobs in it
 //!                  ├─ judge       verdict on each job, from the guest's report and QEMU's own trace (evidence)
 //!                  ├─ checks      what `check` and `test` do without a machine
@@ -31,8 +32,10 @@ mod judge;
 mod machine;
 mod mirror;
 mod peers;
+mod picture;
 mod progress;
 mod report;
+mod stick;
 
 use std::process::ExitCode;
 

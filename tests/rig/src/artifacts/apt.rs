@@ -65,6 +65,21 @@ pub(super) fn fetch(release: &Release, home: &Path, stage: &Stage) -> Result<Deb
     })
 }
 
+/// Fetches packages with all they depend on.
+pub(super) fn closure(
+    release: &Release,
+    home: &Path,
+    names: &[&str],
+    stage: &Stage,
+) -> Result<Vec<PathBuf>> {
+    let apt = Apt::new(release, home)?;
+    stage.doing(format!("package lists of {release} from {}", apt.mirror));
+    apt.update()?;
+    stage.doing(names.join(", "));
+    apt.with_closure(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
+    apt.archives()
+}
+
 struct Apt {
     home: PathBuf,
     mirror: String,

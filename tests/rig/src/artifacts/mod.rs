@@ -5,6 +5,7 @@
 //!   -> .deb files   by apt, in a private state: no root, host untouched (apt.rs)
 //!   -> files        the few that are needed                             (unpack.rs)
 //!   -> Stack        xen, vmlinuz, dom0.cpio, a QEMU with its libraries  (here; dom0.rs packs the image)
+//!   -> Tools        what a boot stick is made and tried with            (tools.rs)
 //! ```
 //!
 //! A finished stack is one folder that appears by a rename; what an interruption leaves is a folder nobody reads. With a
@@ -13,6 +14,7 @@
 mod apt;
 mod elf;
 mod source;
+mod tools;
 mod unpack;
 
 use std::fs::{self, File};
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use elf::library_closure;
 pub(crate) use source::{RELEASES, Release};
+pub(crate) use tools::Tools;
 pub(crate) use unpack::{MODULES, PEER_MODULES, find};
 
 use crate::dom0;
@@ -136,11 +139,7 @@ fn build(release: &Release, home: &Path) -> Result<Stack> {
     let part = home.join(format!("{FORMAT}.part"));
     remove(&part)?;
     let root = part.join("root");
-    fs::create_dir_all(&root).on("create", &root)?;
-    for deb in &debs.files {
-        stage.doing(deb.file_name().unwrap_or_default().to_string_lossy());
-        unpack::deb(deb, &root)?;
-    }
+    unpack_all(&debs.files, &root, unpack::STACK, &stage)?;
     assemble(&part, &debs)?;
 
     let finished = home.join(FORMAT);
@@ -153,6 +152,15 @@ fn build(release: &Release, home: &Path) -> Result<Stack> {
             "the cache is not readable right after it was written",
             "run `./run.sh clean --cache`",
         )
+    })
+}
+
+/// Unpacks what is kept of these packages.
+fn unpack_all(debs: &[PathBuf], root: &Path, kept: &[&str], stage: &Stage) -> Result {
+    fs::create_dir_all(root).on("create", root)?;
+    debs.iter().try_for_each(|deb| {
+        stage.doing(deb.file_name().unwrap_or_default().to_string_lossy());
+        unpack::deb(deb, root, kept)
     })
 }
 

@@ -42,7 +42,8 @@ pub(crate) const PEER_MODULES: [&str; 19] = [
     "virtio_net",
 ];
 
-const KEPT: [&str; 9] = [
+/// What a stack needs of its packages: how the paths start.
+pub(super) const STACK: &[&str] = &[
     "boot/vmlinuz-",
     "boot/xen-",
     "usr/bin/busybox",
@@ -54,8 +55,18 @@ const KEPT: [&str; 9] = [
     "usr/share/seabios/",
 ];
 
-/// Unpacks one package into `root`.
-pub(super) fn deb(package: &Path, root: &Path) -> Result {
+/// What a boot stick is made and tried with.
+pub(super) const STICK: &[&str] = &[
+    "usr/bin/grub-mkimage",
+    "usr/bin/mtools",
+    "usr/bin/xorriso",
+    "usr/lib/grub/",
+    "usr/lib/x86_64-linux-gnu/",
+    "usr/share/OVMF/",
+];
+
+/// Unpacks what is kept of one package into `root`.
+pub(super) fn deb(package: &Path, root: &Path, kept: &[&str]) -> Result {
     let mut command = Command::new("dpkg-deb");
     command.arg("--fsys-tarfile").arg(package).stdin(Stdio::null()).stdout(Stdio::piped());
     let mut child = Guard::spawn(&mut command)?;
@@ -65,7 +76,7 @@ pub(super) fn deb(package: &Path, root: &Path) -> Result {
     let mut archive = Archive::new(pipe);
     for entry in archive.entries().on("read", package)? {
         interrupt::check()?;
-        one(entry.on("read", package)?, root, package)?;
+        one(entry.on("read", package)?, root, package, kept)?;
     }
     // The pipe must be empty before dpkg-deb can end.
     std::io::copy(&mut archive.into_inner(), &mut std::io::sink()).on("read", package)?;
@@ -78,11 +89,16 @@ pub(super) fn deb(package: &Path, root: &Path) -> Result {
     }
 }
 
-fn one(mut entry: Entry<'_, impl std::io::Read>, root: &Path, package: &Path) -> Result {
+fn one(
+    mut entry: Entry<'_, impl std::io::Read>,
+    root: &Path,
+    package: &Path,
+    kept: &[&str],
+) -> Result {
     let Some(path) = normal(&entry.path().on("read", package)?) else {
         return Ok(());
     };
-    if !is_kept(&path) {
+    if !is_kept(&path, kept) {
         return Ok(());
     }
     let target = root.join(&path);
@@ -114,7 +130,7 @@ fn normal(path: &Path) -> Option<PathBuf> {
     Some(if merged { Path::new("usr").join(out) } else { out })
 }
 
-fn is_kept(path: &Path) -> bool {
+fn is_kept(path: &Path, kept: &[&str]) -> bool {
     let Some(text) = path.to_str() else {
         return false;
     };
@@ -126,7 +142,7 @@ fn is_kept(path: &Path) -> bool {
     let builtin = text.ends_with("/modules.builtin");
     // Xen as an EFI program is 29 MB that nothing here boots.
     let efi = text.ends_with(".efi") || text.starts_with("usr/lib/debug/");
-    KEPT.iter().any(|prefix| text.starts_with(prefix)) && !efi && (!modules || builtin || wanted())
+    kept.iter().any(|prefix| text.starts_with(prefix)) && !efi && (!modules || builtin || wanted())
 }
 
 /// The file in a folder, or below it, whose name fits.
@@ -164,10 +180,12 @@ mod tests {
 
     #[test]
     fn only_what_is_needed_is_kept() {
-        let kept = |text: &str| is_kept(Path::new(text));
+        let kept = |text: &str| is_kept(Path::new(text), STACK);
         assert!(kept("boot/xen-4.20-amd64.gz") && kept("usr/lib/x86_64-linux-gnu/libc.so.6"));
         assert!(kept("usr/lib/modules/6.12/kernel/drivers/xen/xen-evtchn.ko.xz"));
         assert!(!kept("usr/lib/modules/6.12/kernel/net/ipv4.ko.xz"));
         assert!(!kept("boot/xen-4.20-amd64.efi") && !kept("usr/share/doc/x"));
+        let kept = |text: &str| is_kept(Path::new(text), STICK);
+        assert!(kept("usr/lib/grub/i386-pc/boot.img") && !kept("usr/bin/grub-mkrescue"));
     }
 }

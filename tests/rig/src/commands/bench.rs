@@ -13,7 +13,7 @@ use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::Job;
-use crate::machine::{self, Accel, Card, Device, Iommu, Medium, Plan, Without};
+use crate::machine::{self, Accel, Card, Device, Iommu, Medium, Plan, Start, Without};
 use crate::mirror;
 use crate::report::{JobRecord, RunRecord, record};
 
@@ -146,6 +146,7 @@ impl Bench {
             release: self.release,
             accel: self.accel.clone(),
             without: self.without.clone(),
+            start: Start::Xen,
             modules: vec![(self.stack.linux(), "console=hvc0".to_owned()), (image, String::new())],
             memory_gib: machine::memory_gib(
                 jobs.iter().filter_map(|job| job.memory).max().unwrap_or(0),

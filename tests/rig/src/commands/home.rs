@@ -12,7 +12,9 @@ use crate::cli::Options;
 use crate::console::{JobEnd, Piece, Splitter};
 use crate::error::{Context, Result};
 use crate::job::Job;
-use crate::machine::{self, Card, DEFAULT_NIC, Device, Iommu, Machine, Medium, Model, Next, Plan};
+use crate::machine::{
+    self, Card, DEFAULT_NIC, Device, Iommu, Machine, Medium, Model, Next, Plan, Start,
+};
 use crate::mirror;
 use crate::peers::Peers;
 use crate::progress::Stage;
@@ -86,6 +88,20 @@ fn board(job: &Job, iommu: Iommu) -> Board {
 
 /// Boots the guest as dom0 and judges it.
 pub(super) fn boot(bench: &Bench, job: &Job, home: Home<'_>) -> Result<JobRecord> {
+    boot_from(bench, job, home, Start::Xen, &mut |_, _| Ok(()))
+}
+
+/// What is done as each line of the guest's comes.
+pub(super) type OnLine<'l> = &'l mut dyn FnMut(&mut Machine, &str) -> Result;
+
+/// The same with a machine that starts from something else.
+pub(super) fn boot_from(
+    bench: &Bench,
+    job: &Job,
+    home: Home<'_>,
+    start: Start,
+    on_line: OnLine<'_>,
+) -> Result<JobRecord> {
     let image = bench.image();
     let image = fs::canonicalize(&image).on("find", &image)?;
     for name in job.devices().filter_map(Device::medium) {
@@ -98,6 +114,7 @@ pub(super) fn boot(bench: &Bench, job: &Job, home: Home<'_>) -> Result<JobRecord
         release: bench.release,
         accel: bench.accel.clone(),
         without: bench.without.clone(),
+        start,
         modules: vec![(
             image,
             [job.words.join(" "), job.raw_words.clone()].join(" ").trim().to_owned(),
@@ -114,7 +131,8 @@ pub(super) fn boot(bench: &Bench, job: &Job, home: Home<'_>) -> Result<JobRecord
         label: format!("-{}", job.name),
     };
     let stage = Stage::start("run", "Xen, then the guest as dom0");
-    let mut seen = follow(Machine::start(&plan, &bench.folder)?, bench, job, &stage)?;
+    let machine = Machine::start(&plan, &bench.folder)?;
+    let mut seen = follow(machine, bench, job, &stage, on_line)?;
     seen.trace = bench.folder.join(plan.trace_log());
     seen.traced = 0..u64::MAX;
     seen.due = Due { trace: plan.trace, memory: false };
@@ -125,7 +143,13 @@ pub(super) fn boot(bench: &Bench, job: &Job, home: Home<'_>) -> Result<JobRecord
 }
 
 /// Reads the console until the machine ends or the time is over.
-fn follow(mut machine: Machine, bench: &Bench, job: &Job, stage: &Stage) -> Result<Seen> {
+fn follow(
+    mut machine: Machine,
+    bench: &Bench,
+    job: &Job,
+    stage: &Stage,
+    on_line: OnLine<'_>,
+) -> Result<Seen> {
     let create =
         |name: &str| File::create(bench.folder.join(name)).on("create", bench.folder.join(name));
     let mut xen = create(&format!("xen-{}.log", job.name))?;
@@ -152,6 +176,7 @@ fn follow(mut machine: Machine, bench: &Bench, job: &Job, stage: &Stage) -> Resu
             Some(Piece::Dom0(line)) => {
                 writeln!(guest, "{line}").on("write", &bench.folder)?;
                 stage.doing(line.clone());
+                on_line(&mut machine, &line)?;
                 seen.console.push((start.elapsed().as_secs_f64(), line));
             }
             None => {}

@@ -17,6 +17,7 @@ mod nightly;
 mod pair;
 mod smoke;
 mod soak;
+mod stick;
 mod sweep;
 mod test;
 mod versus;
@@ -63,6 +64,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
             mutants::run(options, &choice)
         }
         Command::Build => build(options),
+        Command::Stick { boot, picture } => stick::run(options, boot, picture.as_deref()),
         Command::Host { host, devices, force } => host::run(options, &host, &devices, force),
         Command::Bundle { nested: false, .. } => bundle::run(options),
         Command::Bundle { stories, seed, .. } => bundle::nested(options, &stories, seed),

@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::{Iommu, Machine, Next, Plan, Without};
+use super::{Iommu, Machine, Next, Plan, Start, Without};
 use crate::artifacts::{self, Release, Stack};
 use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
@@ -98,6 +98,7 @@ fn boot_xen(stack: &Stack, release: &'static Release, folder: &Path) -> Result<b
         release,
         accel: Accel::Kvm,
         without: Without::default(),
+        start: Start::Xen,
         modules: vec![(stack.linux(), "console=hvc0".to_owned())],
         memory_gib: 6,
         little_low: false,

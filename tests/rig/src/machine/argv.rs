@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Accel, Card, Device, Iommu, Without};
+use super::{Accel, Card, Device, Iommu, Start, Without};
 use crate::artifacts::{Release, Stack};
 use crate::child;
 
@@ -22,7 +22,9 @@ pub(crate) struct Plan {
     pub(crate) accel: Accel,
     /// What of the rig's own settings it does without.
     pub(crate) without: Without,
-    /// Xen's modules, each a file and its command line: dom0's kernel first.
+    /// What it starts from.
+    pub(crate) start: Start,
+    /// The modules of a Xen that QEMU loads, each a file and its command line: dom0's kernel first.
     pub(crate) modules: Vec<(PathBuf, String)>,
     /// The machine's memory, in GiB.
     pub(crate) memory_gib: u32,
@@ -40,7 +42,7 @@ pub(crate) struct Plan {
     pub(crate) devices: Vec<Device>,
     /// Whether to note each address that a device uses.
     pub(crate) trace: bool,
-    /// Whether the machine has the second serial port and the control socket.
+    /// Whether the second serial port is the rig's.
     pub(crate) channels: bool,
     /// Ends the names of this boot's files, where a run has several boots.
     pub(crate) label: String,
@@ -82,16 +84,19 @@ impl Plan {
         for device in self.iommu.devices() {
             command.args(["-device", &device]);
         }
+        command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
+        command.args(["-mon", "chardev=qmp,mode=control"]);
         serial(&mut command, "com1", COM1);
         if self.channels {
             serial(&mut command, "com2", COM2);
-            command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
-            command.args(["-mon", "chardev=qmp,mode=control"]);
         } else {
             // Nobody else's, so the guest finds a COM port of its own there.
             command.args(["-serial", &format!("file:{COM2_LOG}")]);
         }
-        self.boot(&mut command);
+        match &self.start {
+            Start::Xen => self.boot(&mut command),
+            firmware => firmware.plug(&mut command),
+        }
         for (n, device) in self.devices.iter().enumerate() {
             self.plug(&mut command, *device, &self.seat(n, *device));
         }

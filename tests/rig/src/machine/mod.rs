@@ -10,6 +10,7 @@ mod qmp;
 mod relay;
 mod running;
 mod setting;
+mod start;
 
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
@@ -21,6 +22,7 @@ pub(crate) use qmp::Qmp;
 pub(crate) use relay::{Mischief, Side};
 pub(crate) use running::{Machine, Next, Source};
 pub(crate) use setting::{Setting, Without};
+pub(crate) use start::Start;
 
 /// A device on the machine's bus that a job can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

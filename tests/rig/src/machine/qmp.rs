@@ -1,7 +1,8 @@
-//! QEMU's control socket: three commands, each answered before the next.
+//! QEMU's control socket: a few commands, each answered before the next.
 
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -28,6 +29,16 @@ impl Qmp {
     /// Pulls or plugs the network cable.
     pub(crate) fn set_link(&mut self, up: bool) -> Result {
         self.run("set_link", &json!({ "name": "n0", "up": up }))
+    }
+
+    /// Writes a picture of the screen: `png` for people, `ppm` for programs.
+    pub(crate) fn screendump(&mut self, file: &Path, format: &str) -> Result {
+        self.run("screendump", &json!({ "filename": file, "format": format }))
+    }
+
+    /// Presses a key and lets it go.
+    pub(crate) fn press(&mut self, key: &str) -> Result {
+        self.run("send-key", &json!({ "keys": [{ "type": "qcode", "data": key }] }))
     }
 
     /// Ends QEMU in order, so that its logs are whole.

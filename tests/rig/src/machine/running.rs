@@ -60,28 +60,26 @@ impl Machine {
 
         let sockets = Sockets(folder.to_owned());
         let com1 = listen(&folder.join(COM1))?;
-        let channels = match plan.channels {
-            true => Some((listen(&folder.join(COM2))?, listen(&folder.join(QMP))?)),
-            false => None,
-        };
+        let qmp = listen(&folder.join(QMP))?;
+        let com2 = plan.channels.then(|| listen(&folder.join(COM2))).transpose()?;
         let relay = rough(plan).map(|seed| Relay::start(folder, seed)).transpose()?;
         let mut qemu = Guard::spawn(&mut command)?;
         let (sender, lines) = mpsc::channel();
         read_lines(Source::Com1, accept(&com1, &mut qemu, &log)?, sender.clone());
         let mut machine = Self { qemu, sockets, lines, com2: None, relay, qmp: None };
-        if let Some((com2, qmp)) = channels {
+        if let Some(com2) = com2 {
             let stream = accept(&com2, &mut machine.qemu, &log)?;
             machine.com2 = Some(stream.try_clone().on("open", folder.join(COM2))?);
             read_lines(Source::Com2, stream, sender);
-            let stream = accept(&qmp, &mut machine.qemu, &log)?;
-            // What QEMU refuses it refuses only now; then its own words are better than ours.
-            let open = Qmp::open(stream);
-            machine.qmp = match (open, machine.qemu.wait(Duration::from_millis(50))?) {
-                (Ok(qmp), None) => Some(qmp),
-                (Err(error), None) => return Err(error),
-                (_, Some(status)) => return Err(ended_at_once(status, &log)),
-            };
         }
+        let stream = accept(&qmp, &mut machine.qemu, &log)?;
+        // What QEMU refuses it refuses only now; then its own words are better than ours.
+        let open = Qmp::open(stream);
+        machine.qmp = match (open, machine.qemu.wait(Duration::from_millis(50))?) {
+            (Ok(qmp), None) => Some(qmp),
+            (Err(error), None) => return Err(error),
+            (_, Some(status)) => return Err(ended_at_once(status, &log)),
+        };
         Ok(machine)
     }
 
