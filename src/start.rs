@@ -132,6 +132,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         under_test: 0,
         handed_back: false,
         granted: None,
+        tried: Vec::new(),
         kept: Vec::new(),
     })
 }

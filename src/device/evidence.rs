@@ -15,6 +15,8 @@ pub enum Via {
     Pool,
     /// Where the buffer lay.
     Direct,
+    /// Where a page lay that the device was to be tried on, whether it got there or not.
+    Probe,
 }
 
 /// Whole pages the device was given.
@@ -72,7 +74,11 @@ impl Ranges {
     }
 
     pub(crate) fn add<D: Direction, B: Buffer<D>>(&mut self, mapping: &Mapping<'_, D, B>) {
-        let via = if mapping.bounced() { Via::Pool } else { Via::Direct };
+        let via = match (mapping.is_probe(), mapping.bounced()) {
+            (true, _) => Via::Probe,
+            (false, true) => Via::Pool,
+            (false, false) => Via::Direct,
+        };
         self.add_range(mapping.bus(), mapping.len(), via);
     }
 

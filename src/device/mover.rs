@@ -2,7 +2,7 @@
 
 use super::{driver::Driver, evidence::Sent};
 use crate::{
-    dma::OwnedSlice,
+    dma::Source,
     report::{Outcome, Reason},
 };
 use alloc::vec::Vec;
@@ -23,6 +23,11 @@ pub trait Mover: Driver {
         None
     }
 
+    /// Why it can be had to read nothing but what [`Mover::fill`] made, if that is so: it compares or obeys what it reads.
+    fn only_filled(&self) -> Option<Reason> {
+        None
+    }
+
     /// Readies the device for transfers whose bytes stay inside it: a network card goes into loopback.
     fn prepare(&mut self) -> Result<(), Outcome>;
 
@@ -34,9 +39,10 @@ pub trait Mover: Driver {
 
     /// Has the device read `bytes` from right where they lie, and returns their memory once it has let go of them.
     ///
-    /// Their length is one of [`Mover::lengths`], and [`Mover::fill`] filled them. After an error the memory is free
-    /// again, or stays with a device that was not seen to stop.
-    fn send(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), Outcome>;
+    /// Their length is one of [`Mover::lengths`], and [`Mover::fill`] filled them, unless the device takes any. After an error
+    /// the memory is free again, or stays with a device that was not seen to stop. A page that the device is tried on is
+    /// refused where it would write there.
+    fn send(&mut self, bytes: Source) -> Result<(Sent, Source), Outcome>;
 
     /// Looks once for what the device wrote to memory of what it was `sent`, or for what its answers show of that; `back` grows
     /// to hold it.

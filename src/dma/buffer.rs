@@ -20,6 +20,12 @@ mod sealed {
 
         fn bytes(&self) -> &[u8];
 
+        /// Whether the device gets these bytes where they lie or not at all.
+        #[inline(always)]
+        fn stays(&self) -> bool {
+            false
+        }
+
         /// `None` for buffers that may only be read; those are no [`super::Buffer`] for a device that writes.
         fn bytes_mut(&mut self) -> Option<&mut [u8]> {
             None

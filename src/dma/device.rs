@@ -82,7 +82,10 @@ impl<'m> Device<'m> {
         &self,
         buffer: B,
     ) -> Result<Mapping<'m, D, B>, MapError> {
-        let given = self.lend_called(buffer.bytes(), B::DIRECT, D::FLOW)?;
+        let given = match buffer.stays() {
+            true => self.lend_in_place(buffer.bytes()),
+            false => self.lend_called(buffer.bytes(), B::DIRECT, D::FLOW),
+        }?;
         Ok(Mapping::new(&self.home, given, buffer))
     }
 
@@ -92,7 +95,11 @@ impl<'m> Device<'m> {
         &self,
         buffer: B,
     ) -> Result<Mapping<'m, D, B>, (MapError, B)> {
-        match self.lend(buffer.bytes(), B::DIRECT, D::FLOW) {
+        let given = match buffer.stays() {
+            true => self.lend_in_place(buffer.bytes()),
+            false => self.lend(buffer.bytes(), B::DIRECT, D::FLOW),
+        };
+        match given {
             Ok(given) => Ok(Mapping::new(&self.home, given, buffer)),
             Err(error) => Err((error, buffer)),
         }
@@ -106,6 +113,23 @@ impl<'m> Device<'m> {
         flow: Flow,
     ) -> Result<Given, MapError> {
         self.lend(bytes, may_be_direct, flow)
+    }
+
+    /// The bytes where they lie, or nothing: for what is to be tried, not moved.
+    #[cold]
+    fn lend_in_place(&self, bytes: &[u8]) -> Result<Given, MapError> {
+        let policy = match self.policy {
+            Policy::Refuse => Policy::Refuse,
+            Policy::Auto | Policy::Force | Policy::Direct => Policy::Direct,
+        };
+        match (Self { policy, ..*self }).way_for(bytes, true) {
+            Ok(Way::Direct(bus)) => {
+                self.home.pool.begin_direct();
+                Ok(Given::Buffer(bus))
+            }
+            Ok(Way::Bounce(why)) => Err(self.failed(MapError::DirectOnly(why))),
+            Err(error) => Err(self.failed(error)),
+        }
     }
 
     /// What the device gets for these bytes, counted.

@@ -152,6 +152,11 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         }
     }
 
+    /// Whether the device is only tried on these bytes.
+    pub(crate) fn is_probe(&self) -> bool {
+        self.buffer.stays()
+    }
+
     /// Whether the device uses slots instead of the buffer.
     pub const fn bounced(&self) -> bool {
         matches!(self.path, Path::Bounced(..))

@@ -42,6 +42,7 @@
 //! | `raw` | the only code that touches shared bytes |
 //! | [`limits`], [`capable`], `layout` | what a device demands, and whether and how a buffer meets it |
 //! | [`device`], [`mapping`], [`list`], [`coherent`] | what a driver uses |
+//! | [`source`] | what a device is told to read: bytes, or a page that it is tried on |
 //! | [`lent`], [`owned`] | what keeps memory from everybody else while a device may use it |
 //!
 //! Invariants: a slot is in at most one mapping; a segment with a slot in use never leaves the pool; of
@@ -72,6 +73,7 @@ mod raw;
 pub mod run;
 mod segment;
 pub mod slots;
+pub mod source;
 pub mod start;
 pub mod stats;
 mod table;
@@ -90,6 +92,7 @@ pub use mapping::Mapping;
 pub use owned::OwnedSlice;
 pub use pool::{Pool, Stopped};
 pub use segment::{Origin, SegmentInfo};
+pub use source::{Probe, Source};
 pub use start::{Plan, StartError, Started, Step};
 pub use stats::Stats;
 pub use table::{MAX_SEGMENTS, Table};

@@ -20,7 +20,7 @@ use crate::{
         Bdf, ConfigAccess, Delivery, Host,
         front::{Front, Services},
     },
-    report::{Outcome, Reason},
+    report::{Outcome, Reason, ktap::Tried},
     screen::mode::{Mode, NoScreen},
     xen::{
         grants::GrantTable, local_events::LocalEvents, shared_info::SharedInfo,
@@ -70,6 +70,8 @@ pub struct Guest {
     pub handed_back: bool,
     /// What Xen granted while the domain had its devices.
     pub granted: Option<Granted>,
+    /// What devices were tried on, and what came of it.
+    pub tried: Vec<Tried>,
     /// What could not be given back, by name.
     pub kept: Vec<String>,
 }

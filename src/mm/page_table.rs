@@ -27,7 +27,8 @@ pub const DIRECT_END: Pfn = Pfn((IO - DIRECT) >> PAGE_SHIFT);
 pub const END: u64 = DIRECT + (512 << 30);
 
 const ENTRIES: usize = 512;
-const L1_SPAN: u64 = 2 << 20;
+/// Bytes that one of the lowest tables maps.
+pub const L1_SPAN: u64 = 2 << 20;
 const L2_SPAN: u64 = 1 << 30;
 
 const PAGE: PageTableFlags = PageTableFlags::PRESENT
@@ -45,6 +46,8 @@ pub const DATA: PageTableFlags = CONSTANT.union(PageTableFlags::WRITABLE);
 /// How device registers are mapped: strictly uncached.
 pub const REGISTERS: PageTableFlags =
     DATA.union(PageTableFlags::NO_CACHE).union(PageTableFlags::WRITE_THROUGH);
+/// The bits of an address from 32 on, in an entry.
+const ABSENT_ADDRESS: u64 = 0x000f_ffff_0000_0000;
 /// An entry that points to a table.
 pub const TABLE: PageTableFlags = PAGE.union(PageTableFlags::WRITABLE);
 
@@ -52,6 +55,15 @@ impl Pte {
     /// Nothing mapped. All bits zero: a non-present entry with address bits set would make Xen guard
     /// against L1TF.
     pub const NONE: Self = Self(0);
+
+    /// An entry that maps nothing and has 43 bits of `drawn`: for a table that nothing but its bytes is wanted of.
+    ///
+    /// Its address has all bits from 32 on set, which is beyond any memory: what Xen takes for safe against L1TF
+    /// (`is_l1tf_safe_maddr`).
+    pub const fn absent(drawn: u64) -> Self {
+        const FREE: u64 = !(ABSENT_ADDRESS | PageTableFlags::PRESENT.bits());
+        Self(drawn & FREE | ABSENT_ADDRESS)
+    }
 
     /// `frame`, used as `flags` say.
     pub const fn new(frame: Mfn, flags: PageTableFlags) -> Self {
@@ -78,6 +90,13 @@ pub struct Missing {
     /// Machine address of the entry it hangs under.
     pub entry: BusAddr,
     level: Level,
+}
+
+impl Missing {
+    /// Whether it is one of the lowest, whose entries are pages.
+    pub const fn is_lowest(&self) -> bool {
+        matches!(self.level, Level::L1 { .. })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,5 +208,16 @@ mod tests {
     fn an_absent_entry_has_no_address_bits() {
         assert_eq!(Pte::NONE.0, 0);
         assert_eq!(Pte::new(Mfn(1), CONSTANT).0 & 2, 0);
+    }
+
+    #[test]
+    fn what_is_drawn_for_an_entry_never_maps_anything() {
+        assert_eq!(Pte::absent(u64::MAX).0, u64::MAX - 1);
+        assert_eq!(Pte::absent(0).0, 0x000f_ffff_0000_0000);
+        // Above three quarters of any width of addresses that a processor has.
+        for bits in 36..=52 {
+            let address = Pte::absent(0x1234_5678).0 & ((1 << bits) - 1) & !0xfff;
+            assert!(address >= 3 << (bits - 2), "{bits}: {address:#x}");
+        }
     }
 }

@@ -6,11 +6,11 @@ use crate::{
     arch::volatile::Window,
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region},
-        memory::{Memory, MemoryError},
+        memory::{Memory, MemoryError, TableRegion},
         p2m::{P2m, PfnRange},
         page_table,
     },
-    xen::{errno::XenError, grants::SharedPage},
+    xen::{errno::XenError, grants::SharedPage, hypercall::Pte},
 };
 use alloc::boxed::Box;
 use core::{
@@ -174,6 +174,59 @@ impl Drop for LowPages<'_> {
         // If Xen refuses, the frames stay the guest's and low, which is counted; what can't be unmapped shows in the
         // final count.
         let _ = self.region.take().map(|region| self.memory.release(region));
+    }
+}
+
+/// A page table of the guest's own that maps nothing, as bytes to be looked at. Nothing can write to it.
+///
+/// Its frame is one that Xen keeps from the devices of a domain that is behind an IOMMU.
+#[derive(Debug)]
+#[must_use = "the frame goes back at once unless it is held"]
+pub struct TablePage<'m> {
+    memory: &'m Memory<'m>,
+    /// `None` only while being dropped.
+    table: Option<TableRegion>,
+}
+
+impl<'m> TablePage<'m> {
+    /// A table within `mask`, whose entries have as much of what is `drawn` for them as an entry can that maps nothing.
+    pub fn new(
+        memory: &'m Memory<'m>,
+        mask: DmaMask,
+        mut drawn: impl FnMut(usize) -> u64,
+    ) -> Result<Self, AcquireError> {
+        let mut page = LowPages::new(memory, Order::ZERO, mask)?;
+        for (nth, entry) in page.as_chunks_mut::<8>().0.iter_mut().enumerate() {
+            *entry = Pte::absent(drawn(nth)).0.to_le_bytes();
+        }
+        let region = page.region.take().ok_or(AcquireError::Mapping(XenError::BadAddress))?;
+        match memory.hang(region) {
+            Ok(table) => Ok(Self { memory, table: Some(table) }),
+            Err((error, region)) => {
+                page.region = region;
+                Err(AcquireError::Mapping(error.xen()))
+            }
+        }
+    }
+}
+
+impl Deref for TablePage<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        let Some(table) = &self.table else { return &[] };
+        let region = table.region();
+        // SAFETY: mapped until it is taken down, and written by nobody: Xen maps a table read-only, and no access goes by
+        // this one, which would have the processor mark its entries.
+        unsafe { core::slice::from_raw_parts(region.cpu().as_ptr(), region.len()) }
+    }
+}
+
+impl Drop for TablePage<'_> {
+    fn drop(&mut self) {
+        let page = self.table.take().and_then(|table| self.memory.take_down(table).ok());
+        // What Xen keeps as a table stays taken, and the count at the end shows it.
+        let _ = page.map(|region| self.memory.release(region));
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
         Arrival, Cause, DmaRange, Driver, Lengths, Mover, QuiesceError, Sent, StartError, Traffic,
         pattern,
     },
-    dma::{DeviceStopped, FinishError, OwnedSlice},
+    dma::{DeviceStopped, FinishError, Source},
     pci::Delivery,
     report::{Outcome, Reason},
 };
@@ -107,7 +107,7 @@ impl Mover for Loopback<'_> {
         Ok(())
     }
 
-    fn send(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), Outcome> {
+    fn send(&mut self, bytes: Source) -> Result<(Sent, Source), Outcome> {
         self.strays = Strays::default();
         Ok(self.nic.transmit_in_place(bytes)?)
     }
@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn send(card: &mut Loopback<'_>, bytes: &[u8]) -> Sent {
-        card.send(OwnedSlice::from(bytes.to_vec())).unwrap().0
+        card.send(Source::from(bytes.to_vec())).unwrap().0
     }
 
     #[test]

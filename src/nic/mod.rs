@@ -33,7 +33,7 @@ pub use loopback::Loopback;
 
 use crate::{
     device::{Driver, Sent, StartError},
-    dma::OwnedSlice,
+    dma::Source,
 };
 use alloc::vec::Vec;
 
@@ -89,8 +89,7 @@ pub trait Nic: Driver {
     ///
     /// For buffers at places that matter. At least [`FRAME_MIN`] bytes, since there is no room to pad. After an
     /// error the memory is free again, or stays with a device that was not seen to stop.
-    fn transmit_in_place(&mut self, frame: OwnedSlice)
-    -> Result<(Sent, OwnedSlice), TransmitError>;
+    fn transmit_in_place(&mut self, frame: Source) -> Result<(Sent, Source), TransmitError>;
 
     /// The oldest frame the device is done with; `None` if it is still at it, or has none.
     ///

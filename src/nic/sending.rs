@@ -14,13 +14,13 @@ use crate::{
     addr::DmaMask,
     arch::time::Instant,
     device::{Sent, evidence::Ranges, life::Life},
-    dma::{self, DeviceStopped, FinishError, Lent, Mapping, OwnedSlice, ToDevice},
+    dma::{self, DeviceStopped, FinishError, Lent, Mapping, Source, ToDevice},
 };
 use alloc::{collections::VecDeque, vec::Vec};
 use core::fmt;
 
 /// Why a frame was not given to the device, and the frame unless its mapping kept it.
-pub(super) type Refused = (TransmitError, OwnedSlice);
+pub(super) type Refused = (TransmitError, Source);
 
 /// How a card sends: what [`queue`], [`send_in_place`] and [`reclaim`] need of it.
 pub(super) trait Sender<'m> {
@@ -31,10 +31,10 @@ pub(super) trait Sender<'m> {
     fn life(&self) -> Life;
 
     /// Gives a frame to the device, which has a free place; the device reads it from then on.
-    fn give(&mut self, frame: OwnedSlice) -> Result<Sent, Refused>;
+    fn give(&mut self, frame: Source) -> Result<Sent, Refused>;
 
     /// Ends the oldest frame if the device is through with it; an error if it never will be.
-    fn finish_oldest(&mut self) -> Result<Option<OwnedSlice>, TransmitError>;
+    fn finish_oldest(&mut self) -> Result<Option<Source>, TransmitError>;
 }
 
 /// See [`super::Nic::transmit`].
@@ -52,8 +52,8 @@ pub(super) fn queue(sender: &mut (dyn Sender<'_> + '_), mut frame: Vec<u8>) -> R
 /// See [`super::Nic::transmit_in_place`].
 pub(super) fn send_in_place(
     sender: &mut (dyn Sender<'_> + '_),
-    frame: OwnedSlice,
-) -> Result<(Sent, OwnedSlice), TransmitError> {
+    frame: Source,
+) -> Result<(Sent, Source), TransmitError> {
     while sender.outgoing().used() > 0 {
         let sent = sender.finish_oldest()?;
         sender.outgoing().keep(sent);
@@ -74,7 +74,7 @@ pub(super) fn reclaim(
 ) -> Result<Option<Vec<u8>>, TransmitError> {
     match sender.outgoing().kept.pop() {
         Some(frame) => Ok(Some(frame)),
-        None => Ok(sender.finish_oldest()?.and_then(OwnedSlice::into_vec)),
+        None => Ok(sender.finish_oldest()?.and_then(Source::into_vec)),
     }
 }
 
@@ -114,7 +114,7 @@ pub(super) struct Outgoing<'m> {
 
 /// A frame that the device has.
 pub(super) struct InFlight<'m> {
-    frame: Lent<Mapping<'m, ToDevice, OwnedSlice>>,
+    frame: Lent<Mapping<'m, ToDevice, Source>>,
     /// When the device was told of it, or told to try it again.
     pub(super) since: Instant,
 }
@@ -185,7 +185,7 @@ impl<'m> Outgoing<'m> {
     /// Maps a frame and lends it to the device, in the place that [`Outgoing::free`] named; how, and its length.
     pub(super) fn lend(
         &mut self,
-        frame: OwnedSlice,
+        frame: Source,
         since: Instant,
         (ranges, counters): (&mut Ranges, &mut Counters),
     ) -> Result<(Sent, u16), Refused> {
@@ -210,7 +210,7 @@ impl<'m> Outgoing<'m> {
     }
 
     /// Takes the oldest frame back, with which the device said that it is through.
-    pub(super) fn finish(&mut self) -> Result<Option<OwnedSlice>, FinishError> {
+    pub(super) fn finish(&mut self) -> Result<Option<Source>, FinishError> {
         let Some(done) = self.in_flight.pop_front() else { return Ok(None) };
         self.oldest = (self.oldest + 1) % self.places;
         done.frame.reported_done().finish(0).map(Some)
@@ -228,9 +228,9 @@ impl<'m> Outgoing<'m> {
     }
 
     /// Keeps a buffer for [`reclaim`]; of those nobody asks for not more than the device could hold.
-    pub(super) fn keep(&mut self, frame: Option<OwnedSlice>) {
+    pub(super) fn keep(&mut self, frame: Option<Source>) {
         let room = self.places - self.kept.len().min(self.places);
-        self.kept.extend(frame.and_then(OwnedSlice::into_vec).into_iter().take(room));
+        self.kept.extend(frame.and_then(Source::into_vec).into_iter().take(room));
     }
 
     /// Lets go of the buffers kept.
@@ -280,7 +280,7 @@ mod tests {
             lend(&mut out, byte).unwrap();
             assert_eq!(out.oldest().map(|(at, _)| at), Some(place));
             assert_eq!(out.tail() as usize, (place + 1) % 4);
-            let back = out.finish().unwrap().and_then(OwnedSlice::into_vec);
+            let back = out.finish().unwrap().and_then(Source::into_vec);
             assert_eq!(back, Some(vec![byte; 60]));
         }
         while out.free().is_some() {

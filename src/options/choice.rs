@@ -3,8 +3,19 @@
 use crate::pci::Bdf;
 
 /// Every suite by its name on the command line, in running order.
-pub const SUITES: [&str; 12] = [
-    "boot", "memory", "swiotlb", "board", "pci", "irq", "dma", "net", "pair", "hog", "hotplug",
+pub const SUITES: [&str; 13] = [
+    "boot",
+    "memory",
+    "swiotlb",
+    "board",
+    "pci",
+    "irq",
+    "dma",
+    "net",
+    "pair",
+    "isolation",
+    "hog",
+    "hotplug",
     "bench",
 ];
 
@@ -29,7 +40,8 @@ impl SuiteSet {
             "smoke" => Some(Self::SMOKE),
             name => {
                 let index = SUITES.iter().position(|known| *known == name)?;
-                let pci = if matches!(name, "dma" | "net" | "pair") { PCI } else { 0 };
+                let pci =
+                    if matches!(name, "dma" | "net" | "pair" | "isolation") { PCI } else { 0 };
                 Some(Self(set.0 | 1 << index | pci))
             }
         })

@@ -41,6 +41,8 @@ pub enum SelfTest {
     Dirty,
     /// Memory that the device uses is not reported: only the rig can see that.
     HideRange,
+    /// What a device reaches is told as blocked, and what it does not as reached.
+    Isolation,
     /// The device's interrupt is masked after a few frames.
     MaskIrq,
     /// Turning bus mastering off has no effect.
@@ -59,12 +61,13 @@ pub enum SelfTest {
 
 impl SelfTest {
     /// Each with its word, except [`SelfTest::Fail`], whose word has a number.
-    const WORDS: [(&str, Self); 11] = [
+    const WORDS: [(&str, Self); 12] = [
         ("corrupt", Self::Corrupt),
         ("copyback", Self::CopyBack),
         ("loopback", Self::Loopback),
         ("dirty", Self::Dirty),
         ("hide-range", Self::HideRange),
+        ("isolation", Self::Isolation),
         ("mask-irq", Self::MaskIrq),
         ("bus-master", Self::BusMaster),
         ("keep-port", Self::KeepPort),
@@ -188,7 +191,10 @@ pub fn stays(command_line: &str) -> bool {
 
 /// Name and accepted values of every option, for messages; README has the same in a table.
 pub const KNOWN: [(&str, &str); 16] = [
-    ("suite", "smoke, or any of boot,memory,swiotlb,board,pci,irq,dma,net,pair,hog,hotplug,bench"),
+    (
+        "suite",
+        "smoke, or any of boot,memory,swiotlb,board,pci,irq,dma,net,pair,isolation,hog,hotplug,bench",
+    ),
     (
         "dev",
         "<BDF as the guest sees it>, up to 8 with commas between: only these are tested; or none",
@@ -210,7 +216,7 @@ pub const KNOWN: [(&str, &str); 16] = [
     ("detach", "<seconds>, 1 to 60, to wait for `xl pci-detach` at the end"),
     (
         "selftest",
-        "corrupt|copyback|loopback|dirty|hide-range|mask-irq|bus-master|keep-port|leak|panic|hang, \
+        "corrupt|copyback|loopback|dirty|hide-range|isolation|mask-irq|bus-master|keep-port|leak|panic|hang, \
          or fail:<call site, from 1>",
     ),
     (END, "stay: as dom0, keep the page on the screen until a key is pressed; or restart, at once"),
@@ -441,7 +447,7 @@ mod tests {
     #[test]
     fn what_only_bothers_others_is_not_in_smoke() {
         assert!(SuiteSet::SMOKE.contains("net"));
-        for suite in ["pair", "hog", "hotplug", "bench"] {
+        for suite in ["pair", "isolation", "hog", "hotplug", "bench"] {
             assert!(!SuiteSet::SMOKE.contains(suite));
             assert!(SuiteSet::parse(suite).unwrap().contains(suite));
         }

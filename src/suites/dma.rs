@@ -218,7 +218,7 @@ fn nothing_was_dropped(guest: &mut Guest) -> Finding {
 
 /// Where in its pages a run of bytes has to start, so that it bounces through a slot from the slot's first byte on.
 #[derive(Clone, Copy)]
-enum Start {
+pub(super) enum Start {
     /// So many bytes behind the slot's own place in its page: some devices need the place in the page kept.
     Slot(usize),
     /// At this byte.
@@ -227,7 +227,10 @@ enum Start {
 
 /// Pages from which `len` bytes have to bounce, and where in them these have to start. Where the device reaches all, it
 /// is an odd place that bounces them if the device can't read from there, else two frames that are no neighbours.
-fn bouncing_pages(guest: &mut Guest, len: usize) -> Result<(Pages<'static>, Start), Outcome> {
+pub(super) fn bouncing_pages(
+    guest: &mut Guest,
+    len: usize,
+) -> Result<(Pages<'static>, Start), Outcome> {
     if guest.options.bouncing == Policy::Force {
         return Ok((Pages::new(guest.memory, 1).map_err(of_memory)?, Start::Slot(0)));
     }

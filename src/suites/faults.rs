@@ -7,6 +7,7 @@
 //! | `loopback`   | between a driver and its caller                   | `dma` `every_length_comes_back`            |
 //! | `dirty`      | the hypercall layer soils pages                   | `memory` `…_come_zeroed`                   |
 //! | `hide-range` | the report                                        | the rig, which has QEMU's trace            |
+//! | `isolation`  | between the suite and what it saw                | `isolation` `page_table_…`, and the rig    |
 //! | `mask-irq`   | between a driver and its caller                   | `irq` `intx_interrupts`                    |
 //! | `bus-master` | the way to config space                           | `close` `device_lets_go`                   |
 //! | `keep-port`  | the guest                                         | `close` `nothing_is_kept`, and `hotplug`   |

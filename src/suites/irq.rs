@@ -13,7 +13,7 @@ use crate::{
         wait::Deadline,
     },
     device::{Cause, Registers as _, StartError},
-    dma::OwnedSlice,
+    dma::Source,
     guest::{Guest, Running},
     mm::pages::DeviceMemory,
     pci::{
@@ -153,7 +153,7 @@ fn interrupts_once(guest: &mut Guest, seed: usize) -> Result<bool, Outcome> {
     trip.map(|_| came).map_err(|outcome| with_bus_state(guest, outcome))
 }
 
-fn shortest(device: &mut Running<'_>, seed: usize) -> Result<OwnedSlice, Outcome> {
+fn shortest(device: &mut Running<'_>, seed: usize) -> Result<Source, Outcome> {
     let mut bytes = vec![0; device.mover().lengths().min];
     device.mover().fill(&mut bytes, seed)?;
     Ok(bytes.into())

@@ -4,6 +4,7 @@
 //! claim holds, else to the outcome that says what was measured. [`suite`] runs one and knows what it proved.
 
 pub mod cost;
+pub mod reach;
 pub mod rung;
 pub mod suite;
 pub mod walk;
@@ -28,6 +29,8 @@ mod hog;
 mod hotplug;
 #[cfg(target_os = "none")]
 mod irq;
+#[cfg(target_os = "none")]
+mod isolation;
 #[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]

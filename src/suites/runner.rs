@@ -1,8 +1,8 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    bench, board, boot, check::Suite, close, dma, faults, hog, hotplug, irq, memory, net, pair,
-    pci, suite, swiotlb,
+    bench, board, boot, check::Suite, close, dma, faults, hog, hotplug, irq, isolation, memory,
+    net, pair, pci, suite, swiotlb,
 };
 use crate::{
     addr::PAGE_SIZE_U64,
@@ -22,7 +22,7 @@ use crate::{
 use alloc::{format, string::String, vec::Vec};
 use core::fmt;
 
-const SUITES: [&Suite; 12] = [
+const SUITES: [&Suite; 13] = [
     &boot::SUITE,
     &memory::SUITE,
     &swiotlb::SUITE,
@@ -32,6 +32,7 @@ const SUITES: [&Suite; 12] = [
     &dma::SUITE,
     &net::SUITE,
     &pair::SUITE,
+    &isolation::SUITE,
     &hog::SUITE,
     &hotplug::SUITE,
     &bench::SUITE,
@@ -189,5 +190,6 @@ fn report_ranges(guest: &Guest, writer: &mut Writer<Console>) -> fmt::Result {
         kind: RangeKind::Direct,
     }));
     faults::hide(guest.options.selftest, &mut ranges);
-    ranges.iter().try_for_each(|range| writer.dma_range(range))
+    ranges.iter().try_for_each(|range| writer.dma_range(range))?;
+    guest.tried.iter().try_for_each(|tried| writer.tried(tried))
 }

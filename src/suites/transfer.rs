@@ -9,7 +9,7 @@ use crate::{
         Arrival, Sent,
         pattern::{MISMATCH_REMEDY, differs},
     },
-    dma::OwnedSlice,
+    dma::{OwnedSlice, Source},
     guest::{Guest, Running, bus_state},
     report::{Outcome, Reason},
 };
@@ -26,7 +26,7 @@ pub(super) struct Trip {
     /// How they went out.
     pub(super) record: Sent,
     /// What was sent.
-    pub(super) sent: OwnedSlice,
+    pub(super) sent: Source,
     /// What came back.
     pub(super) back: Vec<u8>,
 }
@@ -41,7 +41,7 @@ pub(super) fn irq_lost(device: &Running<'_>, detail: String) -> Outcome {
 /// not there at once.
 pub(super) fn send_and_receive(
     device: &mut Running<'_>,
-    bytes: OwnedSlice,
+    bytes: Source,
     deadline: Instant,
 ) -> Result<Trip, Outcome> {
     if device.interrupt.bound().is_err() {
@@ -76,7 +76,7 @@ pub(super) fn send_and_receive(
 /// As [`send_and_receive`], with the interrupt left alone.
 pub(super) fn send_and_poll(
     device: &mut Running<'_>,
-    bytes: OwnedSlice,
+    bytes: Source,
     deadline: Instant,
 ) -> Result<Trip, Outcome> {
     let (record, sent) = device.mover().send(bytes)?;
@@ -88,7 +88,7 @@ pub(super) fn send_and_poll(
 }
 
 /// [`send_and_receive`] or [`send_and_poll`].
-pub(super) type Transfer = fn(&mut Running<'_>, OwnedSlice, Instant) -> Result<Trip, Outcome>;
+pub(super) type Transfer = fn(&mut Running<'_>, Source, Instant) -> Result<Trip, Outcome>;
 
 /// Fills the chosen range of `bytes`, has the device under test move it, and compares each byte; returns how it went out, and
 /// the memory. What `aim` names is the slot to bounce through.
@@ -108,13 +108,14 @@ pub(super) fn round_trip(
     if let Some(slot) = aim {
         pool.aim(slot);
     }
-    let trip = transfer(running, bytes, deadline).map_err(|e| with_bus_state(guest, e))?;
+    let trip = transfer(running, bytes.into(), deadline).map_err(|e| with_bus_state(guest, e))?;
     let Trip { record, sent, back } = trip;
     match differs(&back, &sent) {
         None => {
             let compared = &mut guest.device_mut()?.compared;
             compared.transfers += 1;
             compared.bytes += sent.len() as u64;
+            let sent = sent.into_slice().ok_or_else(not_back)?;
             Ok((record, sent))
         }
         Some(at) => {
@@ -130,6 +131,14 @@ pub(super) fn round_trip(
             Err(with_bus_state(guest, Outcome::Failure(mismatch)))
         }
     }
+}
+
+/// That a driver did not give the memory back that it was given.
+fn not_back() -> Outcome {
+    Outcome::Failure(Reason::new(
+        "dma-not-back",
+        "the driver gave back other memory than it was given",
+    ))
 }
 
 /// The same outcome with what config space says of the device: whether an address it used was refused.

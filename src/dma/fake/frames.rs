@@ -2,7 +2,7 @@
 
 use super::host::HostPages;
 use crate::{
-    addr::{DmaMask, Mfn, PAGE_SHIFT, Pfn},
+    addr::{BusAddr, DmaMask, Mfn, PAGE_SHIFT, Pfn},
     mm::contiguous::{AcquireError, Order, Region},
     xen::errno::XenError,
 };
@@ -81,6 +81,10 @@ pub(super) struct State {
     pub(super) live: BTreeMap<u64, (Order, HostPages)>,
     /// Memory of regions that came back, zeroed.
     pub(super) spare: Vec<HostPages>,
+    /// Frames that the IOMMU keeps from devices, and what these read there.
+    pub(super) shielded: BTreeMap<u64, u8>,
+    /// Addresses that it refused.
+    pub(super) faults: Vec<BusAddr>,
 }
 
 impl State {
@@ -96,6 +100,8 @@ impl State {
             by_host: BTreeMap::new(),
             live: BTreeMap::new(),
             spare: Vec::new(),
+            shielded: BTreeMap::new(),
+            faults: Vec::new(),
         }
     }
 
@@ -187,6 +193,8 @@ impl State {
         (self.next_pfn, self.balance) = (REGION_PFN, Balance::default());
         self.extents.clear();
         self.by_host.clear();
+        self.shielded.clear();
+        self.faults.clear();
     }
 
     pub(super) fn give_back(&mut self, region: &Region) -> Result<(), XenError> {

@@ -15,6 +15,7 @@ use crate::{
         translate::{Place, Translate},
     },
 };
+use alloc::vec::Vec;
 use core::{
     cell::Cell,
     ops::{Deref, DerefMut},
@@ -153,18 +154,44 @@ impl FakeMachine {
     pub fn bus_read(&self, bus: BusAddr, to: &mut [u8]) -> bool {
         let mut done = 0;
         while done < to.len() {
-            let Some((from, left)) = self.host_of(bus.0 + done as u64) else {
+            let at = BusAddr(bus.0 + done as u64);
+            let Some((from, left)) = self.host_of(at.0) else {
                 return false;
             };
-            let here = left.min(to.len() - done);
-            host::device_read(from, &mut to[done..done + here]);
+            let here = left.min(to.len() - done).min(PAGE_SIZE - at.page_offset());
+            let part = &mut to[done..done + here];
+            match self.refuses(at) {
+                Some(instead) => part.fill(instead),
+                None => host::device_read(from, part),
+            }
             done += here;
         }
         true
     }
 
+    /// Puts an IOMMU before a frame: a device reads `instead` there, as one does that goes on after a refusal.
+    pub fn shield(&self, mfn: Mfn, instead: u8) {
+        self.state.lock().shielded.insert(mfn.0, instead);
+    }
+
+    /// The addresses that the IOMMU refused.
+    pub fn faults(&self) -> Vec<BusAddr> {
+        self.state.lock().faults.clone()
+    }
+
+    fn refuses(&self, at: BusAddr) -> Option<u8> {
+        let mut state = self.state.lock();
+        let instead = state.shielded.get(&at.frame().0).copied()?;
+        state.faults.push(at);
+        Some(instead)
+    }
+
     /// Writes machine memory as a device does; `false` where there is none.
+    ///
+    /// # Panics
+    /// If an IOMMU is before the frame: nothing has a device write there.
     pub fn bus_write(&self, bus: BusAddr, from: &[u8]) -> bool {
+        assert_eq!(self.refuses(bus), None, "a device writes to {bus}");
         let mut done = 0;
         while done < from.len() {
             let Some((to, left)) = self.host_of(bus.0 + done as u64) else {

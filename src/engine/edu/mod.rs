@@ -34,7 +34,7 @@ use crate::{
         ResetError, Sent, StartError, Traffic, evidence::Ranges, life::Life, pattern,
     },
     dma::{
-        self, DeviceStopped, Direction, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
+        self, DeviceStopped, Direction, FinishError, FromDevice, Lent, Limits, Mapping, Source,
         ToDevice, buffer::Buffer,
     },
     pci::Delivery,
@@ -80,7 +80,7 @@ pub struct Edu<'m, R: Registers> {
     /// Bytes in its buffer that were not asked for yet.
     inside: Option<usize>,
     /// What it reads, once it failed to say that it is through.
-    leaving: Option<Lent<Mapping<'m, ToDevice, OwnedSlice>>>,
+    leaving: Option<Lent<Mapping<'m, ToDevice, Source>>>,
     /// What it writes.
     arriving: Option<Arriving<'m>>,
     traffic: Traffic,
@@ -183,7 +183,7 @@ impl<'m, R: Registers> Edu<'m, R> {
         Ok(lent)
     }
 
-    fn read_memory(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), EngineError> {
+    fn read_memory(&mut self, bytes: Source) -> Result<(Sent, Source), EngineError> {
         self.life.check::<EngineError>()?;
         if bytes.is_empty() || bytes.len() > BUFFER_LEN {
             return Err(EngineError::Length { len: bytes.len(), max: BUFFER_LEN });
@@ -300,7 +300,7 @@ impl<R: Registers> Mover for Edu<'_, R> {
         Ok(())
     }
 
-    fn send(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), Outcome> {
+    fn send(&mut self, bytes: Source) -> Result<(Sent, Source), Outcome> {
         Ok(self.read_memory(bytes)?)
     }
 

@@ -89,9 +89,9 @@ fn bytes_are_read_from_where_they_lie_and_their_memory_comes_back() {
     with_engine(Policy::Auto, |_, engine| {
         let all = bytes(3000, 1);
         for at in [0, 1, 3, 64, 401] {
-            let mut lent = OwnedSlice::from(all.clone());
+            let mut lent = dma::OwnedSlice::from(all.clone());
             lent.select(at..at + 1514);
-            let (record, back) = engine.send(lent).unwrap();
+            let (record, back) = engine.send(lent.into()).unwrap();
             assert_eq!((record.len, back.into_vec().unwrap()), (1514, all.clone()));
             let mut arrived = Vec::new();
             assert_eq!(fetch(engine, &mut arrived).unwrap(), 1514);

@@ -12,8 +12,10 @@
 
 mod io;
 mod regions;
+mod tables;
 
 pub use crate::mm::error::MemoryError;
+pub(in crate::mm) use tables::TableRegion;
 
 #[cfg(not(target_os = "none"))]
 use crate::xen::hypercall::fake::FakeXen;
@@ -25,7 +27,7 @@ use crate::{
         frames::Frames,
         m2p_sync::M2pSync,
         p2m::{P2m, PfnRange},
-        page_table::{self, Tables},
+        page_table::{self, Missing, Tables},
     },
     xen::{
         errno::XenError,
@@ -297,25 +299,38 @@ impl<'x> Memory<'x> {
 
     fn make_tables(&self, state: &mut State, virt: u64) -> Result<(), MemoryError> {
         while let Some(missing) = state.tables.missing(virt) {
-            let frame = self.take_frames(state, 1)?;
-            let made = self.p2m.get(frame.start).ok_or(XenError::BadAddress).and_then(|mfn| {
-                // SAFETY: a free frame, in which nobody has anything.
-                unsafe { self.xen.clear(&mut core::iter::once(mfn)) }?;
-                let val = Pte::new(mfn, page_table::TABLE).0;
-                let update = MmuUpdate { ptr: missing.entry.0, val };
-                // SAFETY: an empty table where none was maps nothing, and unmaps nothing.
-                unsafe { self.xen.mmu_update(&[update]) }?;
-                Ok(mfn)
-            });
-            match made {
-                Ok(mfn) => state.tables.made_in(missing, mfn),
-                Err(error) => {
-                    state.frames.give(frame)?;
-                    return Err(MemoryError::Mapping { virt, error });
-                }
-            }
+            self.make_missing(state, virt, missing)?;
         }
         Ok(())
+    }
+
+    /// Makes one table on the way to `virt`.
+    fn make_missing(
+        &self,
+        state: &mut State,
+        virt: u64,
+        missing: Missing,
+    ) -> Result<(), MemoryError> {
+        let frame = self.take_frames(state, 1)?;
+        let made = self.p2m.get(frame.start).ok_or(XenError::BadAddress).and_then(|mfn| {
+            // SAFETY: a free frame, in which nobody has anything.
+            unsafe { self.xen.clear(&mut core::iter::once(mfn)) }?;
+            let val = Pte::new(mfn, page_table::TABLE).0;
+            let update = MmuUpdate { ptr: missing.entry.0, val };
+            // SAFETY: an empty table where none was maps nothing, and unmaps nothing.
+            unsafe { self.xen.mmu_update(&[update]) }?;
+            Ok(mfn)
+        });
+        match made {
+            Ok(mfn) => {
+                state.tables.made_in(missing, mfn);
+                Ok(())
+            }
+            Err(error) => {
+                state.frames.give(frame)?;
+                Err(MemoryError::Mapping { virt, error })
+            }
+        }
     }
 
     fn apply(&self, changes: &[Remap]) -> Result<(), MemoryError> {

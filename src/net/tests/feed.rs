@@ -3,7 +3,7 @@
 use super::{Duration, Instant, MAC, TickingClock, Wait};
 use crate::{
     device::{Cause, DmaRange, Driver, Ended, QuiesceError, Sent, StartError, Traffic},
-    dma::{DeviceStopped, FinishError, OwnedSlice},
+    dma::{DeviceStopped, FinishError, Source},
     nic::{Counters, Nic, ReceiveError, TransmitError, Unsent},
 };
 use alloc::{collections::VecDeque, string::String, vec::Vec};
@@ -80,7 +80,7 @@ impl Nic for Feed<'_> {
         Ok(())
     }
 
-    fn transmit_in_place(&mut self, _: OwnedSlice) -> Result<(Sent, OwnedSlice), TransmitError> {
+    fn transmit_in_place(&mut self, _: Source) -> Result<(Sent, Source), TransmitError> {
         // The stack sends from buffers.
         Err(Ended.into())
     }

@@ -40,7 +40,7 @@ use crate::{
         self, Cause, DmaRange, Driver, Ended, QuiesceError, ResetError, Sent, StartError, Traffic,
         evidence::Ranges, life::Life,
     },
-    dma::{self, DeviceStopped, FinishError, Limits, OwnedSlice},
+    dma::{self, DeviceStopped, FinishError, Limits, Source},
     pci::Delivery,
 };
 use alloc::{
@@ -337,10 +337,7 @@ impl Nic for Card<'_> {
         sending::queue(self, frame)
     }
 
-    fn transmit_in_place(
-        &mut self,
-        frame: OwnedSlice,
-    ) -> Result<(Sent, OwnedSlice), TransmitError> {
+    fn transmit_in_place(&mut self, frame: Source) -> Result<(Sent, Source), TransmitError> {
         sending::send_in_place(self, frame)
     }
 

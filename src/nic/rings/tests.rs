@@ -50,7 +50,7 @@ fn a_lent_frame_is_sent_from_where_it_lies() {
         for at in [0, 1, 3, 64, 401] {
             let mut lent = OwnedSlice::from(bytes.clone());
             lent.select(at..at + 1514);
-            let (record, back) = card.transmit_in_place(lent).unwrap();
+            let (record, back) = card.transmit_in_place(lent.into()).unwrap();
             assert_eq!((record.len, back.into_vec().unwrap()), (1514, bytes.clone()));
             assert_eq!(chip.take_sent().last().unwrap(), &bytes[at..at + 1514]);
         }

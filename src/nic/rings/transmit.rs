@@ -12,7 +12,7 @@ use super::{
 use crate::{
     arch::time::{Instant, TimedOut},
     device::{Ended, Sent, life::Life},
-    dma::OwnedSlice,
+    dma::Source,
 };
 use core::time::Duration;
 
@@ -29,7 +29,7 @@ impl<'m> Sender<'m> for Card<'m> {
     }
 
     /// From the doorbell on the device reads the frame.
-    fn give(&mut self, frame: OwnedSlice) -> Result<Sent, Refused> {
+    fn give(&mut self, frame: Source) -> Result<Sent, Refused> {
         let (Some(memory), Some(index)) = (&mut self.memory, self.out.free()) else {
             return Err((Ended.into(), frame));
         };
@@ -40,7 +40,7 @@ impl<'m> Sender<'m> for Card<'m> {
         Ok(record)
     }
 
-    fn finish_oldest(&mut self) -> Result<Option<OwnedSlice>, TransmitError> {
+    fn finish_oldest(&mut self) -> Result<Option<Source>, TransmitError> {
         let (Some((index, oldest)), Some(memory)) = (self.out.oldest(), &mut self.memory) else {
             return Ok(None);
         };

@@ -48,7 +48,7 @@ use crate::{
         StartError, Traffic, evidence::Ranges, life::Life,
     },
     dma::{
-        self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice, PowerOfTwo,
+        self, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, PowerOfTwo, Source,
     },
 };
 use alloc::{
@@ -263,10 +263,7 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
         sending::queue(self, frame)
     }
 
-    fn transmit_in_place(
-        &mut self,
-        frame: OwnedSlice,
-    ) -> Result<(Sent, OwnedSlice), TransmitError> {
+    fn transmit_in_place(&mut self, frame: Source) -> Result<(Sent, Source), TransmitError> {
         sending::send_in_place(self, frame)
     }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     arch::time::{Instant, TimedOut},
     device::{Ended, Registers, Sent, life::Life},
-    dma::OwnedSlice,
+    dma::Source,
 };
 use core::time::Duration;
 
@@ -28,7 +28,7 @@ impl<'m, R: Registers> Sender<'m> for Rtl8139<'m, R> {
     }
 
     /// The doorbell: from here on the device reads the frame.
-    fn give(&mut self, frame: OwnedSlice) -> Result<Sent, Refused> {
+    fn give(&mut self, frame: Source) -> Result<Sent, Refused> {
         let Some(slot) = self.out.free() else { return Err((Ended.into(), frame)) };
         let books = (&mut self.ranges, &mut self.counters);
         let (record, len) = self.out.lend(frame, self.chip.now(), books)?;
@@ -36,7 +36,7 @@ impl<'m, R: Registers> Sender<'m> for Rtl8139<'m, R> {
         Ok(record)
     }
 
-    fn finish_oldest(&mut self) -> Result<Option<OwnedSlice>, TransmitError> {
+    fn finish_oldest(&mut self) -> Result<Option<Source>, TransmitError> {
         let Some((slot, oldest)) = self.out.oldest() else {
             return Ok(None);
         };

@@ -21,6 +21,7 @@
 //! # pool-walk slots=4096/8192 segments=1/1                  how much of the pool the device was made to use
 //! # dma-limits mask=0xffffffff memory=268435456             the device's reach, and the bytes of the domain's memory
 //! # dma-range 0x0000000012400000 0x00000000125fffff pool  first and last byte that a device may touch, and what they are
+//! # isolation device=0000:00:00.0 what=table page=0x1234000 answer=blocked  what a device was had to read
 //! # taken frames=0 grants=0 ports=0 pirqs=0 slots=0       what is still held at the end
 //! # not-shown no-transfer: the link is down                 only where it makes a SUCCESS a SKIP
 //! # failed site=12 operation=send in=pci way=0x1,0x2         only with selftest=fail, between any two suites: what failed
@@ -47,6 +48,7 @@ mod report;
 mod sites;
 mod text;
 mod totals;
+mod tried;
 mod whole;
 mod write;
 
@@ -56,6 +58,7 @@ pub use parse::Parser;
 pub use report::{Check, NotShown, Report, Suite};
 pub use sites::{FailedSite, Sites};
 pub use totals::{BadTotals, DmaLimits, PoolWalk, Taken, Transfers};
+pub use tried::{Answer, Tested, Tried};
 pub use write::{SuiteWriter, Writer};
 
 /// What stands between a suite's name and its device's, where a run has several.
@@ -70,11 +73,14 @@ pub const RESULT: &str = "Test result: ";
 pub const PANIC: &str = "PANIC: ";
 /// The suite that runs last and only tidies up: its success proves nothing.
 pub const CLOSE: &str = "close";
+/// The suite in which devices are tried on pages.
+pub const ISOLATION_SUITE: &str = "isolation";
 const INDENT: &str = "  ";
 const VERSION: &str = "KTAP version 1";
 const SUBTEST: &str = "# Subtest: ";
 const REMEDY: &str = "# remedy: ";
 const DMA_RANGE: &str = "# dma-range ";
+const ISOLATION: &str = "# isolation ";
 const TAKEN: &str = "# taken ";
 const TRANSFERS: &str = "# transfers ";
 const POOL_WALK: &str = "# pool-walk ";

@@ -10,8 +10,8 @@ use super::defect::{Defect, Flaw};
 use super::figures;
 use super::report::{Check, NotShown, Report, Suite};
 use super::{
-    DMA_LIMITS, DMA_RANGE, FAILED, INDENT, NOT_SHOWN, PANIC, POOL_WALK, REMEDY, RESULT, SITES,
-    SUBTEST, TAKEN, TRANSFERS, VERSION, text,
+    DMA_LIMITS, DMA_RANGE, FAILED, INDENT, ISOLATION, NOT_SHOWN, PANIC, POOL_WALK, REMEDY, RESULT,
+    SITES, SUBTEST, TAKEN, TRANSFERS, VERSION, text,
 };
 use crate::report::verdict::Verdict;
 
@@ -113,6 +113,10 @@ impl Parser {
             Kind::Plan => once(&mut report.planned, number(rest)),
             Kind::Range => {
                 report.ranges.push(rest.parse().map_err(|_| Flaw::Unreadable)?);
+                Ok(())
+            }
+            Kind::Tried => {
+                report.tried.push(rest.parse().map_err(|_| Flaw::Unreadable)?);
                 Ok(())
             }
             Kind::Taken => once(&mut report.taken, rest.parse().ok()),
@@ -223,6 +227,7 @@ enum Kind {
     Check,
     Remedy,
     Range,
+    Tried,
     Taken,
     Transfers,
     PoolWalk,
@@ -235,11 +240,12 @@ enum Kind {
 }
 
 impl Kind {
-    const PREFIXES: [(&str, Self); 13] = [
+    const PREFIXES: [(&str, Self); 14] = [
         (VERSION, Self::Version),
         (SUBTEST, Self::Name),
         (REMEDY, Self::Remedy),
         (DMA_RANGE, Self::Range),
+        (ISOLATION, Self::Tried),
         (TAKEN, Self::Taken),
         (TRANSFERS, Self::Transfers),
         (POOL_WALK, Self::PoolWalk),

@@ -1,7 +1,7 @@
 //! What only the whole report shows: what it lacks, and what contradicts the rest of it.
 
 use super::{
-    CLOSE, DmaRange, RangeKind, Report, Suite,
+    Answer, CLOSE, DmaRange, ISOLATION_SUITE, RangeKind, Report, Suite, Tested,
     defect::{Defect, Flaw},
 };
 use crate::report::verdict::{Tally, Verdict};
@@ -29,6 +29,7 @@ pub(super) fn of_the_whole(report: &Report) -> Vec<Defect> {
         of_totals(report, &mut add);
     }
     of_ranges(report, &mut add);
+    of_tries(report, &mut add);
     match (&report.failed, report.sites) {
         (Some(_), None) => add(Flaw::Missing, "# sites"),
         (Some(failed), Some(sites)) if failed.site > sites.reached => {
@@ -124,5 +125,35 @@ fn of_ranges(report: &Report, add: &mut impl FnMut(Flaw, &str)) {
     }
     if total(None) > u128::from(limits.memory) {
         add(Flaw::TooMuch, "all dma-range lines together");
+    }
+}
+
+/// The pages that devices were tried on: three for a device at most, and not without a suite about it.
+fn of_tries(report: &Report, add: &mut impl FnMut(Flaw, &str)) {
+    const LINE: &str = "# isolation";
+    let suites = report.suites.iter().filter(|suite| suite.kind() == ISOLATION_SUITE).count();
+    if report.tried.len() > 3 * suites {
+        add(Flaw::TooMuch, LINE);
+    }
+    let highest = report.dma_limits.map_or(u64::MAX, |limits| limits.mask);
+    for (nth, tried) in report.tried.iter().enumerate() {
+        let known = |what| {
+            let mut before = report.tried[..nth].iter();
+            before.any(|other| (&other.device, other.what) == (&tried.device, what))
+        };
+        if known(tried.what) {
+            add(Flaw::Twice, LINE);
+        }
+        if tried.last() > highest {
+            add(Flaw::BeyondMask, LINE);
+        }
+        // A device that does not reach the pool was tried on nothing else.
+        let means_something = match tried.what {
+            Tested::Pool => tried.answer == Answer::Reached,
+            Tested::Frame | Tested::Table => known(Tested::Pool),
+        };
+        if !means_something {
+            add(Flaw::Contradiction, LINE);
+        }
     }
 }

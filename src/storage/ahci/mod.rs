@@ -41,7 +41,7 @@ use crate::{
     },
     dma::{
         self, Coherent, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
-        PowerOfTwo,
+        PowerOfTwo, Source,
     },
     pci::Delivery,
     report::{Outcome, Reason},
@@ -165,14 +165,19 @@ impl<R: Registers> Ahci<'_, R> {
     }
 }
 
+/// Why a disk does not read what it is given.
+fn never_reads() -> Reason {
+    let why = "nothing that changes no medium has an ATA disk read data from memory";
+    Reason::new("ahci-read-only", why)
+}
+
 impl<R: Registers> Mover for Ahci<'_, R> {
     fn lengths(&self) -> Lengths {
         self.lengths_of_a_command()
     }
 
     fn one_way(&self) -> Option<Reason> {
-        let why = "nothing that changes no medium has an ATA disk read data from memory";
-        Some(Reason::new("ahci-read-only", why))
+        Some(never_reads())
     }
 
     fn prepare(&mut self) -> Result<(), Outcome> {
@@ -183,8 +188,10 @@ impl<R: Registers> Mover for Ahci<'_, R> {
         Ok(self.read_some(bytes, seed)?)
     }
 
-    fn send(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), Outcome> {
-        Ok(self.read_in_place(bytes)?)
+    fn send(&mut self, bytes: Source) -> Result<(Sent, Source), Outcome> {
+        let Source::Bytes(bytes) = bytes else { return Err(Outcome::Skip(never_reads())) };
+        let (record, bytes) = self.read_in_place(bytes)?;
+        Ok((record, bytes.into()))
     }
 
     fn fetch(&mut self, _sent: &[u8], back: &mut Vec<u8>) -> Result<Arrival, Outcome> {

@@ -51,7 +51,7 @@ use crate::{
     },
     dma::{
         self, Coherent, DeviceStopped, FinishError, FromDevice, Lent, Limits, Mapping, OwnedSlice,
-        PowerOfTwo, ToDevice,
+        PowerOfTwo, Source, ToDevice,
     },
     pci::Delivery,
     report::{Outcome, Reason},
@@ -125,7 +125,7 @@ pub struct Nvme<'m, R: Registers> {
     /// Whether that was sent and not yet asked for.
     inside: bool,
     /// What the controller compares.
-    reading: Option<Lent<Mapping<'m, ToDevice, OwnedSlice>>>,
+    reading: Option<Lent<Mapping<'m, ToDevice, Source>>>,
     /// What it writes in place of comparing.
     placing: Option<Lent<Mapping<'m, FromDevice, OwnedSlice>>>,
     /// What it writes besides.
@@ -246,8 +246,16 @@ impl<R: Registers> Mover for Nvme<'_, R> {
         Ok(self.read_some(bytes, seed)?)
     }
 
-    fn send(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), Outcome> {
-        Ok(self.send_blocks(bytes)?)
+    fn only_filled(&self) -> Option<Reason> {
+        let why = "what the controller reads it compares with its medium, on which there is no page table";
+        Some(Reason::new("nvme-own-blocks", why))
+    }
+
+    fn send(&mut self, bytes: Source) -> Result<(Sent, Source), Outcome> {
+        match (bytes, self.one_way()) {
+            (Source::Probe(_), Some(reason)) => Err(Outcome::Skip(reason)),
+            (bytes, _) => Ok(self.send_blocks(bytes)?),
+        }
     }
 
     fn fetch(&mut self, _sent: &[u8], back: &mut Vec<u8>) -> Result<Arrival, Outcome> {

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     device::{Arrival, Ended, Registers, Sent},
-    dma::{FromDevice, Lent, OwnedSlice, ToDevice},
+    dma::{FromDevice, Lent, OwnedSlice, Source, ToDevice},
     storage::place::{TRIES, first_block, spoil, varied},
 };
 use alloc::{vec, vec::Vec};
@@ -85,28 +85,25 @@ impl<R: Registers> Nvme<'_, R> {
 
     /// Has the controller compare bytes with the blocks that they were read from; where it can't, has it read those
     /// blocks to where the bytes lie.
-    pub(super) fn send_blocks(
-        &mut self,
-        bytes: OwnedSlice,
-    ) -> Result<(Sent, OwnedSlice), NvmeError> {
+    pub(super) fn send_blocks(&mut self, bytes: Source) -> Result<(Sent, Source), NvmeError> {
         let blocks = self
             .chosen
             .filter(|blocks| blocks.count as usize * self.namespace.block == bytes.len());
         let blocks = blocks.ok_or(NvmeError::NotFilled)?;
         self.begin_anew()?;
-        let sent = match self.identity.compares {
-            true => self.compare(blocks, bytes)?,
-            false => self.read_in_place(blocks, bytes)?,
+        let sent = match (self.identity.compares, bytes) {
+            (true, bytes) => self.compare(blocks, bytes)?,
+            (false, Source::Bytes(bytes)) => {
+                let (record, bytes) = self.read_in_place(blocks, bytes)?;
+                (record, bytes.into())
+            }
+            (false, Source::Probe(_)) => return Err(NvmeError::NotFilled),
         };
         self.inside = true;
         Ok(sent)
     }
 
-    fn compare(
-        &mut self,
-        blocks: Blocks,
-        bytes: OwnedSlice,
-    ) -> Result<(Sent, OwnedSlice), NvmeError> {
+    fn compare(&mut self, blocks: Blocks, bytes: Source) -> Result<(Sent, Source), NvmeError> {
         let mapping = self.dma.map::<ToDevice, _>(bytes)?;
         let record = Sent::of(&mapping);
         let command = |data: Prps| Command::compare(blocks, data);

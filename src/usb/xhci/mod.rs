@@ -41,9 +41,7 @@ use crate::{
         self, Arrival, Cause, DmaRange, Driver, Lengths, Mover, QuiesceError, Registers, Sent,
         StartError, Traffic, evidence::Ranges, life::Life,
     },
-    dma::{
-        self, DeviceStopped, FinishError, Lent, Limits, Mapping, OwnedSlice, PowerOfTwo, ToDevice,
-    },
+    dma::{self, DeviceStopped, FinishError, Lent, Limits, Mapping, PowerOfTwo, Source, ToDevice},
     pci::Delivery,
     report::{Outcome, Reason},
 };
@@ -95,7 +93,7 @@ pub struct Xhci<'m, R: Registers> {
     /// Whether that was sent, answered, and not yet asked for.
     inside: bool,
     /// What the controller reads, until it has answered.
-    leaving: Option<Lent<Mapping<'m, ToDevice, OwnedSlice>>>,
+    leaving: Option<Lent<Mapping<'m, ToDevice, Source>>>,
     /// Where that was.
     commands: BusAddr,
     /// Where it writes its answers, for as long as it runs.
@@ -174,7 +172,12 @@ impl<R: Registers> Mover for Xhci<'_, R> {
         Ok(self.fill_ring(bytes, seed)?)
     }
 
-    fn send(&mut self, bytes: OwnedSlice) -> Result<(Sent, OwnedSlice), Outcome> {
+    fn only_filled(&self) -> Option<Reason> {
+        let why = "what the controller reads are commands to it, which a page table is not";
+        Some(Reason::new("xhci-own-commands", why))
+    }
+
+    fn send(&mut self, bytes: Source) -> Result<(Sent, Source), Outcome> {
         Ok(self.do_commands(bytes)?)
     }
 

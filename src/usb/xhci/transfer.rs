@@ -11,7 +11,7 @@ use super::{
 use crate::{
     addr::BusAddr,
     device::{Arrival, Cause, Ended, Registers, ResetError, Sent},
-    dma::{DeviceStopped, FinishError, Lent, Mapping, OwnedSlice, ToDevice},
+    dma::{DeviceStopped, FinishError, Lent, Mapping, Source, ToDevice},
 };
 use alloc::vec::Vec;
 use core::{hint, time::Duration};
@@ -93,10 +93,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
     }
 
     /// Has the controller do the commands in `bytes`, from where they lie; they are those that the driver filled them with.
-    pub(super) fn do_commands(
-        &mut self,
-        bytes: OwnedSlice,
-    ) -> Result<(Sent, OwnedSlice), XhciError> {
+    pub(super) fn do_commands(&mut self, bytes: Source) -> Result<(Sent, Source), XhciError> {
         self.begin_anew()?;
         if self.asked.is_empty() || *self.asked.as_flattened() != bytes[..] {
             return Err(XhciError::NotFilled);
@@ -113,7 +110,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
     }
 
     /// Starts the controller with these commands, and with memory for what it answers.
-    fn run(&mut self, commands: Mapping<'m, ToDevice, OwnedSlice>) -> Result<(), XhciError> {
+    fn run(&mut self, commands: Mapping<'m, ToDevice, Source>) -> Result<(), XhciError> {
         let ports = self.hc.traits.ports;
         let room = self
             .memory

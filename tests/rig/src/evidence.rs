@@ -11,7 +11,7 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
-use pvbounce::report::ktap::{DmaRange, RangeKind};
+use pvbounce::report::ktap::{Answer, DmaRange, RangeKind, Tried};
 use serde::Serialize;
 
 use crate::error::{Context, Result};
@@ -35,6 +35,28 @@ pub(crate) struct Evidence {
     pub(crate) outside: u64,
     /// The first address outside.
     pub(crate) first_outside: Option<u64>,
+    /// The first page that the guest says its device read to see whether it can, and that it did not use.
+    pub(crate) not_reached: Option<u64>,
+}
+
+/// Where the guest let its device go.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Allowed<'r> {
+    /// What it was given.
+    pub(crate) ranges: &'r [DmaRange],
+    /// What it was tried on: it is to have been where it is said to have got, and nowhere else.
+    pub(crate) tried: &'r [Tried],
+}
+
+impl Allowed<'_> {
+    fn has(&self, page: Page) -> bool {
+        self.ranges.iter().any(|range| page.touches(range))
+            || self.reached().any(|tried| page.is_of(tried))
+    }
+
+    fn reached(&self) -> impl Iterator<Item = &Tried> {
+        self.tried.iter().filter(|tried| tried.answer == Answer::Reached)
+    }
 }
 
 /// The witness that the trace is.
@@ -74,7 +96,7 @@ impl Trace {
         file: &Path,
         part: Range<u64>,
         devices: &[String],
-        allowed: &[DmaRange],
+        allowed: Allowed<'_>,
     ) -> Self {
         match examine(file, part, devices, allowed) {
             Ok(evidence) => Self::Seen(evidence),
@@ -88,7 +110,7 @@ fn examine(
     trace: &Path,
     part: Range<u64>,
     devices: &[String],
-    allowed: &[DmaRange],
+    allowed: Allowed<'_>,
 ) -> Result<Evidence> {
     let mut file = File::open(trace).on("open", trace)?;
     // A line belongs to the part that it begins in, so what is left of one that began before is passed over.
@@ -132,13 +154,13 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, device: usize, page: Page, allowed: &[DmaRange]) {
+    fn add(&mut self, device: usize, page: Page, allowed: Allowed<'_>) {
         self.devices.insert(device);
         self.found.addresses += 1;
         if self.inside.contains(&page) {
             return;
         }
-        if allowed.iter().any(|range| page.touches(range)) {
+        if allowed.has(page) {
             self.inside.insert(page);
             return;
         }
@@ -147,16 +169,20 @@ impl Tally {
         self.outside.insert(page);
     }
 
-    fn finish(self, allowed: &[DmaRange]) -> Evidence {
+    fn finish(self, allowed: Allowed<'_>) -> Evidence {
+        let Allowed { ranges, .. } = allowed;
+        let was_there = |tried: &&Tried| self.inside.iter().any(|page| page.is_of(tried));
+        let not_reached = allowed.reached().find(|tried| !was_there(tried)).map(|tried| tried.page);
         let touched = |segment: &&DmaRange| self.inside.iter().any(|page| page.touches(segment));
-        let pool = allowed.iter().filter(|range| range.kind == RangeKind::Pool);
+        let pool = ranges.iter().filter(|range| range.kind == RangeKind::Pool);
         let in_pool = |page: &&Page| pool.clone().any(|segment| page.touches(segment));
         Evidence {
             devices: self.devices.len(),
             pages: self.inside.len() + self.outside.len(),
             pool_pages: self.inside.iter().filter(in_pool).count() as u64,
             segments: pool.clone().filter(touched).count() as u64,
-            ranges: allowed.len(),
+            ranges: ranges.len(),
+            not_reached,
             ..self.found
         }
     }
@@ -165,6 +191,10 @@ impl Tally {
 impl Page {
     const fn touches(&self, range: &DmaRange) -> bool {
         range.first <= self.last && self.first <= range.last
+    }
+
+    const fn is_of(&self, tried: &Tried) -> bool {
+        self.first <= tried.page && tried.last() <= self.last
     }
 }
 
@@ -209,10 +239,15 @@ fn intel(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+    use pvbounce::report::ktap::Tested;
     use std::io::Write;
 
     fn seen(line: &str, device: &str) -> Option<Page> {
         translation(line, &[device.to_owned()]).map(|(_, page)| page)
+    }
+
+    const fn of(ranges: &[DmaRange]) -> Allowed<'_> {
+        Allowed { ranges, tried: &[] }
     }
 
     const LINE: &str =
@@ -262,7 +297,7 @@ mod tests {
         let allowed = [DmaRange { first: 0x1240_0000, last: 0x125f_ffff, kind: RangeKind::Pool }];
         let start = before.len() as u64;
         let range = start..start + part.len() as u64;
-        let found = examine(file.path(), range, &["00:05.00".into()], &allowed).unwrap();
+        let found = examine(file.path(), range, &["00:05.00".into()], of(&allowed)).unwrap();
         let wanted = Evidence {
             devices: 1,
             addresses: 3,
@@ -272,6 +307,7 @@ mod tests {
             ranges: 1,
             outside: 1,
             first_outside: Some(0x9999_9000),
+            not_reached: None,
         };
         assert_eq!(found, wanted);
     }
@@ -289,10 +325,28 @@ mod tests {
             range(0x2800_0000, RangeKind::Pool),
             range(0x3000_0000, RangeKind::Direct),
         ];
-        let trace = Trace::read(file.path(), 0..u64::MAX, &["00:05.00".into()], &allowed);
+        let trace = Trace::read(file.path(), 0..u64::MAX, &["00:05.00".into()], of(&allowed));
         let found = trace.evidence().unwrap();
         assert_eq!((found.addresses, found.pages, found.outside), (5, 4, 0));
         assert_eq!((found.pool_pages, found.segments), (3, 2));
+    }
+
+    #[test]
+    fn what_a_device_was_tried_on_is_where_it_was_or_was_not_by_the_guest_s_word() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        writeln!(file, "{LINE}").unwrap();
+        let look = |answer, page| {
+            let (device, what) = ("0000:00:00.0".to_owned(), Tested::Frame);
+            let tried = [Tried { device, what, page, answer }];
+            let allowed = Allowed { ranges: &[], tried: &tried };
+            let found = examine(file.path(), 0..u64::MAX, &["00:05.00".into()], allowed).unwrap();
+            (found.first_outside, found.not_reached)
+        };
+        let (here, there) = (0x1240_1000, 0x1240_2000);
+        assert_eq!(look(Answer::Reached, here), (None, None));
+        assert_eq!(look(Answer::Blocked, here), (Some(here), None), "it was there all the same");
+        assert_eq!(look(Answer::Reached, there), (Some(here), Some(there)));
+        assert_eq!(look(Answer::Blocked, there), (Some(here), None));
     }
 
     const OURS: &str = "00:05.00";
@@ -320,7 +374,7 @@ mod tests {
 
     fn count(file: &Path, part: Range<u64>) -> Evidence {
         let allowed = DmaRange { first: 0x1_0000, last: 0x1_7fff, kind: RangeKind::Pool };
-        examine(file, part, &[OURS.into()], &[allowed]).unwrap()
+        examine(file, part, &[OURS.into()], of(&[allowed])).unwrap()
     }
 
     proptest! {
@@ -360,7 +414,8 @@ mod tests {
 
     #[test]
     fn a_trace_that_is_not_there_says_so() {
-        let trace = Trace::read(Path::new("/nonexistent/trace"), 0..1, &["00:05.00".into()], &[]);
+        let trace =
+            Trace::read(Path::new("/nonexistent/trace"), 0..1, &["00:05.00".into()], of(&[]));
         assert!(matches!(&trace, Trace::Missing(why) if why.contains("/nonexistent/trace")));
         assert_eq!(trace.evidence(), None);
     }

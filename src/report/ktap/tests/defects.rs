@@ -117,6 +117,43 @@ const CASES: &[(&str, &str, &[Flaw])] = &[
     ("# dma-range", "# dma-range 0x20000000 0x20ffffff direct\n# dma-range", &[TooMuch]),
 ];
 
+/// The sample with a suite about isolation, which says of a device what follows.
+fn of_tries(lines: &[&str]) -> Vec<Flaw> {
+    let old = "  # Subtest: irq\n  1..0\nok 2 irq # SKIP no-device\n";
+    let mut new = old.replace("irq", "isolation");
+    for line in lines {
+        new += &["# isolation device=0000:00:00.0 ", line, "\n"].concat();
+    }
+    flaws(old, &new)
+}
+
+#[test]
+fn tries_are_few_and_stand_on_the_pool_s() {
+    let pool = "what=pool page=0x12400000 answer=reached";
+    let frame = "what=frame page=0x10000 answer=reached";
+    let table = "what=table page=0x11000 answer=blocked";
+    let beyond = "what=table page=0x100000000 answer=blocked";
+    let unreached = "what=pool page=0x12400000 answer=blocked";
+    for (lines, wanted) in [
+        (&[pool, frame, table][..], &[][..]),
+        (&[pool], &[]),
+        (&[], &[]),
+        (&[frame], &[Contradiction]),
+        (&[unreached], &[Contradiction]),
+        (&[pool, table, table], &[Twice]),
+        (&[pool, beyond], &[BeyondMask]),
+        (&["what=pool page=0x12400001 answer=reached"], &[Unreadable]),
+    ] {
+        assert_eq!(of_tries(lines), wanted, "{lines:?}");
+    }
+    let four = ["0", "1", "2", "3"].map(|n| ["# isolation device=", n, " ", pool, "\n"].concat());
+    assert_eq!(
+        flaws(" # SKIP no-device\n", &[" # SKIP no-device\n", &four.concat()].concat()),
+        [TooMuch]
+    );
+    assert!(!of_tries(&[pool]).contains(&TooMuch), "one is not too much");
+}
+
 #[test]
 fn each_way_to_be_wrong_is_seen() {
     let wrong: Vec<_> = CASES

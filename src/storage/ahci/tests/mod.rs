@@ -94,7 +94,7 @@ fn blocks_are_read_to_wherever_the_bytes_lie() {
         for at in [0, 1, 2, 3, 64, 401, PAGE_SIZE - 4, PAGE_SIZE - 511] {
             let mut lent = OwnedSlice::from(vec![0; 8 << 10]);
             disk.fill(lent.select(at..at + 1024), at).unwrap();
-            let (record, back) = disk.send(lent).unwrap();
+            let (record, back) = disk.send(lent.into()).unwrap();
             assert_eq!((record.len, back.len(), record.dma.0 % 2), (1024, 1024, 0));
             let mut again = Vec::new();
             assert_eq!(fetch(disk, &mut again), Ok(1024));

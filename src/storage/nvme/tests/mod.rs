@@ -99,7 +99,7 @@ fn blocks_are_compared_from_wherever_they_lie() {
         for at in [0, 1, 2, 3, 64, 401, PAGE_SIZE - 4, PAGE_SIZE - 511] {
             let mut lent = OwnedSlice::from(vec![0; 8 << 10]);
             disk.fill(lent.select(at..at + 1024), at).unwrap();
-            let (record, back) = disk.send(lent).unwrap();
+            let (record, back) = disk.send(lent.into()).unwrap();
             assert_eq!((record.len, back.len(), record.dma.0 % 4), (1024, 1024, 0));
             let mut again = Vec::new();
             assert_eq!(fetch(disk, &mut again), Ok(1024));
@@ -180,7 +180,7 @@ fn a_controller_without_compare_writes_to_where_the_bytes_lie_and_says_so() {
             let bytes = filled(disk, 1024, seed).unwrap();
             let mut lent = OwnedSlice::from(vec![0; 4096]);
             lent.select(5..1029).copy_from_slice(&bytes);
-            let (record, back) = disk.send(lent).unwrap();
+            let (record, back) = disk.send(lent.into()).unwrap();
             assert!(back[..] == bytes && record.bounced.is_some());
             let mut again = Vec::new();
             assert_eq!(fetch(disk, &mut again), Ok(1024));

@@ -97,9 +97,9 @@ fn every_length_is_answered_command_by_command() {
 fn commands_are_read_from_wherever_they_lie() {
     with_controller(|_, controller| {
         for at in [0, 1, 15, 16, 17, 401, PAGE_SIZE - 16, PAGE_SIZE - 255] {
-            let mut lent = OwnedSlice::from(vec![0; 8 << 10]);
+            let mut lent = dma::OwnedSlice::from(vec![0; 8 << 10]);
             controller.fill(lent.select(at..at + 1024), at).unwrap();
-            let (record, bytes) = controller.send(lent).unwrap();
+            let (record, bytes) = controller.send(lent.into()).unwrap();
             assert_eq!((record.len, record.dma.0 % 16), (1024, 0));
             let mut back = Vec::new();
             assert_eq!(controller.fetch(&[], &mut back), Ok(Arrival::Back(1024)));

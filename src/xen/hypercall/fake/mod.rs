@@ -33,6 +33,8 @@ pub struct Truth {
     pub ours: bool,
     /// Whether it is mapped in the guest's window.
     pub mapped: bool,
+    /// Whether it is a page table.
+    pub table: bool,
     /// The page that M2P says it is.
     pub name: Option<Pfn>,
 }
@@ -128,7 +130,7 @@ impl FakeXen {
         let state = self.state.lock();
         let (frame, name) = (state.frames[index(mfn)], state.m2p[index(mfn)]);
         let name = (name != u64::MAX).then_some(Pfn(name));
-        Truth { ours: frame.ours, mapped: frame.mappings > 0, name }
+        Truth { ours: frame.ours, mapped: frame.mappings > 0, table: frame.table, name }
     }
 
     /// Pages mapped in the guest's window.
@@ -173,7 +175,7 @@ impl MemoryCalls for FakeXen {
 
     unsafe fn wipe(&self, virt: u64, pages: u64) {
         let state = &mut *self.state.lock();
-        for (_, mfn) in state.mapped.range(virt..virt + (pages << PAGE_SHIFT)) {
+        for (_, (mfn, _)) in state.mapped.range(virt..virt + (pages << PAGE_SHIFT)) {
             let frame = &mut state.frames[index(Mfn(*mfn))];
             (frame.wiped, frame.clean) = (true, true);
         }

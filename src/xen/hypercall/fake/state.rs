@@ -15,12 +15,17 @@ use core::{ops::Range, sync::atomic::Ordering};
 /// Marks bits of a page-table entry that hold the frame.
 const FRAME_BITS: u64 = 0x000f_ffff_ffff_f000;
 
+/// The bit that lets a page be written.
+const WRITABLE: u64 = 2;
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Frame {
     pub(super) ours: bool,
     /// Another domain's.
     pub(super) theirs: bool,
     pub(super) mappings: u32,
+    /// Those of them that may be written through.
+    pub(super) writable: u32,
     pub(super) table: bool,
     /// Holds nothing of ours.
     pub(super) wiped: bool,
@@ -45,7 +50,8 @@ pub(super) struct State {
     pub(super) frames: Vec<Frame>,
     pub(super) m2p: Vec<u64>,
     pub(super) entries: BTreeMap<u64, u64>,
-    pub(super) mapped: BTreeMap<u64, u64>,
+    /// By address: the frame, and whether it may be written.
+    pub(super) mapped: BTreeMap<u64, (u64, bool)>,
     pub(super) exchanges: u64,
     pub(super) calls: u64,
     /// Which calls fail, counted from the first.
@@ -81,7 +87,8 @@ impl State {
         let mut table = l4;
         for shift in [39, 30, 21] {
             let entry = table.addr().0 + ((virt >> shift) & 511) * 8;
-            let value = self.entries.get(&entry).ok_or(XenError::Invalid)?;
+            let value = self.entries.get(&entry).filter(|value| **value != 0);
+            let value = value.ok_or(XenError::Invalid)?;
             table = Mfn((value & FRAME_BITS) >> PAGE_SHIFT);
         }
         Ok(())
@@ -89,27 +96,29 @@ impl State {
 
     pub(super) fn remap(&mut self, l4: Mfn, change: Remap) -> Result<(), XenError> {
         self.walk(l4, change.virt)?;
-        if let Some(old) = self.mapped.remove(&change.virt)
+        let mfn = Mfn((change.pte.0 & FRAME_BITS) >> PAGE_SHIFT);
+        let writable = change.pte.0 & WRITABLE != 0;
+        // What Xen refuses stays as it was.
+        if change.pte.0 != 0 && index(mfn) < self.frames.len() && self.own(mfn)?.table && writable {
+            return Err(XenError::Busy);
+        }
+        if let Some((old, was_writable)) = self.mapped.remove(&change.virt)
             && let Some(frame) = self.frames.get_mut(index(Mfn(old)))
         {
             frame.mappings -= 1;
+            frame.writable -= u32::from(was_writable);
         }
         if change.pte.0 == 0 {
             return Ok(());
         }
-        let mfn = Mfn((change.pte.0 & FRAME_BITS) >> PAGE_SHIFT);
+        self.mapped.insert(change.virt, (mfn.0, writable));
         // Beyond the RAM lie the devices.
-        if index(mfn) >= self.frames.len() {
-            self.mapped.insert(change.virt, mfn.0);
-            return Ok(());
+        if index(mfn) < self.frames.len() {
+            let frame = self.own(mfn)?;
+            frame.mappings += 1;
+            frame.writable += u32::from(writable);
+            (frame.wiped, frame.clean) = (false, false);
         }
-        let frame = self.own(mfn)?;
-        if frame.table {
-            return Err(XenError::Busy);
-        }
-        frame.mappings += 1;
-        (frame.wiped, frame.clean) = (false, false);
-        self.mapped.insert(change.virt, mfn.0);
         Ok(())
     }
 
@@ -123,12 +132,17 @@ impl State {
         if !self.own(target)?.table {
             return Err(XenError::Invalid);
         }
-        let table = self.own(Mfn((update.val & FRAME_BITS) >> PAGE_SHIFT))?;
-        if table.mappings != 0 || !table.clean {
-            return Err(XenError::Busy);
+        if update.val != 0 {
+            let table = self.own(Mfn((update.val & FRAME_BITS) >> PAGE_SHIFT))?;
+            // One that is mapped was filled by the guest, and nobody may change it any more.
+            if table.table || table.writable != 0 || (table.mappings == 0 && !table.clean) {
+                return Err(XenError::Busy);
+            }
+            table.table = true;
         }
-        table.table = true;
-        self.entries.insert(update.ptr, update.val);
+        if let Some(old) = self.entries.insert(update.ptr, update.val).filter(|old| *old != 0) {
+            self.own(Mfn((old & FRAME_BITS) >> PAGE_SHIFT))?.table = false;
+        }
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use pvbounce::{
     device::{
         Cause, DmaRange, Driver, QuiesceError, Sent, StartError, Traffic, fake::TickingClock,
     },
-    dma::{DeviceStopped, FinishError, OwnedSlice},
+    dma::{DeviceStopped, FinishError, Source},
     nic::{Counters, FRAME_MAX, Nic, ReceiveError, TransmitError, Unsent},
 };
 use smoltcp::{
@@ -315,10 +315,7 @@ impl Nic for Wire<'_> {
         Ok(())
     }
 
-    fn transmit_in_place(
-        &mut self,
-        _frame: OwnedSlice,
-    ) -> Result<(Sent, OwnedSlice), TransmitError> {
+    fn transmit_in_place(&mut self, _frame: Source) -> Result<(Sent, Source), TransmitError> {
         Err(TransmitError::Full { in_flight: 0 })
     }
 

@@ -11,6 +11,7 @@ mod hog;
 mod home;
 mod host;
 mod hotplug;
+mod isolated;
 mod judge;
 mod mutants;
 mod nightly;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::home::{self, Home};
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, bundle, check, hog, hotplug, pair, sweep};
+use super::{Bench, abuse, bundle, check, hog, hotplug, isolated, pair, sweep};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
@@ -106,7 +106,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(faults())
     .chain(cards(peers))
     .chain(movers())
-    .chain(come_and_go())
+    .chain(come_and_go().into_iter().chain(isolated::jobs()))
     .chain(pairs())
     .chain(pool_options())
     .chain(large(peers))

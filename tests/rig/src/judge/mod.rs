@@ -9,9 +9,11 @@ use crate::console::JobEnd;
 use crate::evidence::Trace;
 
 mod ending;
+mod isolation;
 mod witness;
 mod xen;
 
+pub(crate) use isolation::{Answers, answers};
 pub(crate) use xen::complaints;
 
 /// How a job ended: the guest's five words, and the two that only the host can say. The worst counts.
@@ -150,6 +152,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) complaints: &'f [&'f str],
     /// How many of the job's devices nobody watched beside those of the trace.
     pub(crate) unwatched: usize,
+    /// What a device was said to be kept from, and Xen says nothing of.
+    pub(crate) unwitnessed: Option<&'f str>,
     /// Whether the job was given a device.
     pub(crate) has_device: bool,
     /// The addresses of the devices that the job is about; none: all that the guest has.
@@ -201,7 +205,7 @@ fn said(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     if let Some(problem) = broken(report, result, facts.memory) {
         return found.push((Verdict::Error, problem));
     }
-    found.extend(witness::outside(facts));
+    found.extend(witness::outside(facts).into_iter().chain(witness::untrue(facts)));
     if result != Verdict::Success {
         let problem = not_shown(report).or_else(|| first_problem(report, result));
         let nameless = || Problem::rig("no-checks", "no check was reported", "");
@@ -209,7 +213,7 @@ fn said(facts: &Facts<'_>, found: &mut Vec<Finding>) {
     }
     found.extend(witness::kept(facts).into_iter().chain(witness::unseen(facts)));
     found.extend(untried(facts).filter(|_| result == Verdict::Success));
-    found.extend(witness::absent(facts));
+    found.extend(witness::absent(facts).into_iter().chain(witness::unwitnessed(facts)));
 }
 
 /// A report that can't be believed.

@@ -19,6 +19,7 @@ struct Case {
     memory: Option<u64>,
     memory_is_due: bool,
     complaints: &'static [&'static str],
+    unwitnessed: Option<&'static str>,
     has_device: bool,
     changed: Option<u64>,
 }
@@ -35,6 +36,7 @@ impl Default for Case {
             memory: None,
             memory_is_due: false,
             complaints: &[],
+            unwitnessed: None,
             has_device: true,
             changed: None,
         }
@@ -58,6 +60,7 @@ fn judged(text: &str, case: &Case) -> (Verdict, Vec<String>) {
         memory_is_due: case.memory_is_due,
         complaints: case.complaints,
         unwatched: 0,
+        unwitnessed: case.unwitnessed,
         has_device: case.has_device,
         asked: &[],
         changed: case.changed,
@@ -92,6 +95,7 @@ fn seen(addresses: u64, outside: u64) -> Evidence {
         ranges: 1,
         outside,
         first_outside,
+        not_reached: None,
     }
 }
 

@@ -35,6 +35,24 @@ pub(super) fn outside(facts: &Facts<'_>) -> Option<Finding> {
     Some((Verdict::Failure, Problem::rig("dma-outside", detail, remedy)))
 }
 
+/// A page that a device is said to have read, and no translation of it.
+pub(super) fn untrue(facts: &Facts<'_>) -> Option<Finding> {
+    let address = facts.trace.evidence()?.not_reached?;
+    let detail = format!(
+        "the guest says that its device read the page at {address:#x}, but QEMU saw none do so"
+    );
+    let remedy = "what came back was not read there: see dma-trace.log, and the suite isolation";
+    Some((Verdict::Failure, Problem::rig("isolation-untrue", detail, remedy)))
+}
+
+/// A page that a device is said to have been kept from, and no fault of it: then nobody knows why it brought nothing back.
+pub(super) fn unwitnessed(facts: &Facts<'_>) -> Option<Finding> {
+    let what = facts.unwitnessed?;
+    let detail = format!("{what}: Xen's log has no fault of that device in that page");
+    let remedy = "see that Xen logs warnings of guests' devices: guest_loglvl=all on its command line, iommu=verbose";
+    Some((Verdict::Skip, Problem::rig("isolation-unwitnessed", detail, remedy)))
+}
+
 /// What Xen has less, or more, of after the domain than before.
 pub(super) fn kept(facts: &Facts<'_>) -> Option<Finding> {
     let end = facts.end?;

@@ -10,10 +10,10 @@ use super::record::{CheckRecord, FiguresRecord, JobRecord, SuiteRecord};
 use crate::boot::{Fate, Seen, guest_log};
 use crate::console::LoggedRun;
 use crate::error::Result;
-use crate::evidence::Trace;
+use crate::evidence::{Allowed, Trace};
 use crate::guest::Guest;
 use crate::job::Job;
-use crate::judge::{Facts, Judgement, Verdict, complaints, judge};
+use crate::judge::{Answers, Facts, Judgement, Verdict, answers, complaints, judge};
 use crate::machine::{Device, Medium};
 
 /// Judges a job by all that was seen of it.
@@ -25,7 +25,10 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         None => Trace::NotDue,
         Some(_) if watched.is_empty() => Trace::Off("no IOMMU in this machine"),
         Some(_) if !seen.due.trace => Trace::Off("--no-trace"),
-        Some(_) => Trace::read(&seen.trace, seen.traced.clone(), &watched, &report.ranges),
+        Some(_) => {
+            let allowed = Allowed { ranges: &report.ranges, tried: &report.tried };
+            Trace::read(&seen.trace, seen.traced.clone(), &watched, allowed)
+        }
     };
     let unwatched = job.devices().count().saturating_sub(watched.len());
     let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
@@ -86,7 +89,12 @@ struct Witness {
 
 fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witness) -> JobRecord {
     let abused = seen.abused.is_some();
-    let complaints = complaints(seen.xen.iter().map(String::as_str), &job.provokes);
+    let hosts: Vec<_> = job.devices().map(Device::bdf).collect();
+    let log = seen.xen.iter().map(String::as_str);
+    let Answers { rest, unwitnessed } = answers(log, &report.tried, &hosts);
+    // Of a guest whose log alone is there nobody says what Xen said.
+    let unwitnessed = unwitnessed.filter(|_| !seen.xen.is_empty());
+    let complaints = complaints(rest, &job.provokes);
     let last_line =
         seen.console.iter().rev().map(|(_, line)| line.trim()).find(|line| !line.is_empty());
     let Judgement { verdict, problems } = judge(&Facts {
@@ -102,6 +110,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         memory_is_due: seen.due.memory,
         complaints: &complaints,
         unwatched: known.unwatched,
+        unwitnessed: unwitnessed.as_deref(),
         has_device: known.has_device,
         asked: seen.board.as_ref().map_or(&[], |board| &board.asked),
         changed: known.changed,
