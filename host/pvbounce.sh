@@ -146,11 +146,18 @@ store() { timeout -s KILL 10 xenstore-read "/local/domain/$domid/data/pvbounce/$
 line_of() {
     first=
     { read -r first <"$1"; } 2>/dev/null || [ -n "$first" ] || return 0
-    printf %s "$first" | printable
+    # Mostly it is, and two processes the fewer.
+    case $first in
+    *[!\ -~]*) printf %s "$first" | printable ;;
+    *) printf %s "$first" ;;
+    esac
 }
 
 link_name() {
-    [ ! -L "$1" ] || basename "$(readlink "$1")"
+    [ ! -L "$1" ] || {
+        target=$(readlink "$1")
+        printf '%s\n' "${target##*/}"
+    }
 }
 
 driver_of() { link_name "$PCI/devices/$1/driver"; }
@@ -346,7 +353,7 @@ intx_of() {
     irq=$(line_of "$PCI/devices/$1/irq")
     others=
     for other in "$PCI"/devices/*/irq; do
-        [ "$(line_of "$other")" = "$irq" ] || continue
+        { read -r line <"$other" && [ "$line" = "$irq" ]; } 2>/dev/null || continue
         other=${other%/irq}
         other=${other##*/}
         mate=$(driver_of "$other")

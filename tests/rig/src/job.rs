@@ -111,6 +111,17 @@ pub(crate) struct Story {
     pub(crate) arguments: &'static str,
     /// Signals, and the seconds after its start at which they come.
     pub(crate) moments: Vec<(&'static str, f64)>,
+    /// How it gets in who comes by ssh.
+    pub(crate) door: Option<Door>,
+}
+
+/// How ssh gets to dom0: by a card that dom0 keeps.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    /// The port of the loopback interface that leads to its sshd.
+    pub(crate) port: u16,
+    /// The public key of who may come.
+    pub(crate) key: String,
 }
 
 impl Story {

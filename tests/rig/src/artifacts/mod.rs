@@ -79,6 +79,11 @@ impl Stack {
         self.folder.join(PEER)
     }
 
+    /// What dom0 has beside its other files to be reached by ssh, as a cpio archive.
+    pub(crate) fn sshd(&self) -> PathBuf {
+        self.folder.join(SSHD)
+    }
+
     /// The drivers that a Linux guest has, in its kernel or in that archive.
     pub(crate) fn peer_drivers(&self) -> Result<Vec<String>> {
         let path = self.folder.join(PEER_DRIVERS);

@@ -156,6 +156,7 @@ impl Bench {
             dom0_memory: 768,
             nic: nic.to_owned(),
             mirror: mirrored.then(mirror::start).transpose()?,
+            door: jobs.iter().find_map(|job| Some(job.bundle.as_ref()?.door.as_ref()?.port)),
             trace: !options.no_trace && !devices.is_empty(),
             devices,
             channels: true,

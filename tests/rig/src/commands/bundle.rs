@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::Duration;
 
+use super::desk::Desk;
 use super::smoke::DEFAULT_NIC;
 use super::{Bench, conclude};
 use crate::bundle;
@@ -13,8 +16,12 @@ use crate::dice::{self, Dice};
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::{Job, OF_NOBODY, Story};
-use crate::judge::Verdict;
+use crate::judge::{Problem, Verdict};
 use crate::machine::Device;
+use crate::report::JobRecord;
+
+/// The story in which a desk comes by ssh.
+const DESK: &str = "bundle-desk";
 
 /// Where the archive goes.
 const ARCHIVE: &str = "target/pvbounce.tar.gz";
@@ -40,13 +47,41 @@ pub(super) fn pack(options: &Options) -> Result<Vec<u8>> {
 /// What the script is put through by a dom0: the stories of its `bundle.sh`, all or some.
 pub(super) fn nested(options: &Options, wanted: &[String], seed: Option<u64>) -> Result<ExitCode> {
     let seed = seed.unwrap_or_else(dice::of_the_time);
-    let jobs = stories(wanted, seed)?;
+    let mut jobs = stories(wanted, seed)?;
     if jobs.iter().any(|job| job.bundle.as_ref().is_some_and(|story| !story.moments.is_empty())) {
         println!("moments drawn with --seed {seed}");
     }
     let bench = Bench::prepare("bundle", options)?;
-    let records = bench.run(options, DEFAULT_NIC, &jobs)?;
+    let records = match jobs.iter_mut().find(|job| job.name == DESK) {
+        Some(job) => {
+            let device = job.devices().map(Device::bdf).collect();
+            let desk = Desk::set_up(&bench.folder, &bench.guest.elf, device)?;
+            let door = desk.door()?;
+            job.bundle.iter_mut().for_each(|story| story.door = Some(door.clone()));
+            beside(&bench, options, &jobs, &desk)?
+        }
+        None => bench.run(options, DEFAULT_NIC, &jobs)?,
+    };
     conclude(&bench.record(records), &bench)
+}
+
+/// Runs the jobs, with the desk at work beside them.
+fn beside(bench: &Bench, options: &Options, jobs: &[Job], desk: &Desk) -> Result<Vec<JobRecord>> {
+    let over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let visit = scope.spawn(|| desk.visit(&|| over.load(Ordering::Relaxed)));
+        let records = bench.run(options, DEFAULT_NIC, jobs);
+        over.store(true, Ordering::Relaxed);
+        let wrong = visit.join().unwrap_or_else(|_| vec!["the desk's thread panicked".to_owned()]);
+        let mut records = records?;
+        if let Some(record) = records.iter_mut().find(|record| record.name == DESK) {
+            for what in wrong {
+                let remedy = "see the desk's logs in its folder, and dom0.log";
+                record.add(Verdict::Failure, Problem::rig("desk-broken", what, remedy));
+            }
+        }
+        Ok(records)
+    })
 }
 
 /// The jobs of these names; none: all.
@@ -86,8 +121,10 @@ fn all(seed: u64) -> Vec<Job> {
     killed.provokes = OF_NOBODY.to_vec();
     let mut xl = job("bundle-xl", "xl", "--words suite=irq,dma");
     xl.limit = Duration::from_secs(600);
+    let mut desk = job(DESK, "desk", "--words suite=irq,dma");
+    desk.limit = Duration::from_secs(900);
     let mut jobs = quick();
-    jobs.extend([corrupt, killed, xl]);
+    jobs.extend([corrupt, killed, xl, desk]);
     jobs
 }
 
@@ -105,7 +142,7 @@ fn moments(seed: u64) -> Vec<(&'static str, f64)> {
 
 fn job(name: &str, story: &'static str, arguments: &'static str) -> Job {
     let mut job = Job::new(name, "smoke-late.cfg", Some(Device::Nic));
-    job.bundle = Some(Story { name: story, arguments, moments: Vec::new() });
+    job.bundle = Some(Story { name: story, arguments, ..Story::default() });
     job.limit = Duration::from_secs(180);
     job
 }

@@ -125,6 +125,7 @@ pub(super) fn boot_from(
         dom0_memory: job.memory.unwrap_or(512),
         nic: home.nic.to_owned(),
         mirror: mirrored.then(mirror::start).transpose()?,
+        door: None,
         devices: job.devices().collect(),
         trace: home.trace && !board.watched.is_empty(),
         channels: false,

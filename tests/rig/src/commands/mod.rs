@@ -5,6 +5,7 @@ mod bench;
 mod bundle;
 mod check;
 mod deep;
+mod desk;
 mod figures;
 mod fuzz;
 mod hog;

@@ -123,6 +123,27 @@ END
     done
 }
 
+# A host that ssh gets to, by a card that it keeps, until the desk has said that it is done. /jobs/desk.pub: who may come.
+story_desk() {
+    echo "root:x:0:0:root:/root:/bin/sh" >/etc/passwd
+    mkdir -p /etc/dropbear /root/.ssh
+    cp /jobs/desk.pub /root/.ssh/authorized_keys
+    door=$(ls /sys/bus/pci/devices/0000:00:03.0/net)
+    ip addr add 10.0.2.15/24 dev "$door"
+    ip link set "$door" up
+    dropbear -R -s -E -P /run/dropbear.pid 2>/tmp/dropbear
+    tries=800
+    while [ ! -e /tmp/desk-done ] && [ "$tries" -gt 0 ]; do
+        tries=$((tries - 1))
+        sleep 1
+    done
+    [ -e /tmp/desk-done ] || found "the desk did not come, or did not come to its end"
+    sed 's/^/sshd: /' /tmp/dropbear
+    kill "$(cat /run/dropbear.pid)"
+    ip link set "$door" down
+    expect_owners "after what came by ssh"
+}
+
 story_plain() { :; }
 
 bundle_run() {

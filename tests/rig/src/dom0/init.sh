@@ -23,6 +23,7 @@
 #   abuse.sh         those functions
 #   bundle.sh        those stories
 #   bundle.tar.gz    what a real host is given
+#   desk.pub         the key of who comes by ssh, where a story wants that
 #
 # shellcheck disable=SC1091,SC2013 # What it sources the rig puts there; devices are words.
 export PATH=/bin:/usr/sbin
@@ -103,7 +104,7 @@ while read -r module; do
     insmod "/mods/$module.ko" "$@"
 done </jobs/modules
 mount -t xenfs xenfs /proc/xen
-xenstored --pid-file=/run/xenstored.pid
+xenstored --pid-file /run/xenstored.pid
 xen-init-dom0
 start_xenconsoled() {
     xenconsoled --log=guest --log-dir=/var/log/xen/console --pid-file=/run/xenconsoled.pid

@@ -156,6 +156,11 @@ pub(crate) fn pack_run(
         // The drivers that dom0 has the devices with, as any host has.
         image.out.write_all(&read(&stack.peer())?).on("write", to)?;
     }
+    let mut stories = jobs.iter().filter_map(|job| job.bundle.as_ref());
+    let door = stories.find_map(|story| story.door.as_ref());
+    if door.is_some() {
+        image.out.write_all(&read(&stack.sshd())?).on("write", to)?;
+    }
     image.file("init", INIT.as_bytes())?;
     image.folder("jobs")?;
     image.file("jobs/hide", hide.as_bytes())?;
@@ -163,6 +168,9 @@ pub(crate) fn pack_run(
     image.file("jobs/bundle.sh", BUNDLE.as_bytes())?;
     if jobs.iter().any(|job| job.bundle.is_some()) {
         bundle_files(&mut image, stack, guest)?;
+    }
+    if let Some(door) = door {
+        image.file("jobs/desk.pub", door.key.as_bytes())?;
     }
     image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
     if jobs.iter().any(|job| job.linux.is_some()) {

@@ -186,6 +186,9 @@ pub(crate) fn judge(facts: &Facts<'_>) -> Judgement {
     Judgement { verdict, problems: found.into_iter().map(|(_, problem)| problem).collect() }
 }
 
+/// What Xen says of an interrupt that reached a processor which does not expect it.
+const NO_HANDLER: &str = "No irq handler for vector";
+
 /// Xen's own complaints come before all else: they name what the others only suffer from.
 fn complained(facts: &Facts<'_>) -> Option<Finding> {
     let (first, rest) = facts.complaints.split_first()?;
@@ -193,7 +196,11 @@ fn complained(facts: &Facts<'_>) -> Option<Finding> {
         0 => String::new(),
         more => format!(" (and {more} more)"),
     };
-    let remedy = "see xen.log: a DMAR or IO_PAGE_FAULT line names device and address, other lines what Xen refused";
+    let remedy = if first.contains(NO_HANDLER) {
+        "an interrupt moved between processors and got lost: pin the guest (`cpus = \"0\"`) or boot Xen with `iommu=no-intremap`"
+    } else {
+        "see xen.log: a DMAR or IO_PAGE_FAULT line names device and address, other lines what Xen refused"
+    };
     let problem = Problem::rig("xen-complained", format!("{first}{more}"), remedy);
     Some((Verdict::Failure, problem))
 }

@@ -45,9 +45,14 @@ impl Default for Case {
 
 /// The verdict and the codes of all problems.
 fn judged(text: &str, case: &Case) -> (Verdict, Vec<String>) {
+    let Judgement { verdict, problems } = judgement(text, case);
+    (verdict, problems.into_iter().map(|problem| problem.code).collect())
+}
+
+fn judgement(text: &str, case: &Case) -> Judgement {
     let store: Vec<_> =
         case.result.map(|r| ("result".to_owned(), r.to_owned())).into_iter().collect();
-    let Judgement { verdict, problems } = judge(&Facts {
+    judge(&Facts {
         report: &Parser::read(text),
         end: case.end.as_ref(),
         machine: case.machine,
@@ -64,8 +69,7 @@ fn judged(text: &str, case: &Case) -> (Verdict, Vec<String>) {
         has_device: case.has_device,
         asked: &[],
         changed: case.changed,
-    });
-    (verdict, problems.into_iter().map(|problem| problem.code).collect())
+    })
 }
 
 fn codes<const N: usize>(codes: [&str; N]) -> Vec<String> {
@@ -295,6 +299,10 @@ fn what_xen_complains_of_comes_first() {
     let case = Case { complaints, ..Case::default() };
     assert_eq!(judged(GOOD, &case), (Verdict::Failure, codes(["xen-complained"])));
     assert_eq!(judged("PANIC: x", &case), (Verdict::Crash, codes(["xen-complained", "crash"])));
+    // What is told of an address would help nobody whose interrupts get lost.
+    let lost: &[&str] = &["(XEN) CPU0: No irq handler for vector b8 (IRQ -2147483648, LAPIC)"];
+    let case = Case { complaints: lost, ..Case::default() };
+    assert!(judgement(GOOD, &case).problems[0].remedy.contains("iommu=no-intremap"));
 }
 
 /// The report of a run that found the machine wrong.

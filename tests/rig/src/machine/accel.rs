@@ -106,6 +106,7 @@ fn boot_xen(stack: &Stack, release: &'static Release, folder: &Path) -> Result<b
         dom0_memory: 512,
         nic: String::new(),
         mirror: None,
+        door: None,
         devices: Vec::new(),
         trace: false,
         channels: false,

@@ -38,6 +38,8 @@ pub(crate) struct Plan {
     pub(crate) nic: String,
     /// Where a mirror is, if a device wants one.
     pub(crate) mirror: Option<u16>,
+    /// The port of the loopback interface that leads to dom0's sshd, by a card that dom0 keeps.
+    pub(crate) door: Option<u16>,
     /// The devices on the bus.
     pub(crate) devices: Vec<Device>,
     /// Whether to note each address that a device uses.
@@ -96,6 +98,10 @@ impl Plan {
         match &self.start {
             Start::Xen => self.boot(&mut command),
             firmware => firmware.plug(&mut command),
+        }
+        if let Some(port) = self.door {
+            command.args(["-netdev", &format!("user,id=door,hostfwd=tcp:127.0.0.1:{port}-:22")]);
+            command.args(["-device", "e1000,netdev=door,bus=pcie.0,addr=3,romfile="]);
         }
         for (n, device) in self.devices.iter().enumerate() {
             self.plug(&mut command, *device, &self.seat(n, *device));
