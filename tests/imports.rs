@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 use syn::{
-    Attribute, Item, ItemMod, ItemUse, UseTree, Visibility,
+    Attribute, Item, ItemMod, ItemUse, Macro, UseTree, Visibility,
     visit::{self, Visit},
 };
 
@@ -148,6 +148,20 @@ impl<'s> Visit<'s> for Collector<'_> {
     /// `pub(super)` needs nothing of its parent.
     fn visit_visibility(&mut self, _: &'s Visibility) {}
 
+    /// What a macro makes of its words is not known; what is a path by its first word is one.
+    fn visit_macro(&mut self, call: &'s Macro) {
+        let words = call.tokens.to_string();
+        let words: Vec<_> = words.split_whitespace().collect();
+        for from in 0..words.len() {
+            if ["crate", "super"].contains(&words[from]) && (from == 0 || words[from - 1] != "::") {
+                let later = words[from + 1..].chunks_exact(2).take_while(|two| two[0] == "::");
+                let names = [words[from]].into_iter().chain(later.map(|two| two[1]));
+                self.module().paths.push(names.map(String::from).collect());
+            }
+        }
+        visit::visit_macro(self, call);
+    }
+
     fn visit_path(&mut self, path: &'s syn::Path) {
         let names = path.segments.iter().map(|segment| segment.ident.to_string());
         self.module().paths.push(names.collect());
@@ -275,7 +289,20 @@ fn no_file_needs_one_that_needs_it() {
 fn layers() -> Vec<String> {
     let text = fs::read_to_string("docs/architecture.md").expect("the repository's top folder");
     let block = text.split("```").nth(1).expect("the list of layers");
-    block.lines().filter_map(|line| line.split_whitespace().next()).map(String::from).collect()
+    let names = block.lines().filter_map(|line| line.split_whitespace().next());
+    let names: Vec<_> = names.map(String::from).collect();
+    let ends = [names.first(), names.last()].map(|name| name.map_or("", String::as_str));
+    assert_eq!(
+        ends,
+        ["addr", "lib"],
+        "the first block of docs/architecture.md is that of the layers"
+    );
+    let entries = fs::read_dir("src").expect("the repository's top folder").flatten();
+    for folder in entries.filter(|entry| entry.path().is_dir()) {
+        let name = folder.file_name().to_string_lossy().into_owned();
+        assert!(names.contains(&name), "docs/architecture.md has no layer {name}");
+    }
+    names
 }
 
 #[test]

@@ -128,7 +128,8 @@ fn examine(
         line.clear();
         let length = reader.read_until(b'\n', &mut line).on("read", trace)?;
         if length == 0 {
-            break;
+            let end = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+            return Err(end).on("read to the end of the part in", trace);
         }
         left = left.saturating_sub(length as u64);
         let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, devices));
@@ -325,7 +326,10 @@ mod tests {
             range(0x2800_0000, RangeKind::Pool),
             range(0x3000_0000, RangeKind::Direct),
         ];
-        let trace = Trace::read(file.path(), 0..u64::MAX, &["00:05.00".into()], of(&allowed));
+        let end = file.as_file().metadata().unwrap().len();
+        let read = |end| Trace::read(file.path(), 0..end, &["00:05.00".into()], of(&allowed));
+        assert!(matches!(read(end + 1), Trace::Missing(why) if why.contains("to the end")), "cut");
+        let trace = read(end);
         let found = trace.evidence().unwrap();
         assert_eq!((found.addresses, found.pages, found.outside), (5, 4, 0));
         assert_eq!((found.pool_pages, found.segments), (3, 2));

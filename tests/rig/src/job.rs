@@ -67,8 +67,11 @@ pub(crate) struct Job {
 
 /// What Xen says of a device that is at something when it is taken from its owner: refused, as it should be, and for no other
 /// reason than that the device is nobody's.
-pub(crate) const OF_NOBODY: [&str; 2] =
-    ["Request device [", "reason 02 - Present bit in context entry is clear"];
+pub(crate) const OF_NOBODY: [&str; 3] = [
+    "DMAR:[DMA Read] Request device [",
+    "DMAR:[DMA Write] Request device [",
+    "reason 02 - Present bit in context entry is clear",
+];
 
 /// A check that does not pass, as `suite.check`, or `rig` or `guest` for what no check says; and its reason code.
 pub(crate) type Fault = (&'static str, &'static str);

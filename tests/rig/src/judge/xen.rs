@@ -64,6 +64,7 @@ fn accuses(line: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::job::OF_NOBODY;
     use proptest::prelude::*;
 
     #[test]
@@ -149,5 +150,13 @@ mod tests {
         fn no_other_line_is_one(line in "[ -~]{0,80}|(mm|irq|iommu)\\.c:[0-9]{0,4}[ -9;-~][ -~]{0,20}") {
             prop_assert_eq!(complaints([line.as_str()], &[]), [""; 0]);
         }
+    }
+
+    #[test]
+    fn an_interrupt_of_a_device_that_is_nobodys_stays_a_complaint() {
+        let dma = "(XEN) [VT-D]DMAR:[DMA Write] Request device [0000:00:05.0] fault addr 12345000";
+        let interrupt = "(XEN) [VT-D]INTR-REMAP: Request device [0000:00:05.0] fault index 22";
+        let reason = "(XEN) [VT-D]DMAR: reason 02 - Present bit in context entry is clear";
+        assert_eq!(complaints([dma, interrupt, reason], &OF_NOBODY), [interrupt]);
     }
 }

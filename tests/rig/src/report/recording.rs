@@ -54,7 +54,7 @@ pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
     let seen = Seen { console, xen: run.xen, machine: Fate::Unknown, ..Seen::default() };
     let (report, times) = read(&seen.console);
     // The suite about the device runs where there is one.
-    let pci = report.suites.iter().find(|suite| suite.name == "pci");
+    let pci = report.suites.iter().find(|suite| suite.kind() == "pci");
     let has_device = pci.is_some_and(|suite| suite.verdict != Some(verdict::Verdict::Skip));
     let trace = if has_device { Trace::Off("a log has none") } else { Trace::NotDue };
     let witness = Witness {
