@@ -22,9 +22,66 @@ pub(super) struct Structure {
     extra: u32,
 }
 
+/// BARs that are mapped, each once.
+struct Windows<R, M> {
+    mapped: Vec<(u8, R)>,
+    map: M,
+}
+
+impl<R: Registers, M: FnMut(u8) -> Result<R, StartError>> Windows<R, M> {
+    /// The first structure of a kind that has what is needed and is in a BAR that can be used, which a BAR of ports can't
+    /// (section 4.1.4.1). Bytes 3 to 7 of a capability are the kind, the BAR, which is one of six, and others; then come
+    /// offset and length.
+    fn find(
+        &mut self,
+        vendor: &[Vendor],
+        (kind, needed): (u8, usize),
+        align: usize,
+    ) -> Result<Structure, StartError> {
+        let mut none =
+            StartError::Lacks("structures of virtio 1.0: with QEMU, say disable-legacy=on");
+        for &[head, place, offset, len, extra] in vendor {
+            let ([.., found], [bar, ..]) = (head.to_le_bytes(), place.to_le_bytes());
+            let (offset, len) = (to_usize(offset.into()), to_usize(len.into()));
+            if found != kind || bar >= BARS || len < needed {
+                continue;
+            }
+            match self.window(bar) {
+                Err(error @ StartError::NoBar(_)) => none = error,
+                window => {
+                    return self.fitting(Structure { window: window?, offset, len, extra }, align);
+                }
+            }
+        }
+        Err(none)
+    }
+
+    fn window(&mut self, bar: u8) -> Result<usize, StartError> {
+        if let Some(window) = self.mapped.iter().position(|(known, _)| *known == bar) {
+            return Ok(window);
+        }
+        self.mapped.push((bar, (self.map)(bar)?));
+        Ok(self.mapped.len() - 1)
+    }
+
+    /// A structure that is within its BAR.
+    fn fitting(&self, structure: Structure, align: usize) -> Result<Structure, StartError> {
+        let (_, regs) = &self.mapped[structure.window];
+        let (len, needed) = (regs.size(), structure.offset + structure.len);
+        if needed > len {
+            return Err(StartError::BarTooSmall { len, needed });
+        }
+        if !structure.offset.is_multiple_of(align) {
+            let value = structure.offset as u64;
+            return Err(StartError::Unfit { what: "structure's offset", value });
+        }
+        Ok(structure)
+    }
+}
+
 /// All that the driver uses, and the BARs they are in.
 pub(super) struct Structures<R> {
-    windows: Vec<R>,
+    windows: Vec<(u8, R)>,
     pub(super) common: Structure,
     pub(super) isr: Structure,
     pub(super) device: Structure,
@@ -32,35 +89,16 @@ pub(super) struct Structures<R> {
 }
 
 impl<R: Registers> Structures<R> {
-    /// Maps the BARs that are needed, each once.
+    /// Maps the BARs that are needed.
     pub(super) fn find(
         vendor: &[Vendor],
-        mut map: impl FnMut(u8) -> Result<R, StartError>,
+        map: impl FnMut(u8) -> Result<R, StartError>,
     ) -> Result<Self, StartError> {
-        let (mut windows, mut bars) = (Vec::new(), Vec::new());
-        let mut find = |(kind, needed), align| {
-            let (bar, structure) = first(vendor, kind, needed)?;
-            let window = match bars.iter().position(|&known| known == bar) {
-                Some(window) => window,
-                None => {
-                    windows.push(map(bar)?);
-                    bars.push(bar);
-                    bars.len() - 1
-                }
-            };
-            let (len, end) = (windows[window].size(), structure.offset + structure.len);
-            if end > len {
-                return Err(StartError::BarTooSmall { len, needed: end });
-            }
-            if !structure.offset.is_multiple_of(align) {
-                let value = structure.offset as u64;
-                return Err(StartError::Unfit { what: "structure's offset", value });
-            }
-            Ok(Structure { window, ..structure })
-        };
+        let mut windows = Windows { mapped: Vec::new(), map };
+        let mut find = |kind, align| windows.find(vendor, kind, align);
         let (common, isr) = (find(COMMON, 4)?, find(ISR, 1)?);
         let (device, notify) = (find(DEVICE, 4)?, find(NOTIFY, 2)?);
-        Ok(Self { windows, common, isr, device, notify })
+        Ok(Self { windows: windows.mapped, common, isr, device, notify })
     }
 
     /// A doorbell by its number (section 4.1.4.4), as an offset for [`Structures::ring`].
@@ -80,20 +118,9 @@ impl<R: Registers> Structures<R> {
 
     /// A register of a structure: whose, and where.
     pub(super) fn at(&self, structure: Structure, offset: usize) -> (&R, usize) {
-        (&self.windows[structure.window], structure.offset + offset)
+        let (_, regs) = &self.windows[structure.window];
+        (regs, structure.offset + offset)
     }
-}
-
-/// The first structure of a kind that has what is needed, and its BAR. Bytes 3 to 7 of a capability are the kind, the BAR,
-/// which is one of six, and others; then come offset and length.
-fn first(vendor: &[Vendor], kind: u8, needed: usize) -> Result<(u8, Structure), StartError> {
-    let found = vendor.iter().find_map(|&[head, place, offset, len, extra]| {
-        let ([.., found], [bar, ..]) = (head.to_le_bytes(), place.to_le_bytes());
-        let (offset, len) = (to_usize(offset.into()), to_usize(len.into()));
-        let structure = Structure { window: 0, offset, len, extra };
-        (found == kind && bar < BARS && len >= needed).then_some((bar, structure))
-    });
-    found.ok_or(StartError::Lacks("structures of virtio 1.0: with QEMU, say disable-legacy=on"))
 }
 
 #[cfg(test)]
@@ -105,17 +132,25 @@ mod tests {
             played::Played,
             virtio::{CAPABILITIES, Traits, Virtio},
         },
+        pci::NoBar,
     };
     use alloc::string::ToString;
 
-    /// What comes of these capabilities over BARs of 16 KiB; the BARs that were mapped.
+    /// A BAR that is none of memory.
+    const PORTS: u8 = 2;
+
+    /// What comes of these capabilities over BARs of 16 KiB; the BARs that were asked for.
     fn find(vendor: &[Vendor]) -> Result<Vec<u8>, StartError> {
         let machine = FakeMachine::new(Frames::default());
         let chip = Played::new(&machine, [2; 6], Virtio::new(Traits::default()));
         let mut mapped = Vec::new();
         let found = Structures::find(vendor, |bar| {
             mapped.push(bar);
-            Ok(&chip)
+            if bar == PORTS {
+                Err(NoBar { index: bar, is_memory: false }.into())
+            } else {
+                Ok(&chip)
+            }
         })?;
         found.doorbell(1)?;
         Ok(mapped)
@@ -130,8 +165,37 @@ mod tests {
     #[test]
     fn each_bar_is_mapped_once_wherever_the_structures_are() {
         assert_eq!(with(|_| {}), Ok(alloc::vec![4]));
-        assert_eq!(with(|vendor| vendor[1][1] = 2), Ok(alloc::vec![4, 2]));
+        assert_eq!(with(|vendor| vendor[1][1] = 5), Ok(alloc::vec![4, 5]));
         assert_eq!(with(|vendor| vendor.reverse()), Ok(alloc::vec![4]));
+    }
+
+    #[test]
+    fn of_structures_of_a_kind_the_first_counts_that_is_in_a_bar_of_memory() {
+        for n in 0..CAPABILITIES.len() {
+            let [head, _, _, len, extra] = CAPABILITIES[n];
+            let in_ports = [head, PORTS.into(), 0, len, extra];
+            let found = find(&[&[in_ports], &CAPABILITIES[..]].concat()).unwrap();
+            assert!(found.contains(&PORTS) && found.contains(&4), "{found:?}");
+            let other = [head, 1, CAPABILITIES[n][2], len, extra];
+            let third = find(&[&[in_ports, other], &CAPABILITIES[..]].concat()).unwrap();
+            assert!(third.contains(&1), "the first of two: {third:?}");
+            let only = with(|vendor| vendor[n] = in_ports).unwrap_err();
+            assert_eq!(only, NoBar { index: PORTS, is_memory: false }.into());
+        }
+    }
+
+    #[test]
+    fn a_doorbell_may_be_the_last_of_its_structure_and_no_further() {
+        for (offset, len, fits) in [
+            (0xffe, 0x1000, true),
+            (0x1000, 0x1000, false),
+            (0xffe, 0xfff, false),
+            (0xffd, 0x1000, false),
+        ] {
+            let found = with(|vendor| [vendor[3][3], vendor[3][4]] = [len, offset]);
+            let error = Err(StartError::Unfit { what: "doorbell's offset", value: offset.into() });
+            assert_eq!(found, if fits { Ok(alloc::vec![4]) } else { error }, "{offset:#x}");
+        }
     }
 
     #[test]
