@@ -20,6 +20,8 @@ bitflags! {
         const BUS = 1 << 5;
         /// The device does not answer any more: every bit reads as one.
         const GONE = 1 << 6;
+        /// It says that it came to an error which only a reset ends.
+        const BROKEN = 1 << 7;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     cause::Cause,
-    error::{QuiesceError, StartError},
+    error::{QuiesceError, ResetError, StartError},
     evidence::DmaRange,
 };
 use crate::{
@@ -28,8 +28,11 @@ pub trait Driver: fmt::Debug {
 
     /// Interrupts come this way from now on, as the host has just set up. Meanwhile none is enabled.
     ///
-    /// For what the device itself has to be told, such as the vector of a queue.
-    fn deliver(&mut self, _how: Delivery) {}
+    /// For what the device itself has to be told, such as the vector of a queue. Of one that refuses no interrupt comes
+    /// before it was told of another way.
+    fn deliver(&mut self, _how: Delivery) -> Result<(), ResetError> {
+        Ok(())
+    }
 
     /// Takes the causes of the interrupt from the device, which then stops asserting it.
     fn acknowledge(&mut self) -> Cause;

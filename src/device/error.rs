@@ -10,7 +10,7 @@ use crate::{
 const RESET_REMEDY: &str = "the device does not react to its registers: check that the BAR is the \
      one the device decodes and that memory decoding is on; reset the slot or the host";
 
-/// Why a device was not seen to stop. It may still use what memory it was given, which stays lent to it.
+/// Why a device was not seen to stop, or does not run again. What memory it was given stays lent to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ResetError {
     /// It did not come out of its reset.
@@ -19,7 +19,50 @@ pub enum ResetError {
     /// It does not answer: every register reads as all ones.
     #[error("the device does not answer any more")]
     Gone,
+    /// It stopped, and does not agree to what it is then told.
+    #[error(transparent)]
+    Refused(#[from] Refused),
 }
+
+/// What a device was told and does not agree to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Features that it offers.
+    #[error("the device offers features {0:#x} and does not agree to them")]
+    Features(u64),
+    /// A vector of its table of messages.
+    #[error("vector {vector} of the device's {what} reads as {found:#x}")]
+    Vector {
+        /// What it is to be sent for.
+        what: &'static str,
+        /// The vector.
+        vector: u16,
+        /// How it reads after it was written.
+        found: u16,
+    },
+}
+
+impl Refused {
+    /// A stable name for reports.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Features(_) => "device-features",
+            Self::Vector { .. } => "irq-vector-refused",
+        }
+    }
+
+    /// What to change.
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Features(_) => {
+                "what emulates the device, as QEMU, may say why; else use another device of its kind"
+            }
+            Self::Vector { .. } => "nothing: the device interrupts in another way, or is polled",
+        }
+    }
+}
+
+crate::report::verdict::coded!(Refused);
 
 impl ResetError {
     /// A stable name for reports.
@@ -27,6 +70,7 @@ impl ResetError {
         match self {
             Self::Stuck(_) => "device-reset-timeout",
             Self::Gone => "device-gone",
+            Self::Refused(refused) => refused.code(),
         }
     }
 
@@ -38,6 +82,7 @@ impl ResetError {
                 "nothing answers at the BAR: the device was removed or lost power, or its memory decoding is off; \
                  check slot and host"
             }
+            Self::Refused(refused) => refused.remedy(),
         }
     }
 }
@@ -250,6 +295,16 @@ mod tests {
             (StartError::Firmware(LATE), ["device-firmware", "7 ms", "legacy USB"]),
             (StartError::Reset(STUCK), ["device-reset-timeout", "7 ms", "memory decoding"]),
             (StartError::Reset(ResetError::Gone), ["device-gone", "not answer", "slot and host"]),
+            (
+                StartError::Reset(Refused::Features(0x21).into()),
+                ["device-features", "0x21", "another device"],
+            ),
+            (
+                StartError::Reset(
+                    Refused::Vector { what: "queue", vector: 0, found: 0xffff }.into(),
+                ),
+                ["irq-vector-refused", "vector 0 of the device's queue reads as 0xffff", "polled"],
+            ),
             (StartError::Map(NO_POOL), ["dma-no-pool", "memory for", NO_POOL.remedy()]),
             (StartError::Shared(CoherentError::Empty), ["dma-empty", "memory to share", ""]),
             (

@@ -33,7 +33,7 @@ pub mod registers;
 
 pub use cause::Cause;
 pub use driver::{Driver, Idle, Traffic};
-pub use error::{Ended, QuiesceError, ResetError, StartError};
+pub use error::{Ended, QuiesceError, Refused, ResetError, StartError};
 pub use evidence::{DmaRange, Sent, Via};
 pub use mover::{Arrival, Lengths, Mover, Stops};
 pub use registers::Registers;

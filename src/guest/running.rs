@@ -90,7 +90,12 @@ impl<'m> Running<'m> {
             self.interrupt.unbind(reason.clone());
             return Err(reason);
         }
-        self.mover().deliver(how);
+        if let Err(refused) = self.mover().deliver(how) {
+            let reason = Reason::from(refused);
+            // The device's refusal is what gets told.
+            let _ = self.silence(host, reason.clone());
+            return Err(reason);
+        }
         self.mover().enable_interrupts(Cause::RECEIVER);
         Ok(())
     }

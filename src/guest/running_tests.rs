@@ -8,7 +8,14 @@ use crate::{
         fake::{FakeMachine, Frames},
     },
     engine::{edu, fake::FakeEdu},
-    nic::{fake::FakeRtl8139, rtl8139},
+    nic::{
+        fake::{
+            FakeRtl8139,
+            played::{Fault, Played, Player as _},
+            virtio::{CAPABILITIES, Traits, Virtio},
+        },
+        rtl8139, virtio,
+    },
     pci::{
         Command, ConfigError, Function, Width,
         fake::{FakeBus, FakeDevice},
@@ -32,12 +39,18 @@ struct FakeHost {
 
 impl FakeHost {
     fn new(refuses: Option<Delivery>) -> Self {
+        Self::with_capability(refuses, 0x05, &[0x80, 0x00])
+    }
+
+    /// One with a table of messages that the host grants.
+    fn with_table() -> Self {
+        Self::with_capability(None, 0x11, &[0; 10])
+    }
+
+    fn with_capability(refuses: Option<Delivery>, id: u8, body: &[u8]) -> Self {
         let bdf = "00:00.0".parse().unwrap();
-        let device = FakeDevice::new(0x1234, 0x11e8, 0xff_0000).interrupt(1, LINE).capability(
-            0x40,
-            0x05,
-            &[0x80, 0x00],
-        );
+        let device = FakeDevice::new(0x1234, 0x11e8, 0xff_0000).interrupt(1, LINE);
+        let device = device.capability(0x40, id, body);
         let on = RefCell::default();
         Self { bus: FakeBus::hardware().with(bdf, device), bdf: [bdf], refuses, on }
     }
@@ -241,6 +254,34 @@ fn a_network_card_is_one() {
     let mut running = Running::new(started, interrupt, &host.resources(), limits);
     assert!(running.is_card());
     assert_eq!(running.card().map(|(card, _)| card.name()), Some("rtl8139"));
+    running.stop(&host, &host, &mut Vec::new()).unwrap();
+}
+
+#[test]
+fn where_a_device_refuses_a_way_that_the_host_grants_the_next_is_taken() {
+    let (machine, clock) = (FakeMachine::new(Frames::default()), TickingClock::default());
+    let chip = Played::new(&machine, [2, 0, 0, 0, 0, 1], Virtio::new(Traits::default()));
+    let (events, mut table) = (FakeEvents::new(), Box::new(Table::new()));
+    let pool = Pool::new(&mut table, &machine);
+    let host = FakeHost::with_table();
+    let (idle, resources) =
+        (virtio::reset(&CAPABILITIES, |_| Ok(&chip), &clock).unwrap(), host.resources());
+    let limits = idle.limits();
+    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+    let nic = idle.start(dma::Device::new(&pool, &machine, limits, Policy::Force)).unwrap();
+    let started = Started::Nic(Loopback::new(Box::new(nic)));
+    let event_clock = events.clock();
+    let interrupt = Interrupt::none(&*events, &*event_clock, Reason::new("pci-no-intx", ""));
+    let mut running = Running::new(started, interrupt, &resources, limits);
+    chip.set_fault(Fault::NoVector(0));
+    let refused = running.deliver(&host, &resources, Delivery::Msix).unwrap_err();
+    assert_eq!((refused.code, events.taken()), ("irq-vector-refused", 0));
+    assert_eq!(running.refused(&resources), Some(&refused), "polled, and that is why");
+    assert_eq!(host.on.borrow().len(), 0, "left on");
+    let mut told = Vec::new();
+    running.climb(&host, &resources, &mut |how, reason| told.push((how, reason.code)));
+    assert_eq!(told, [(Delivery::Msix, "irq-vector-refused")]);
+    assert_eq!((how(&running), host.on.borrow().len()), (Some(Delivery::Intx), 1));
     running.stop(&host, &host, &mut Vec::new()).unwrap();
 }
 

@@ -7,6 +7,11 @@ use crate::{
 };
 use alloc::vec::Vec;
 
+const BROKEN: &str =
+    "the device says that it came to an error which only a reset ends, and was reset";
+const BROKEN_REMEDY: &str = "it could not read its queues, or not use what it found there: `xl dmesg` names refused \
+     addresses, and what emulates the device, as QEMU, may say more";
+
 /// A frame that was not taken, back with the reason.
 #[derive(Debug)]
 pub struct Unsent {
@@ -66,6 +71,9 @@ pub enum TransmitError {
     /// The device never reported the frame as sent, and was reset.
     #[error(transparent)]
     Stuck(TimedOut),
+    /// The device said that only a reset ends an error it came to, and was reset.
+    #[error("{BROKEN}")]
+    Broken,
     /// The device failed to send, and was then not seen to stop: it keeps its memory.
     #[error("{0}; its memory stays with it")]
     Lost(#[from] ResetError),
@@ -85,6 +93,7 @@ impl TransmitError {
             Self::BeyondRegisters(_) => "device-beyond-registers",
             Self::Failed { .. } => "nic-tx-failed",
             Self::Stuck(_) => "nic-tx-timeout",
+            Self::Broken => "nic-broken",
             Self::Lost(error) => error.code(),
             Self::Stopped(ended) => ended.code(),
         }
@@ -103,6 +112,7 @@ impl TransmitError {
                 "the device does not read memory: check that bus mastering is on and that the IOMMU \
                  lets it (`xl dmesg` names refused addresses)"
             }
+            Self::Broken => BROKEN_REMEDY,
             Self::Lost(error) => error.remedy(),
             Self::Stopped(ended) => ended.remedy(),
         }
@@ -168,6 +178,9 @@ pub enum ReceiveError {
     /// The ring holds something impossible.
     #[error(transparent)]
     Ring(#[from] RingError),
+    /// The device said that only a reset ends an error it came to.
+    #[error("{BROKEN}")]
+    Broken,
     /// The device was not seen to stop after an error: it keeps its memory.
     #[error("{0}; its memory stays with it")]
     Lost(#[from] ResetError),
@@ -188,6 +201,7 @@ impl ReceiveError {
                 RingError::Unwritten { .. } => "nic-rx-unwritten",
                 RingError::Truncated { .. } => "nic-rx-truncated",
             },
+            Self::Broken => "nic-broken",
             Self::Stopped(ended) => ended.code(),
         }
     }
@@ -195,6 +209,7 @@ impl ReceiveError {
     /// What to change.
     pub const fn remedy(&self) -> &'static str {
         match self {
+            Self::Broken => BROKEN_REMEDY,
             Self::Lost(error) => error.remedy(),
             Self::Ring(_) => {
                 "the receive ring's content is not what a device writes: either its writes land \
@@ -256,6 +271,7 @@ mod tests {
                 ["device-gone", "stays with it", "slot and host"],
             ),
             (TransmitError::Lost(STUCK), ["device-reset-timeout", "7 ms", "reset the slot"]),
+            (TransmitError::Broken, ["nic-broken", "only a reset", "refused addresses"]),
             (TransmitError::Stopped(Ended), ["device-stopped", "stopped", "anew"]),
         ] {
             shows(&error, error.code(), error.remedy(), expected);
@@ -276,6 +292,13 @@ mod tests {
             let error = ReceiveError::Ring(ring);
             shows(&error, error.code(), error.remedy(), [code, value, "land elsewhere"]);
         }
+        let broken = ReceiveError::Broken;
+        shows(
+            &broken,
+            broken.code(),
+            broken.remedy(),
+            ["nic-broken", "only a reset", "refused addresses"],
+        );
         let lost = ReceiveError::Lost(ResetError::Gone);
         shows(&lost, lost.code(), lost.remedy(), ["device-gone", "stays with it", "slot and host"]);
         let stopped = ReceiveError::Stopped(Ended);

@@ -3,8 +3,8 @@
 use super::{EXPERIMENTAL, FRAME_MAX, FRAME_MIN, HEADER, Mirror, Nic, error::Mac};
 use crate::{
     device::{
-        Arrival, Cause, DmaRange, Driver, Lengths, Mover, QuiesceError, Sent, StartError, Traffic,
-        pattern,
+        Arrival, Cause, DmaRange, Driver, Lengths, Mover, QuiesceError, ResetError, Sent,
+        StartError, Traffic, pattern,
     },
     dma::{DeviceStopped, FinishError, Source},
     pci::Delivery,
@@ -161,8 +161,8 @@ impl Driver for Loopback<'_> {
         self.nic.deliveries()
     }
 
-    fn deliver(&mut self, how: Delivery) {
-        self.nic.deliver(how);
+    fn deliver(&mut self, how: Delivery) -> Result<(), ResetError> {
+        self.nic.deliver(how)
     }
 
     fn acknowledge(&mut self) -> Cause {
@@ -436,7 +436,7 @@ mod tests {
             assert_eq!(card.deliveries(), [Delivery::Msix, Delivery::Intx]);
             card.enable_interrupts(Cause::RECEIVER);
             for (how, rings) in [(Delivery::Intx, false), (Delivery::Msix, true)] {
-                card.deliver(how);
+                card.deliver(how).unwrap();
                 chip.deliver(&[0xff; 60]);
                 assert_eq!(chip.interrupts(), rings, "{how}");
                 assert_eq!(card.acknowledge(), Cause::RECEIVED);

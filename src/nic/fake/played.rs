@@ -24,6 +24,8 @@ pub enum Fault {
     Bad,
     /// Of received frames it is reported that they go on.
     Part,
+    /// With a received frame more are reported than there is room for.
+    TooMany,
     /// Of a received frame only this much is written, and all of it reported.
     Unwritten(usize),
     /// Frames are never sent.
@@ -36,6 +38,10 @@ pub enum Fault {
     StaysOn,
     /// There is no valid address.
     NoAddress,
+    /// Features that are offered are not agreed to.
+    NoFeatures,
+    /// There is no room for a vector: of the queue with this number, or after the last of the configuration.
+    NoVector(usize),
     /// A byte is written just before the buffer with each frame.
     Underrun,
     /// Nothing answers: all bits read as ones.

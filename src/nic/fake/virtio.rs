@@ -25,6 +25,12 @@ fn half(word: u64) -> u16 {
 
 const DRIVER_OK: u32 = 4;
 const FEATURES_OK: u32 = 8;
+const NEEDS_RESET: u32 = 0x40;
+const FAILED: u32 = 0x80;
+/// Of the features: it knows of its link.
+const STATUS: u64 = 1 << 16;
+/// The number of [`Fault::NoVector`] for the configuration.
+const CONFIGURATION: usize = 2;
 /// Among others: checksums, mergeable buffers, a control queue, indirect descriptors, event index, packed rings.
 const OFFERED: u64 = 1 << 34 | 1 << 33 | 1 << 32 | 0x3bf9_ffe3;
 const SIZE: u16 = 256;
@@ -69,7 +75,8 @@ impl Queue {
         board.write(BusAddr(entry), &(u64::from(number) | u64::from(len) << 32).to_le_bytes());
         self.seen = self.seen.wrapping_add(1);
         self.used = self.used.wrapping_add(1);
-        let told = if board.fault == Fault::Part { self.used + self.size } else { self.used };
+        let more = if board.fault == Fault::TooMany { self.size } else { 0 };
+        let told = self.used.wrapping_add(more);
         board.write(BusAddr(used + 2), &told.to_le_bytes());
         self.half(board, available) == 0
     }
@@ -82,20 +89,17 @@ pub struct Traits {
     pub mirror: bool,
     /// The features that it has.
     pub offers: u64,
-    /// Those that it agrees to.
-    pub agrees: u64,
     /// The most descriptors that a queue of it has.
     pub most: u16,
     /// Whether it sends messages from a table, where it was told of a vector, and has no line.
     pub tabled: bool,
-    /// Whether it comes to an error as soon as it runs.
-    pub breaks: bool,
+    /// How many times it comes to an error instead of moving a frame.
+    pub breaks: usize,
 }
 
 impl Default for Traits {
     fn default() -> Self {
-        let (tabled, breaks) = (false, false);
-        Self { mirror: true, offers: OFFERED, agrees: OFFERED, most: SIZE, tabled, breaks }
+        Self { mirror: true, offers: OFFERED, most: SIZE, tabled: false, breaks: 0 }
     }
 }
 
@@ -110,8 +114,7 @@ pub struct Virtio {
     select: u16,
     vector: u16,
     isr: u32,
-    generation: u8,
-    /// A message since the generation was last read.
+    /// A message since the status was last read.
     message: bool,
 }
 
@@ -126,15 +129,16 @@ impl Virtio {
         if matches!(board.fault, Fault::NeverReset | Fault::StaysOn) {
             return;
         }
-        let Self { traits, generation, .. } = *self;
+        let traits = self.traits;
         let queues = [Queue { size: traits.most, vector: 0xffff, ..Queue::default() }; 2];
-        *self = Self { traits, generation, queues, vector: 0xffff, ..Self::default() };
+        *self = Self { traits, queues, vector: 0xffff, ..Self::default() };
     }
 
     fn set_status(&mut self, board: &mut Board<'_>, value: u32) {
         if value == 0 {
             return self.reset(board);
         }
+        assert_eq!(self.status & FAILED, 0, "it was given up");
         assert_eq!(value & self.status, self.status, "a bit of the status cleared");
         let new = value & !self.status;
         if new & FEATURES_OK != 0 {
@@ -142,7 +146,7 @@ impl Virtio {
             let accepted = u64::from(self.accepted[0]) | u64::from(self.accepted[1]) << 32;
             assert_eq!(accepted & !self.traits.offers, 0, "never offered");
             assert_eq!(accepted >> 32 & 7, 3, "VERSION_1 and ACCESS_PLATFORM, and no packed ring");
-            if accepted & !self.traits.agrees != 0 {
+            if board.fault == Fault::NoFeatures {
                 return;
             }
         }
@@ -151,6 +155,21 @@ impl Virtio {
             assert!(self.queues.iter().all(|queue| queue.enabled), "queues missing");
         }
         self.status = value;
+    }
+
+    /// What a vector reads as that was written.
+    fn vector(board: &Board<'_>, of: usize, vector: u16) -> u16 {
+        if board.fault == Fault::NoVector(of) { 0xffff } else { vector }
+    }
+
+    /// Whether it moves a frame.
+    fn moves(&mut self) -> bool {
+        if self.status & DRIVER_OK != 0 && self.traits.breaks > 0 {
+            self.traits.breaks -= 1;
+            self.status |= NEEDS_RESET;
+            self.interrupt(true, self.vector, 2);
+        }
+        self.status & (DRIVER_OK | NEEDS_RESET) == DRIVER_OK
     }
 
     fn queue(&mut self) -> &mut Queue {
@@ -181,14 +200,16 @@ impl Virtio {
                 assert_eq!(self.status, 3, "features after they were agreed on");
                 self.accepted[to_usize(self.halves[1].into())] = value;
             }
-            (0x10, 2) => self.vector = half,
+            (0x10, 2) => self.vector = Self::vector(board, CONFIGURATION, half),
             (0x14, 1) => self.set_status(board, value),
             (0x16, 2) => self.select = half,
             (0x18, 2) => {
                 assert!(half.is_power_of_two() && half <= self.traits.most, "{half} descriptors");
                 self.queue().size = half;
             }
-            (0x1a, 2) => self.queue().vector = half,
+            (0x1a, 2) => {
+                self.queue().vector = Self::vector(board, self.select.into(), half);
+            }
             (0x1c, 2) => {
                 assert_eq!((half, self.status), (1, 0xb), "a queue enabled too early or too late");
                 let queue = self.queue();
@@ -204,13 +225,16 @@ impl Virtio {
         match (offset, bytes) {
             (0x04, 4) => u32::try_from(self.traits.offers >> (32 * self.halves[0]) & 0xffff_ffff)
                 .unwrap_or(0),
-            (0x14, 1) if self.traits.breaks && self.status & DRIVER_OK != 0 => self.status | 0x40,
-            (0x14, 1) => self.status,
-            (0x15, 1) => {
+            (0x10, 2) => self.vector.into(),
+            (0x14, 1) => {
                 self.message = false;
-                self.generation.into()
+                self.status
+            }
+            (0x18 | 0x1e, 2) if self.status & FEATURES_OK == 0 => {
+                panic!("a queue is asked for before features were agreed on")
             }
             (0x18, 2) => self.queue().size.into(),
+            (0x1a, 2) => self.queue().vector.into(),
             (0x1e, 2) => self.select.into(),
             _ => panic!("a read of {bytes} bytes at {offset:#x}"),
         }
@@ -226,10 +250,10 @@ impl Virtio {
 
     /// Puts a frame into the next buffer.
     fn take(&mut self, board: &mut Board<'_>, frame: &[u8]) {
-        let queue = &mut self.queues[0];
-        if self.status & DRIVER_OK == 0 || !queue.enabled {
+        if !self.moves() || !self.queues[0].enabled {
             return;
         }
+        let queue = &mut self.queues[0];
         let Some(&number) = queue.offered(board).first() else { return };
         let [bus, word] = board.descriptor(queue.descriptor(number));
         assert_eq!(word & 0xffff_ffff_ffff, 2 << 32 | 2048, "a buffer of 2 KiB to write to");
@@ -247,7 +271,7 @@ impl Virtio {
 
     fn send_all(&mut self, board: &mut Board<'_>) {
         assert_ne!(self.status & DRIVER_OK, 0, "a doorbell before the driver is ready");
-        while board.fault != Fault::NeverSend {
+        while board.fault != Fault::NeverSend && self.moves() {
             let queue = self.queues[1];
             let Some(&number) = queue.offered(board).first() else { return };
             let [bus, word] = board.descriptor(queue.descriptor(number));
@@ -288,7 +312,10 @@ impl Logic for Virtio {
                 core::mem::take(&mut self.isr)
             }
             (0x2000..0x2006, 1) => mac[offset - 0x2000].into(),
-            (0x2006, 2) => board.link.into(),
+            (0x2006, 2) => {
+                assert_ne!(self.traits.offers & STATUS, 0, "it does not know of its link");
+                board.link.into()
+            }
             _ => panic!("a read of {bytes} bytes at {offset:#x}"),
         }
     }
@@ -300,7 +327,6 @@ impl Logic for Virtio {
     }
 
     fn link_changed(&mut self) {
-        self.generation = self.generation.wrapping_add(1);
         self.interrupt(self.status & DRIVER_OK != 0, self.vector, 2);
     }
 

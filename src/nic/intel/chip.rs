@@ -96,8 +96,9 @@ impl<F: Family, R: Registers> chip::Chip for Chip<'_, F, R> {
         self.family.deliveries()
     }
 
-    fn deliver(&mut self, how: Delivery) {
+    fn deliver(&mut self, how: Delivery) -> Result<(), ResetError> {
         self.delivery = how;
+        Ok(())
     }
 
     /// Any address: descriptors have 64 bits for it, and buffers start anywhere (SDM 3.2.3 and 3.3.3, 82576 7.1.5 and

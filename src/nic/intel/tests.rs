@@ -282,7 +282,7 @@ fn messages_from_a_table_come_for_each_cause_and_are_acknowledged_alike() {
     with_model(Model::I82574, |chip, card| {
         assert_eq!(card.deliveries(), Delivery::LADDER);
         chip.set_tabled(true);
-        card.deliver(Delivery::Msix);
+        card.deliver(Delivery::Msix).unwrap();
         card.enable_interrupts(Cause::RECEIVED | Cause::SENT);
         chip.set_link(true);
         assert!(!chip.interrupts(), "no cause but those of the queues is enabled");
@@ -312,7 +312,7 @@ fn with_one_vector_each_way_of_interrupting_has_the_same_causes() {
         with_model(model, |chip, card| {
             assert_eq!(card.deliveries(), Delivery::LADDER);
             for how in Delivery::LADDER {
-                card.deliver(how);
+                card.deliver(how).unwrap();
                 card.enable_interrupts(Cause::RECEIVER);
                 chip.deliver(&to_us(60, 0));
                 assert!(chip.interrupts(), "{how}");

@@ -73,7 +73,9 @@ pub trait Chip: fmt::Debug {
     fn deliveries(&self) -> &'static [Delivery];
 
     /// See [`crate::device::Driver::deliver`]; holds for what is enabled after it, also across resets.
-    fn deliver(&mut self, _how: Delivery) {}
+    fn deliver(&mut self, _how: Delivery) -> Result<(), ResetError> {
+        Ok(())
+    }
 
     /// What it demands of addresses.
     fn limits(&self) -> Limits;
@@ -102,6 +104,11 @@ pub trait Chip: fmt::Debug {
 
     /// Whether anybody answers; every write before this has arrived.
     fn check_there(&self) -> Result<(), ResetError>;
+
+    /// [`Chip::check_there`], and whether the device says that it came to an error which only a reset ends.
+    fn needs_reset(&self) -> Result<bool, ResetError> {
+        self.check_there().map(|()| false)
+    }
 
     /// Whether there is a link; not if nobody answers.
     fn link_up(&self) -> bool;

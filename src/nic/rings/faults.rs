@@ -1,7 +1,7 @@
 //! Chips that lie, hang, halt and stay on.
 
 use super::{
-    bench::{frame, on_each, tells_losses, to_us, with_card},
+    bench::{counts, frame, on_each, tells_losses, to_us, with_card},
     chip::{RECEIVE, TRANSMIT},
 };
 use crate::{
@@ -14,6 +14,10 @@ use alloc::vec::Vec;
 /// Delivers one frame to a chip with a fault; the driver must refuse it and go on after.
 fn refuses(fault: Fault, code: &str) {
     with_card(|chip, card| {
+        let other = if counts(card) { Fault::Part } else { Fault::TooMany };
+        if fault == other {
+            return;
+        }
         chip.deliver(&to_us(60, 1));
         let mut received = Vec::new();
         assert_eq!(card.receive(&mut received), Ok(Some(60)));
@@ -40,6 +44,7 @@ fn a_lying_device_is_caught_and_started_anew() {
         (Fault::Unwritten(52), "nic-rx-unwritten"),
         (Fault::Bad, "nic-rx-status"),
         (Fault::Part, "nic-rx-status"),
+        (Fault::TooMany, "nic-rx-status"),
     ] {
         refuses(fault, code);
     }

@@ -86,6 +86,8 @@ pub struct Card<'m> {
     unreported: usize,
     /// When the device was last asked whether it is there.
     asked: Instant,
+    /// Whether the device said since then that it needs a reset.
+    may_be_broken: bool,
     out: Outgoing<'m>,
     counters: Counters,
     ranges: Ranges,
@@ -148,6 +150,7 @@ impl<'m> device::Idle<'m> for Idle<'m> {
             rx: Ring::EMPTY,
             unreported: 0,
             asked,
+            may_be_broken: false,
             out,
             counters: Counters::default(),
             ranges,
@@ -252,8 +255,8 @@ impl Driver for Card<'_> {
         self.chip.deliveries()
     }
 
-    fn deliver(&mut self, how: Delivery) {
-        self.chip.deliver(how);
+    fn deliver(&mut self, how: Delivery) -> Result<(), ResetError> {
+        self.chip.deliver(how)
     }
 
     fn acknowledge(&mut self) -> Cause {
@@ -262,6 +265,7 @@ impl Driver for Card<'_> {
         if cause.contains(Cause::OVERFLOW) {
             self.counters.rx_missed += self.chip.take_missed();
         }
+        self.may_be_broken |= cause.contains(Cause::BROKEN);
         cause
     }
 

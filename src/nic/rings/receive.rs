@@ -35,11 +35,12 @@ impl Card<'_> {
                 self.copy_out(index, len, frame);
                 Ok(Some(len))
             }
-            Ok(None) => {
-                self.ask_presence().map_err(|e| ReceiveError::Lost(self.life.lose(e)))?;
-                Ok(None)
-            }
-            Err(error) => Err(self.recover(error)),
+            Ok(None) => match self.ask_presence() {
+                Ok(false) => Ok(None),
+                Ok(true) => Err(self.recover(ReceiveError::Broken)),
+                Err(error) => Err(self.life.lose(error).into()),
+            },
+            Err(error) => Err(self.recover(error.into())),
         }
     }
 
@@ -101,19 +102,20 @@ impl Card<'_> {
         self.chip.set_receive_tail(self.rx.tail());
     }
 
-    /// Asks now and then whether the device still answers: what it writes to memory does not tell.
-    fn ask_presence(&mut self) -> Result<(), ResetError> {
+    /// Asks now and then, and where it said so, whether the device still answers and does not need a reset: what it writes
+    /// to memory does not tell.
+    fn ask_presence(&mut self) -> Result<bool, ResetError> {
         let now = self.chip.now();
-        if now.since(self.asked) < PRESENCE {
-            return Ok(());
+        if now.since(self.asked) < PRESENCE && !self.may_be_broken {
+            return Ok(false);
         }
-        self.asked = now;
-        self.chip.check_there()
+        (self.asked, self.may_be_broken) = (now, false);
+        self.chip.needs_reset()
     }
 
     /// Starts both rings anew: after something impossible nothing in them means anything.
-    fn recover(&mut self, ring: RingError) -> ReceiveError {
+    fn recover(&mut self, error: ReceiveError) -> ReceiveError {
         self.counters.resets += 1;
-        self.restart().map_or_else(ReceiveError::Lost, |()| ReceiveError::Ring(ring))
+        self.restart().map_or_else(ReceiveError::Lost, |()| error)
     }
 }

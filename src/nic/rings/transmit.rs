@@ -48,7 +48,7 @@ impl<'m> Sender<'m> for Card<'m> {
         let since = oldest.since;
         let progress = self.chip.progress(memory.sent(index));
         if progress == Progress::Pending {
-            return if self.may_wait(since) { Ok(None) } else { Err(self.give_up(since)) };
+            return self.why_stuck(since).map_or(Ok(None), |error| Err(self.give_up(error)));
         }
         let frame = self.out.finish()?;
         if let Progress::Failed { failure, status } = progress {
@@ -62,19 +62,23 @@ impl<'m> Sender<'m> for Card<'m> {
 }
 
 impl Card<'_> {
-    /// Whether the oldest frame may still leave. Of a device that takes its time it is asked whether it is still there.
-    fn may_wait(&self, since: Instant) -> bool {
-        let waited = self.chip.now().since(since);
-        waited < PRESENCE || waited < SEND_LIMIT && self.chip.check_there().is_ok()
+    /// Why the oldest frame will not leave any more. A device that takes its time is asked how it is.
+    fn why_stuck(&self, since: Instant) -> Option<TransmitError> {
+        let after = self.chip.now().since(since);
+        if after < PRESENCE {
+            return None;
+        }
+        let stuck = TransmitError::Stuck(TimedOut { what: "the device to send a frame", after });
+        match self.chip.needs_reset() {
+            Ok(true) => Some(TransmitError::Broken),
+            Ok(false) if after < SEND_LIMIT => None,
+            _ => Some(stuck),
+        }
     }
 
     /// Resets a device that holds on to a frame.
-    fn give_up(&mut self, since: Instant) -> TransmitError {
-        let after = self.chip.now().since(since);
+    fn give_up(&mut self, error: TransmitError) -> TransmitError {
         self.counters.resets += 1;
-        match self.restart() {
-            Err(error) => TransmitError::Lost(error),
-            Ok(()) => TransmitError::Stuck(TimedOut { what: "the device to send a frame", after }),
-        }
+        self.restart().map_or_else(TransmitError::Lost, |()| error)
     }
 }

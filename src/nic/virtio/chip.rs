@@ -5,17 +5,17 @@
 
 use super::{
     regs::{
-        CONFIG_GENERATION, CONFIG_MSIX_VECTOR, DEVICE_FEATURE, DEVICE_FEATURE_SELECT,
-        DEVICE_STATUS, DRIVER_FEATURE, DRIVER_FEATURE_SELECT, Features, LINK_UP, NET_MAC,
-        NET_STATUS, NO_VECTOR, QUEUE_DESC, QUEUE_ENABLE, QUEUE_MSIX_VECTOR, QUEUE_NOTIFY_OFF,
-        QUEUE_SELECT, QUEUE_SIZE, RECEIVEQ1, Status, TRANSMITQ1,
+        CONFIG_MSIX_VECTOR, CONFIGURATION, DEVICE_FEATURE, DEVICE_FEATURE_SELECT, DEVICE_STATUS,
+        DRIVER_FEATURE, DRIVER_FEATURE_SELECT, Features, LINK_UP, NET_MAC, NET_STATUS, NO_VECTOR,
+        QUEUE_DESC, QUEUE_ENABLE, QUEUE_MSIX_VECTOR, QUEUE_NOTIFY_OFF, QUEUE_SELECT, QUEUE_SIZE,
+        RECEIVEQ1, Status, TRANSMITQ1,
     },
     structures::Structures,
 };
 use crate::{
     addr::{BusAddr, DmaMask, to_usize},
     arch::time::{Clock, Instant, TimedOut},
-    device::{Cause, Registers, ResetError, StartError},
+    device::{Cause, Refused, Registers, ResetError, StartError},
     dma::{DeviceStopped, Limits},
     nic::rings::{
         chip::{self, Descriptor, Places, Progress, Received},
@@ -29,6 +29,8 @@ use core::{cell::Cell, fmt, time::Duration};
 const LIMIT: Duration = Duration::from_secs(1);
 /// The only vector that the host sets up.
 const VECTOR: u16 = 0;
+/// What a device is told before it is told which features the driver knows.
+const KNOWN: Status = Status::ACKNOWLEDGE.union(Status::DRIVER);
 /// The features without which there is no use of a device.
 const NEEDED: [(Features, &str); 3] = [
     (Features::VERSION_1, "feature VERSION_1"),
@@ -49,8 +51,8 @@ pub(super) struct Chip<'m, R> {
     doorbells: [usize; 2],
     /// Whether interrupts come as messages from a table.
     tabled: bool,
-    /// What [`CONFIG_GENERATION`] was when it was last read.
-    generation: Cell<u8>,
+    /// What was last seen of its link: [`LINK_UP`], or 0.
+    link: Cell<u16>,
 }
 
 impl<R> fmt::Debug for Chip<'_, R> {
@@ -61,13 +63,21 @@ impl<R> fmt::Debug for Chip<'_, R> {
 
 impl<'m, R: Registers> Chip<'m, R> {
     pub(super) const fn new(structures: Structures<R>, clock: &'m dyn Clock) -> Self {
-        let (features, generation) = (Features::empty(), Cell::new(0));
-        Self { structures, clock, features, doorbells: [0; 2], tabled: false, generation }
+        let (features, link) = (Features::empty(), Cell::new(0));
+        Self { structures, clock, features, doorbells: [0; 2], tabled: false, link }
     }
 
     /// The address of a device that was just reset, and all else that has to be known of it.
     pub(super) fn identify(&mut self) -> Result<[u8; 6], StartError> {
-        self.set_status(Status::ACKNOWLEDGE | Status::DRIVER);
+        let found = self.look();
+        if found.is_err() {
+            self.give_up();
+        }
+        found
+    }
+
+    fn look(&mut self) -> Result<[u8; 6], StartError> {
+        self.set_status(KNOWN);
         self.features = self.offered();
         for (needed, what) in NEEDED {
             if !self.features.contains(needed) {
@@ -75,6 +85,7 @@ impl<'m, R: Registers> Chip<'m, R> {
                 return Err(StartError::Lacks(what));
             }
         }
+        self.agree()?;
         for queue in [RECEIVEQ1, TRANSMITQ1] {
             self.write_u16(QUEUE_SELECT, queue);
             let (most, number) = (self.read_u16(QUEUE_SIZE), self.read_u16(QUEUE_NOTIFY_OFF));
@@ -97,6 +108,44 @@ impl<'m, R: Registers> Chip<'m, R> {
             u64::from(regs.read_u32(at + DEVICE_FEATURE)) << (32 * n)
         };
         Features::from_bits_truncate(half(0) | half(1))
+    }
+
+    /// Tells a device that was just reset which features the driver knows. Nothing but those is known of it before it agrees
+    /// (section 3.1.1).
+    fn agree(&self) -> Result<(), ResetError> {
+        self.set_status(KNOWN);
+        let [a, b, c, d, e, f, g, h] = self.features.bits().to_le_bytes();
+        for (n, half) in [(0, [a, b, c, d]), (1, [e, f, g, h])] {
+            self.write_u32(DRIVER_FEATURE_SELECT, n);
+            self.write_u32(DRIVER_FEATURE, u32::from_le_bytes(half));
+        }
+        self.set_status(KNOWN | Status::FEATURES_OK);
+        if !self.status()?.contains(Status::FEATURES_OK) {
+            return Err(Refused::Features(self.features.bits()).into());
+        }
+        Ok(())
+    }
+
+    /// Starts a device that was just reset.
+    fn run(&self, rings: Places) -> Result<(), ResetError> {
+        self.agree()?;
+        self.set_queue(RECEIVEQ1, rings.receive);
+        self.set_queue(TRANSMITQ1, rings.transmit);
+        self.set_vectors()?;
+        self.link_changed();
+        self.set_status(KNOWN | Status::FEATURES_OK | Status::DRIVER_OK);
+        self.status().map(drop)
+    }
+
+    /// Tells the device that nobody will use it (section 2.1).
+    fn give_up(&self) {
+        if let Ok(status) = self.status() {
+            // No bit that the device made up: it is not to run.
+            let told = status & (KNOWN | Status::FEATURES_OK);
+            self.set_status(told | Status::FAILED);
+            // Who does not answer any more need not be told.
+            let _ = self.status();
+        }
     }
 
     fn write_u16(&self, offset: usize, value: u16) {
@@ -141,20 +190,40 @@ impl<'m, R: Registers> Chip<'m, R> {
         self.write_u16(QUEUE_ENABLE, 1);
     }
 
-    fn set_vectors(&self) {
-        let vector = if self.tabled { VECTOR } else { NO_VECTOR };
-        self.write_u16(CONFIG_MSIX_VECTOR, vector);
-        for queue in [RECEIVEQ1, TRANSMITQ1] {
+    fn set_vectors(&self) -> Result<(), ResetError> {
+        self.set_vector(CONFIG_MSIX_VECTOR, "configuration")?;
+        for (queue, what) in [(RECEIVEQ1, "receive queue"), (TRANSMITQ1, "transmit queue")] {
             self.write_u16(QUEUE_SELECT, queue);
-            self.write_u16(QUEUE_MSIX_VECTOR, vector);
+            self.set_vector(QUEUE_MSIX_VECTOR, what)?;
         }
+        Ok(())
     }
 
-    /// Whether the configuration is another than when this was last asked.
-    fn has_changed(&self) -> bool {
-        let (regs, at) = self.structures.at(self.structures.common, CONFIG_GENERATION);
-        let generation = regs.read_u8(at);
-        self.generation.replace(generation) != generation
+    /// A device that has no room for a vector says so where it was told of it (section 4.1.5.1.2.2).
+    fn set_vector(&self, register: usize, what: &'static str) -> Result<(), ResetError> {
+        let vector = if self.tabled { VECTOR } else { NO_VECTOR };
+        self.write_u16(register, vector);
+        let found = if self.tabled { self.read_u16(register) } else { vector };
+        if found != vector {
+            self.status()?;
+            return Err(Refused::Vector { what, vector, found }.into());
+        }
+        Ok(())
+    }
+
+    /// What the device says of its link, if it knows of it (section 5.1.4).
+    fn link(&self) -> Option<u16> {
+        let (regs, at) = self.structures.at(self.structures.device, NET_STATUS);
+        self.features.contains(Features::STATUS).then(|| regs.read_u16(at))
+    }
+
+    /// Whether the link is another than when this was last asked. That is not told by another `config_generation`, which
+    /// need not come before the driver has read what changed (section 4.1.4.3.1).
+    fn link_changed(&self) -> bool {
+        self.link().is_some_and(|status| {
+            let link = status & LINK_UP;
+            self.link.replace(link) != link
+        })
     }
 
     fn ring(&self, queue: u16) {
@@ -172,9 +241,13 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
         &[Delivery::Msix, Delivery::Intx]
     }
 
-    fn deliver(&mut self, how: Delivery) {
+    fn deliver(&mut self, how: Delivery) -> Result<(), ResetError> {
         self.tabled = how == Delivery::Msix;
-        self.set_vectors();
+        self.set_vectors().inspect_err(|_| {
+            self.tabled = false;
+            // Whoever has no vector is asked for none.
+            let _ = self.set_vectors();
+        })
     }
 
     /// Any address, of a device that uses addresses as others do (section 6.1). Buffers start anywhere.
@@ -201,38 +274,23 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
     }
 
     fn start(&self, _: DeviceStopped, rings: Places, _: bool) -> Result<(), ResetError> {
-        let known = Status::ACKNOWLEDGE | Status::DRIVER;
-        self.set_status(known);
-        let [a, b, c, d, e, f, g, h] = self.features.bits().to_le_bytes();
-        for (n, half) in [(0, [a, b, c, d]), (1, [e, f, g, h])] {
-            self.write_u32(DRIVER_FEATURE_SELECT, n);
-            self.write_u32(DRIVER_FEATURE, u32::from_le_bytes(half));
-        }
-        self.set_status(known | Status::FEATURES_OK);
-        if !self.status()?.contains(Status::FEATURES_OK) {
-            let what = "the device to agree to features of its own";
-            return Err(TimedOut { what, after: Duration::ZERO }.into());
-        }
-        self.set_queue(RECEIVEQ1, rings.receive);
-        self.set_queue(TRANSMITQ1, rings.transmit);
-        self.set_vectors();
-        self.has_changed();
-        self.set_status(known | Status::FEATURES_OK | Status::DRIVER_OK);
-        self.check_there()
+        self.run(rings).inspect_err(|_| self.give_up())
     }
 
     fn check_there(&self) -> Result<(), ResetError> {
         self.status().map(drop)
     }
 
+    fn needs_reset(&self) -> Result<bool, ResetError> {
+        Ok(self.status()?.contains(Status::NEEDS_RESET))
+    }
+
     /// A device that does not know of its link has one (section 5.1.4.2).
     fn link_up(&self) -> bool {
-        let (regs, at) = self.structures.at(self.structures.device, NET_STATUS);
-        if !self.features.contains(Features::STATUS) {
-            return self.check_there().is_ok();
+        match self.link() {
+            Some(status) => status != u16::MAX && status & LINK_UP != 0,
+            None => self.check_there().is_ok(),
         }
-        let status = regs.read_u16(at);
-        status != u16::MAX && status & LINK_UP != 0
     }
 
     fn set_receive_tail(&self, _: u32) {
@@ -249,16 +307,22 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
     }
 
     /// Reading the causes lets go of the line. Messages have no causes (section 4.1.4.5.2); and what of them is a queue's
-    /// only the queues tell.
+    /// only the queues tell. Of a link that came and went in between the causes tell alone; of one that changed while all
+    /// were masked, the link.
     fn acknowledge(&self) -> Cause {
         let (regs, at) = self.structures.at(self.structures.isr, 0);
-        if !self.tabled && regs.read_u8(at) == u8::MAX {
+        let told = if self.tabled { 0 } else { regs.read_u8(at) };
+        let Ok(status) = self.status() else { return Cause::GONE };
+        if told == u8::MAX {
             return Cause::GONE;
         }
-        let Ok(status) = self.status() else { return Cause::GONE };
         let broken = status.contains(Status::NEEDS_RESET);
-        let link = if self.has_changed() { Cause::LINK } else { Cause::empty() };
-        if broken { link | Cause::BUS } else { link }
+        // The same cause tells of an error.
+        let came = told & CONFIGURATION != 0 && !broken && self.features.contains(Features::STATUS);
+        let mut causes = Cause::empty();
+        causes.set(Cause::LINK, self.link_changed() || came);
+        causes.set(Cause::BROKEN, broken);
+        causes
     }
 
     /// The queues were asked by their memory, and a configuration that changes interrupts at any rate. Whoever masks all

@@ -37,7 +37,9 @@ pub fn reset<'m, R: Registers + 'm>(
     clock: &'m dyn Clock,
 ) -> Result<rings::Idle<'m>, StartError> {
     let mut chip = Chip::new(Structures::find(vendor, map)?, clock);
-    let stopped = chip.reset()?;
+    chip.reset()?;
     let mac = chip.identify()?;
+    // Each start begins with features, and the first is no other.
+    let stopped = chip.reset()?;
     rings::Idle::new(chip, mac, stopped)
 }

@@ -23,8 +23,6 @@ pub(super) const DRIVER_FEATURE: usize = 0x0c;
 pub(super) const CONFIG_MSIX_VECTOR: usize = 0x10;
 /// See [`Status`].
 pub(super) const DEVICE_STATUS: usize = 0x14;
-/// Another number after each change of the configuration.
-pub(super) const CONFIG_GENERATION: usize = 0x15;
 /// Which queue all of the following are about.
 pub(super) const QUEUE_SELECT: usize = 0x16;
 /// Descriptors: the most after a reset, and then as many as there are.
@@ -37,6 +35,9 @@ pub(super) const QUEUE_ENABLE: usize = 0x1c;
 pub(super) const QUEUE_NOTIFY_OFF: usize = 0x1e;
 /// Where the descriptors are; then the available ring, and the used ring.
 pub(super) const QUEUE_DESC: usize = 0x20;
+
+/// Of the interrupt's causes: the configuration changed (section 4.1.4.5).
+pub(super) const CONFIGURATION: u8 = 2;
 
 /// No vector: section 4.1.4.3.
 pub(super) const NO_VECTOR: u16 = 0xffff;
@@ -67,6 +68,8 @@ bitflags! {
         const FEATURES_OK = 8;
         /// The device came to an error that only a reset ends.
         const NEEDS_RESET = 0x40;
+        /// The driver gave the device up.
+        const FAILED = 0x80;
         const _ = !0;
     }
 }

@@ -299,8 +299,9 @@ impl<R: Registers> Driver for Nvme<'_, R> {
     }
 
     /// Both queues that interrupt do so by vector 0, whose number the controller was told when they were made.
-    fn deliver(&mut self, how: Delivery) {
+    fn deliver(&mut self, how: Delivery) -> Result<(), ResetError> {
         self.delivery = how;
+        Ok(())
     }
 
     fn acknowledge(&mut self) -> Cause {

@@ -135,7 +135,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
         self.events = Some(events);
         let run = self.hc.run(rings).map_err(|error| match error {
             ResetError::Stuck(late) => XhciError::Late(late),
-            ResetError::Gone => error.into(),
+            ResetError::Gone | ResetError::Refused(_) => error.into(),
         });
         self.settle(run)
     }

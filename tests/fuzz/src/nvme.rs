@@ -297,7 +297,8 @@ impl Story for Guest {
             3 => {
                 disk.enable_interrupts(Cause::empty());
                 chip.msix.set(input.once_in(2));
-                disk.deliver(if chip.msix.get() { Delivery::Msix } else { Delivery::Intx });
+                let how = if chip.msix.get() { Delivery::Msix } else { Delivery::Intx };
+                assert_eq!(disk.deliver(how), Ok(()));
                 disk.enable_interrupts(Cause::RECEIVER);
             }
             _ => mover::go_on(disk, input, &self.sent, &mut self.back, &chip.odd),

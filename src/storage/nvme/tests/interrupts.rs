@@ -29,7 +29,7 @@ fn the_second_half_interrupts_and_acknowledging_ends_it_at_once() {
 fn a_masked_controller_is_silent_and_what_was_held_back_comes_with_the_unmasking() {
     for how in [Delivery::Intx, Delivery::Msi] {
         with_disk(|chip, disk| {
-            disk.deliver(how);
+            disk.deliver(how).unwrap();
             trip(disk, 512, 1).unwrap();
             assert!(!chip.interrupts(), "masked from the start");
             disk.enable_interrupts(Cause::RECEIVER);
@@ -71,7 +71,7 @@ fn with_msix(test: impl FnOnce(&FakeNvme<'_>, &mut Disk<'_>)) {
     with_disk(|chip, disk| {
         disk.enable_interrupts(Cause::empty());
         chip.use_msix();
-        disk.deliver(Delivery::Msix);
+        disk.deliver(Delivery::Msix).unwrap();
         disk.enable_interrupts(Cause::RECEIVER);
         test(chip, disk);
     });
