@@ -92,74 +92,60 @@ impl Ring {
     }
 }
 
+/// What passes between a chip and its driver by memory.
 #[derive(Debug)]
-pub(crate) struct Chip<'m, F> {
-    pub(crate) family: F,
+pub(crate) struct Book<'m> {
     machine: &'m FakeMachine,
-    clock: &'m TickingClock,
-    pub(crate) input: Input,
-    pub(crate) rx: Cell<Ring>,
-    pub(crate) tx: Cell<Ring>,
-    /// Whether it broke a rule since it was reset.
-    odd: Cell<bool>,
+    /// Whether the chip broke a rule since it was reset.
+    pub(crate) odd: Cell<bool>,
     /// Frames written and not taken: what they stand for, and their lengths.
     frames: RefCell<VecDeque<(usize, usize)>>,
     written: Cell<usize>,
     given: RefCell<Vec<(u64, usize)>>,
-    /// Whether a reset may not end, which costs a wait.
-    pub(crate) stuck: bool,
-    /// Whether it answers as it should from here on.
-    pub(crate) tame: Cell<bool>,
 }
 
-impl<F: Family> Chip<'_, F> {
-    fn dma(&self, bus: u64, bytes: &[u8]) {
+impl<'m> Book<'m> {
+    pub(crate) fn new(machine: &'m FakeMachine) -> Self {
+        Self {
+            machine,
+            odd: Cell::new(false),
+            frames: RefCell::default(),
+            written: Cell::new(0),
+            given: RefCell::default(),
+        }
+    }
+
+    /// The chip writes where it was told that it may.
+    pub(crate) fn write(&self, bus: u64, bytes: &[u8]) {
+        self.given.borrow_mut().push((bus, bytes.len()));
         assert!(self.machine.bus_write(BusAddr(bus), bytes), "{} bytes at {bus:#x}", bytes.len());
     }
 
+    /// The chip reads where it was told that it may.
+    pub(crate) fn read(&self, bus: u64, len: usize) -> Vec<u8> {
+        self.given.borrow_mut().push((bus, len));
+        let mut bytes = vec![0; len];
+        assert!(self.machine.bus_read(BusAddr(bus), &mut bytes), "{len} bytes at {bus:#x}");
+        bytes
+    }
+
+    /// A descriptor's two words.
     pub(crate) fn words(&self, bus: u64) -> [u64; 2] {
-        let mut bytes = [0; DESCRIPTOR];
-        assert!(self.machine.bus_read(BusAddr(bus), &mut bytes), "no descriptor at {bus:#x}");
+        let bytes = self.read(bus, DESCRIPTOR);
         let (words, _) = bytes.as_chunks::<8>();
         [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]
     }
 
-    /// A frame into the next buffer, or bytes anywhere in the ring.
-    fn receive(&self) {
-        let mut ring = self.rx.get();
-        if ring.base == 0 {
-            return;
-        }
-        if self.input.once_in(8) {
-            self.odd.set(true);
-            let at = self.input.below(RECEIVE * DESCRIPTOR - 16);
-            return self.dma(ring.base + at as u64, &self.input.bytes(16));
-        }
-        let [word, buffer] = self.words(ring.at());
-        let last = ring.next + 1 == RECEIVE;
-        if self.odd.get() || word & F::OWN == 0 {
-            return;
-        }
-        assert_eq!(word, F::offered(last));
+    /// What the next frame stands for.
+    pub(crate) fn next(&self) -> usize {
+        self.written.get()
+    }
+
+    /// The next frame was written, with so many bytes.
+    pub(crate) fn wrote(&self, length: usize) {
         let id = self.written.get();
-        let length = if self.input.once_in(8) {
-            usize::from(self.input.u16()) % 0xff0
-        } else {
-            FRAME_MIN + usize::from(self.input.u8()) * 5
-        };
-        let odd = u64::from(self.input.u32()) << 30;
-        let status = if self.input.once_in(8) { odd & !F::OWN } else { F::WHOLE };
-        let whole = !self.input.once_in(8);
-        if whole && length <= BUFFER {
-            self.dma(buffer, bytes_of(id, length));
-        }
-        self.dma(ring.at(), &F::received(word, status, length + 4).to_le_bytes());
-        let regular = whole && status == F::WHOLE && (FRAME_MIN..=FRAME_MAX + 4).contains(&length);
-        self.odd.set(!regular);
         self.frames.borrow_mut().push_back((id, length));
         self.written.set(id + 1);
-        ring.next = (ring.next + 1) % RECEIVE;
-        self.rx.set(ring);
     }
 
     /// What the driver got for a frame.
@@ -170,6 +156,73 @@ impl<F: Family> Chip<'_, F> {
         }
         let expected = next.map(|(id, len)| bytes_of(id, len));
         assert!(Some(frame) == expected, "{} bytes of {next:?}", frame.len());
+    }
+
+    /// It was told of this much at once.
+    pub(crate) fn told(&self, places: [(u64, usize); 2]) {
+        self.given.borrow_mut().extend(places);
+    }
+
+    /// The chip begins anew.
+    pub(crate) fn reset(&self) {
+        self.odd.set(false);
+        self.frames.borrow_mut().clear();
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Chip<'m, F> {
+    pub(crate) family: F,
+    book: Book<'m>,
+    clock: &'m TickingClock,
+    pub(crate) input: Input,
+    pub(crate) rx: Cell<Ring>,
+    pub(crate) tx: Cell<Ring>,
+    /// Whether a reset may not end, which costs a wait.
+    pub(crate) stuck: bool,
+    /// Whether it answers as it should from here on.
+    pub(crate) tame: Cell<bool>,
+}
+
+impl<F: Family> Chip<'_, F> {
+    pub(crate) fn words(&self, bus: u64) -> [u64; 2] {
+        self.book.words(bus)
+    }
+
+    /// A frame into the next buffer, or bytes anywhere in the ring.
+    fn receive(&self) {
+        let mut ring = self.rx.get();
+        if ring.base == 0 {
+            return;
+        }
+        if self.input.once_in(8) {
+            self.book.odd.set(true);
+            let at = self.input.below(RECEIVE * DESCRIPTOR - 16);
+            return self.book.write(ring.base + at as u64, &self.input.bytes(16));
+        }
+        let [word, buffer] = self.words(ring.at());
+        let last = ring.next + 1 == RECEIVE;
+        if self.book.odd.get() || word & F::OWN == 0 {
+            return;
+        }
+        assert_eq!(word, F::offered(last));
+        let length = if self.input.once_in(8) {
+            usize::from(self.input.u16()) % 0xff0
+        } else {
+            FRAME_MIN + usize::from(self.input.u8()) * 5
+        };
+        let odd = u64::from(self.input.u32()) << 30;
+        let status = if self.input.once_in(8) { odd & !F::OWN } else { F::WHOLE };
+        let whole = !self.input.once_in(8);
+        if whole && length <= BUFFER {
+            self.book.write(buffer, bytes_of(self.book.next(), length));
+        }
+        self.book.write(ring.at(), &F::received(word, status, length + 4).to_le_bytes());
+        let regular = whole && status == F::WHOLE && (FRAME_MIN..=FRAME_MAX + 4).contains(&length);
+        self.book.odd.set(!regular);
+        self.book.wrote(length);
+        ring.next = (ring.next + 1) % RECEIVE;
+        self.rx.set(ring);
     }
 
     /// Reads what is to be sent: what the driver was given, or a probe; and says what became of it.
@@ -183,12 +236,10 @@ impl<F: Family> Chip<'_, F> {
             let last = ring.next + 1 == TRANSMIT;
             let len = F::length_to_send(word, last);
             assert!((FRAME_MIN..=FRAME_MAX).contains(&len), "{len} to send");
-            self.given.borrow_mut().push((bus, len));
-            let mut frame = vec![0; len];
-            assert!(self.machine.bus_read(BusAddr(bus), &mut frame));
+            let frame = self.book.read(bus, len);
             assert!(is_to_send(&frame), "{frame:?}");
             let status = if self.input.once_in(4) { self.input.u32() } else { 0 };
-            self.dma(ring.at(), &F::sent(word, status).to_le_bytes());
+            self.book.write(ring.at(), &F::sent(word, status).to_le_bytes());
             ring.next = (ring.next + 1) % TRANSMIT;
         }
         self.tx.set(ring);
@@ -198,9 +249,8 @@ impl<F: Family> Chip<'_, F> {
     pub(crate) fn start(&self) {
         let (rx, tx) = (self.rx.get(), self.tx.get());
         let rings = [(rx.base, RECEIVE * DESCRIPTOR), (tx.base, TRANSMIT * DESCRIPTOR)];
-        self.given.borrow_mut().extend(rings);
-        self.odd.set(false);
-        self.frames.borrow_mut().clear();
+        self.book.told(rings);
+        self.book.reset();
     }
 
     fn read(&self, offset: usize) -> u32 {
@@ -249,11 +299,8 @@ pub(crate) trait Far {
     /// A frame arrives, or something else.
     fn receive(&self);
 
-    /// What the driver got for a frame.
-    fn was_taken(&self, frame: &[u8]);
-
-    /// Each place that the chip was told of, and how much of it.
-    fn given(&self) -> Vec<(u64, usize)>;
+    /// What passed by memory.
+    fn book(&self) -> &Book<'_>;
 
     /// It answers as it should from here on.
     fn tame(&self);
@@ -268,12 +315,8 @@ impl<F: Family> Far for Chip<'_, F> {
         self.receive();
     }
 
-    fn was_taken(&self, frame: &[u8]) {
-        self.was_taken(frame);
-    }
-
-    fn given(&self) -> Vec<(u64, usize)> {
-        self.given.take()
+    fn book(&self) -> &Book<'_> {
+        &self.book
     }
 
     fn tame(&self) {
@@ -289,7 +332,7 @@ fn act(card: &mut dyn Nic, chip: &dyn Far, frame: &mut Vec<u8>) {
         2..4 => {
             if let Ok(Some(len)) = card.receive(frame) {
                 assert!((FRAME_MIN..=FRAME_MAX + 4).contains(&len) && len <= frame.len(), "{len}");
-                chip.was_taken(&frame[..len]);
+                chip.book().was_taken(&frame[..len]);
             }
         }
         4 => drop(card.transmit(vec![SENT; input.below(1600)])),
@@ -313,7 +356,7 @@ pub(crate) fn live(card: &mut dyn Nic, chip: &dyn Far, clock: &TickingClock, poo
         let took = clock.now().since(start);
         assert!(took < CALL_LIMIT, "a call took {took:?}");
     }
-    for (bus, len) in chip.given() {
+    for (bus, len) in chip.book().given.take() {
         let covered = card.dma_ranges().iter().any(|range| range.covers(BusAddr(bus), len));
         assert!(covered, "{len} at {bus:#x}");
     }
@@ -332,42 +375,51 @@ pub(crate) fn is_to_send(frame: &[u8]) -> bool {
     end == frame.len() || padded || probe
 }
 
-/// Plays one story with a chip of a family.
-pub(crate) fn run<F: Family>(bytes: &[u8]) {
+/// What a story plays on.
+pub(crate) struct Stage<'m> {
+    pub(crate) machine: &'m FakeMachine,
+    pub(crate) pool: &'m Pool<'m>,
+    pub(crate) clock: &'m TickingClock,
+}
+
+/// Plays one story, if there is a pool for it.
+pub(crate) fn on_stage(bytes: &[u8], story: impl FnOnce(&Stage<'_>, &Input)) {
     let input = Input::new(bytes);
     MACHINE.with_borrow_mut(|(machine, table)| {
         machine.reset();
-        play::<F>(machine, table, &input);
+        let machine: &FakeMachine = machine;
+        let pool = Pool::new(table, machine);
+        let max_order = Order::new(7).unwrap_or(Order::MAX);
+        let plan = Plan { max_order, floor: 4096, ..Plan::new(512 << 10) };
+        if pool.start(&plan, &mut |_| {}).is_ok() {
+            let clock = TickingClock::default();
+            story(&Stage { machine, pool: &pool, clock: &clock }, &input);
+        }
     });
 }
 
-fn play<F: Family>(machine: &FakeMachine, table: &mut Table, input: &Input) {
-    let pool = Pool::new(table, machine);
-    let max_order = Order::new(7).unwrap_or(Order::MAX);
-    let plan = Plan { max_order, floor: 4096, ..Plan::new(512 << 10) };
-    if pool.start(&plan, &mut |_| {}).is_err() {
-        return;
-    }
-    let clock = TickingClock::default();
+/// Plays one story with a chip of a family.
+pub(crate) fn run<F: Family>(bytes: &[u8]) {
+    on_stage(bytes, play::<F>);
+}
+
+fn play<F: Family>(stage: &Stage<'_>, input: &Input) {
+    let &Stage { machine, pool, clock } = stage;
     let stuck = input.once_in(64);
     let chip = Chip {
         family: F::new(input),
-        machine,
-        clock: &clock,
+        book: Book::new(machine),
+        clock,
         input: input.clone(),
         rx: Cell::default(),
         tx: Cell::default(),
-        odd: Cell::new(false),
-        frames: RefCell::default(),
-        written: Cell::new(0),
-        given: RefCell::default(),
         stuck,
         tame: Cell::new(false),
     };
     let limits = Limits::new(DmaMask::BITS_32);
     let limits = PowerOfTwo::new(8).map_or(limits, |eight| limits.aligned_to(eight));
-    let device = Device::new(&pool, machine, limits, Policy::Force);
-    let started = F::reset(&chip, &clock).and_then(|idle| idle.start(device));
+    let device = Device::new(pool, machine, limits, Policy::Force);
+    let started = F::reset(&chip, clock).and_then(|idle| idle.start(device));
     let Ok(mut card) = started else { return };
-    live(&mut card, &chip, &clock, &pool);
+    live(&mut card, &chip, clock, pool);
 }

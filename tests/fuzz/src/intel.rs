@@ -8,29 +8,19 @@
 
 use crate::{
     Input,
-    cards::{Far, is_to_send, live},
+    cards::{Book, Far, Stage, is_to_send, live, on_stage},
     pattern::bytes_of,
 };
 use pvbounce::{
-    addr::{BusAddr, DmaMask, to_usize},
+    addr::{DmaMask, to_usize},
     device::{Idle as _, Registers, fake::TickingClock},
-    dma::{Device, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
-    mm::contiguous::Order,
+    dma::{Device, Limits, Policy},
     nic::{
         FRAME_MAX, FRAME_MIN, e1000, igb,
         rings::chip::{BUFFER, DESCRIPTOR, RECEIVE, TRANSMIT},
     },
 };
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    time::Duration,
-};
-
-thread_local! {
-    // Its pages are never freed: one machine for all inputs. A table is 300 KiB: one, too.
-    static MACHINE: RefCell<(FakeMachine, Box<Table>)> = RefCell::default();
-}
+use std::{cell::Cell, time::Duration};
 
 const CTRL: usize = 0x0000;
 const STATUS: usize = 0x0008;
@@ -92,17 +82,11 @@ impl Ring {
 #[derive(Debug)]
 struct Chip<'m> {
     family: Family,
-    machine: &'m FakeMachine,
+    book: Book<'m>,
     clock: &'m TickingClock,
     input: Input,
     rx: Cell<Ring>,
     tx: Cell<Ring>,
-    /// Whether it broke a rule since it was reset.
-    odd: Cell<bool>,
-    /// Frames written and not taken: what they stand for, and their lengths.
-    frames: RefCell<VecDeque<(usize, usize)>>,
-    written: Cell<usize>,
-    given: RefCell<Vec<(u64, usize)>>,
     /// Whether a reset may not end, which costs a wait.
     stuck: bool,
     /// Whether it answers as it should from here on.
@@ -110,17 +94,6 @@ struct Chip<'m> {
 }
 
 impl Chip<'_> {
-    fn dma(&self, bus: u64, bytes: &[u8]) {
-        assert!(self.machine.bus_write(BusAddr(bus), bytes), "{} bytes at {bus:#x}", bytes.len());
-    }
-
-    fn words(&self, bus: u64) -> [u64; 2] {
-        let mut bytes = [0; DESCRIPTOR];
-        assert!(self.machine.bus_read(BusAddr(bus), &mut bytes), "no descriptor at {bus:#x}");
-        let (words, _) = bytes.as_chunks::<8>();
-        [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]
-    }
-
     /// A frame into the next buffer, or bytes anywhere in the ring.
     fn receive(&self) {
         let mut ring = self.rx.get();
@@ -128,13 +101,12 @@ impl Chip<'_> {
             return;
         }
         if self.input.once_in(8) {
-            self.odd.set(true);
+            self.book.odd.set(true);
             let at = self.input.below(RECEIVE * DESCRIPTOR - 16);
-            return self.dma(ring.base + at as u64, &self.input.bytes(16));
+            return self.book.write(ring.base + at as u64, &self.input.bytes(16));
         }
-        let [buffer, word] = self.words(ring.at(ring.head));
-        assert!(self.odd.get() || word == 0, "a descriptor that is used already: {word:#x}");
-        let id = self.written.get();
+        let [buffer, word] = self.book.words(ring.at(ring.head));
+        assert!(self.book.odd.get() || word == 0, "a descriptor that is used already: {word:#x}");
         let length = if self.input.once_in(8) {
             usize::from(self.input.u16())
         } else {
@@ -142,8 +114,8 @@ impl Chip<'_> {
         };
         let status = if self.input.once_in(8) { self.input.u16() } else { 3 };
         let whole = !self.input.once_in(8);
-        if whole && length <= BUFFER && buffer != 0 && !self.odd.get() {
-            self.dma(buffer, bytes_of(id, length));
+        if whole && length <= BUFFER && buffer != 0 && !self.book.odd.get() {
+            self.book.write(buffer, bytes_of(self.book.next(), length));
         }
         let [l0, l1] = self.bytes(length);
         let [s0, s1] = status.to_le_bytes();
@@ -151,11 +123,10 @@ impl Chip<'_> {
             Some(_) => [s0, 0, 0, s1, l0, l1, 0, 0],
             None => [l0, l1, 0, 0, s0, s1, 0, 0],
         };
-        self.dma(ring.at(ring.head) + 8, &word);
+        self.book.write(ring.at(ring.head) + 8, &word);
         let regular = whole && status == 3 && (FRAME_MIN..=FRAME_MAX + 4).contains(&length);
-        self.odd.set(self.odd.get() || !regular);
-        self.frames.borrow_mut().push_back((id, length));
-        self.written.set(id + 1);
+        self.book.odd.set(self.book.odd.get() || !regular);
+        self.book.wrote(length);
         ring.head = (ring.head + 1) % RECEIVE;
         self.rx.set(ring);
     }
@@ -164,38 +135,21 @@ impl Chip<'_> {
         u16::try_from(length).map_or([0xff; 2], u16::to_le_bytes)
     }
 
-    /// What the driver got for a frame.
-    fn was_taken(&self, frame: &[u8]) {
-        let next = self.frames.borrow_mut().pop_front();
-        if self.odd.get() {
-            return;
-        }
-        let expected = next.map(|(id, len)| bytes_of(id, len));
-        assert!(Some(frame) == expected, "{} bytes of {next:?}", frame.len());
-    }
-
     /// Reads what is to be sent: what the driver was given, or a probe; and says what became of it.
     fn send(&self) {
         let mut ring = self.tx.get();
         while ring.base != 0 && ring.head != ring.tail {
             let at = ring.at(ring.head);
-            let [bus, word] = self.words(at);
+            let [bus, word] = self.book.words(at);
             let len = to_usize(word & 0xffff);
             assert!((FRAME_MIN..=FRAME_MAX).contains(&len), "{len} to send");
-            self.given.borrow_mut().push((bus, len));
-            let mut frame = vec![0; len];
-            assert!(self.machine.bus_read(BusAddr(bus), &mut frame));
+            let frame = self.book.read(bus, len);
             assert!(is_to_send(&frame), "{frame:?}");
             let status = if self.input.once_in(4) { self.input.u8() } else { 1 };
-            self.dma(at + 12, &[status]);
+            self.book.write(at + 12, &[status]);
             ring.head = (ring.head + 1) % TRANSMIT;
         }
         self.tx.set(ring);
-    }
-
-    fn started_anew(&self) {
-        self.odd.set(false);
-        self.frames.borrow_mut().clear();
     }
 }
 
@@ -242,8 +196,8 @@ impl Registers for &Chip<'_> {
             RCTL if value & 2 != 0 => {
                 let (rx, tx) = (self.rx.get(), self.tx.get());
                 let rings = [(rx.base, RECEIVE * DESCRIPTOR), (tx.base, TRANSMIT * DESCRIPTOR)];
-                self.given.borrow_mut().extend(rings);
-                self.started_anew();
+                self.book.told(rings);
+                self.book.reset();
             }
             _ => {}
         }
@@ -275,12 +229,8 @@ impl Far for Chip<'_> {
         self.receive();
     }
 
-    fn was_taken(&self, frame: &[u8]) {
-        self.was_taken(frame);
-    }
-
-    fn given(&self) -> Vec<(u64, usize)> {
-        self.given.take()
+    fn book(&self) -> &Book<'_> {
+        &self.book
     }
 
     fn tame(&self) {
@@ -305,44 +255,30 @@ pub fn igb(bytes: &[u8]) {
 }
 
 fn run(bytes: &[u8], family: Family) {
-    let input = Input::new(bytes);
-    MACHINE.with_borrow_mut(|(machine, table)| {
-        machine.reset();
-        play(machine, table, &input, family);
-    });
+    on_stage(bytes, |stage, input| play(stage, input, family));
 }
 
-fn play(machine: &FakeMachine, table: &mut Table, input: &Input, family: Family) {
-    let pool = Pool::new(table, machine);
-    let max_order = Order::new(7).unwrap_or(Order::MAX);
-    let plan = Plan { max_order, floor: 4096, ..Plan::new(512 << 10) };
-    if pool.start(&plan, &mut |_| {}).is_err() {
-        return;
-    }
-    let clock = TickingClock::default();
+fn play(stage: &Stage<'_>, input: &Input, family: Family) {
+    let &Stage { machine, pool, clock } = stage;
     let stuck = input.once_in(64);
     let chip = Chip {
         family,
-        machine,
-        clock: &clock,
+        book: Book::new(machine),
+        clock,
         input: input.clone(),
         rx: Cell::default(),
         tx: Cell::default(),
-        odd: Cell::new(false),
-        frames: RefCell::default(),
-        written: Cell::new(0),
-        given: RefCell::default(),
         stuck,
         tame: Cell::new(false),
     };
-    let device = Device::new(&pool, machine, Limits::new(DmaMask::BITS_32), Policy::Force);
+    let device = Device::new(pool, machine, Limits::new(DmaMask::BITS_32), Policy::Force);
     let idle = match (family.queues.is_some(), input.once_in(2)) {
-        (false, false) => e1000::reset(e1000::Model::I82540, &chip, &clock),
-        (false, true) => e1000::reset(e1000::Model::I82574, &chip, &clock),
-        (true, false) => igb::reset(igb::Model::Igb, &chip, &clock),
-        (true, true) => igb::reset(igb::Model::Igc, &chip, &clock),
+        (false, false) => e1000::reset(e1000::Model::I82540, &chip, clock),
+        (false, true) => e1000::reset(e1000::Model::I82574, &chip, clock),
+        (true, false) => igb::reset(igb::Model::Igb, &chip, clock),
+        (true, true) => igb::reset(igb::Model::Igc, &chip, clock),
     };
     let started = idle.and_then(|idle| idle.start(device));
     let Ok(mut card) = started else { return };
-    live(&mut card, &chip, &clock, &pool);
+    live(&mut card, &chip, clock, pool);
 }

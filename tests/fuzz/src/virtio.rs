@@ -1,34 +1,26 @@
-//! The driver of virtio network devices over one whose registers read as anything, which is anywhere in its BAR, and which
-//! writes anything into its queues and buffers.
+//! The driver of virtio network devices over one whose registers read as anything, whose structures are anywhere in its
+//! BARs, and which writes anything into its queues and buffers.
 //!
 //! Asserts: what `cards` does; and what the device is offered is whole, is offered once, and asks nothing of it.
 
 use crate::{
     Input,
-    cards::{Far, is_to_send, live},
+    cards::{Book, Far, Stage, is_to_send, live, on_stage},
     pattern::bytes_of,
 };
 use pvbounce::{
-    addr::{BusAddr, DmaMask, to_usize},
+    addr::{DmaMask, to_usize},
     device::{Idle as _, Registers, fake::TickingClock},
-    dma::{Device, Limits, Plan, Policy, Pool, Table, fake::FakeMachine},
-    mm::contiguous::Order,
+    dma::{Device, Limits, Policy},
     nic::{FRAME_MAX, FRAME_MIN, fake::virtio::CAPABILITIES, virtio},
 };
-use std::{
-    cell::{Cell, RefCell},
-    collections::VecDeque,
-    time::Duration,
-};
-
-thread_local! {
-    // Its pages are never freed: one machine for all inputs. A table is 300 KiB: one, too.
-    static MACHINE: RefCell<(FakeMachine, Box<Table>)> = RefCell::default();
-}
+use std::{cell::Cell, time::Duration};
 
 /// What a look at a register takes: much, for a story to be short.
 const LOOK: Duration = Duration::from_millis(1);
 const LEN: u16 = 64;
+/// A quarter of a BAR: a structure is in each, and [`CAPABILITIES`] has them at its start.
+const QUARTER: usize = 0x1000;
 
 /// One queue as the driver told of it.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,18 +33,16 @@ struct Queue {
 
 #[derive(Debug)]
 struct Chip<'m> {
-    machine: &'m FakeMachine,
+    book: Book<'m>,
+    /// Where in its quarter each structure begins.
+    places: [usize; 4],
+    /// Whether it says of a structure that it is elsewhere: what it is told is then nothing that it could use.
+    lies: bool,
     clock: &'m TickingClock,
     input: Input,
     status: Cell<u8>,
     select: Cell<u16>,
     queues: [Cell<Queue>; 2],
-    /// Whether it broke a rule since it was reset.
-    odd: Cell<bool>,
-    /// Frames written and not taken: what they stand for, and their lengths.
-    frames: RefCell<VecDeque<(usize, usize)>>,
-    written: Cell<usize>,
-    given: RefCell<Vec<(u64, usize)>>,
     /// Whether a reset may not end, which costs a wait.
     stuck: bool,
     /// Whether it answers as it should from here on.
@@ -60,32 +50,23 @@ struct Chip<'m> {
 }
 
 impl Chip<'_> {
-    fn dma(&self, bus: u64, bytes: &[u8]) {
-        assert!(self.machine.bus_write(BusAddr(bus), bytes), "{} bytes at {bus:#x}", bytes.len());
-    }
-
-    fn bytes(&self, bus: u64, len: usize) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        assert!(self.machine.bus_read(BusAddr(bus), &mut bytes), "{len} bytes at {bus:#x}");
-        self.given.borrow_mut().push((bus, len));
-        bytes
-    }
-
     fn half(&self, bus: u64) -> u16 {
-        let bytes = self.bytes(bus, 2);
+        let bytes = self.book.read(bus, 2);
         u16::from_le_bytes([bytes[0], bytes[1]])
     }
 
     fn descriptor(&self, queue: &Queue, number: u16) -> [u64; 2] {
         assert!(number < LEN, "descriptor {number}");
-        let bytes = self.bytes(queue.places[0] + 16 * u64::from(number), 16);
-        let (words, _) = bytes.as_chunks::<8>();
-        [u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1])]
+        self.book.words(queue.places[0] + 16 * u64::from(number))
+    }
+
+    fn runs(&self) -> bool {
+        self.status.get() & 4 != 0 && !self.lies
     }
 
     /// The next descriptor that is offered.
     fn offered(&self, queue: &Queue) -> Option<u16> {
-        if self.status.get() & 4 == 0 {
+        if !self.runs() {
             return None;
         }
         let count = self.half(queue.places[1] + 2).wrapping_sub(queue.seen);
@@ -94,35 +75,40 @@ impl Chip<'_> {
         (count > 0).then(|| self.half(entry))
     }
 
+    /// A number that may be one of the driver's descriptors', or any.
+    fn drawn(&self) -> u32 {
+        self.input.u32() >> self.input.one_of(&[0, 24])
+    }
+
     /// Lists a descriptor, or another, once or more often; whether by the rules.
     fn use_up(&self, n: usize, number: u32, len: u32) -> bool {
         let mut queue = self.queues[n].get();
-        let number = if self.input.once_in(16) { self.input.u32() >> 24 } else { number };
+        let number = if self.input.once_in(16) { self.drawn() } else { number };
         let entry = queue.places[2] + 4 + 8 * u64::from(queue.used % LEN);
-        self.dma(entry, &number.to_le_bytes());
-        self.dma(entry + 4, &len.to_le_bytes());
+        self.book.write(entry, &number.to_le_bytes());
+        self.book.write(entry + 4, &len.to_le_bytes());
         queue.seen = queue.seen.wrapping_add(1);
         queue.used = queue.used.wrapping_add(1);
         let wrong = self.input.once_in(16);
         let told = if wrong { self.input.u16() } else { queue.used };
-        self.dma(queue.places[2] + 2, &told.to_le_bytes());
+        self.book.write(queue.places[2] + 2, &told.to_le_bytes());
         self.queues[n].set(queue);
         told == queue.used
     }
 
     fn arrive(&self) {
         let queue = self.queues[0].get();
-        if self.odd.get() || self.status.get() & 4 == 0 {
+        if self.book.odd.get() || !self.runs() {
             return;
         }
         if self.input.once_in(8) {
-            self.odd.set(true);
-            return self.dma(queue.places[2] + self.input.below(500) as u64, &self.input.bytes(16));
+            self.book.odd.set(true);
+            let at = queue.places[2] + self.input.below(500) as u64;
+            return self.book.write(at, &self.input.bytes(16));
         }
         let Some(number) = self.offered(&queue) else { return };
         let [buffer, word] = self.descriptor(&queue, number);
         assert_eq!(word & 0xffff_ffff_ffff, 2 << 32 | 2048);
-        let id = self.written.get();
         let length = if self.input.once_in(8) {
             usize::from(self.input.u16())
         } else {
@@ -130,19 +116,18 @@ impl Chip<'_> {
         };
         let whole = !self.input.once_in(8);
         if whole && length <= 2048 - 12 {
-            self.dma(buffer, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
-            self.dma(buffer + 12, bytes_of(id, length));
+            self.book.write(buffer, &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
+            self.book.write(buffer + 12, bytes_of(self.book.next(), length));
         }
         let right = u32::try_from(12 + length).unwrap_or(u32::MAX);
         let told = if self.input.once_in(16) { self.input.u32() } else { right };
         let expected = told == right;
         let ruled = self.use_up(0, number.into(), told);
-        let entry = self.bytes(queue.places[2] + 4 + 8 * u64::from(queue.used % LEN), 1);
-        let listed = u16::from(entry[0]) == number;
+        let entry = self.book.read(queue.places[2] + 4 + 8 * u64::from(queue.used % LEN), 4);
+        let listed = entry == u32::from(number).to_le_bytes();
         let fits = (FRAME_MIN..=FRAME_MAX + 4).contains(&length);
-        self.odd.set(!(whole && expected && ruled && listed && fits));
-        self.frames.borrow_mut().push_back((id, length));
-        self.written.set(id + 1);
+        self.book.odd.set(!(whole && expected && ruled && listed && fits));
+        self.book.wrote(length);
     }
 
     fn send(&self) {
@@ -151,10 +136,10 @@ impl Chip<'_> {
             let Some(head) = self.offered(&queue) else { return };
             let [bus, word] = self.descriptor(&queue, head);
             assert_eq!(word & 0xffff_ffff_ffff, 1 << 32 | 12, "a header, and more");
-            assert_eq!(self.bytes(bus, 12), [0; 12]);
+            assert_eq!(self.book.read(bus, 12), [0; 12]);
             let [bus, len] = self.descriptor(&queue, (word >> 48) as u16);
             assert!((60..=1514).contains(&len), "{len:#x}, and no more");
-            assert!(is_to_send(&self.bytes(bus, to_usize(len))));
+            assert!(is_to_send(&self.book.read(bus, to_usize(len))));
             if !self.use_up(1, head.into(), self.input.u8().into()) {
                 return;
             }
@@ -165,9 +150,15 @@ impl Chip<'_> {
         self.status.set(value);
         if value == 0 {
             self.queues.iter().for_each(|queue| queue.set(Queue::default()));
-            self.odd.set(false);
-            self.frames.borrow_mut().clear();
+            self.book.reset();
         }
+    }
+
+    /// Which register that is, as if each structure began with its quarter; beyond all of them if it is in none.
+    fn register(&self, offset: usize) -> usize {
+        let (quarter, at) = (offset / QUARTER, offset % QUARTER);
+        let place = self.places.get(quarter).and_then(|place| at.checked_sub(*place));
+        place.map_or(usize::MAX, |register| QUARTER * quarter + register)
     }
 
     fn read(&self, offset: usize) -> u32 {
@@ -175,7 +166,7 @@ impl Chip<'_> {
         if !self.tame.get() && self.input.once_in(16) {
             return self.input.u32();
         }
-        match offset {
+        match self.register(offset) {
             0x04 => u32::MAX,
             0x14 if self.stuck && !self.tame.get() => 0xf,
             0x14 => self.status.get().into(),
@@ -190,11 +181,11 @@ impl Chip<'_> {
 
     fn write(&self, offset: usize, value: u32) {
         let half = (value & 0xffff) as u16;
-        match offset {
+        match self.register(offset) {
             0x14 => self.set_status(value.to_le_bytes()[0]),
             0x16 => self.select.set(half),
-            0x20..0x38 => {
-                let cell = &self.queues[usize::from(self.select.get())];
+            offset @ 0x20..0x38 => {
+                let Some(cell) = self.queues.get(usize::from(self.select.get())) else { return };
                 let mut queue = cell.get();
                 let (place, half) = (&mut queue.places[(offset - 0x20) / 8], u64::from(value));
                 *place = match offset % 8 {
@@ -253,17 +244,8 @@ impl Far for Chip<'_> {
         self.arrive();
     }
 
-    fn was_taken(&self, frame: &[u8]) {
-        let next = self.frames.borrow_mut().pop_front();
-        if self.odd.get() {
-            return;
-        }
-        let expected = next.map(|(id, len)| bytes_of(id, len));
-        assert!(Some(frame) == expected, "{} bytes of {next:?}", frame.len());
-    }
-
-    fn given(&self) -> Vec<(u64, usize)> {
-        self.given.take()
+    fn book(&self) -> &Book<'_> {
+        &self.book
     }
 
     fn tame(&self) {
@@ -276,44 +258,39 @@ impl Far for Chip<'_> {
 /// # Panics
 /// If what it asserts does not hold.
 pub fn run(bytes: &[u8]) {
-    let input = Input::new(bytes);
-    MACHINE.with_borrow_mut(|(machine, table)| {
-        machine.reset();
-        play(machine, table, &input);
-    });
+    on_stage(bytes, play);
 }
 
-fn play(machine: &FakeMachine, table: &mut Table, input: &Input) {
-    let pool = Pool::new(table, machine);
-    let max_order = Order::new(7).unwrap_or(Order::MAX);
-    let plan = Plan { max_order, floor: 4096, ..Plan::new(512 << 10) };
-    if pool.start(&plan, &mut |_| {}).is_err() {
-        return;
-    }
-    let clock = TickingClock::default();
+fn play(stage: &Stage<'_>, input: &Input) {
+    let &Stage { machine, pool, clock } = stage;
     let mut vendor = CAPABILITIES;
+    let places = vendor.each_mut().map(|[_, bar, offset, len, _]| {
+        // The longest that is used has 0x38 bytes.
+        let place = u32::from(input.u16()) % ((*len - 0x38) / 4 + 1) * 4;
+        (*bar, *offset, *len) = (u32::from(input.u8() % 6), *offset + place, *len - place);
+        to_usize(place.into())
+    });
+    let offsets = vendor.map(|[_, _, offset, ..]| offset);
     if input.once_in(16) {
         vendor[input.below(4)][input.below(5)] = input.u32();
     }
     let chip = Chip {
-        machine,
-        clock: &clock,
+        book: Book::new(machine),
+        places,
+        lies: vendor.map(|[_, _, offset, ..]| offset) != offsets,
+        clock,
         input: input.clone(),
         status: Cell::new(0xf),
         select: Cell::new(0),
         queues: Default::default(),
-        odd: Cell::new(false),
-        frames: RefCell::default(),
-        written: Cell::new(0),
-        given: RefCell::default(),
         stuck: input.once_in(64),
         tame: Cell::new(false),
     };
     chip.set_status(0);
     chip.status.set(0xb);
-    let device = Device::new(&pool, machine, Limits::new(DmaMask::BITS_32), Policy::Force);
-    let idle = virtio::reset(&vendor, |_| Ok(&chip), &clock);
+    let device = Device::new(pool, machine, Limits::new(DmaMask::BITS_32), Policy::Force);
+    let idle = virtio::reset(&vendor, |_| Ok(&chip), clock);
     let started = idle.and_then(|idle| idle.start(device));
     let Ok(mut card) = started else { return };
-    live(&mut card, &chip, &clock, &pool);
+    live(&mut card, &chip, clock, pool);
 }
