@@ -7,9 +7,10 @@
 #   give      xl destroy if need be, xl pci-assignable-remove -r, else by sysfs; whatever happened before
 #
 # One shell waits, and nothing else: so a signal is obeyed at once. What it waits for (xl, the watcher, the console's
-# reader) ignores signals and ends in bounded time, so that no xl is cut short with a device half taken. POSIX sh, and
-# of programs beside xl what busybox has. Names and texts from sysfs and the guest are data: quoted, cut to printable
-# characters, never evaluated.
+# reader) ignores INT, TERM, HUP and QUIT and ends in bounded time, so that none of those cuts an xl short with a device half
+# taken. After KILL what was under way goes on, and --give-back waits for it by the notes in RUN. POSIX sh, and of programs
+# beside xl what busybox has. Names and texts from sysfs and the guest are data: quoted, cut to printable characters, never
+# evaluated. No redirection hangs on `:` or another special builtin, as the shell ends where it fails.
 #
 # Exit code: 0 SUCCESS, 2 the command line, 3 SKIP, 4 ERROR, 5 FAILURE, 6 CRASH, 7 TIMEOUT, 8 INCONCLUSIVE, 130 interrupted.
 set -u
@@ -99,46 +100,99 @@ worse() {
     [ "$(rank "$1")" -le "$(rank "$verdict")" ] || verdict=$1
 }
 
+# --- marks and processes --------------------------------------------------------------------------------------------
+
+# Makes an empty file. Not by `:`, which ends the shell where the file can't be.
+mark() { true >"$1"; } 2>/dev/null
+
+# Sets `born`, when a process was started, in ticks since the machine was: numbers are given out again. Empty if it has ended.
+born_at() {
+    stat='' born=''
+    { read -r stat <"/proc/$1/stat"; } 2>/dev/null
+    # What is in brackets is its name, which may hold anything.
+    # shellcheck disable=SC2086 # Numbers, from proc(5)'s third on.
+    set -- ${stat##*) }
+    case ${1:-Z} in [ZX]) ;; *) born=${20:-} ;; esac
+}
+
+# Notes which process this is, a subshell by its own number.
+note_self() {
+    born_at self
+    printf '%s %s\n' "${stat%% *}" "$born" >"$1"
+} 2>/dev/null
+
+# Whether a process lives that noted itself.
+noted_lives() {
+    number='' since=''
+    { read -r number since <"$1"; } 2>/dev/null
+    case $number in '' | *[!0-9]*) return 1 ;; esac
+    born_at "$number"
+    [ -n "$born" ] && [ "$born" = "$since" ]
+}
+
+# Waits for a process's end, at most so many seconds.
+await_end() {
+    tries=$2
+    born_at "$1"
+    while [ -n "$born" ] && [ "$tries" -gt 0 ]; do
+        tries=$((tries - 1))
+        sleep 1
+        born_at "$1"
+    done
+}
+
+# The same for one that noted itself, and takes its note away in the end; one that can't be told is given all the time.
+await_noted() {
+    tries=$2
+    while [ -e "$1" ] && [ "$tries" -gt 0 ]; do
+        [ ! -s "$1" ] || noted_lives "$1" || return 0
+        tries=$((tries - 1))
+        sleep 1
+    done
+}
+
 # --- xl ------------------------------------------------------------------------------------------------------------
 
+# Deaf to whoever wants the script to stop.
+deaf() { trap '' INT TERM HUP QUIT USR1 PIPE; }
+
+# Runs a program with at most so many seconds. timeout passes on what signals come, and its child hears them again.
+bounded() {
+    limit=$1
+    shift
+    timeout -s KILL "$limit" sh -c 'trap "" INT TERM HUP QUIT USR1 PIPE; exec "$@"' sh "$@"
+}
+
 # Runs xl with at most so many seconds, deaf to signals; its words go to the log. The shell can be interrupted while it
-# waits, and xl goes on: `settle` waits for it again, by its mark, since a shell that left a wait by a trap may not find the
-# child again. That one is under way is noted before it is.
+# waits, and xl goes on: `settle` waits for it again. RUN/busy is there for as long, so that others can wait, too.
 xl_within() {
     limit=$1
     shift
-    printf '# xl %s\n' "$*" >>"$dir/xl.log"
-    rm -f "$dir/xl-done"
+    xl_log=$dir/xl.log
+    { printf '# xl %s\n' "$*" >>"$xl_log"; } 2>/dev/null || xl_log=/dev/null
+    mark "$dir/busy"
     busy=$limit
     (
-        trap '' INT TERM HUP PIPE
-        timeout -s KILL "$limit" "$XL" "$@"
+        deaf
+        note_self "$dir/busy"
+        bounded "$limit" "$XL" "$@"
         xl_code=$?
-        : >"$dir/xl-done"
+        rm -f "$dir/busy"
         exit "$xl_code"
-    ) </dev/null >>"$dir/xl.log" 2>&1 3>&- &
+    ) </dev/null >>"$xl_log" 2>&1 3>&- &
     wait "$!"
     xl_code=$?
     busy=
     return "$xl_code"
 }
 
-# Waits for a mark, at most so many seconds.
-await() {
-    tries=$2
-    until [ -e "$1" ] || [ "$tries" -le 0 ]; do
-        tries=$((tries - 1))
-        sleep 1
-    done
-}
-
 # Its last complaint.
-xl_said() { grep -v '^#' "$dir/xl.log" | tail -n 1 | printable; }
+xl_said() { grep -v '^#' "$dir/xl.log" 2>/dev/null | tail -n 1 | printable; }
 
 # What xl prints of something.
-xl_ask() { timeout -s KILL 20 "$XL" "$@" </dev/null 2>/dev/null 3>&-; }
+xl_ask() { bounded 20 "$XL" "$@" </dev/null 2>/dev/null 3>&-; }
 
-store() { timeout -s KILL 10 xenstore-read "/local/domain/$domid/data/pvbounce/$1" 2>/dev/null 3>&- | printable; }
+store() { bounded 10 xenstore-read "/local/domain/$domid/data/pvbounce/$1" 2>/dev/null 3>&- | printable; }
 
 # --- sysfs ---------------------------------------------------------------------------------------------------------
 
@@ -237,9 +291,10 @@ routes() {
 
 disks() {
     while read -r _ _ number _ point rest; do
-        read -r type source _ <<END
-${rest##* - }
-END
+        rest=${rest##* - }
+        type=${rest%% *}
+        source=${rest#* }
+        source=${source%% *}
         case $number/$type in
         */zfs) printf 'zfs|%s is on ZFS, which does not say on which disks\n' "$point" ;;
         0:*) case $source in /dev/*) depends "$(block_device "$source")" "$point is mounted from it" ;; esac ;;
@@ -279,14 +334,16 @@ consoles() {
     done
 } 2>/dev/null
 
-# What depends on which folder, a line each: FOLDER/|WHY.
+# What depends on which folder, a line each: FOLDER/|WHY. The last line says that none is missing.
 find_dependents() {
     {
-        routes
-        disks
-        consoles
-    } | sort -u >"$dir/dependents"
-}
+        {
+            routes
+            disks
+            consoles
+        } | sort -u && echo 'end|'
+    } >"$dir/dependents"
+} 2>/dev/null
 
 # Why a device can't be spared, a line each.
 why_kept() {
@@ -296,6 +353,7 @@ why_kept() {
         zfs/01*) printf '%s\n' "$why" ;;
         esac
     done <"$dir/dependents" | printable_lines | sort -u
+    [ "$(tail -n 1 "$dir/dependents" 2>/dev/null)" = 'end|' ] || echo "what depends on it can't be listed in $dir"
     [ "$(line_of "$PCI/devices/$1/boot_vga")" != 1 ] || echo "it is the display that the machine booted with"
     functions=$(line_of "$PCI/devices/$1/sriov_numvfs")
     case $functions in '' | 0 | *[!0-9]*) ;; *) echo "it has $functions virtual functions" ;; esac
@@ -414,7 +472,7 @@ lacks() {
 
 look_at_host() {
     [ "$(id -u)" = 0 ] || lacks not-root "this is user $(id -u)" "run it as root"
-    for tool in timeout mkfifo readlink od; do
+    for tool in timeout mkfifo readlink od awk; do
         command -v "$tool" >/dev/null || lacks no-tool "there is no $tool" "install coreutils or busybox"
     done
     case $(line_of "$SYS/hypervisor/type")/$(line_of "$PROC/xen/capabilities") in
@@ -423,10 +481,10 @@ look_at_host() {
     *) lacks no-xen "this system does not run on Xen" "boot Xen, with this system as its dom0" ;;
     esac
     command -v "$XL" >/dev/null || lacks no-toolstack "there is no xl" "install Xen's tools (xen-utils, xen-tools)"
-    if ! xl_ask info >"$dir/xl-info" || ! xl_ask list >/dev/null; then
+    if ! xl_info=$(xl_ask info) || ! xl_ask list >/dev/null; then
         lacks no-toolstack "xl does not answer" "start xenstored and xenconsoled, or see why xl info and xl list fail"
     fi
-    info() { sed -n "s/^$1 *: *//p" "$dir/xl-info" | head -n 1 | printable; }
+    info() { printf '%s\n' "$xl_info" | sed -n "s/^$1 *: *//p" | head -n 1 | printable; }
     fact Xen "$(info xen_version), dom0 $(info release)"
     case $(info virt_caps) in
     *directio*) fact IOMMU "on: $(info virt_caps)" ;;
@@ -439,11 +497,18 @@ look_at_host() {
 
 # --- taking and giving back -------------------------------------------------------------------------------------------
 
-# Takes a device from its driver. First it is noted whose it was: what is noted is given back.
+# Takes a device from its driver. First it is noted whose it was: what is noted is given back, by this shell's own list, and by
+# the file where this shell is no more.
 take() {
     driver=$(driver_of "$1")
     override=$(line_of "$PCI/devices/$1/driver_override")
-    printf '%s %s %s\n' "$1" "${driver:--}" "${override:-(null)}" >>"$dir/taken"
+    note="$1 ${driver:--} ${override:-(null)}"
+    { printf '%s\n' "$note" >>"$dir/taken"; } 2>/dev/null
+    if [ "$(tail -n 1 "$dir/taken" 2>/dev/null)" != "$note" ] || ! noted_lives "$dir/pid"; then
+        because ERROR note-lost "$1 is not taken: whose it is can't be noted in $dir" "see that its file system is not full; --output DIR takes another"
+        return 1
+    fi
+    taken=$taken$note$newline
     [ "$driver" != pciback ] || return 0
     xl_within "$XL_LIMIT" pci-assignable-add "$1" && return
     because ERROR not-assignable "$1: $(xl_said)" "see $dir/xl.log and dom0's kernel log"
@@ -453,8 +518,12 @@ take() {
 # Tells a file in sysfs; what it says to that is looked at by its effect.
 tell() { printf '%s\n' "$2" >"$1"; } 2>/dev/null
 
-# Whether a domain is known to be no more.
-is_gone() { [ -z "$1" ] || { xl_lives && ! xl_ask domid "$1" >/dev/null; }; }
+# Whether a domain is known to be no more: xl can say what there is, and it is not among them.
+is_gone() {
+    [ -n "$1" ] || return 0
+    there=$(xl_ask list) || return 1
+    case $newline$there in *"$newline$1 "*) return 1 ;; esac
+}
 
 # Gives a device back to the driver that it had; false if that has not got it then.
 give_back_one() {
@@ -462,11 +531,14 @@ give_back_one() {
     owner=$2
     override=$3
     [ "$owner" != - ] || owner=
-    [ -e "$PCI/devices/$device" ] || return 1
+    [ -n "$(address "$device")" ] && [ -e "$PCI/devices/$device" ] || return 1
+    driver=$(driver_of "$device")
+    [ "$driver" != "$owner" ] || return 0
+    # Whoever has it must not lose it by what follows.
+    class=$(hex_of "$device" class)
+    [ -z "$(why_never "$device")" ] || return 1
+    [ "$driver" != pciback ] || xl_within "$XL_LIMIT" pci-assignable-remove -r "$device"
     [ "$(driver_of "$device")" != "$owner" ] || return 0
-    [ "$(driver_of "$device")" != pciback ] || xl_within "$XL_LIMIT" pci-assignable-remove -r "$device"
-    [ "$(driver_of "$device")" != "$owner" ] || return 0
-    # Whoever may still have it must not lose it by what follows.
     is_gone "$domain" || return 1
     # libxl has forgotten whose it was, or never knew.
     tell "$PCIBACK/unbind" "$device"
@@ -482,38 +554,55 @@ give_back_one() {
     [ "$(driver_of "$device")" = "$owner" ]
 }
 
-# All that a run has taken, by its note.
+# All that a run has taken, by its notes, a line each. Its folder keeps them if one can't be given back.
 give_back_taken() {
-    [ -e "$1/taken" ] || return 0
     lost=
-    while read -r device owner override <&4; do
+    notes=$2
+    while [ -n "$notes" ]; do
+        note=${notes%%"$newline"*}
+        notes=${notes#*"$newline"}
+        override=${note#* }
+        owner=${override%% *}
+        override=${override#* }
+        device=${note%% *}
         if give_back_one "$device" "$owner" "$override"; then
             case $owner in
-            -) say "$device is free again, as it was" ;;
+            '') say "$device is free again, as it was" ;;
             *) say "$device is back with $owner" ;;
             esac
         else
-            because ERROR not-given-back "$device is with $(driver_of "$device"), not with $owner" \
-                "see $dir/xl.log; xl destroy whatever domain has it, then $0 --give-back"
+            now=$(driver_of "$device")
+            because ERROR not-given-back "$device is with ${now:-no driver}, not with ${owner:-none}" \
+                "see $dir/xl.log; xl destroy whatever domain has it, then $again"
             lost=1
         fi
-    done 4<"$1/taken"
+    done
+    is_gone "$domain" || lost=1
     [ -n "$lost" ] || rm -f "$1/taken" "$1/domain"
 }
 
-# What runs that are no more have left behind.
+# What runs that are no more have left behind. What they had begun goes on without them, and comes to its end first.
 give_back_leftovers() {
+    none=1
     for left in "$output"/*/taken "$output"/*/*/taken; do
         [ -e "$left" ] || continue
         run=${left%/taken}
-        pid=$(line_of "$run/pid" | tr -cd 0-9)
-        [ -z "$pid" ] || ! kill -0 "$pid" 2>/dev/null || continue
+        ! noted_lives "$run/pid" || continue
+        none=
         say "left behind by ${run#"$output/"}:"
+        mark "$run/stop"
+        await_noted "$run/watcher" $((2 * XL_LIMIT))
+        await_noted "$run/busy" $((3 * XL_LIMIT))
         domain=$(line_of "$run/domain")
         [ -z "$domain" ] || bury "$domain"
-        give_back_taken "$run"
+        # Of a line without an end nothing was taken.
+        notes=
+        while IFS= read -r note; do notes=$notes$note$newline; done <"$left"
+        give_back_taken "$run" "$notes"
+        rm -f "$run/stop" "$run/watcher" "$run/busy" "$run/pid" "$run/fifo"
         domain=
     done
+    [ "$mode$none" != --give-back1 ] || say "nothing was left behind in $output"
 }
 
 # --- the guest -------------------------------------------------------------------------------------------------------
@@ -533,7 +622,7 @@ configure() {
 
 # Reads the guest's console: keeps it, and shows it or a table made of it.
 read_console() {
-    suite='?' passed=0 skipped=0 ended=0 plan=0 bad=
+    suite='?' passed=0 skipped=0 ended=0 plan=0 bad='' whole='' unshown='' defect='' over=''
     while IFS= read -r line || [ -n "$line" ]; do
         case $line in *[!\ -~]*) line=$(printf %s "$line" | printable) ;; esac
         printf '%s\n' "$line" >&5
@@ -550,12 +639,15 @@ read_console() {
         '1..'*) plan=${line#1..} ;;
         'ok '*' # SKIP'*) row SKIP ;;
         'ok '*) row SUCCESS ;;
-        'not ok '*) row "${line##*# }" ;;
-        '# not-shown '* | 'PANIC: '*) say "  ${line#\# }" ;;
-        'Test result: '*)
-            [ "$ended" = "$plan" ] || echo "it reports $ended of $plan suites" >"$dir/broken"
-            printf '%s\n' "${line#*: }" >"$dir/result"
+        'not ok '*' # FAILURE'* | 'not ok '*' # INCONCLUSIVE'*) line=${line#* # } && row "${line%% *}" ;;
+        'not ok '*) row ERROR ;;
+        '# not-shown '*) unshown=1 && say "  ${line#\# }" ;;
+        *'PANIC: '*)
+            say "  $line"
+            over=panic
+            printf 'panic: %s\n' "$line" >"$dir/result"
             ;;
+        'Test result: '*) last_word "${line#*: }" ;;
         esac
     done 5>"$dir/console.log"
 }
@@ -563,11 +655,32 @@ read_console() {
 complain() { say "$(printf '    %s.%s' "$1" "$2")"; }
 
 row() {
-    ended=$((ended + 1)) bad=
     counts="$passed passed"
     [ "$skipped" = 0 ] || counts="$counts, $skipped skipped"
     say "$(printf '  %-20s %-12s %s' "$suite" "$1" "$counts")"
-    suite='?' passed=0 skipped=0
+    ended=$((ended + 1))
+    # As the guest sums up: what passed outweighs what was skipped, and `close` shows nothing.
+    case $suite/$1/$whole in
+    close/SUCCESS/ | */SKIP/) whole=SKIP ;;
+    close/SUCCESS/* | */SKIP/*) ;;
+    */SUCCESS/SKIP) whole=SUCCESS ;;
+    *) [ "$(rank "$1")" -le "$(rank "$whole")" ] || whole=$1 ;;
+    esac
+    case $bad/$1 in 1/SUCCESS | 1/SKIP) defect="$suite says $1, and not each of its checks does" ;; esac
+    [ -z "$over" ] || last_word "$whole"
+    suite='?' passed=0 skipped=0 bad=
+}
+
+# The guest's verdict, if all that came before it comes to that, and nothing comes after it. In one file, with one write.
+last_word() {
+    [ "$over" != panic ] || return 0
+    [ -z "$unshown" ] || [ "$whole" != SUCCESS ] || whole=SKIP
+    [ "$ended" = "$plan" ] && [ "$ended" -gt 0 ] || defect="it reports $ended of $plan suites"
+    [ -z "$over" ] || defect="it goes on after its result"
+    [ "$1" = "$whole" ] || defect=${defect:-"its suites come to ${whole:-nothing}"}
+    over=1
+    [ -z "$defect" ] || set -- "broken: it says $1, but $defect"
+    printf '%s\n' "$1" >"$dir/result"
 }
 
 # Ends when the guest has ended, or when its time is over, or when the script is to stop; says which in a file. On the way it
@@ -577,16 +690,24 @@ watch() {
     while [ ! -e "$dir/stop" ]; do
         state=$(xl_ask list "$domid" | tail -n 1 | state_of)
         case $state in
-        *[scd]*) echo "$state" >"$dir/ended" && return ;;
+        *[scd]*)
+            echo "$state" >"$dir/ended"
+            return
+            ;;
         [r-][b-][p-]*) ;;
-        *) xl_lives && echo gone >"$dir/ended" && return ;;
+        *)
+            if xl_lives; then
+                echo gone >"$dir/ended"
+                return
+            fi
+            ;;
         esac
         if [ ! -e "$dir/detached" ] && [ "$(store detach)" = ready ]; then
-            : >"$dir/detached"
+            mark "$dir/detached"
             for device in "$@"; do xl_within "$XL_LIMIT" pci-detach "$domid" "$device"; done
         fi
         if [ "$(date +%s)" -ge "$until" ]; then
-            : >"$dir/late"
+            mark "$dir/late"
             # Before its devices are taken away: what it then finds is nobody's finding.
             xl_within "$XL_LIMIT" pause "$domid"
             return
@@ -624,14 +745,17 @@ drain() {
 hang_up() {
     [ -z "$console" ] || kill -9 "$console" 2>/dev/null
     # Its fifo may never have had a writer; opened both ways it has had one.
-    [ -z "$reader" ] || : 2>/dev/null <>"$dir/fifo"
-    [ -z "$reader" ] || await "$dir/read-done" 30
+    [ -z "$reader" ] || true 2>/dev/null <>"$dir/fifo"
+    [ -z "$reader" ] || await_end "$reader" 30
     console='' reader=
 }
 
 # Boots the guest, and waits for its end.
 boot() {
-    mkfifo "$dir/fifo" || return 1
+    mkfifo "$dir/fifo" 2>/dev/null || {
+        because ERROR no-fifo "$dir can't have a named pipe" "--output DIR, on another file system"
+        return 1
+    }
     domain=pvbounce-$$
     configure "$@"
     printf '%s\n' "$domain" >"$dir/domain"
@@ -641,22 +765,22 @@ boot() {
     }
     domid=$(xl_ask domid "$domain" | tr -cd 0-9)
     (
-        trap '' INT TERM HUP PIPE
+        deaf
         exec "$XL" console "$domid"
-    ) </dev/null >"$dir/fifo" 2>>"$dir/xl.log" 3>&- &
+    ) </dev/null >"$dir/fifo" 2>>"$xl_log" 3>&- &
     console=$!
-    reader=1
     (
-        trap '' INT TERM HUP PIPE
+        deaf
         read_console <"$dir/fifo"
-        : >"$dir/read-done"
     ) &
+    reader=$!
     xl_within "$XL_LIMIT" unpause "$domid" || because ERROR xl-unpause "$(xl_said)" "see $dir/xl.log"
     watcher=1
     (
-        trap '' INT TERM HUP PIPE
+        deaf
+        note_self "$dir/watcher"
         watch "$@"
-        : >"$dir/watch-done"
+        rm -f "$dir/watcher"
     ) &
     wait "$!"
     watcher=
@@ -667,12 +791,23 @@ judge() {
     result=$(line_of "$dir/result")
     last=$(tail -n 1 "$dir/console.log" | printable)
     state=$(line_of "$dir/ended")
+    case $result/$state in
+    panic:*) crashed=${result#panic: } ;;
+    */*c*) crashed="Xen says that it crashed, $state; its last line: $last" ;;
+    *) crashed= ;;
+    esac
+    case $result in
+    '' | SUCCESS | SKIP | INCONCLUSIVE | FAILURE | ERROR) broken= ;;
+    *) broken=${result#broken: } ;;
+    esac
     if [ -e "$dir/late" ]; then
         because TIMEOUT timeout "no end after $timeout s; its last line: $last" "--timeout, if the machine is slow; the last line says where it waits"
-    elif [ -n "$result" ] && [ -e "$dir/broken" ]; then
-        because ERROR report-broken "$(line_of "$dir/broken")" "lines of the console were lost: see $dir/console.log"
+    elif [ -n "$crashed" ]; then
+        because CRASH crash "$crashed" "please report it, with $dir"
+    elif [ -n "$broken" ]; then
+        because ERROR report-broken "$broken" "lines of the console were lost: see $dir/console.log"
     elif [ -n "$result" ]; then
-        case $result in SUCCESS | SKIP | INCONCLUSIVE | FAILURE | ERROR) worse "$result" ;; *) because ERROR report-broken "its result is $result" '' ;; esac
+        worse "$result"
     elif [ -n "$said" ]; then
         because FAILURE console-lost "it left its verdict in xenstore, $said; its console ended with: $last" "see that xenconsoled runs, and its log"
     elif [ "$state" = gone ]; then
@@ -690,13 +825,40 @@ complaints() {
     grep -F 'No irq handler for vector' "$log"
 }
 
-xen_log() { xl_ask dmesg | printable_lines >"$dir/$1"; }
+# Keeps Xen's log in this file; false if it can't be had.
+xen_log() {
+    xl_ask dmesg >"$dir/xl-dmesg" && printable_lines <"$dir/xl-dmesg" >"$dir/$1" && [ -s "$dir/$1" ] && return
+    rm -f "$dir/$1"
+    return 1
+} 2>/dev/null
+
+# What a log has that an older one had not. Xen's ring drops the oldest, in the middle of a line: what is left of the old log is
+# what the new one begins with. Its own last line may have been without an end.
+since() {
+    awk '
+        function same(was, is, first, last) {
+            return was == is || last && index(is, was) == 1 ||
+                first && length(is) < length(was) && substr(was, length(was) - length(is) + 1) == is
+        }
+        FILENAME == ARGV[1] { old[olds++] = $0; next }
+        { new[news++] = $0 }
+        END {
+            for (gone = 0; gone < olds; gone++) {
+                left = olds - gone
+                for (n = 0; n < left && n < news && same(old[gone + n], new[n], n == 0, n == left - 1); n++);
+                if (n == left) break
+            }
+            for (n = olds - gone; n < news; n++) print new[n]
+        }' "$1" "$2"
+}
 
 # What Xen complained of since the log that was kept before.
 xen_said() {
-    xen_log xen.log
-    known=$(complaints "$dir/xen-before.log" "$@" | wc -l)
-    new=$(complaints "$dir/xen.log" "$@" | tail -n +$((known + 1)))
+    if ! xen_log xen.log || ! since "$dir/xen-before.log" "$dir/xen.log" >"$dir/xen-new.log"; then
+        because SKIP evidence-absent "xl dmesg does not say what Xen complained of" "see why xl dmesg fails, or says nothing"
+        return
+    fi 2>/dev/null
+    new=$(complaints "$dir/xen-new.log" "$@")
     [ -n "$new" ] || return 0
     printf '%s\n' "$new" | tail -n 3 | while IFS= read -r line; do fact "Xen said" "$line"; done
     case $new in
@@ -707,18 +869,22 @@ xen_said() {
 
 # The end of a domain of this name, if it is there.
 bury() {
-    xl_ask domid "$1" >/dev/null || return 0
+    ! is_gone "$1" || return 0
     xl_within "$XL_LIMIT" pause "$1"
-    xl_within $((XL_LIMIT + 80)) destroy "$1" || say "  $1 can't be destroyed: $(xl_said)"
+    xl_within $((XL_LIMIT + 80)) destroy "$1"
+    is_gone "$1" || because ERROR domain-left "$1 can't be destroyed: $(xl_said)" "xl destroy $1, then $again"
 }
 
 # Ends all that was begun with the guest, in any state of it.
 settle() {
-    [ -z "$busy" ] || await "$dir/xl-done" "$busy"
+    # What was begun last, and the script was stopped before it could keep its number.
+    last=${!-}
+    [ -z "$busy" ] || await_end "$last" "$busy"
     busy=
     [ -z "$watcher" ] || {
-        : >"$dir/stop"
-        await "$dir/watch-done" $((2 * XL_LIMIT))
+        # Where it can't be told so, it ends with the domain.
+        mark "$dir/stop" || [ -z "$domain" ] || bury "$domain"
+        await_end "$last" $((2 * XL_LIMIT))
     }
     watcher=
     [ -z "$domain" ] || bury "$domain"
@@ -729,7 +895,7 @@ settle() {
 
 # One guest with these devices, from taking them to giving them back. In a folder of its own where several follow.
 try() {
-    : >"$dir/console.log"
+    mark "$dir/console.log"
     for device in "$@"; do take "$device" || return; done
     xen_log xen-before.log
     boot "$@" || return
@@ -740,11 +906,11 @@ try() {
 }
 
 give_back() {
-    trap '' INT TERM HUP USR1
+    deaf
     settle
-    give_back_taken "$dir"
-    rm -f "$dir/fifo" "$dir/pid" "$dir"/*-done "$dir/stop"
-    domain=
+    give_back_taken "$dir" "$taken"
+    rm -f "$dir/fifo" "$dir/pid" "$dir/busy" "$dir/watcher" "$dir/stop" "$dir/xl-dmesg"
+    domain='' taken=
 }
 
 stop() {
@@ -752,11 +918,11 @@ stop() {
     exit 130
 }
 
-listen() { trap stop INT TERM HUP USR1; }
+listen() { trap stop INT TERM HUP QUIT USR1; }
 
 # Whatever the script ends by.
 finish() {
-    trap '' INT TERM HUP USR1
+    deaf
     trap - EXIT
     [ -z "$keeper" ] || kill "$keeper" 2>/dev/null
     give_back
@@ -783,7 +949,7 @@ try_each() {
     for one in $(candidates); do
         dir=$root/$one verdict=''
         mkdir -p "$dir"
-        printf '%s\n' $$ >"$dir/pid"
+        note_self "$dir/pid"
         cp "$root/dependents" "$dir/dependents"
         look_at "$one"
         if [ -n "$kept" ]; then
@@ -794,7 +960,7 @@ try_each() {
         give_back
         listen
         printf '%-14s %-12s %s\n' "$one" "${verdict:-ERROR}" "$reason" >>"$root/table"
-        one=$verdict verdict=$total
+        one=${verdict:-ERROR} verdict=$total
         worse "$one"
         total=$verdict
     done
@@ -822,8 +988,11 @@ bad_usage() {
     exit 2
 }
 
+# Sets `number`, without the zeros in front that would make it octal.
 number() {
     case $2 in '' | *[!0-9]* | ???????*) bad_usage "$1 takes a number" ;; esac
+    number=$2
+    while :; do case $number in 0?*) number=${number#0} ;; *) return ;; esac; done
 }
 
 read_options() {
@@ -837,8 +1006,8 @@ read_options() {
         --force) force=1 ;;
         --console) raw=1 ;;
         --tied) tied=1 ;;
-        --timeout) number "$1" "$2" && timeout=$2 && shift ;;
-        --memory) number "$1" "$2" && memory=$2 && shift ;;
+        --timeout) number "$1" "$2" && timeout=$number && shift ;;
+        --memory) number "$1" "$2" && memory=$number && shift ;;
         --cpus) cpus=$2 && shift ;;
         --words) words=$2 && shift ;;
         --output) output=$2 && shift ;;
@@ -859,21 +1028,27 @@ read_options() {
 }
 
 mode=run devices='' force='' raw='' tied='' timeout=600 memory=256 cpus='' words='' output=$here/runs
-verdict='' reason='' dir='' root='' busy='' watcher='' console='' reader='' domain='' domid='' keeper='' interrupted=''
+verdict='' reason='' dir='' root='' busy='' watcher='' console='' reader='' domain='' domid='' keeper='' interrupted='' taken=''
+newline='
+'
 exec 3>&1 6<&0 </dev/null
 read_options "$@"
 [ -z "$raw" ] || exec 3>&2
-root=$output/$(date +%Y%m%d-%H%M%S)-$$
-mkdir -p "$root" || exit 4
-root=$(cd "$root" && pwd) || exit 4
+run=$(date +%Y%m%d-%H%M%S)-$$
+{ mkdir -p "$output" && output=$(CDPATH='' cd "$output" && pwd) && root=$output/$run &&
+    mkdir "$root" && note_self "$root/pid" && noted_lives "$root/pid"; } || {
+    because ERROR note-lost "this run can't be noted in $output" "see that its file system is not full or read-only; --output DIR takes another"
+    exit 4
+}
+again="$here/${0##*/} --give-back"
+[ "$output" = "$here/runs" ] || again="$again --output $output"
 dir=$root
-printf '%s\n' $$ >"$dir/pid"
 trap '' PIPE
 trap finish EXIT
 listen
 if [ -n "$tied" ]; then
     (
-        trap - INT TERM HUP USR1 EXIT
+        trap - INT TERM HUP QUIT USR1 EXIT
         while read -r _; do :; done
         # A signal that no parent of ours has ignored for us.
         kill -USR1 $$

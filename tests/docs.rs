@@ -66,7 +66,8 @@ fn script_codes(text: &str) -> BTreeSet<String> {
 fn host_codes(text: &str) -> BTreeSet<String> {
     let verdicts =
         ["SKIP", "ERROR", "FAILURE", "CRASH", "TIMEOUT"].map(|v| format!("because {v} "));
-    let openers = verdicts.iter().map(String::as_str).chain(["lacks ", "kept=\""]);
+    let openers =
+        verdicts.iter().map(String::as_str).chain(["lacks ", "kept=\"", "\"ERROR        "]);
     let after = openers.flat_map(|opener| text.split(opener).skip(1));
     let words = after.filter_map(|rest| rest.split([' ', ':', '"']).next());
     // What says where a host lacks something is no code.
@@ -92,6 +93,7 @@ fn every_reason_code_is_explained() {
     let host = host_codes(&read("host/pvbounce.sh"));
     assert!(host.len() > 10, "the search finds only {host:?}");
     used.extend(host);
+    used.extend(host_codes(&read("tests/rig/src/commands/host.rs")));
     let document = read("docs/suites.md");
     let (_, table) = document.split_once("## Reason codes").unwrap();
     let rows: Vec<_> =

@@ -186,7 +186,8 @@ impl Host {
         self.program(
             "ssh",
             &format!(
-                "#!/bin/sh\n[ \"$1 $2\" = '-T root@host' ] || exit 255\n\
+                "#!/bin/sh\nalive='-o ServerAliveInterval=15 -o ServerAliveCountMax=4'\n\
+                 [ \"$1 $2 $3 $4 $5 $6\" = \"$alive -T root@host\" ] || exit 255\nshift 4\n\
                  export PATH='{bin}:'$PATH STATE='{state}' SYS='{sys}' PVBOUNCE_TEST_SYS='{sys}' \
                  PVBOUNCE_TEST_PROC='{proc}' TMPDIR='{state}'\nexec sh -c \"$3\"\n"
             ),

@@ -1,12 +1,16 @@
 #!/bin/sh
 # A toolstack for the tests of host/pvbounce.sh: moves drivers in a tree that plays sysfs, and plays a guest from a file.
 # In $STATE: calls (what was asked of it), refuses (a word that it does not obey), slow (a word, and seconds that it takes),
+# befalls (commands), struck (there if its parent, timeout, is told to stop meanwhile), dmesg-after (what dmesg is when it was asked for once),
 # console (what the guest prints), state (how its domain ends), hold (there if it does not end before its
 # device is detached).
 printf '%s\n' "$*" >>"$STATE/calls"
 if [ -e "$STATE/slow" ]; then
     read -r word seconds <"$STATE/slow"
-    [ "$word" != "$1" ] || sleep "$seconds"
+    if [ "$word" = "$1" ]; then
+        [ ! -e "$STATE/struck" ] || { sleep 0.3 && kill -TERM "$PPID"; }
+        sleep "$seconds"
+    fi
 fi
 if [ "$(cat "$STATE/refuses" 2>/dev/null)" = "$1" ]; then
     echo "libxl: error: no $1 today" >&2
@@ -20,16 +24,21 @@ move() {
 }
 
 case $1 in
-info) cat "$STATE/info" ;;
+info)
+    cat "$STATE/info"
+    # What befalls a run before it takes anything.
+    # shellcheck disable=SC1091 # A test writes it.
+    [ ! -e "$STATE/befalls" ] || . "$STATE/befalls"
+    ;;
 list)
     printf 'Name ID Mem VCPUs State Time(s)\n'
-    case ${2:-0} in
-    0) printf 'Domain-0 0 768 1 r----- 9.1\n' ;;
-    *)
-        [ -e "$STATE/domain" ] || exit 1
-        printf 'pvbounce-1 7 256 1 %s 0.3\n' "$(cat "$STATE/now")"
-        ;;
-    esac
+    case ${2:-0} in 0) printf 'Domain-0 0 768 1 r----- 9.1\n' ;; esac
+    if [ "${2:-7}" = 7 ] && [ -e "$STATE/domain" ]; then
+        name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$STATE/config" | tail -n 1)
+        printf '%s 7 256 1 %s 0.3\n' "$name" "$(cat "$STATE/now")"
+    else
+        [ "${2:-0}" = 0 ] || exit 1
+    fi
     ;;
 domid) [ -e "$STATE/domain" ] && echo 7 ;;
 create)
@@ -50,7 +59,10 @@ console)
     done
     ;;
 destroy) rm -f "$STATE/domain" ;;
-dmesg) cat "$STATE/dmesg" ;;
+dmesg)
+    cat "$STATE/dmesg"
+    [ ! -e "$STATE/dmesg-after" ] || mv "$STATE/dmesg-after" "$STATE/dmesg"
+    ;;
 pci-assignable-list)
     for device in "$SYS"/bus/pci/devices/*; do
         case $(readlink "$device/driver") in */pciback) [ -e "$STATE/assigned" ] || basename "$device" ;; esac

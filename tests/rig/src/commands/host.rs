@@ -24,11 +24,19 @@ use crate::interrupt;
 use crate::judge::{Problem, Verdict};
 use crate::report::{self, JobRecord, RunRecord};
 
+/// Where on the host the script keeps its notes and logs: always there, so that the next run finds what one that was killed
+/// had taken.
+const NOTES: &str = "/run/pvbounce";
+
 /// What runs on the host, in a shell of its own: the login shell may be any. `N` is the archive's size, `ARGS` the script's
-/// arguments. The folder stays where a device could not be given back, as its note lies there.
-const REMOTE: &str = "d=$(mktemp -d) || exit 4; as=; [ \"$(id -u)\" = 0 ] || as=\"sudo -n\"; \
-     head -c N | tar -xzf - -C \"$d\" || exit 4; $as \"$d/pvbounce/pvbounce\" --console --tied ARGS; c=$?; \
-     ls \"$d\"/pvbounce/runs/*/taken >/dev/null 2>&1 || $as rm -rf \"$d\"; exit $c";
+/// arguments. Of the notes those stay that are of a run under way, or of a device that could not be given back.
+const REMOTE: &str = "as=; [ \"$(id -u)\" = 0 ] || as=\"sudo -n\"; c=4; \
+     if d=$(mktemp -d) && head -c N | tar -xzf - -C \"$d\"; then \
+     $as \"$d/pvbounce/pvbounce\" --console --tied --output NOTES ARGS; c=$?; \
+     $as sh -c \"for r in NOTES/*; do [ -e \\\"\\$r/pid\\\" ] || [ -e \\\"\\$r/taken\\\" ] || rm -rf \\\"\\$r\\\"; done\"; \
+     else echo \"ERROR        host-unpack: the archive could not be unpacked in ${d:-a temporary folder}\" >&2; \
+     echo \"  remedy       see that the host has tar and gzip, and room in ${TMPDIR:-/tmp}\" >&2; fi; \
+     [ -z \"$d\" ] || $as rm -rf \"$d\"; exit $c";
 
 /// What ssh itself ends with.
 const SSH_FAILED: i32 = 255;
@@ -56,7 +64,7 @@ pub(super) fn run(
     }
     let archive = bundle::pack(options)?;
     let now = Utc::now();
-    let mut ssh = ssh("ssh".as_ref(), host, &remote(archive.len(), &arguments));
+    let mut ssh = ssh("ssh".as_ref(), host, &remote(archive.len(), &arguments, NOTES));
     let told = over(&mut ssh, archive, &|| interrupt::check().is_err())?;
     if told.interrupted {
         return Err(Error::Interrupted);
@@ -85,6 +93,9 @@ pub(super) fn run(
 
 /// The script's arguments, for a shell to read as they are.
 fn words(options: &Options, devices: &[String], force: bool) -> Result<String> {
+    if let Some(word) = devices.iter().find(|word| !is_address(word)) {
+        return Err(Error::unfit(format!("no PCI address: {word}"), "devices are as 0000:03:00.0"));
+    }
     let guest = [options.words().join(" "), options.cmdline.clone()].join(" ");
     let timeout = options.timeout.iter().map(|s| format!("--timeout {s}"));
     let memory = options.memory.iter().map(|mib| format!("--memory {mib}"));
@@ -104,15 +115,28 @@ fn words(options: &Options, devices: &[String], force: bool) -> Result<String> {
     }
 }
 
-fn remote(size: usize, arguments: &str) -> String {
+/// Whether this is a PCI address, with its segment or without: 0000:03:00.0.
+fn is_address(word: &str) -> bool {
+    let like = |shape: &str| {
+        let fits = |(c, s): (char, char)| if s == 'h' { c.is_ascii_hexdigit() } else { c == s };
+        word.len() == shape.len() && word.chars().zip(shape.chars()).all(fits)
+    };
+    like("hhhh:hh:hh.h") || like("hh:hh.h")
+}
+
+fn remote(size: usize, arguments: &str, notes: &str) -> String {
     let script = REMOTE.replace("head -c N", &format!("head -c {size}")).replace("ARGS", arguments);
+    let script = script.replace("NOTES", notes);
     format!("exec sh -c '{script}'")
 }
+
+/// What ssh is told of a network that is lost: it ends when a minute of its questions had no answer.
+const ALIVE: &str = "-o ServerAliveInterval=15 -o ServerAliveCountMax=4";
 
 /// ssh, deaf to the terminal's Ctrl-C, so that it tells what became of the device after it; it ends when its input does.
 fn ssh(program: &Path, host: &str, command: &str) -> Command {
     let mut ssh = Command::new("sh");
-    ssh.args(["-c", "trap '' INT TERM HUP; exec \"$0\" -T \"$@\""])
+    ssh.args(["-c", &format!("trap '' INT TERM HUP QUIT; exec \"$0\" {ALIVE} -T \"$@\"")])
         .arg(program)
         .args([host, command]);
     ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -209,11 +233,13 @@ fn jobs(told: &Told, folder: &Path) -> Result<Vec<JobRecord>> {
     let mut problems = problems(&told.said);
     if jobs.is_empty() {
         jobs.push(report::unborn("host", verdict));
+        if verdict == Verdict::Success {
+            problems.push((Verdict::Error, no_console()));
+        }
     }
-    if problems.is_empty()
-        && verdict == Verdict::Error
-        && told.code != Some(i32::from(verdict.exit_code()))
-    {
+    let guest = jobs.last().map(|job| job.verdict);
+    let is_explained = guest == Some(verdict) && !told.console.is_empty();
+    if problems.is_empty() && verdict == Verdict::Error && !is_explained {
         let last = told.said.last().cloned().unwrap_or_default();
         problems.push((
             verdict,
@@ -229,6 +255,15 @@ fn jobs(told: &Told, folder: &Path) -> Result<Vec<JobRecord>> {
         last.at_least(verdict);
     }
     Ok(jobs)
+}
+
+/// A SUCCESS of nothing.
+fn no_console() -> Problem {
+    Problem::rig(
+        "log-cut",
+        "the host's side calls it SUCCESS, and there is no console of a guest",
+        "see its words above: was there a device to run with?",
+    )
 }
 
 /// What the script said that no check of the guest's did: `VERDICT      code: detail`, and the remedy below it.
@@ -274,7 +309,9 @@ mod tests {
     fn told(host: &Host, name: &str, arguments: &str, stop: &dyn Fn() -> bool) -> Told {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let archive = pack_from(root, &root.join("run.sh")).unwrap();
-        let mut ssh = ssh(&host.ssh(), name, &remote(archive.len(), arguments));
+        let notes = host.at("state/notes");
+        let remote = remote(archive.len(), arguments, notes.to_str().unwrap());
+        let mut ssh = ssh(&host.ssh(), name, &remote);
         over(&mut ssh, archive, stop).unwrap()
     }
 
@@ -300,6 +337,49 @@ mod tests {
             entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("tmp.")
         });
         assert_eq!(left.count(), 0);
+        let notes = std::fs::read_dir(host.at("state/notes")).unwrap();
+        assert_eq!(notes.count(), 0);
+    }
+
+    #[test]
+    fn what_a_lost_run_had_taken_is_given_back_by_the_next() {
+        let host = host();
+        host.file("state/refuses", "pci-assignable-remove");
+        let lost = told(&host, "root@host", CARD, &|| false);
+        assert_eq!(judged(&lost), (Verdict::Error, vec!["not-given-back".to_owned()]));
+        assert_eq!(host.driver(CARD), "pciback");
+        std::fs::remove_file(host.at("state/refuses")).unwrap();
+        let next = told(&host, "root@host", CARD, &|| false);
+        assert_eq!(judged(&next), (Verdict::Success, vec![]), "{next:?}");
+        assert!(next.said.iter().any(|line| line.contains("is back with r8169")), "{next:?}");
+        assert_eq!(host.driver(CARD), "r8169");
+    }
+
+    #[test]
+    fn a_success_without_a_console_is_none_and_an_error_has_its_reason() {
+        let host = host();
+        let checked = told(&host, "root@host", "--check", &|| false);
+        assert_eq!(checked.code, Some(0));
+        assert_eq!(judged(&checked), (Verdict::Error, vec!["log-cut".to_owned()]));
+        host.program("tar", "#!/bin/sh\nexit 1\n");
+        let packed = told(&host, "root@host", CARD, &|| false);
+        assert_eq!(judged(&packed), (Verdict::Error, vec!["host-unpack".to_owned()]));
+        assert!(problems(&packed.said)[0].1.remedy.contains("tar"), "{packed:?}");
+        let left = std::fs::read_dir(host.at("state")).unwrap();
+        let is_left = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("tmp.");
+        assert!(left.into_iter().all(|entry| !is_left(&entry.unwrap().file_name())));
+        let silent = Told { console: vec![], said: vec![], code: Some(4), interrupted: false };
+        assert_eq!(judged(&silent), (Verdict::Error, vec!["host-unclear".to_owned()]));
+    }
+
+    #[test]
+    fn only_addresses_are_devices() {
+        for good in ["0000:03:00.0", "aF:1f.7"] {
+            assert!(is_address(good), "{good}");
+        }
+        for bad in ["--check", "", "03:00", "03:00.0 --all", "0000:03:00.g", "\u{e9}3:00.0"] {
+            assert!(!is_address(bad), "{bad}");
+        }
     }
 
     #[test]
@@ -345,6 +425,7 @@ mod tests {
         assert_eq!(said, "--memory 64 --words \"suite=dma\" --force 0000:03:00.0");
         for bad in ["'x", "$(x)", "a;b", "x\"", "`x`", "a\nb"] {
             assert!(words(&options(&[]), &[bad.to_owned()], false).is_err(), "{bad}");
+            assert!(words(&options(&[]), &["--check".to_owned()], false).is_err());
             assert!(words(&options(&["--cmdline", bad]), &device, false).is_err(), "{bad}");
         }
     }

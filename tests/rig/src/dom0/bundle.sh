@@ -81,6 +81,7 @@ story_route() {
 
 # Ended at any moment, it gives the devices back. Not by SIGINT, which no shell lets a background job hear. NNNN/moments: a signal and seconds, a line each.
 story_killed() {
+    stopped=
     while read -r signal moment; do
         # shellcheck disable=SC2086 # Addresses.
         "$tree/pvbounce" --timeout 60 $devices </dev/null >/tmp/said 2>&1 9>&- 8<&- &
@@ -95,11 +96,15 @@ story_killed() {
         # It is told what nobody can be told of, by the next run.
         KILL/*) "$tree/pvbounce" --give-back </dev/null >/tmp/said 2>&1 9>&- 8<&- || found "--give-back: $?" ;;
         # A run that was over before has its verdict.
-        */130 | */0) ;;
+        */130) stopped="$stopped $signal" ;;
+        */0) ;;
         *) found "SIG$signal after $moment s: exit code $code, $(tail -n 2 /tmp/said | tr '\n' ';')" ;;
         esac
         expect_owners "SIG$signal after $moment s"
     done <"$job/moments"
+    for signal in TERM HUP; do
+        case $stopped in *"$signal"*) ;; *) found "no run was stopped by SIG$signal: each was over before" ;; esac
+    done
 }
 
 # An xl that does not do what it is told: nothing is taken and not given back.
