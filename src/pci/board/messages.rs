@@ -77,7 +77,8 @@ impl MessageError {
     pub const fn remedy(&self) -> &'static str {
         match self {
             Self::Map { .. } => {
-                "see Xen's log; `extra_guest_irqs=,N` on its command line gives dom0 more"
+                "see Xen's log; on its command line `extra_guest_irqs=,N` gives dom0 more, and a device that is behind no \
+                 IOMMU needs iommu=no-intremap"
             }
             Self::Unmap { .. } => "see Xen's log: is its event channel closed?",
             Self::NoTable(_) => "the board's firmware has to place it: update that",

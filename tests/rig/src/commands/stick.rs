@@ -43,6 +43,16 @@ pub(super) fn run(
     conclude(&bench.record(vec![record]), &bench)
 }
 
+/// The two that every `./run.sh test` starts.
+pub(super) fn quick(bench: &Bench, options: &Options) -> Result<Vec<JobRecord>> {
+    let mut options = options.clone();
+    options.suite = Some("boot".to_owned());
+    [Firmware::Bios, Firmware::Uefi]
+        .map(|firmware| boot(bench, firmware, &options))
+        .into_iter()
+        .collect()
+}
+
 /// The image, in `target/`.
 fn make(options: &Options) -> Result<ExitCode> {
     let release = options.release()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::home::{self, Home};
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, bundle, check, hog, hotplug, isolated, pair, sweep};
+use super::{Bench, abuse, bundle, check, hog, hotplug, isolated, pair, stick, sweep};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
@@ -43,6 +43,7 @@ pub(super) fn run(options: &Options, deep: bool) -> Result<ExitCode> {
     let com2 = fs::read_to_string(bench.folder.join(COM2_LOG)).unwrap_or_default();
     tally.one("dom0-home on COM2", com2.trim_end().ends_with("Test result: SUCCESS"));
 
+    records.extend(stick::quick(&bench, options)?);
     tally.add(count(&records));
     let run = bench.record(records);
     report::write(&run, &bench.folder)?;
@@ -359,18 +360,27 @@ fn narrow() -> Job {
 
 /// The guest as dom0 with the machine's devices, and with each sort of IOMMU.
 fn boards() -> Vec<(Job, Home<'static>)> {
-    let job = Job::new("dom0-no-iommu", "no-device.cfg", None)
-        .word("suite=board,pci,irq,dma")
-        .word("transfers=20")
-        .shows(
-            "irq@0000:00:15.0",
-            "msix_interrupts",
-            "32 for 32 transfers, none masked, 1 unmasked",
-        )
-        .shows("dma@0000:00:15.0", "every_length_comes_back", "lengths 60 to 1514");
-    let card = Card::find("e1000e").map(Device::Card);
-    let home = Home { iommu: Iommu::None, ..Home::USUAL };
-    card.into_iter().map(|card| (home::with(job.clone(), card, home.iommu), home)).collect()
+    let Some(card) = Card::find("e1000e").map(Device::Card) else { return Vec::new() };
+    let machines = [
+        ("dom0-no-iommu", Iommu::None),
+        ("dom0-iommu", Iommu::All),
+        ("dom0-some-iommu", Iommu::Some),
+        ("dom0-amd", Iommu::Amd),
+    ];
+    let boot = |(name, iommu): (&str, Iommu)| {
+        let (irq, dma) = match iommu {
+            Iommu::Some => ("irq@0000:41:00.0", "dma@0000:41:00.0"),
+            Iommu::None | Iommu::All | Iommu::Amd => ("irq@0000:00:15.0", "dma@0000:00:15.0"),
+        };
+        let interrupts = "32 for 32 transfers, none masked, 1 unmasked";
+        let job = Job::new(name, "no-device.cfg", None)
+            .word("suite=board,pci,irq,dma")
+            .word("transfers=20")
+            .shows(irq, "msix_interrupts", interrupts)
+            .shows(dma, "every_length_comes_back", "lengths 60 to 1514");
+        (home::with(job, card, iommu), Home { iommu, ..Home::USUAL })
+    };
+    machines.map(boot).into_iter().collect()
 }
 
 fn count(records: &[JobRecord]) -> Tally {

@@ -34,8 +34,9 @@ impl Iommu {
             Self::None => Vec::new(),
             Self::All => vec!["intel-iommu,intremap=on".to_owned()],
             Self::Amd => vec!["amd-iommu,intremap=on".to_owned()],
+            // Xen has no messages for a device that is behind none, as long as it remaps interrupts.
             Self::Some => vec![
-                "intel-iommu,intremap=on".to_owned(),
+                "intel-iommu,intremap=off".to_owned(),
                 format!("pxb-pcie,id=pxb,bus=pcie.0,addr=0x1e,bus_nr={ROOT}"),
                 "pcie-root-port,id=behind,bus=pxb,addr=0,chassis=64".to_owned(),
             ],
