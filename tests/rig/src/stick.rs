@@ -16,9 +16,11 @@ use crate::error::{Context, Error, Result};
 /// GRUB's modules for both kinds of firmware: the menu, the medium, Xen's boot protocol, the serial line.
 const MODULES: &str = "normal configfile echo test search search_fs_file iso9660 part_msdos part_gpt fat multiboot2 \
                        serial terminal minicmd";
-/// Its screen and its disks, each.
+/// Its disks by BIOS.
 const BIOS: &str = "biosdisk";
-const UEFI: &str = "efi_gop all_video";
+/// Its screen by UEFI, and by nothing else: what sets a card's registers itself changes the mode, and Xen, which asks the
+/// firmware, has another one.
+const UEFI: &str = "efi_gop";
 /// Bytes of the FAT that UEFI reads.
 const FAT: u64 = 4 << 20;
 
@@ -76,11 +78,20 @@ fn copy(from: &Path, to: &Path) -> Result {
 
 /// GRUB for a platform, with all of its modules in one file.
 fn mkimage(tools: &Tools, platform: &str, format: &str, more: &str, to: &Path) -> Result {
+    let early = to.with_extension("cfg");
+    fs::write(&early, early_cfg()?).on("write", &early)?;
     let mut command = tools.program("grub-mkimage");
     command.arg("-d").arg(tools.grub(platform)).args(["-O", format, "-p", "/boot/grub"]);
-    command.args(["-c", "boot/early.cfg", "-o"]).arg(to);
+    command.arg("-c").arg(&early).arg("-o").arg(to);
     command.args(MODULES.split_whitespace()).args(more.split_whitespace());
     tools.run(&mut command)
+}
+
+/// boot/early.cfg without its comments: GRUB's own image takes them for commands, and what follows one that fails finds nothing.
+fn early_cfg() -> Result<String> {
+    let text = fs::read_to_string("boot/early.cfg").on("read", "boot/early.cfg")?;
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    Ok(lines.map(|line| format!("{line}\n")).collect())
 }
 
 /// A FAT with the program that UEFI starts from a removable medium (UEFI 2.10, 3.5.1.1).
