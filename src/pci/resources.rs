@@ -147,7 +147,10 @@ mod tests {
         assert_eq!(resources.check_status(&bus), Ok(()));
         for errors in [Status::RECEIVED_MASTER_ABORT, Status::RECEIVED_TARGET_ABORT] {
             bus.set_status(bdf, Status::PARITY_ERROR | errors);
-            assert_eq!(resources.check_status(&bus), Err(BusErrors { bdf, errors }));
+            let told = resources.check_status(&bus).unwrap_err();
+            assert_eq!(told, BusErrors { bdf, errors });
+            assert_eq!(told.code(), "pci-status-errors");
+            assert!(told.to_string().contains(BDF) && told.remedy().contains("IOMMU"));
         }
         bus.remove(bdf);
         assert_eq!(resources.check_status(&bus), Ok(()));

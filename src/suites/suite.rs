@@ -313,4 +313,15 @@ mod tests {
         assert_eq!(code(true, &silent, 1), None);
         assert_eq!(code(false, &skipped, 0), None, "there is no device");
     }
+
+    #[test]
+    fn only_what_would_have_proved_something_says_why_nothing_is_proved() {
+        let skip = |code| Outcome::Skip(Reason::new(code, "for a test"));
+        let mut proofs = Proofs::default();
+        proofs.add(false, &skip("aside"));
+        proofs.add(true, &skip("first"));
+        proofs.add(true, &skip("second"));
+        assert_eq!(proofs.lacking().map(|reason| reason.code), Some("first"));
+        assert_eq!(Proofs::default().lacking().map(|reason| reason.code), Some("nothing-proved"));
+    }
 }

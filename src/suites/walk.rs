@@ -112,6 +112,8 @@ mod tests {
         slots(0x10_0000, 512).for_each(|bus| walk.went(bus, bus));
         let seen = PoolWalk { slots: 512, all_slots: 512, segments: 1, all_segments: 1 };
         assert_eq!(walk.seen(), seen);
+        let untouched = Walk::new(&[segment(0x10_0000, 512)], 512).seen();
+        assert_eq!(untouched, PoolWalk { slots: 0, segments: 0, ..seen });
     }
 
     #[test]

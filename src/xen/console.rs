@@ -334,6 +334,8 @@ mod tests {
         assert_eq!(ring.push(b"xyz"), 3);
         assert_eq!(page.read_u8(OUT), b'x');
         assert!(!ring.is_drained());
+        page.write_u32(OUT_CONS, 2051);
+        assert!(ring.is_drained());
     }
 
     #[test]

@@ -182,3 +182,35 @@ fn a_reset_error_of_a_start_names_what_was_waited_for() {
     let error = StartError::from(NvmeError::Late(late));
     assert_eq!(error, StartError::Reset(ResetError::Stuck(late)));
 }
+
+#[test]
+fn the_controller_says_how_far_it_reaches() {
+    let limits = limits();
+    assert_eq!((limits.mask, limits.alignment.bytes()), (DmaMask::BITS_64, 4));
+    assert_eq!((limits.max_len, limits.keep_offset.bytes()), (prp::MOST, 4096));
+}
+
+#[test]
+fn the_driver_has_its_name_and_waits_for_as_long_as_it_says() {
+    with_disk(|_, disk| {
+        assert_eq!((disk.name(), disk.patience()), ("nvme", PATIENCE));
+        assert_eq!(PATIENCE.as_secs(), 2);
+    });
+}
+
+#[test]
+fn guards_can_be_looked_at_while_a_command_is_under_way() {
+    with_disk(|chip, disk| {
+        let bytes = filled(disk, 512, 1).unwrap();
+        disk.send(bytes.into()).unwrap();
+        assert_eq!(disk.check_guards(), Ok(()));
+        chip.set_fault(Fault::Underrun);
+        assert_eq!(disk.fetch(&[], &mut Vec::new()), Ok(Arrival::Nothing), "begun");
+        let sent = Sent { source: None, dma: BusAddr(0), len: 512, bounced: None };
+        let looks = (0..20).find_map(|_| {
+            disk.missing(&sent);
+            disk.check_guards().err()
+        });
+        assert_eq!(looks.map(|error| error.code()), Some("dma-overrun"));
+    });
+}

@@ -210,5 +210,25 @@ fn the_controller_says_how_far_it_reaches() {
     chip.set_narrow();
     let limits = Idle::reset(&chip, &clock).unwrap().limits();
     assert_eq!((limits.mask, limits.alignment.bytes()), (DmaMask::BITS_32, 64));
+    assert_eq!(limits.max_len, 64 << 10);
     assert_eq!(limits.boundary.map(PowerOfTwo::bytes), Some(64 << 10));
+}
+
+#[test]
+fn the_driver_has_its_name_and_waits_for_as_long_as_it_says() {
+    with_controller(|_, controller| {
+        assert_eq!((controller.name(), controller.patience()), ("xhci", PATIENCE));
+        assert_eq!(PATIENCE.as_secs(), 2);
+    });
+}
+
+#[test]
+fn guards_can_be_looked_at_while_answers_wait() {
+    with_controller(|chip, controller| {
+        let bytes = filled(controller, 256, 1).unwrap();
+        assert_eq!(controller.check_guards(), Ok(()));
+        chip.set_fault(Fault::Stray(-1));
+        controller.send(bytes.into()).unwrap();
+        assert_eq!(controller.check_guards().unwrap_err().code(), "dma-overrun");
+    });
 }
