@@ -183,6 +183,8 @@ mod tests {
         }
         let bad = FakeDevice::new(1, 2, 0).capability(0x70, 0x11, &[0, 0, 0x07, 0, 0, 0]);
         assert!(with(bad, |f| f.msix()).is_err());
+        let last = FakeDevice::new(1, 2, 0).capability(0xf4, 0x11, &record);
+        assert_eq!(with(last, |f| f.msix()).unwrap().unwrap().vectors, 5, "up to the last byte");
         let late = FakeDevice::new(1, 2, 0).capability(0xfc, 0x11, &[0, 0]);
         let refused = with(late, |f| f.msix()).unwrap_err();
         assert_eq!(refused.code(), "pci-bad-capability");
