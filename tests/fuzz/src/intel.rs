@@ -8,8 +8,8 @@
 
 use crate::{
     Input,
-    cards::{Book, Far, Stage, is_to_send, live, on_stage},
     pattern::bytes_of,
+    stage::{Book, Far, Stage, is_to_send, live, on_stage},
 };
 use pvbounce::{
     addr::{DmaMask, to_usize},

@@ -21,6 +21,7 @@ mod cards;
 mod input;
 mod mover;
 mod pattern;
+mod stage;
 
 pub mod ahci;
 pub mod config;

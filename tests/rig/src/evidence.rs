@@ -339,11 +339,12 @@ mod tests {
     fn what_a_device_was_tried_on_is_where_it_was_or_was_not_by_the_guest_s_word() {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         writeln!(file, "{LINE}").unwrap();
+        let end = file.as_file().metadata().unwrap().len();
         let look = |answer, page| {
             let (device, what) = ("0000:00:00.0".to_owned(), Tested::Frame);
             let tried = [Tried { device, what, page, answer }];
             let allowed = Allowed { ranges: &[], tried: &tried };
-            let found = examine(file.path(), 0..u64::MAX, &["00:05.00".into()], allowed).unwrap();
+            let found = examine(file.path(), 0..end, &["00:05.00".into()], allowed).unwrap();
             (found.first_outside, found.not_reached)
         };
         let (here, there) = (0x1240_1000, 0x1240_2000);
