@@ -204,6 +204,16 @@ impl FakeMachine {
         true
     }
 
+    /// Changes a byte of machine memory, whatever it is, as a device does that writes where it must not.
+    ///
+    /// # Panics
+    /// If there is no memory.
+    pub fn bus_flip(&self, bus: BusAddr) {
+        let mut byte = [0];
+        assert!(self.bus_read(bus, &mut byte), "no memory at {bus}");
+        assert!(self.bus_write(bus, &[!byte[0]]), "no memory at {bus}");
+    }
+
     /// The host address behind a bus address, and how many bytes follow it.
     fn host_of(&self, bus: u64) -> Option<(NonNull<u8>, usize)> {
         let state = self.state.lock();

@@ -204,12 +204,7 @@ impl<'a> FakeEdu<'a> {
         match state.fault {
             Fault::CorruptByte(at) => bytes[at % len] ^= 0x10,
             Fault::Short(most) => bytes.truncate(most),
-            Fault::Underrun => {
-                assert!(
-                    self.machine.bus_write(BusAddr(bus.0 - 1), &[0x5a]),
-                    "no memory before {bus}"
-                );
-            }
+            Fault::Underrun => self.machine.bus_flip(BusAddr(bus.0 - 1)),
             _ => {}
         }
         assert!(self.machine.bus_write(bus, &bytes), "no memory at {bus}");

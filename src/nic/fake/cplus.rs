@@ -243,8 +243,7 @@ impl Logic for CPlus {
 
     fn read(&mut self, board: &mut Board<'_>, offset: usize, bytes: usize) -> u32 {
         match (offset, bytes, self.model) {
-            (0..6, 1, _) if board.fault == Fault::NoAddress => 0,
-            (0..6, 1, _) => board.mac[offset].into(),
+            (0..6, 1, _) => board.address()[offset].into(),
             (0x37, 1, _) => self.command,
             (0x3c, 2, Model::Rtl8139 | Model::Rtl8168) | (0x38, 4, Model::Rtl8125) => self.imr,
             (0x3e, 2, Model::Rtl8139 | Model::Rtl8168) | (0x3c, 4, Model::Rtl8125) => self.isr,

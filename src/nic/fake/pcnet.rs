@@ -232,7 +232,7 @@ impl Logic for Pcnet {
     }
 
     fn read(&mut self, board: &mut Board<'_>, offset: usize, bytes: usize) -> u32 {
-        let [a, b, c, d, e, f] = if board.fault == Fault::NoAddress { [0; 6] } else { board.mac };
+        let [a, b, c, d, e, f] = board.address();
         match (offset, bytes, self.double_word) {
             (0x18, 4, true) | (0x14, 2, false) => {
                 self.reset(board);

@@ -38,6 +38,14 @@ pub enum Fault {
     StaysOn,
     /// There is no valid address.
     NoAddress,
+    /// The address is one of a group.
+    GroupAddress,
+    /// The loop carries so many frames less: they are lost.
+    SlowLoop(usize),
+    /// What makes the loop, or a queue, never says that it is ready.
+    NeverReady,
+    /// The count of missed frames is not cleared when it is read.
+    CountKept,
     /// Features that are offered are not agreed to.
     NoFeatures,
     /// There is no room for a vector: of the queue with this number, or after the last of the configuration.
@@ -79,7 +87,7 @@ pub trait Logic: fmt::Debug {
 #[derive(Debug)]
 pub struct Board<'a> {
     machine: &'a FakeMachine,
-    /// The card's own address.
+    /// The address that frames for the card have.
     pub mac: [u8; 6],
     /// What goes wrong.
     pub fault: Fault,
@@ -92,6 +100,15 @@ pub struct Board<'a> {
 }
 
 impl Board<'_> {
+    /// The address that the card says is its own.
+    pub const fn address(&self) -> [u8; 6] {
+        match self.fault {
+            Fault::NoAddress => [0; 6],
+            Fault::GroupAddress => [0xff; 6],
+            _ => self.mac,
+        }
+    }
+
     /// A descriptor's two words, with nobody taking note.
     pub fn peek(&self, at: BusAddr) -> [u64; 2] {
         let mut bytes = [0; 16];
@@ -120,17 +137,31 @@ impl Board<'_> {
         assert!(self.machine.bus_write(bus, bytes), "no memory at {bus}");
     }
 
+    /// Changes a byte that is not its own to write.
+    pub fn flip(&mut self, bus: BusAddr) {
+        self.touched.push((bus, 1));
+        self.machine.bus_flip(bus);
+    }
+
     /// Puts a received frame with its checksum into a buffer; the length to be reported, with the checksum.
     pub fn fill(&mut self, bus: BusAddr, frame: &[u8]) -> usize {
-        let mut bytes = frame.to_vec();
-        bytes.resize(frame.len().max(60), 0);
+        let mut bytes = padded(frame);
         bytes.extend_from_slice(&crc32fast::hash(&bytes).to_le_bytes());
+        self.put(bus, bytes, 4)
+    }
+
+    /// The same of a chip that keeps the checksum for itself.
+    pub fn fill_stripped(&mut self, bus: BusAddr, frame: &[u8]) -> usize {
+        self.put(bus, padded(frame), 0)
+    }
+
+    fn put(&mut self, bus: BusAddr, mut bytes: Vec<u8>, checksum: usize) -> usize {
         let (mut length, mut written) = (bytes.len(), bytes.len());
         match self.fault {
             Fault::CorruptByte(at) => bytes[at] ^= 0x10,
-            Fault::Length(other) => length = usize::from(other) + 4,
+            Fault::Length(other) => length = usize::from(other) + checksum,
             Fault::Unwritten(most) => written = written.min(most),
-            Fault::Underrun => self.write(BusAddr(bus.0 - 1), &[0x5a]),
+            Fault::Underrun => self.flip(BusAddr(bus.0 - 1)),
             _ => {}
         }
         self.write(bus, &bytes[..written]);
@@ -143,6 +174,13 @@ impl Board<'_> {
             self.sent.push(frame);
         }
     }
+}
+
+/// A frame as it is on the wire, but for the checksum.
+fn padded(frame: &[u8]) -> Vec<u8> {
+    let mut bytes = frame.to_vec();
+    bytes.resize(frame.len().max(60), 0);
+    bytes
 }
 
 #[derive(Debug)]
@@ -206,6 +244,11 @@ impl<'a, L: Logic> Played<'a, L> {
         };
         let posted = VecDeque::new();
         Self { state: RefCell::new(State { board, logic, posted, vanishes_at: None, accesses: 0 }) }
+    }
+
+    /// What only its family has, once all writes have arrived.
+    pub fn logic(&self) -> RefMut<'_, L> {
+        RefMut::map(self.settled(), |state| &mut state.logic)
     }
 
     /// The chip once all writes have arrived.

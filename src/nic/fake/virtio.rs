@@ -259,9 +259,9 @@ impl Virtio {
         assert_eq!(word & 0xffff_ffff_ffff, 2 << 32 | 2048, "a buffer of 2 KiB to write to");
         board.write(BusAddr(bus), &[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0]);
         if board.fault == Fault::Underrun {
-            board.write(BusAddr(bus - 1), &[0x5a]);
+            board.flip(BusAddr(bus - 1));
         }
-        let length = board.fill(BusAddr(bus + 12), frame) + 12 - 4;
+        let length = board.fill_stripped(BusAddr(bus + 12), frame) + 12;
         let told =
             if board.fault == Fault::Bad { 0x1_0000 | u32::from(number) } else { number.into() };
         let rings = queue.use_up(board, told, u32::try_from(length).unwrap_or(u32::MAX));
@@ -304,7 +304,7 @@ impl Logic for Virtio {
     }
 
     fn read(&mut self, board: &mut Board<'_>, offset: usize, bytes: usize) -> u32 {
-        let mac = if board.fault == Fault::NoAddress { [0; 6] } else { board.mac };
+        let mac = board.address();
         match (offset, bytes) {
             (0..0x38, _) => self.common(offset, bytes),
             (0x1000, 1) => {

@@ -16,11 +16,7 @@ pub(super) mod mac;
 pub(super) mod regs;
 
 #[cfg(test)]
-mod faults;
-#[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod vanishing;
 
 use super::rings::{self, chip::Chip as _};
 use crate::{

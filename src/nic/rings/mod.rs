@@ -21,7 +21,7 @@ pub mod split;
 mod transmit;
 
 #[cfg(test)]
-mod bench;
+pub(super) mod bench;
 #[cfg(test)]
 mod faults;
 #[cfg(test)]

@@ -1,7 +1,9 @@
 //! The register file: what a read answers, and what a write does once it arrives.
 
-use super::{EN, FakeIntel, Fault, Kind, OPEN, Ring, State};
-use crate::device::Registers;
+use super::{
+    super::played::{Board, Fault},
+    EN, Intel, Kind, OPEN, Ring,
+};
 
 const CTRL: usize = 0x0000;
 const STATUS: usize = 0x0008;
@@ -59,71 +61,78 @@ fn place(kind: Kind, offset: usize) -> usize {
     }
 }
 
-impl FakeIntel<'_> {
-    /// One access more; `None` if nobody answers it.
-    fn access(&self) -> Option<core::cell::RefMut<'_, State>> {
-        let mut state = self.state.borrow_mut();
-        state.accesses += 1;
-        if state.vanishes_at.is_some_and(|last| state.accesses > last) {
-            state.fault = Fault::Gone;
-        }
-        if state.fault == Fault::Gone {
-            state.posted.clear();
-            return None;
-        }
-        Some(state)
-    }
-
+impl Intel {
     /// A write takes effect.
-    pub(super) fn arrive(&self, state: &mut State, offset: usize, value: u32) {
-        match place(state.kind, offset) {
-            CTRL => state.control(value),
-            MDIC => state.phy_access(value),
-            ICR => state.icr &= !value,
-            IMS => state.ims |= value,
-            IMC => state.ims &= !value,
-            RCTL => state.receive_control(value),
+    pub(super) fn set(&mut self, board: &mut Board<'_>, offset: usize, value: u32) {
+        let kind = self.kind;
+        match place(kind, offset) {
+            CTRL => self.control(board, value),
+            MDIC => self.phy_access(board, value),
+            ICR => self.icr &= !value,
+            IMS => self.ims |= value,
+            IMC => self.ims &= !value,
+            RCTL => self.receive_control(board, value),
             TCTL => {
-                assert!(value & EN == 0 || state.was_reset, "sends before it was reset");
+                assert!(value & EN == 0 || self.was_reset, "sends before it was reset");
                 assert!(value & EN == 0 || value >> 12 & 0x3ff == 64, "collision distance");
-                state.tctl = value;
+                self.tctl = value;
             }
-            0x2800..=0x2818 => {
-                let runs = state.rctl & EN != 0;
-                let kind = state.kind;
-                state.rx.write(kind, place(kind, offset) - RECEIVE_RING, value, runs);
+            place @ 0x2800..=0x2818 => {
+                self.rx.write(kind, place - RECEIVE_RING, value, self.rctl & EN != 0);
             }
-            0x3800..=0x3818 => {
-                let runs = state.tctl & EN != 0;
-                let (kind, register) = (state.kind, place(state.kind, offset) - TRANSMIT_RING);
-                state.tx.write(kind, register, value, runs);
+            place @ 0x3800..=0x3818 => {
+                let (register, runs) = (place - TRANSMIT_RING, self.tctl & EN != 0);
+                self.tx.write(kind, register, value, runs);
                 if register == Ring::TAIL && runs {
-                    self.send_all(state);
+                    self.send_all(board);
                 }
             }
             ITR | RDTR | RXCSUM => assert_eq!(value, 0, "delays or offloads, by {offset:#x}"),
-            RFCTL | MRQC => assert!(state.is_express() && value == 0, "offloads, by {offset:#x}"),
-            TXDCTL => assert_eq!(state.kind, Kind::I82574, "{offset:#x} is none of its"),
-            EIAC | EITR0 => assert!(state.is_express() && value == 0, "no message clears or waits"),
-            _ if state.kind.has_queues() => state.queues(offset, value),
+            RFCTL | MRQC => assert!(kind.is_express() && value == 0, "offloads, by {offset:#x}"),
+            TXDCTL => assert_eq!(kind, Kind::I82574, "{offset:#x} is none of its"),
+            EIAC | EITR0 => assert!(kind.is_express() && value == 0, "no message clears or waits"),
+            _ if kind.has_queues() => self.set_queues(offset, value),
             IVAR => {
-                assert!(state.is_express(), "the 82540EM has no table");
-                state.vectors = value;
+                assert!(kind.is_express(), "the 82540EM has no table");
+                self.vectors = value;
             }
             TIPG => assert_ne!(value & 0x3ff, 0, "no gap"),
             MTA..RAL0 => assert_eq!(value, 0, "multicast"),
             _ => panic!("a write to {offset:#x}"),
         }
     }
-}
 
-impl State {
-    fn is_express(&self) -> bool {
-        self.kind != Kind::I82540
+    /// What a read answers.
+    pub(super) fn get(&mut self, board: &Board<'_>, offset: usize) -> u32 {
+        let [a, b, c, d, e, f] = board.address();
+        match place(self.kind, offset) {
+            CTRL => self.ctrl,
+            EEC if self.kind.has_queues() => AUTO_READ_DONE,
+            RXDCTL | TXDCTL_OF_IGB if self.kind.has_queues() => {
+                let ring = if offset == RXDCTL { &mut self.rx } else { &mut self.tx };
+                ring.ask_control(board.fault)
+            }
+            STATUS => self.status(board),
+            MDIC => self.mdic,
+            ICR => self.read_causes(),
+            RCTL => self.rctl,
+            TCTL => self.tctl,
+            MPC => {
+                let missed = self.missed;
+                self.missed = if board.fault == Fault::CountKept { missed } else { 0 };
+                missed
+            }
+            RAL0 => u32::from_le_bytes([a, b, c, d]),
+            RAH0 => {
+                let valid = if board.fault == Fault::NoAddress { 0 } else { 0x80 };
+                u32::from_le_bytes([e, f, 0, valid])
+            }
+            _ => panic!("a read of {offset:#x}"),
+        }
     }
 
     /// What only a chip with queues has.
-    fn queues(&mut self, offset: usize, value: u32) {
+    fn set_queues(&mut self, offset: usize, value: u32) {
         match offset {
             // One vector, one pool, no delay, no head written to memory.
             IAM | GPIE | EITR0_OF_IGB | VT_CTL | TDWBAL => assert_eq!(value, 0, "{offset:#x}"),
@@ -138,19 +147,19 @@ impl State {
         }
     }
 
-    fn control(&mut self, value: u32) {
+    fn control(&mut self, board: &mut Board<'_>, value: u32) {
         assert_eq!(value & 1 << 30, 0, "VLAN tags are not to be touched");
         if value & RST == 0 {
             self.ctrl = value;
             return;
         }
-        assert!(!self.is_express() || self.ctrl & MASTER_DISABLE != 0, "reset in mid-access");
-        self.resets += 1;
+        assert!(!self.kind.is_express() || self.ctrl & MASTER_DISABLE != 0, "reset in mid-access");
+        board.resets += 1;
         self.was_reset = true;
         (self.icr, self.ims) = (0, 0);
         self.ctrl =
-            if self.fault == Fault::NeverReset { value } else { value & !(RST | MASTER_DISABLE) };
-        if self.fault != Fault::StaysOn {
+            if board.fault == Fault::NeverReset { value } else { value & !(RST | MASTER_DISABLE) };
+        if board.fault != Fault::StaysOn {
             (self.rctl, self.tctl) = (0, 0);
         }
         // Queue 0 is open from the start.
@@ -159,7 +168,7 @@ impl State {
     }
 
     /// The PHY at address 1 has a control register and no other.
-    fn phy_access(&mut self, value: u32) {
+    fn phy_access(&mut self, board: &Board<'_>, value: u32) {
         let [low, high, ..] = value.to_le_bytes();
         let data = u16::from_le_bytes([low, high]);
         assert_eq!((value >> 16 & 31, value >> 21 & 31), (0, 1), "PHY register and address");
@@ -177,29 +186,29 @@ impl State {
             2 => value & !0xffff | u32::from(self.phy),
             operation => panic!("MDI operation {operation}"),
         };
-        if self.fault != Fault::NeverReady {
+        if board.fault != Fault::NeverReady {
             self.mdic |= 1 << 28;
         }
     }
 
-    fn receive_control(&mut self, value: u32) {
+    fn receive_control(&mut self, board: &Board<'_>, value: u32) {
         // EN, UPE, MPE, BAM, SECRC; all else would be another buffer size, or frames with errors.
         let loops = if self.kind.has_queues() { 1 << 6 } else { 0 };
         assert_eq!(value & !(0x0400_801a | loops), 0, "RCTL {value:#x}");
         assert!(value & EN == 0 || self.was_reset, "receives before it was reset");
         assert!(value & EN == 0 || self.rx.len != 0, "no ring");
-        self.rctl = if self.fault == Fault::StaysOn { value | EN } else { value };
+        self.rctl = if board.fault == Fault::StaysOn { value | EN } else { value };
     }
 
-    fn status(&self) -> u32 {
+    fn status(&self, board: &Board<'_>) -> u32 {
         let mastering = if self.ctrl & MASTER_DISABLE == 0 { 1 << 19 } else { 0 };
-        u32::from(self.linked()) << 1 | if self.is_express() { mastering } else { 0 }
+        u32::from(self.linked(board)) << 1 | if self.kind.is_express() { mastering } else { 0 }
     }
 
     /// Reading clears; the 82574L only what has interrupted, or with all causes masked.
     fn read_causes(&mut self) -> u32 {
         let causes = self.icr;
-        if !self.is_express() || self.ims == 0 {
+        if !self.kind.is_express() || self.ims == 0 {
             self.icr = 0;
         }
         causes
@@ -240,70 +249,5 @@ impl Ring {
             }
             _ => panic!("ring register {register:#x}"),
         }
-    }
-}
-
-impl Registers for &FakeIntel<'_> {
-    fn size(&self) -> usize {
-        0x2_0000
-    }
-
-    /// Ahead of a read every write before it arrives.
-    fn read_u32(&self, offset: usize) -> u32 {
-        match self.access() {
-            Some(state) => drop(state),
-            None => return u32::MAX,
-        }
-        let mut state = self.settled();
-        let [a, b, c, d, e, f] = state.mac;
-        match place(state.kind, offset) {
-            CTRL => state.ctrl,
-            EEC if state.kind.has_queues() => AUTO_READ_DONE,
-            RXDCTL | TXDCTL_OF_IGB if state.kind.has_queues() => {
-                let fault = state.fault;
-                let ring = if offset == RXDCTL { &mut state.rx } else { &mut state.tx };
-                ring.ask_control(fault)
-            }
-            STATUS => state.status(),
-            MDIC => state.mdic,
-            ICR => state.read_causes(),
-            RCTL => state.rctl,
-            TCTL => state.tctl,
-            MPC => {
-                let missed = state.missed;
-                state.missed = if state.fault == Fault::CountKept { missed } else { 0 };
-                missed
-            }
-            RAL0 => u32::from_le_bytes([a, b, c, d]),
-            RAH0 => u32::from_le_bytes([
-                e,
-                f,
-                0,
-                if state.fault == Fault::NoAddress { 0 } else { 0x80 },
-            ]),
-            _ => panic!("a read of {offset:#x}"),
-        }
-    }
-
-    fn write_u32(&self, offset: usize, value: u32) {
-        if let Some(mut state) = self.access() {
-            state.posted.push_back((offset, value));
-        }
-    }
-
-    fn read_u8(&self, offset: usize) -> u8 {
-        panic!("8-bit read of {offset:#x}")
-    }
-
-    fn read_u16(&self, offset: usize) -> u16 {
-        panic!("16-bit read of {offset:#x}")
-    }
-
-    fn write_u8(&self, offset: usize, _: u8) {
-        panic!("8-bit write to {offset:#x}")
-    }
-
-    fn write_u16(&self, offset: usize, _: u16) {
-        panic!("16-bit write to {offset:#x}")
     }
 }

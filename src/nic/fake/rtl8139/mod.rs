@@ -223,8 +223,7 @@ impl<'a> FakeRtl8139<'a> {
         let written = if let Fault::Unwritten(most) = state.fault { most } else { usize::MAX };
         self.dma_write(state, at, &bytes[..bytes.len().min(written)]);
         if state.fault == Fault::Underrun {
-            let before = BusAddr(u64::from(state.buffer) - 1);
-            self.dma_write(state, before, &[0x5a]);
+            self.machine.bus_flip(BusAddr(u64::from(state.buffer) - 1));
         }
         state.write = (state.write + bytes.len().next_multiple_of(4)) % RING;
         state.isr |= ROK;

@@ -295,7 +295,7 @@ impl<'a> FakeAhci<'a> {
             let here = &bytes[written.min(most)..(written + len).min(most)];
             self.dma_write(state, bus, here);
             if state.fault == AhciFault::Underrun && n == 0 {
-                assert!(self.machine.bus_write(BusAddr(bus.0 - 1), &[0x5a]));
+                self.machine.bus_flip(BusAddr(bus.0 - 1));
             }
             written += len;
         }

@@ -119,10 +119,7 @@ impl FakeNvme<'_> {
         match state.fault {
             Fault::CorruptByte(at) => bytes[at] ^= 0x10,
             Fault::Short(written) => most = written,
-            Fault::Underrun => {
-                let before = BusAddr(pieces[0].0.0 - 1);
-                assert!(self.machine.bus_write(before, &[0x5a]), "no memory at {before}");
-            }
+            Fault::Underrun => self.machine.bus_flip(BusAddr(pieces[0].0.0 - 1)),
             // A command that fails moved nothing.
             Fault::Status(_) => most = 0,
             _ => {}

@@ -1,6 +1,7 @@
 //! The rings: commands read, and events written.
 
 use super::{FakeXhci, SLOTS, State, XhciFault};
+use crate::addr::BusAddr;
 
 /// Blocks done at one look.
 const AT_ONCE: usize = 7;
@@ -125,9 +126,8 @@ impl FakeXhci<'_> {
         {
             trb[byte - at] ^= 0x10;
         }
-        if let XhciFault::Stray(offset) = state.fault {
-            let stray = first.wrapping_add_signed(offset as i64);
-            assert!(self.machine.bus_write(crate::addr::BusAddr(stray), &[0x5a]));
+        if let (XhciFault::Stray(offset), 0) = (state.fault, at) {
+            self.machine.bus_flip(BusAddr(first.wrapping_add_signed(offset as i64)));
         }
         self.dma_write(state, first + at as u64, &trb);
         state.written += 1;
