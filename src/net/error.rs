@@ -214,6 +214,12 @@ pub enum NetError {
     /// A byte of the other guest's stream is not what its offset says.
     #[error("{0}")]
     PairByte(Wrong),
+    /// Frames of a pair came with headers that nobody sent.
+    #[error("{frames} frames came with a wrong checksum of IPv4 or TCP")]
+    PairDamaged {
+        /// How many.
+        frames: u64,
+    },
     /// The other guest of a pair sends more.
     #[error("the other guest sends more than {wanted} bytes")]
     PairLength {
@@ -282,6 +288,7 @@ impl NetError {
             Self::Short { .. } => "download-short",
             Self::Corrupt { .. } => "download-crc",
             Self::PairByte(_) => "pair-byte-mismatch",
+            Self::PairDamaged { .. } => "pair-frame-damaged",
             Self::PairLength { .. } => "pair-length",
             Self::PairStopped { how: Stopped::Silent(_), .. } => Waited::Pair.code(),
             Self::PairStopped { how: Stopped::Left, .. } => "pair-left",
@@ -310,6 +317,7 @@ impl NetError {
             | Self::Bus
             | Self::Echo { .. }
             | Self::PairByte(_)
+            | Self::PairDamaged { .. }
             | Self::Corrupt { .. } => Party::Machine,
             Self::NoAddress | Self::PairLength { .. } | Self::Socket(_) => Party::Guest,
         }
@@ -341,7 +349,7 @@ impl NetError {
                 "the server must answer `GET /<n>` with n bytes, Content-Length and X-CRC32"
             }
             Self::Short { .. } => "look at the server's own log",
-            Self::PairByte(_) => {
+            Self::PairByte(_) | Self::PairDamaged { .. } => {
                 "bytes changed between the two guests' memories: run suite `dma` in both, which shows whose card or \
                  memory does it; then swiotlb=force"
             }

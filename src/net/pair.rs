@@ -7,12 +7,12 @@
 //!  closes once it has all and all of its own was acknowledged; then the other one did or will, too
 //! ```
 //!
-//! TCP's own checksum is written and not looked at: a byte that a card or the memory changed is to be found at its
-//! place, and not to be sent once more.
+//! What TCP would have sent once more is not let pass: a segment is taken whatever its checksum says, so that a byte that
+//! a card or the memory changed is found at its place; and a frame whose headers were changed is counted.
 
 use super::{
     download::per_second,
-    error::{NetError, Progress, Stopped, Waited},
+    error::{NetError, Party, Progress, Stopped, Waited},
     stack::Stack,
     stream::{End, Place},
 };
@@ -136,13 +136,19 @@ impl Stack<'_> {
         let done = self.run(Waited::Pair, limit(bytes), |stack| {
             exchange.turn(stack.sockets.get_mut::<Socket<'_>>(handle), clock)
         });
-        let report = done.map_err(|error| match error {
+        let done = done.map_err(|error| match error {
             NetError::TimedOut { timeout, .. } => {
                 let own = self.check_link(Waited::Pair).and_then(|()| self.phy.check_stuck());
                 own.err().unwrap_or_else(|| exchange.stopped(Stopped::Silent(timeout)))
             }
             other => other,
-        })?;
+        });
+        // What was damaged on its way explains everything but a wrong byte, and what this end knows of itself.
+        let report = match (done, self.phy.damaged()) {
+            (Err(error), _) if error.party() != Party::Network => return Err(error),
+            (_, frames @ 1..) => return Err(NetError::PairDamaged { frames }),
+            (done, 0) => done?,
+        };
         // It has all, whatever becomes of the connection's last words.
         let _ = self.run(Waited::Pair, FAREWELL, |stack| {
             let state = stack.sockets.get_mut::<Socket<'_>>(handle).state();

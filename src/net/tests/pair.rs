@@ -44,8 +44,18 @@ struct Wire {
     drops: usize,
     repeats: usize,
     swaps: usize,
-    /// A bit of every n-th large frame to the guest is another one, under whatever checksum.
+    /// A bit of every n-th large frame to the guest is another one, under whatever checksum,
     flips: usize,
+    /// in this byte.
+    at: usize,
+}
+
+impl Wire {
+    fn flip(&self, count: usize, frame: &mut [u8]) {
+        if frame.len() > 800 && nth(count, self.flips) {
+            frame[self.at] ^= 4;
+        }
+    }
 }
 
 struct Other<'a, 'm> {
@@ -121,8 +131,7 @@ impl<'a, 'm> Other<'a, 'm> {
         self.interface.poll(now, &mut self.cable, &mut self.sockets);
         for frame in core::mem::take(&mut self.cable.leaving) {
             for mut frame in self.carry(1, frame) {
-                let large = frame.get_mut(800).filter(|_| nth(self.frames, self.wire.flips));
-                large.into_iter().for_each(|byte| *byte ^= 4);
+                self.wire.flip(self.frames, &mut frame);
                 self.chip.deliver(&frame);
             }
         }
@@ -279,7 +288,7 @@ fn a_wire_that_drops_repeats_and_swaps_frames_costs_time_and_no_byte() {
             Wire { drops: 37, ..Wire::default() },
             Wire { repeats: 5, ..Wire::default() },
             Wire { swaps: 7, ..Wire::default() },
-            Wire { drops: 101, repeats: 23, swaps: 13, flips: 0 },
+            Wire { drops: 101, repeats: 23, swaps: 13, ..Wire::default() },
         ] {
             pair(end, MIB, Sends::All, wire).unwrap_or_else(|error| panic!("{wire:?}: {error}"));
         }
@@ -311,9 +320,23 @@ fn a_wrong_byte_is_found_where_it_stands_and_where_it_belongs() {
 
 #[test]
 fn what_the_card_changes_is_found_and_not_sent_again() {
-    let wire = Wire { flips: 50, ..Wire::default() };
+    let wire = Wire { flips: 50, at: 800, ..Wire::default() };
     let error = pair(End::B, MIB, Sends::All, wire).unwrap_err();
     assert_eq!(error.code(), "pair-byte-mismatch", "{error}");
+}
+
+#[test]
+fn a_header_that_is_changed_on_its_way_is_told_although_tcp_sends_it_again() {
+    // From the first byte behind the frame's own header to the last before the stream.
+    for at in 14..54 {
+        for end in BOTH {
+            let wire = Wire { flips: 50, at, ..Wire::default() };
+            let error = pair(end, MIB / 4, Sends::All, wire).unwrap_err();
+            let codes = ["pair-frame-damaged", "pair-byte-mismatch"];
+            assert!(codes.contains(&error.code()), "byte {at}: {error}");
+            assert_eq!(error.party(), Party::Machine);
+        }
+    }
 }
 
 #[test]
