@@ -123,13 +123,14 @@ fn fails_cleanly(n: usize, for_good: bool) -> bool {
 
 /// A start, mappings until the pool must grow, shared memory, a shrink; failures are expected.
 fn use_everything(memory: &dyn ContiguousMemory, translate: &dyn Translate) {
+    const UNIT: usize = if cfg!(miri) { MIB / 32 } else { MIB };
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, memory);
-    let plan = Plan::new(8 * MIB).growing_by(order(9));
+    let plan = Plan::new(8 * UNIT).growing_by(Order::holding(2 * UNIT).unwrap());
     let _ = pool.start(&plan, &mut |_| {});
     let device = Device::new(&pool, translate, Limits::new(bits(28)), Policy::Force);
-    let mappings: Vec<_> = (0..12).map(|_| device.map::<FromDevice, _>(vec![0; MIB])).collect();
-    let rings: Vec<_> = (0..4).map(|_| device.coherent(2 * MIB)).collect();
+    let mappings: Vec<_> = (0..12).map(|_| device.map::<FromDevice, _>(vec![0; UNIT])).collect();
+    let rings: Vec<_> = (0..4).map(|_| device.coherent(2 * UNIT)).collect();
     for mapping in mappings.into_iter().flatten() {
         mapping.finish(0).unwrap();
     }
