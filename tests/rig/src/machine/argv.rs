@@ -1,6 +1,6 @@
 //! QEMU's command line, part by part.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use super::{Accel, Card, Device, Iommu, Start, Without};
@@ -112,10 +112,16 @@ impl Plan {
         command
     }
 
+    /// A link to the n-th module in the run's folder: QEMU takes a path up to its first blank.
+    pub(super) fn link(&self, n: usize) -> String {
+        format!("module{n}{}", self.label)
+    }
+
     fn boot(&self, command: &mut Command) {
         let words = format!("{} {}", self.without.xen(self.dom0_memory), self.release.xen);
         command.arg("-kernel").arg(self.stack.xen()).args(["-append", words.trim_end()]);
-        let modules = self.modules.iter().map(|(file, words)| module(file, words));
+        let words = self.modules.iter().map(|(_, words)| words.replace(',', ",,"));
+        let modules = words.enumerate().map(|(n, words)| format!("{} {words}", self.link(n)));
         command.args(["-initrd", &modules.collect::<Vec<_>>().join(",")]);
     }
 
@@ -209,12 +215,6 @@ fn serial(command: &mut Command, name: &str, path: &str) {
     command.args(["-serial", &format!("chardev:{name}")]);
 }
 
-/// A module and its words, as `-initrd` wants them: commas inside are doubled.
-fn module(file: &Path, words: &str) -> String {
-    let file = file.to_string_lossy().replace(',', ",,");
-    format!("{file} {}", words.replace(',', ",,")).trim_end().to_owned()
-}
-
 /// QEMU: the one that `QEMU` names, or the stack's own, with its own loader, libraries and firmware, so that every
 /// machine runs the same one whatever is installed there.
 pub(crate) fn qemu(stack: &Stack) -> Command {
@@ -230,15 +230,4 @@ pub(crate) fn qemu(stack: &Stack) -> Command {
     }
     command.env("QEMU_MODULE_DIR", root.join(LIBRARIES).join("qemu"));
     command
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn commas_in_module_words_are_doubled() {
-        assert_eq!(module(Path::new("a"), "x=1,2"), "a x=1,,2");
-        assert_eq!(module(Path::new("a,b"), ""), "a,,b");
-    }
 }

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::{self, Read, Write};
+use std::os::unix::fs::symlink;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -52,6 +53,10 @@ impl Machine {
     /// Starts QEMU in a run's folder.
     pub(crate) fn start(plan: &Plan, folder: &Path) -> Result<Self> {
         let log = folder.join(plan.log("qemu"));
+        for (n, (file, _)) in plan.modules.iter().enumerate() {
+            let link = folder.join(plan.link(n));
+            symlink(file, &link).on("link", &link)?;
+        }
         let mut command = plan.command();
         fs::write(&log, format!("{}\n", child::line(&command))).on("write", &log)?;
         let output = File::options().append(true).open(&log).on("open", &log)?;
