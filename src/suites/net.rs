@@ -4,7 +4,10 @@
 use super::check::{Finding, Suite, attends, driven, failure, proof, skip};
 use crate::{
     addr::to_usize,
-    arch::time::{self, micros, millis},
+    arch::{
+        time::{self, micros, millis},
+        wait::Deadline,
+    },
     guest::{Guest, Interrupt, blame},
     net::{Lease, NetError, Stack},
     nic::{Counters, Nic},
@@ -29,6 +32,8 @@ pub(super) const SUITE: Suite = Suite {
     ],
 };
 
+/// How long a link may take after the card's reset, by which both ends negotiate anew.
+const LINK_LIMIT: Duration = Duration::from_secs(5);
 const DHCP_LIMIT: Duration = Duration::from_secs(20);
 const ARP_LIMIT: Duration = Duration::from_secs(2);
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(60);
@@ -48,13 +53,13 @@ pub(super) fn no_card(guest: &Guest) -> Option<Reason> {
 }
 
 pub(super) fn link_is_up(guest: &mut Guest) -> Finding {
-    if card(guest)?.0.link_up() {
-        return Ok("".into());
-    }
-    let reason = Reason::new("link-down", "the card reports no link");
-    Err(Outcome::Inconclusive(
-        reason.remedy("plug its cable in, or turn its port on at the switch"),
-    ))
+    let wait = Deadline::new(guest.shared, LINK_LIMIT);
+    let up = wait.turns(|_| Ok::<_, Outcome>(card(guest)?.0.link_up().then_some(())))?;
+    up.map(|()| "".into()).ok_or_else(|| {
+        let detail = format!("the card reports no link for {} s", LINK_LIMIT.as_secs());
+        let reason = Reason::new("link-down", detail);
+        Outcome::Inconclusive(reason.remedy("plug its cable in, or turn its port on at the switch"))
+    })
 }
 
 fn dhcp_gives_a_lease(guest: &mut Guest) -> Finding {

@@ -27,7 +27,7 @@ pub(super) const SUITE: Suite = Suite {
         proof("byte_write_sticks", byte_write_sticks),
         proof("bars_have_addresses", bars_have_addresses),
         proof("capabilities_end", capabilities_end),
-        proof("bus_master_turns_off_and_on", bus_master_turns_off_and_on),
+        proof("bus_master_is_on_while_driven", bus_master_is_on_while_driven),
         proof("driver_starts", driver_starts),
     ],
 };
@@ -115,19 +115,22 @@ fn capabilities_end(guest: &mut Guest) -> Finding {
     Ok(if names.is_empty() { "none".into() } else { names.join(" ") })
 }
 
-fn bus_master_turns_off_and_on(guest: &mut Guest) -> Finding {
+/// It is not turned off under a driver that runs: some devices lose more by that than their accesses (QEMU's of virtio are
+/// to be reset then). That it can be turned off is seen where the driver lets go of it.
+fn bus_master_is_on_while_driven(guest: &mut Guest) -> Finding {
+    let driven = guest.device()?.running.is_ok();
     let function = function(guest)?;
-    let was = function.command()?.contains(Command::MASTER);
-    function.disable(Command::MASTER)?;
-    let off = function.command()?;
-    function.enable(Command::MASTER)?;
-    let on = function.command()?;
-    if !was {
+    if !driven {
         function.disable(Command::MASTER)?;
     }
-    let parts = [("off", !off.contains(Command::MASTER)), ("on", on.contains(Command::MASTER))];
-    all_hold("pci-bus-master", &parts, || format!("off reads {off:?}, on reads {on:?}"))?;
-    Ok(String::new())
+    let command = function.command()?;
+    if command.contains(Command::MASTER) == driven {
+        return Ok(String::new());
+    }
+    let with = if driven { "with" } else { "without" };
+    let value = command.bits();
+    let detail = format!("{with} a running driver its command register reads {value:#06x}");
+    Err(failure("pci-bus-master", detail))
 }
 
 fn driver_starts(guest: &mut Guest) -> Finding {

@@ -239,7 +239,20 @@ fn cards(peers: &Peers) -> impl Iterator<Item = Job> {
         job.limit = Duration::from_secs(90);
         job.shows("dma", "every_length_comes_back", "1455 bounced")
     });
-    kinds.chain([second_function(peers)]).chain(other_bus())
+    kinds.chain([second_function(peers)]).chain(other_bus()).chain(wire_first(peers))
+}
+
+/// Cards that go to their wire at once, with no reset for a loop before: a link may take its time after a start, and what
+/// suite `pci` does must leave the driver as it was.
+fn wire_first(peers: &Peers) -> impl Iterator<Item = Job> {
+    ["igb", "virtio-net"].into_iter().filter_map(Card::find).map(|card| {
+        let name = format!("{}-net", card.name);
+        let mut job = Job::new(&name, "smoke-late.cfg", Some(Device::Card(card)));
+        job.words.push("suite=pci,net".to_owned());
+        job.words.extend(peers.words_for(1 << 20));
+        job.limit = Duration::from_secs(90);
+        job
+    })
 }
 
 /// Devices that are no network cards: each moves bytes and interrupts.
@@ -255,9 +268,8 @@ fn movers() -> impl Iterator<Item = Job> {
         .word("suite=irq,dma")
         .word("transfers=20")
         .shows("dma@0000:00:00.0", "every_length_comes_back", "lengths 60 to 1514")
-        .shows("dma@0000:00:01.0", "every_length_comes_back", "lengths 1 to 4096");
-    both.beside = model("edu");
-    both.limit = Duration::from_secs(120);
+        .shows("dma@0000:00:01.0", "every_length_comes_back", "lengths 512 to 65536");
+    both.beside = model("nvme");
     let nvme = job("nvme", "nvme")
         .shows("irq", "msix_interrupts", "none masked, 1 unmasked")
         .shows("dma", "every_length_comes_back", "lengths 512 to 65536");
