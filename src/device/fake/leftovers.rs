@@ -13,7 +13,13 @@ pub fn rest_of(pool: &Pool<'_>, machine: &FakeMachine, limits: Limits) -> Vec<(u
     while let Ok(mapping) = device.map::<ToDevice, _>(vec![0; 2048]) {
         mappings.push(mapping);
     }
-    mappings.iter().map(|mapping| (mapping.bus().0, 2048)).collect()
+    // Ended, so that their buffers come back: a dropped one leaves its own to the device for ever.
+    let ended = mappings.into_iter().map(|mapping| {
+        let bus = mapping.bus().0;
+        mapping.finish(0).expect("nobody wrote there");
+        (bus, 2048)
+    });
+    ended.collect()
 }
 
 /// Of what a device may still use nothing is handed out again, and of the rest all.
