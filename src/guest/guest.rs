@@ -161,7 +161,19 @@ impl Guest {
         let device = self.assigned.get_mut(self.under_test);
         let device = device.ok_or_else(|| no_function(connection))?;
         let running = device.running.as_mut().map_err(|outcome| outcome.as_skip())?;
-        running.quiet(connection.host()).map_err(Outcome::Failure)
+        let why = Reason::new("irq-off", "it was turned off");
+        running.quiet(connection.host(), why).map_err(Outcome::Failure)
+    }
+
+    /// Has the device under test polled from now on if its interrupt was lost, by what came of it, and says so there.
+    pub fn poll_if_lost(&mut self, outcome: Outcome) -> Outcome {
+        let device = self.assigned.get_mut(self.under_test);
+        match (&self.connection, device.map(|device| &mut device.running)) {
+            (Ok(connection), Some(Ok(running))) => {
+                running.quiet_if_lost(connection.host(), outcome)
+            }
+            _ => outcome,
+        }
     }
 
     /// Whether the domain was given a device that answers.

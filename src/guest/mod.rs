@@ -29,7 +29,7 @@ mod stopwatch;
 
 pub use {
     interrupt::{Bound, Interrupt},
-    running::Running,
+    running::{IRQ_LOST, Running},
 };
 
 #[cfg(target_os = "none")]

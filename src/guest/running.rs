@@ -20,6 +20,9 @@ use alloc::{
     vec::Vec,
 };
 
+/// The code of an interrupt that did not come.
+pub const IRQ_LOST: &str = "irq-lost";
+
 /// A started device.
 #[derive(Debug)]
 pub struct Running<'m> {
@@ -79,7 +82,7 @@ impl<'m> Running<'m> {
         resources: &Resources,
         how: Delivery,
     ) -> Result<(), Reason> {
-        self.quiet(host)?;
+        self.quiet(host, Reason::new("irq-off", "another way is tried"))?;
         let bound = host.turn_on(resources, how).and_then(|pirq| {
             self.interrupt.bind(pirq, how).inspect_err(|_| {
                 // The refusal to bind is what gets told.
@@ -101,9 +104,24 @@ impl<'m> Running<'m> {
     }
 
     /// Turns the device's interrupt off, if there is one: its causes first, so that it does not assert its line instead.
-    pub fn quiet(&mut self, host: &dyn Host) -> Result<(), Reason> {
+    /// From then on the device is polled, and `why` is what it says of that.
+    pub fn quiet(&mut self, host: &dyn Host, why: Reason) -> Result<(), Reason> {
         self.mover().enable_interrupts(Cause::empty());
-        self.silence(host, Reason::new("irq-off", "it was turned off"))
+        self.silence(host, why)
+    }
+
+    /// As [`Running::quiet`] where `outcome` is that the interrupt was lost, as the next one would be, too: the outcome then
+    /// says so.
+    pub fn quiet_if_lost(&mut self, host: &dyn Host, mut outcome: Outcome) -> Outcome {
+        let Outcome::Failure(reason) = &mut outcome else { return outcome };
+        if reason.code == IRQ_LOST && self.interrupt.bound().is_ok() {
+            let said = match self.quiet(host, reason.clone()) {
+                Ok(()) => "from here on the device is polled".into(),
+                Err(refused) => format!("it can't be turned off: {refused}"),
+            };
+            reason.detail = format!("{}; {said}", reason.detail);
+        }
+        outcome
     }
 
     /// Ends the interrupt there is; `why` there is none from now on.

@@ -163,12 +163,37 @@ fn a_device_whose_interrupt_is_off_is_silent_and_moves_bytes_all_the_same() {
     with_device(&host, |mut running, resources| {
         running.deliver(&host, resources, Delivery::Msi).unwrap();
         for _ in 0..2 {
-            running.quiet(&host).unwrap();
+            running.quiet(&host, Reason::new("irq-off", "")).unwrap();
             assert_eq!((how(&running), host.on.borrow().len()), (None, 0));
         }
         let (sent, back) = trip(&mut running);
         assert_eq!(sent, back);
         assert_eq!(running.acknowledge(), Cause::empty(), "its pin is not asserted instead");
+        running.stop(&host, &host, &mut Vec::new()).unwrap();
+    });
+}
+
+#[test]
+fn a_device_whose_interrupt_is_lost_is_polled_from_then_on_and_says_so() {
+    let host = FakeHost::new(None);
+    let lost = || Outcome::Failure(Reason::new(IRQ_LOST, "none came"));
+    let others = [
+        Outcome::Failure(Reason::new("dma-byte-mismatch", "")),
+        Outcome::Skip(Reason::new(IRQ_LOST, "told before")),
+    ];
+    with_device(&host, |mut running, resources| {
+        running.deliver(&host, resources, Delivery::Msi).unwrap();
+        for other in others {
+            assert_eq!(running.quiet_if_lost(&host, other.clone()), other);
+            assert_eq!(how(&running), Some(Delivery::Msi), "it was not lost");
+        }
+        let told = running.quiet_if_lost(&host, lost());
+        assert_eq!(told.reason().detail, "none came; from here on the device is polled");
+        assert_eq!((how(&running), host.on.borrow().len()), (None, 0));
+        assert!(running.describe().ends_with("polled: irq-lost: none came"), "{running:?}");
+        let (sent, back) = trip(&mut running);
+        assert_eq!(sent, back);
+        assert_eq!(running.quiet_if_lost(&host, lost()), lost(), "it is told once");
         running.stop(&host, &host, &mut Vec::new()).unwrap();
     });
 }

@@ -14,7 +14,7 @@ use crate::{
     },
     device::{Cause, Registers as _, StartError},
     dma::Source,
-    guest::{Guest, Running},
+    guest::{Guest, IRQ_LOST, Running},
     mm::pages::DeviceMemory,
     pci::{
         Delivery, Function,
@@ -297,7 +297,7 @@ fn masked_is_silent(guest: &mut Guest) -> Result<(), Outcome> {
     }
 }
 
-/// The suites after this one use the best way that works.
+/// The suites after this one use the best way that works; where none does they poll the device.
 fn best_one_stays(guest: &mut Guest) -> Finding {
     running(guest)?;
     let mut last = None;
@@ -314,5 +314,6 @@ fn best_one_stays(guest: &mut Guest) -> Finding {
             Err(outcome) => last = Some(outcome),
         }
     }
-    Err(last.unwrap_or_else(|| failure("irq-lost", "no way of interrupting works")))
+    Err(guest
+        .poll_if_lost(last.unwrap_or_else(|| failure(IRQ_LOST, "no way of interrupting works"))))
 }

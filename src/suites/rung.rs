@@ -25,7 +25,8 @@ pub const fn if_lost(bound: Option<(Delivery, Pirq)>) -> &'static str {
         }
         Some((Delivery::Msi | Delivery::Msix, _)) => {
             "see `xl dmesg` for `No irq handler for vector`: Xen moved the message to another CPU and it did not follow: pin the \
-             guest (`cpus = \"0\"` in its configuration); without that line, `xl debug-keys M` has where the device sends it"
+             guest (`cpus = \"0\"` in its configuration) or boot Xen with `iommu=no-intremap`; without that line, `xl debug-keys M` \
+             has where the device sends it"
         }
         _ => {
             "pin the guest (`cpus = \"0\"` in its configuration) or boot Xen with `iommu=no-intremap`: remapped INTx that moves \
@@ -65,6 +66,7 @@ mod tests {
         assert!(line(16).contains("no-intremap") && line(16) == if_lost(None));
         for how in [Delivery::Msi, Delivery::Msix] {
             assert!(if_lost(Some((how, Pirq(4)))).contains("No irq handler"));
+            assert!(if_lost(Some((how, Pirq(4)))).contains("no-intremap"));
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
         pattern::{MISMATCH_REMEDY, differs},
     },
     dma::{OwnedSlice, Source},
-    guest::{Guest, Running, bus_state},
+    guest::{Guest, IRQ_LOST, Running, bus_state},
     report::{Outcome, Reason},
 };
 use alloc::{
@@ -34,7 +34,7 @@ pub(super) struct Trip {
 /// The device's interrupt, if it is bound, did not come.
 pub(super) fn irq_lost(device: &Running<'_>, detail: String) -> Outcome {
     let remedy = if_lost(device.interrupt.bound().ok().map(|bound| (bound.how, bound.pirq)));
-    Outcome::Failure(Reason::new("irq-lost", detail).remedy(remedy))
+    Outcome::Failure(Reason::new(IRQ_LOST, detail).remedy(remedy))
 }
 
 /// Has the device read `bytes` from where they lie, and waits for them to come back, and for the interrupt if they are
@@ -91,7 +91,7 @@ pub(super) fn send_and_poll(
 pub(super) type Transfer = fn(&mut Running<'_>, Source, Instant) -> Result<Trip, Outcome>;
 
 /// Fills the chosen range of `bytes`, has the device under test move it, and compares each byte; returns how it went out, and
-/// the memory. What `aim` names is the slot to bounce through.
+/// the memory. What `aim` names is the slot to bounce through. Where the interrupt is lost the device is polled from then on.
 pub(super) fn round_trip(
     guest: &mut Guest,
     mut bytes: OwnedSlice,
@@ -108,7 +108,10 @@ pub(super) fn round_trip(
     if let Some(slot) = aim {
         pool.aim(slot);
     }
-    let trip = transfer(running, bytes.into(), deadline).map_err(|e| with_bus_state(guest, e))?;
+    let trip = transfer(running, bytes.into(), deadline).map_err(|outcome| {
+        let outcome = with_bus_state(guest, outcome);
+        guest.poll_if_lost(outcome)
+    })?;
     let Trip { record, sent, back } = trip;
     match differs(&back, &sent) {
         None => {

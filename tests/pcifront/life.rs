@@ -1,6 +1,6 @@
 //! What a frontend does with a backend that plays its part.
 
-use crate::world::{World, assert_clean, bdf, nic};
+use crate::world::{World, assert_clean, bdf, nic, toolstack};
 use pvbounce::{
     arch::volatile::host::shared_page,
     pci::{
@@ -10,7 +10,7 @@ use pvbounce::{
     },
     xen::{
         events::{DomainId, EventChannels, Port},
-        fake::{FakeClock, Peer, events::ROUND},
+        fake::{Peer, events::ROUND},
         store::{
             XenStore,
             fake::{DaemonMode, FakeDaemon, Tree},
@@ -246,83 +246,6 @@ fn a_device_s_nodes_are_gone_or_they_are_not() {
     world.tree.delete(DEVICE);
     assert_eq!(await_removal(&world.store, &*world.clock, SOON), Ok(true));
     assert_eq!(world.elapsed(), SOON, "and that is seen at once");
-}
-
-/// `xl pci-detach` for each device in turn, each as soon as the backend is in service again; then both ends go.
-#[derive(Debug)]
-struct Toolstack {
-    backend: Rc<FakeBackend>,
-    tree: Rc<Tree>,
-    clock: Rc<FakeClock>,
-    /// What to announce: number, address, and whether it comes or goes.
-    changes: RefCell<VecDeque<(u32, &'static str, &'static str)>>,
-}
-
-impl Peer for Toolstack {
-    fn step(&self) {
-        let state = |dir| self.tree.get(&format!("{dir}/state"));
-        let settled = state(FakeBackend::dir()).as_deref() == Some("4");
-        if !settled || state(FakeBackend::frontend_dir()).as_deref() != Some("4") {
-            return;
-        }
-        let Some((n, place, to)) = self.changes.borrow_mut().pop_front() else {
-            return self.backend.remove();
-        };
-        if to == "1" {
-            self.backend.bus.insert(bdf(place), nic());
-        }
-        self.clock.advance(Duration::from_millis(10));
-        self.backend.announce(n, bdf(place), to);
-    }
-}
-
-fn toolstack(world: &World, changes: &[(u32, &'static str, &'static str)]) {
-    world.events.add_peer(Rc::new(Toolstack {
-        backend: Rc::clone(&world.backend),
-        tree: Rc::clone(&world.tree),
-        clock: Rc::clone(&world.clock),
-        changes: RefCell::new(changes.iter().copied().collect()),
-    }));
-}
-
-#[test]
-fn devices_taken_back_leave_nothing_to_close() {
-    let two = [(0, "00:00.0", "5"), (1, "00:01.0", "5")];
-    let plugged_meanwhile =
-        [(0, "00:00.0", "5"), (2, "00:02.0", "1"), (1, "00:01.0", "5"), (2, "00:02.0", "5")];
-    for changes in [&two[..], &plugged_meanwhile] {
-        let world = World::new();
-        world.backend.bus.insert(bdf("00:01.0"), nic());
-        let mut front = world.connect().unwrap();
-        assert_eq!(front.functions().len(), 2);
-        toolstack(&world, changes);
-        front.hand_back(Duration::from_secs(10)).unwrap();
-        assert_eq!(front.functions(), []);
-        assert!(world.elapsed() < Duration::from_secs(2));
-        assert_clean(&world, &front.close());
-    }
-}
-
-#[test]
-fn changes_without_end_are_followed_no_longer_than_told() {
-    let world = World::new();
-    let mut front = world.connect().unwrap();
-    let on_and_off = [(1, "00:01.0", "1"), (1, "00:01.0", "5")].repeat(10_000);
-    toolstack(&world, &on_and_off);
-    let error = front.hand_back(Duration::from_secs(1)).unwrap_err();
-    assert_eq!(error.code(), "xenbus-stuck");
-    assert!(world.elapsed() < Duration::from_millis(1500), "{:?}", world.elapsed());
-    assert!(front.close().leaks_nothing());
-}
-
-#[test]
-fn nobody_who_takes_the_device_back_is_a_time_out_and_an_orderly_close() {
-    let world = World::new();
-    let mut front = world.connect().unwrap();
-    let error = front.hand_back(Duration::from_secs(1)).unwrap_err();
-    assert_eq!(error.code(), "xenbus-stuck");
-    assert!(world.elapsed() >= Duration::from_secs(1));
-    assert_clean(&world, &front.close());
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod backend;
 mod faults;
+mod hand_back;
 mod interrupts;
 mod life;
 mod world;

@@ -10,12 +10,12 @@ use pvbounce::{
     },
     xen::{
         events::DomainId,
-        fake::{FakeClock, FakeEvents, FakeGrants},
+        fake::{FakeClock, FakeEvents, FakeGrants, Peer},
         grants::SharedPage,
         store::fake::{FakeStore, Tree},
     },
 };
-use std::{rc::Rc, time::Duration};
+use std::{cell::RefCell, collections::VecDeque, rc::Rc, time::Duration};
 
 const FRAME: Mfn = Mfn(0x1234);
 
@@ -96,4 +96,41 @@ pub(crate) fn assert_clean(world: &World, report: &CloseReport) {
 
 pub(crate) fn soon(world: &World) -> Instant {
     world.clock.now().after(Duration::from_millis(5))
+}
+
+/// `xl pci-detach` for each device in turn, each as soon as the backend is in service again; then both ends go.
+#[derive(Debug)]
+struct Toolstack {
+    backend: Rc<FakeBackend>,
+    tree: Rc<Tree>,
+    clock: Rc<FakeClock>,
+    /// What to announce: number, address, and whether it comes or goes.
+    changes: RefCell<VecDeque<(u32, &'static str, &'static str)>>,
+}
+
+impl Peer for Toolstack {
+    fn step(&self) {
+        let state = |dir| self.tree.get(&format!("{dir}/state"));
+        let settled = state(FakeBackend::dir()).as_deref() == Some("4");
+        if !settled || state(FakeBackend::frontend_dir()).as_deref() != Some("4") {
+            return;
+        }
+        let Some((n, place, to)) = self.changes.borrow_mut().pop_front() else {
+            return self.backend.remove();
+        };
+        if to == "1" {
+            self.backend.bus.insert(bdf(place), nic());
+        }
+        self.clock.advance(Duration::from_millis(10));
+        self.backend.announce(n, bdf(place), to);
+    }
+}
+
+pub(crate) fn toolstack(world: &World, changes: &[(u32, &'static str, &'static str)]) {
+    world.events.add_peer(Rc::new(Toolstack {
+        backend: Rc::clone(&world.backend),
+        tree: Rc::clone(&world.tree),
+        clock: Rc::clone(&world.clock),
+        changes: RefCell::new(changes.iter().copied().collect()),
+    }));
 }

@@ -83,12 +83,18 @@ impl Front<'_> {
             }
             self.apply_change().map(|_| None)
         });
-        let stuck = || XenbusError::Stuck {
+        let stuck = |last| XenbusError::Stuck {
             dir: self.device.backend.clone(),
-            last: XenbusState::Reconfiguring,
+            last,
             timed_out: deadline.timed_out(what),
         };
-        removed?.ok_or_else(|| stuck().into())
+        match removed {
+            // What was waited is all of it, not only what was left after the last change.
+            Err(FrontError::Xenbus(XenbusError::Stuck { last, .. })) if deadline.passed() => {
+                Err(stuck(last).into())
+            }
+            removed => removed?.ok_or_else(|| stuck(XenbusState::Reconfiguring).into()),
+        }
     }
 
     /// Lets the toolstack's change happen and scans again.

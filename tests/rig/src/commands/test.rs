@@ -189,9 +189,10 @@ fn faults() -> impl Iterator<Item = Job> {
         ),
         ("keep-port", "boot", &[("close.nothing_is_kept", "leak")]),
         ("leak", "boot", &[("close.nothing_is_kept", "leak")]),
+        // What comes after it goes on without.
         (
             "mask-irq",
-            "irq",
+            "irq,dma",
             &[("irq.intx_interrupts", "irq-lost"), ("irq.best_one_stays", "irq-lost")],
         ),
         (
@@ -211,7 +212,7 @@ fn faults() -> impl Iterator<Item = Job> {
         ("bus-master", "irq", &[("close.device_lets_go", "pci-bus-master-left")]),
     ];
     SEEN.into_iter().map(|(fault, suite, seen)| {
-        let device = matches!(suite, "irq" | "dma").then_some(Device::Nic);
+        let device = matches!(suite, "irq" | "irq,dma" | "dma").then_some(Device::Nic);
         let config = if device.is_some() { "smoke-late.cfg" } else { "no-device.cfg" };
         Job::new(format!("selftest-{fault}"), config, device)
             .word(format!("suite={suite}"))
