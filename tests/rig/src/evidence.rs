@@ -2,8 +2,8 @@
 //!
 //! QEMU's emulated IOMMU can trace every translation it does for a device. Xen maps a PV domain's memory one to one, so
 //! the address in the trace is the machine address that the device put on the bus. QEMU names the IOMMU's page, not the
-//! byte (4 KiB: Xen is told to use no large ones); so an address counts as inside when its page overlaps a range of the
-//! guest's.
+//! byte; so an address counts as inside when its page overlaps a range of the guest's. Xen is told to use none but pages of
+//! 4 KiB; in a larger one the device may have been anywhere, so that one is as much of the pool as it has.
 
 use std::collections::BTreeSet;
 use std::fs::File;
@@ -16,6 +16,9 @@ use serde::Serialize;
 
 use crate::error::{Context, Result};
 
+/// The smallest page of an IOMMU.
+const SMALL: u64 = 4096;
+
 /// What the trace says about one job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Evidence {
@@ -25,7 +28,7 @@ pub(crate) struct Evidence {
     pub(crate) devices: usize,
     /// How many different pages those were in.
     pub(crate) pages: usize,
-    /// How many of them are the bounce pool's.
+    /// How much of the bounce pool those hold, in pages of 4 KiB: as many as the device may have been in.
     pub(crate) pool_pages: u64,
     /// How many of the pool's segments those are in.
     pub(crate) segments: u64,
@@ -176,17 +179,30 @@ impl Tally {
         let not_reached = allowed.reached().find(|tried| !was_there(tried)).map(|tried| tried.page);
         let touched = |segment: &&DmaRange| self.inside.iter().any(|page| page.touches(segment));
         let pool = ranges.iter().filter(|range| range.kind == RangeKind::Pool);
-        let in_pool = |page: &&Page| pool.clone().any(|segment| page.touches(segment));
         Evidence {
             devices: self.devices.len(),
             pages: self.inside.len() + self.outside.len(),
-            pool_pages: self.inside.iter().filter(in_pool).count() as u64,
+            pool_pages: pool.clone().map(|segment| covered(&self.inside, segment)).sum(),
             segments: pool.clone().filter(touched).count() as u64,
             ranges: ranges.len(),
             not_reached,
             ..self.found
         }
     }
+}
+
+/// How many pages of 4 KiB of a range these pages hold. A large one may have been split since, so that they overlap.
+fn covered(pages: &BTreeSet<Page>, range: &DmaRange) -> u64 {
+    let (mut count, mut from) = (0, range.first / SMALL);
+    let last = range.last / SMALL;
+    // In the order of their addresses.
+    for page in pages.iter().filter(|page| page.touches(range)) {
+        from = from.max(page.first / SMALL);
+        let end = last.min(page.last / SMALL) + 1;
+        count += end.saturating_sub(from);
+        from = from.max(end);
+    }
+    count
 }
 
 impl Page {
@@ -333,6 +349,34 @@ mod tests {
         let found = trace.evidence().unwrap();
         assert_eq!((found.addresses, found.pages, found.outside), (5, 4, 0));
         assert_eq!((found.pool_pages, found.segments), (3, 2));
+    }
+
+    #[test]
+    fn a_large_page_is_as_much_of_the_pool_as_it_holds_and_counts_once() {
+        const MIB: u64 = 1 << 20;
+        let large = Page { first: 0x1240_0000, last: 0x125f_ffff };
+        let small = |first| Page { first, last: first | 0xfff };
+        let segment =
+            |first, bytes| DmaRange { first, last: first + bytes - 1, kind: RangeKind::Pool };
+        let held = |pages: &[Page], first, bytes| {
+            let mut tally = Tally::default();
+            let ranges = [segment(first, bytes), segment(0x3000_0000, MIB)];
+            pages.iter().for_each(|page| tally.add(0, *page, of(&ranges)));
+            let found = tally.finish(of(&ranges));
+            assert_eq!((found.outside, found.segments), (0, 1));
+            found.pool_pages
+        };
+        // All of it, the part that the page has, and what two of them have together.
+        assert_eq!(held(&[large], 0x1240_0000, 2 * MIB), 512);
+        assert_eq!(held(&[large], 0x1250_0000, 4 * MIB), 256);
+        assert_eq!(held(&[large], 0x1230_0000, 2 * MIB), 256);
+        assert_eq!(held(&[large], 0x1250_0800, 0x1000), 2);
+        // Split since: the small ones were in it.
+        let split = [large, small(0x1240_0000), small(0x1250_3000), small(0x1260_0000)];
+        assert_eq!(held(&split, 0x1240_0000, 4 * MIB), 513);
+        assert_eq!(held(&[small(0x1240_0000), small(0x1240_1000)], 0x1240_0000, MIB), 2);
+        let all = Page { first: 0, last: u64::MAX };
+        assert_eq!(covered(&BTreeSet::from([all]), &segment(0x1240_0000, 16 * MIB)), 4096);
     }
 
     #[test]
