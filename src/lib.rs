@@ -3,7 +3,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //!
 //! ```text
-//! addr < arch, report < xen < mm < dma < pci < device < nic, engine, storage, usb < drivers, net, screen < options < guest < suites < lib
+//! addr < arch, report < xen < mm < acpi < dma < pci < device < nic, engine, storage, usb < drivers, net, screen < options < guest < suites < lib
 //! ```
 //!
 //! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
@@ -14,6 +14,7 @@ extern crate alloc;
 #[cfg(not(target_os = "none"))]
 extern crate std;
 
+pub mod acpi;
 pub mod addr;
 pub mod arch;
 pub mod device;

@@ -9,6 +9,7 @@
 #![expect(unsafe_code, reason = "the statics and pages that exist before any owner does")]
 
 use crate::{
+    acpi::TableError,
     addr::{DmaMask, Mfn, PAGE_SHIFT, PAGE_SIZE, PAGE_SIZE_U64, Pfn, to_usize},
     arch::{
         copy,
@@ -111,7 +112,6 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         word(store.is_some()),
         word(grants.is_ok())
     ));
-    let nothing = || Outcome::Skip(Reason::new("not-tried", "the device was not looked for"));
     crate::run(Guest {
         info,
         options,
@@ -126,7 +126,8 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         store,
         screen,
         pool,
-        connection: Err(nothing()),
+        firmware: Err(TableError::NotDom0),
+        connection: Err(not_tried()),
         assigned: Vec::new(),
         departed: Departed::default(),
         under_test: 0,
@@ -135,6 +136,10 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         tried: Vec::new(),
         kept: Vec::new(),
     })
+}
+
+fn not_tried() -> Outcome {
+    Outcome::Skip(Reason::new("not-tried", "the device was not looked for"))
 }
 
 /// Faults on purpose that boot itself may meet.

@@ -6,6 +6,7 @@ use super::{
     faults,
 };
 use crate::{
+    acpi::{TableError, Tables},
     addr::DmaMask,
     dma::Policy,
     drivers,
@@ -58,6 +59,8 @@ pub struct Guest {
     pub screen: Result<Mode, NoScreen>,
     /// The bounce pool.
     pub pool: PoolState,
+    /// What firmware's tables say, or why nothing.
+    pub firmware: Result<Tables, TableError>,
     /// The connection to the PCI backend, or why there is none.
     pub connection: Result<Connection, Outcome>,
     /// The functions assigned to the domain, in the order of their addresses.
@@ -253,7 +256,9 @@ impl Guest {
             return Err(Outcome::Skip(Reason::new("pci-not-asked-for", detail)));
         }
         if self.info.is_dom0 {
-            return super::board::open(self.clock).map(|board| Connection::Board(Box::new(board)));
+            self.firmware = super::board::tables(self.memory);
+            let board = super::board::open(self.clock, self.memory, self.firmware.as_ref());
+            return board.map(|board| Connection::Board(Box::new(board)));
         }
         let none =
             || Outcome::Skip(Reason::new("no-store", "there is no store to find a device in"));

@@ -1,5 +1,6 @@
 //! Where a PCI function is: segment, bus, device, function, as `lspci -D` and xl write it.
 
+use crate::xen::physdev::Place;
 use core::{fmt, str::FromStr};
 
 /// Functions a bus has room for: 32 devices of 8.
@@ -50,6 +51,14 @@ impl Bdf {
     /// Both, packed as `device << 3 | function`.
     pub const fn devfn(self) -> u8 {
         self.devfn
+    }
+}
+
+/// Xen's name for a place.
+impl From<Bdf> for Place {
+    fn from(bdf: Bdf) -> Self {
+        let Bdf { bus, devfn } = bdf;
+        Self { segment: bus.segment, bus: bus.number, devfn }
     }
 }
 

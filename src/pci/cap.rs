@@ -3,7 +3,10 @@
 //! The chain comes from the device, so it is walked with a bound: at most 48 records fit between 0x40
 //! and 0xff, and a place seen twice ends the walk with an error.
 
-use super::function::{Function, PciError, Status, reg};
+use super::{
+    access::ConfigError,
+    function::{Function, PciError, Status, reg},
+};
 use alloc::vec::Vec;
 
 /// What a record is about.
@@ -31,6 +34,20 @@ pub struct Capability {
     /// Where it starts in config space.
     pub offset: u16,
 }
+
+/// A record beyond the first 256 bytes (PCI Express 6.0, 7.6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExtendedCapability {
+    /// What it is about.
+    pub id: u16,
+    /// Which version of it.
+    pub version: u8,
+    /// Where it starts in config space.
+    pub offset: u16,
+}
+
+/// Where they start.
+const EXTENDED: u16 = 0x100;
 
 /// A record of the vendor's own: the first words of it as they stand, its id and length among them.
 pub type Vendor = [u32; 5];
@@ -65,6 +82,40 @@ impl Function<'_> {
         Ok(found)
     }
 
+    /// All records beyond the first 256 bytes, in the list's order; `None` where config space is not reached so far.
+    ///
+    /// Only a function of PCI Express has them.
+    pub fn extended_capabilities(&self) -> Result<Option<Vec<ExtendedCapability>>, PciError> {
+        let mut found: Vec<ExtendedCapability> = Vec::new();
+        if self.capability(CapabilityId::EXPRESS)?.is_none() {
+            return Ok(Some(found));
+        }
+        let mut offset = EXTENDED;
+        while offset != 0 {
+            let head = match self.read_u32(offset) {
+                Ok(head) => head,
+                Err(ConfigError::Refused { .. }) if found.is_empty() => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            if found.is_empty() && (head == 0 || head == u32::MAX) {
+                break;
+            }
+            let [low, high, version, _] = head.to_le_bytes();
+            let id = u16::from_le_bytes([low, high]);
+            found.push(ExtendedCapability { id, version: version & 0xf, offset });
+            let [_, _, low, high] = head.to_le_bytes();
+            let next = u16::from_le_bytes([low, high]) >> 4 & !0b11;
+            if (1..EXTENDED).contains(&next) {
+                return Err(self.bad_capability(next, "it lies inside the first 256 bytes"));
+            }
+            if found.iter().any(|known| known.offset == next) {
+                return Err(self.bad_capability(next, "the list runs in circles"));
+            }
+            offset = next;
+        }
+        Ok(Some(found))
+    }
+
     /// The first record about `id`.
     pub fn capability(&self, id: CapabilityId) -> Result<Option<Capability>, PciError> {
         Ok(self.capabilities()?.into_iter().find(|cap| cap.id == id))
@@ -95,6 +146,7 @@ impl Function<'_> {
 mod tests {
     use super::*;
     use crate::pci::fake::{FakeBus, FakeDevice};
+    use alloc::string::ToString;
     use proptest::prelude::*;
 
     fn walk(device: FakeDevice) -> Result<Vec<Capability>, PciError> {
@@ -145,7 +197,55 @@ mod tests {
         assert!(matches!(walk(stray), Err(PciError::BadCapability { offset: 0x10, .. })));
     }
 
+    fn walk_on(device: FakeDevice) -> Result<Option<Vec<ExtendedCapability>>, PciError> {
+        let bdf = "00:01.0".parse().unwrap();
+        let bus = FakeBus::hardware().with(bdf, device);
+        Function::probe(&bus, bdf).unwrap().unwrap().extended_capabilities()
+    }
+
+    fn express() -> FakeDevice {
+        FakeDevice::new(1, 2, 0).capability(0x40, 0x10, &[2, 0])
+    }
+
+    #[test]
+    fn records_beyond_the_first_256_bytes_are_those_of_pci_express() {
+        let record = |head: u32| head.to_le_bytes();
+        let two = |device: FakeDevice| {
+            device.bytes(0x100, &record(0xffc2_0001)).bytes(0xffc, &record(0x0001_000d))
+        };
+        let found = walk_on(two(express())).unwrap().unwrap();
+        let [first, last] = found[..] else { panic!("{found:?}") };
+        assert_eq!(first, ExtendedCapability { id: 1, version: 2, offset: 0x100 });
+        assert_eq!(last, ExtendedCapability { id: 0xd, version: 1, offset: 0xffc });
+        assert_eq!(walk_on(two(FakeDevice::new(1, 2, 0))), Ok(Some(Vec::new())), "conventional");
+        for nothing in [0, u32::MAX] {
+            assert_eq!(walk_on(express().bytes(0x100, &record(nothing))), Ok(Some(Vec::new())));
+        }
+        // The lowest two bits of a pointer are reserved.
+        let odd = walk_on(express().bytes(0x100, &record(0x1072_0001)).bytes(0x104, &record(3)));
+        assert_eq!(odd.unwrap().unwrap()[1].offset, 0x104);
+    }
+
+    #[test]
+    fn a_longer_list_that_turns_back_is_an_error() {
+        for (next, why) in [(0x100, "circles"), (0x0fc, "first 256"), (0x004, "first 256")] {
+            let device = express().bytes(0x100, &(next << 20 | 0x1_0001_u32).to_le_bytes());
+            let error = walk_on(device).unwrap_err();
+            assert!(error.to_string().contains(why), "{error}");
+            assert_eq!(error.code(), "pci-bad-capability");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn any_longer_list_ends(
+            space in proptest::collection::vec(any::<u8>(), 0xf00..=0xf00),
+        ) {
+            if let Ok(Some(found)) = walk_on(express().bytes(0x100, &space)) {
+                prop_assert!(found.len() <= 0xf00 / 4);
+            }
+        }
+
         #[test]
         fn any_config_space_ends_the_walk(
             space in proptest::collection::vec(any::<u8>(), 0xc0..=0xc0),

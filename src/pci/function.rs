@@ -14,6 +14,8 @@ pub(super) mod reg {
     pub(in super::super) const HEADER_TYPE: u16 = 0x0e;
     pub(in super::super) const BAR0: u16 = 0x10;
     pub(in super::super) const BUSES: u16 = 0x18;
+    /// Of a bridge: where a device has its BAR 3, the upper half is a second status.
+    pub(in super::super) const SECONDARY_STATUS: u16 = 0x1c;
     pub(in super::super) const CAPABILITIES: u16 = 0x34;
     pub(in super::super) const INTERRUPT_LINE: u16 = 0x3c;
     pub(in super::super) const INTERRUPT_PIN: u16 = 0x3d;

@@ -11,7 +11,7 @@
 //! host       who carries it out, and gives functions their interrupts
 //!   front      pcifront: a shared page, pciback answers (domU)
 //!   board      all functions of the machine, and Xen's routing (dom0)
-//! direct     config space by ports 0xcf8 and 0xcfc
+//! direct     config space of the board, by ports 0xcf8 and 0xcfc and in memory
 //!   fake       devices in memory, and a pciback to play, for host tests
 //! ```
 

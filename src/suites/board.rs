@@ -19,6 +19,7 @@ pub(super) const SUITE: Suite = Suite {
     tidies: false,
     checks: &[
         proof("functions_are_found", functions_are_found),
+        proof("both_ways_agree", both_ways_agree),
         proof("bars_lie_apart", bars_lie_apart),
         attends("what_has_no_driver_is_left_alone", what_has_no_driver_is_left_alone),
     ],
@@ -40,6 +41,22 @@ fn functions_are_found(guest: &mut Guest) -> Finding {
     }
     let (driven, others) = (board.functions().len(), board.others().len());
     Ok(format!("{} on {} buses, {driven} with a driver", driven + others, board.buses()))
+}
+
+/// What lies in memory has to be config space as the ports have it.
+fn both_ways_agree(guest: &mut Guest) -> Finding {
+    let ways = board(guest)?.ways();
+    // Firmware that is wrong counts more than that there is less of it.
+    let lacks = ways.lacks();
+    let wrong = lacks.iter().find(|lack| !lack.is_absence());
+    match wrong.or(lacks.first()) {
+        Some(lack) if lack.is_absence() => Err(Outcome::Skip((*lack).into())),
+        Some(lack) => Err(Outcome::Failure((*lack).into())),
+        None => {
+            let regions: Vec<_> = ways.regions().iter().map(ToString::to_string).collect();
+            Ok(format!("{} functions in memory, {}", ways.in_memory(), regions.join("; ")))
+        }
+    }
 }
 
 fn bars_lie_apart(guest: &mut Guest) -> Finding {

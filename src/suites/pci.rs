@@ -110,8 +110,13 @@ fn describe(bar: &Bar) -> String {
 }
 
 fn capabilities_end(guest: &mut Guest) -> Finding {
-    let found = function(guest)?.capabilities()?;
-    let names: Vec<_> = found.iter().map(|cap| format!("{:#04x}", cap.id.0)).collect();
+    let function = function(guest)?;
+    let mut names: Vec<_> =
+        function.capabilities()?.iter().map(|cap| format!("{:#04x}", cap.id.0)).collect();
+    match function.extended_capabilities()? {
+        None => names.push("and beyond 0xff out of reach".into()),
+        Some(more) => names.extend(more.iter().map(|cap| format!("{:#06x}", cap.id))),
+    }
     Ok(if names.is_empty() { "none".into() } else { names.join(" ") })
 }
 

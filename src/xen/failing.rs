@@ -66,6 +66,8 @@ operations! {
     Eoi, "eoi", Invalid, Takes, "`PHYSDEVOP_eoi`.";
     SetIopl, "set-iopl", Invalid, Takes, "`PHYSDEVOP_set_iopl`.";
     AddDevice, "pci-device-add", NotPermitted, Takes, "`PHYSDEVOP_pci_device_add`.";
+    ReserveConfig, "pci-mmcfg-reserved", NoDevice, Takes, "`PHYSDEVOP_pci_mmcfg_reserved`.";
+    FirmwareInfo, "firmware-info", NotPermitted, Takes, "`XENPF_firmware_info`.";
     MapPirq, "map-pirq", NoSpace, Takes, "`PHYSDEVOP_map_pirq`.";
     UnmapPirq, "unmap-pirq", Invalid, GivesBack, "`PHYSDEVOP_unmap_pirq`.";
     SetupGrants, "setup-grant-table", Invalid, Takes, "`GNTTABOP_setup_table`.";

@@ -6,7 +6,7 @@
 //! ```
 //! Xen keeps the vector itself masked until its PIRQ is bound, so nothing comes before somebody listens.
 
-use super::{Board, place};
+use super::Board;
 use crate::{
     pci::{
         Bdf, ConfigError, Delivery, Function, Host, PciError, Resources,
@@ -147,7 +147,7 @@ impl Board<'_> {
     }
 
     fn map(&self, bdf: Bdf, how: Delivery, message: Message) -> Result<Pirq, MessageError> {
-        let mapped = self.physdev.map_message(place(bdf), message);
+        let mapped = self.physdev.map_message(bdf.into(), message);
         mapped.map_err(|error| MessageError::Map { bdf, how, error })
     }
 

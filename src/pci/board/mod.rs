@@ -1,7 +1,7 @@
 //! The hardware domain's own bus: all functions of the board, with Xen's help and nobody in between.
 //!
 //! ```text
-//! scan       root buses, and behind bridges             -> functions
+//! scan       each segment: root buses, and behind bridges -> functions
 //! tell Xen   of each: PHYSDEVOP_pci_device_add          -> its messages can be routed, its DMA translated
 //! sort       no driver: left as it is. Xen's: left alone. The rest: BARs sized, against RAM and each other
 //! messages   MSI, MSI-X: PHYSDEVOP_map_pirq
@@ -19,14 +19,12 @@ pub use scan::ScanError;
 
 use super::{
     Bdf, Command, ConfigAccess, ConfigError, Delivery, Function, Resources, Width,
+    direct::Direct,
     ids::{Class, DeviceId},
 };
 use crate::{
     mm::e820::Map,
-    xen::{
-        events::Pirq,
-        physdev::{Physdev, Place},
-    },
+    xen::{events::Pirq, physdev::Physdev},
 };
 use alloc::vec::Vec;
 use core::{cell::RefCell, fmt};
@@ -34,7 +32,7 @@ use core::{cell::RefCell, fmt};
 /// All functions of the machine.
 #[derive(Debug)]
 pub struct Board<'a> {
-    config: &'a dyn ConfigAccess,
+    config: &'a Direct<'a>,
     physdev: &'a dyn Physdev,
     /// Those that a driver may have.
     functions: Vec<Bdf>,
@@ -79,12 +77,12 @@ impl fmt::Display for Other {
 impl<'a> Board<'a> {
     /// Looks at all that there is, and tells Xen. `driven` says what there is a driver for; `ram` is the machine's.
     pub fn open(
-        config: &'a dyn ConfigAccess,
+        config: &'a Direct<'a>,
         physdev: &'a dyn Physdev,
         ram: &Map,
         driven: &dyn Fn(DeviceId, Class) -> bool,
     ) -> Result<Self, ConfigError> {
-        let scan::Scan { found, buses, odd } = scan::scan(config, 0)?;
+        let scan::Scan { found, buses, odd } = scan::all(config, &config.segments())?;
         let mut board = Self {
             config,
             physdev,
@@ -98,7 +96,7 @@ impl<'a> Board<'a> {
         };
         let mut starts = Vec::new();
         for bdf in found {
-            if let Err(error) = physdev.add_device(place(bdf)) {
+            if let Err(error) = physdev.add_device(bdf.into()) {
                 board.objections.push((bdf, Objection::NotAdded(bdf, error)));
             }
             board.sort(bdf, driven, &mut starts)?;
@@ -139,6 +137,11 @@ impl<'a> Board<'a> {
         Ok(())
     }
 
+    /// The ways to config space.
+    pub const fn ways(&self) -> &Direct<'a> {
+        self.config
+    }
+
     /// The functions that are left as they are, in the order of their addresses.
     pub fn others(&self) -> &[Other] {
         &self.others
@@ -163,12 +166,6 @@ impl<'a> Board<'a> {
     pub fn objections(&self) -> impl Iterator<Item = &Objection> {
         self.objections.iter().map(|(_, objection)| objection)
     }
-}
-
-/// Xen's name for a place.
-const fn place(bdf: Bdf) -> Place {
-    let bus = bdf.bus();
-    Place { segment: bus.segment, bus: bus.number, devfn: bdf.devfn() }
 }
 
 /// Whether a function's command register is this domain's to change. What Xen keeps for itself it lets be read.

@@ -75,21 +75,45 @@ impl Seen {
     }
 }
 
-/// Looks at all buses of a segment.
-pub(super) fn scan(access: &dyn ConfigAccess, segment: u16) -> Result<Scan, ConfigError> {
-    let (mut scan, mut seen) = (Scan::default(), Seen::default());
-    for root in 0..=u8::MAX {
-        let mut next = Vec::from([root]);
-        while let Some(number) = next.pop() {
-            if seen.insert(number) && !scan.bus(access, Bus { segment, number }, &mut next)? {
-                return Ok(scan);
-            }
+/// Looks at all buses of some segments.
+pub(super) fn all(access: &dyn ConfigAccess, segments: &[u16]) -> Result<Scan, ConfigError> {
+    let mut scan = Scan::default();
+    for &segment in segments {
+        if !scan.segment(access, segment)? {
+            break;
         }
     }
     Ok(scan)
 }
 
 impl Scan {
+    /// Looks at all buses of a segment; false when there was more than anybody has.
+    fn segment(&mut self, access: &dyn ConfigAccess, segment: u16) -> Result<bool, ConfigError> {
+        let mut seen = Seen::default();
+        for root in 0..=u8::MAX {
+            if !self.behind_root(access, Bus { segment, number: root }, &mut seen)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Looks at a bus and all that are behind it, but for those that were seen.
+    fn behind_root(
+        &mut self,
+        access: &dyn ConfigAccess,
+        root: Bus,
+        seen: &mut Seen,
+    ) -> Result<bool, ConfigError> {
+        let mut next = Vec::from([root.number]);
+        while let Some(number) = next.pop() {
+            if seen.insert(number) && !self.bus(access, Bus { number, ..root }, &mut next)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Looks at a bus, and says which are behind its bridges; false when there was more than anybody has.
     fn bus(
         &mut self,
@@ -156,7 +180,7 @@ mod tests {
         let bus = devices.iter().fold(FakeBus::hardware(), |bus, (bdf, device)| {
             bus.with(bdf.parse().unwrap(), device.clone())
         });
-        scan(&bus, 0).unwrap()
+        all(&bus, &[0]).unwrap()
     }
 
     fn names(scan: &Scan) -> Vec<String> {
@@ -241,7 +265,7 @@ mod tests {
     #[test]
     fn a_hall_of_mirrors_ends() {
         for step in [0, 1, 0x80, 0xff] {
-            let found = scan(&Hall(step), 0).unwrap();
+            let found = all(&Hall(step), &[0]).unwrap();
             assert!((MOST..=MOST + 8).contains(&found.found.len()), "{step}");
             assert_eq!(found.odd.last().unwrap().code(), "pci-too-many");
         }
@@ -257,7 +281,7 @@ mod tests {
                 let at = Bus { segment: 0, number }.at(device << 3);
                 bus.insert(at, FakeDevice::bridge(number, secondary, subordinate));
             }
-            prop_assert_eq!(scan(&bus, 0).unwrap().found, bus.functions());
+            prop_assert_eq!(all(&bus, &[0]).unwrap().found, bus.functions());
         }
     }
 }

@@ -2,13 +2,20 @@
 
 use super::*;
 use crate::{
+    acpi::TableError,
+    addr::BusAddr,
+    mm::memory::MemoryError,
     pci::{
         Host as _,
+        direct::{Mapper, Page},
         fake::{FakeBus, FakeDevice},
     },
-    xen::{errno::XenError, physdev::Message},
+    xen::{
+        errno::XenError,
+        physdev::{ConfigRegion, Message, Place},
+    },
 };
-use alloc::string::ToString;
+use alloc::{boxed::Box, string::ToString};
 use core::cell::Cell;
 use std::vec;
 
@@ -42,6 +49,10 @@ impl Physdev for FakeXen<'_> {
         assert!(!self.known.borrow().contains(&at), "{at:?} a second time");
         self.known.borrow_mut().push(at);
         Ok(())
+    }
+
+    fn reserve(&self, _: &ConfigRegion) -> Result<(), XenError> {
+        unreachable!("firmware names none")
     }
 
     fn map_message(&self, at: Place, message: Message) -> Result<Pirq, XenError> {
@@ -108,6 +119,20 @@ fn machine() -> FakeBus {
         .with(bdf(NIC), nic())
 }
 
+/// Maps nothing, as nothing is to be mapped.
+#[derive(Debug)]
+struct NoMemory;
+
+impl Mapper for NoMemory {
+    fn map(&self, _: BusAddr) -> Result<Box<dyn Page>, MemoryError> {
+        unreachable!("firmware names none")
+    }
+}
+
+fn by_ports<'a>(bus: &'a FakeBus, xen: &FakeXen<'_>) -> Direct<'a> {
+    Direct::new(bus, &NoMemory, xen, Err(&TableError::NoPointer), &map())
+}
+
 fn map() -> Map {
     Map::flat(GIB / 4096)
 }
@@ -119,7 +144,8 @@ fn driven(id: DeviceId, _: Class) -> bool {
 /// The codes of what there is against driving functions.
 fn objections(bus: &FakeBus, ram: &Map) -> Vec<(Bdf, &'static str)> {
     let xen = FakeXen::new(bus);
-    let board = Board::open(bus, &xen, ram, &driven).unwrap();
+    let ways = by_ports(bus, &xen);
+    let board = Board::open(&ways, &xen, ram, &driven).unwrap();
     let objections = board.functions().iter();
     let found = objections.filter_map(|&bdf| Some((bdf, board.object(bdf).err()?.code)));
     found.collect()
@@ -129,7 +155,8 @@ fn objections(bus: &FakeBus, ram: &Map) -> Vec<(Bdf, &'static str)> {
 fn what_has_a_driver_is_driven_and_the_rest_named_and_only_read() {
     let bus = machine();
     let xen = FakeXen::new(&bus);
-    let board = Board::open(&bus, &xen, &map(), &driven).unwrap();
+    let ways = by_ports(&bus, &xen);
+    let board = Board::open(&ways, &xen, &map(), &driven).unwrap();
     assert_eq!(board.functions(), [bdf(DISK), bdf(NIC)]);
     assert_eq!((board.buses(), board.oddities()), (2, &[][..]));
     assert_eq!((board.ranges().len(), board.objections().count()), (3, 0));
@@ -145,7 +172,8 @@ fn what_has_a_driver_is_driven_and_the_rest_named_and_only_read() {
 fn what_xen_guards_is_its_own_though_there_is_a_driver() {
     let bus = machine().guarding(bdf(DISK));
     let xen = FakeXen::new(&bus);
-    let board = Board::open(&bus, &xen, &map(), &driven).unwrap();
+    let ways = by_ports(&bus, &xen);
+    let board = Board::open(&ways, &xen, &map(), &driven).unwrap();
     assert_eq!(board.functions(), [bdf(NIC)]);
     let disk = board.others().iter().find(|other| other.bdf == bdf(DISK)).unwrap();
     assert_eq!(disk.why, Alone::Xens);
@@ -161,7 +189,8 @@ fn a_function_is_left_as_it_was_but_for_its_bus_mastering() {
             .set_command(before | Command::MASTER)
             .unwrap();
         let xen = FakeXen::new(&bus);
-        Board::open(&bus, &xen, &map(), &driven).unwrap();
+        let ways = by_ports(&bus, &xen);
+        Board::open(&ways, &xen, &map(), &driven).unwrap();
         let now = Function::probe(&bus, bdf(NIC)).unwrap().unwrap().command().unwrap();
         assert_eq!(now, before);
     }
@@ -206,7 +235,8 @@ fn what_xen_does_not_know_is_not_driven() {
     let bus = machine();
     let xen = FakeXen::new(&bus);
     xen.refuses.set(true);
-    let board = Board::open(&bus, &xen, &map(), &driven).unwrap();
+    let ways = by_ports(&bus, &xen);
+    let board = Board::open(&ways, &xen, &map(), &driven).unwrap();
     assert_eq!(board.object(bdf(NIC)).unwrap_err().code, "pci-not-added");
 }
 
@@ -214,7 +244,8 @@ fn what_xen_does_not_know_is_not_driven() {
 fn messages_are_turned_on_by_xen_and_off_again_one_way_at_a_time() {
     let bus = machine();
     let xen = FakeXen::new(&bus);
-    let board = Board::open(&bus, &xen, &map(), &driven).unwrap();
+    let ways = by_ports(&bus, &xen);
+    let board = Board::open(&ways, &xen, &map(), &driven).unwrap();
     let look = || Resources::read(&board, bdf(NIC)).unwrap().unwrap();
     let on =
         || (look().msi.unwrap().enabled, look().msix.unwrap().enabled, look().msix.unwrap().masked);
@@ -235,7 +266,8 @@ fn messages_are_turned_on_by_xen_and_off_again_one_way_at_a_time() {
 fn a_refusal_leaves_nothing_on_and_what_xen_keeps_is_told() {
     let bus = machine();
     let xen = FakeXen::new(&bus);
-    let board = Board::open(&bus, &xen, &map(), &driven).unwrap();
+    let ways = by_ports(&bus, &xen);
+    let board = Board::open(&ways, &xen, &map(), &driven).unwrap();
     let look = || Resources::read(&board, bdf(NIC)).unwrap().unwrap();
     xen.refuses.set(true);
     for how in [Delivery::Msi, Delivery::Msix] {
@@ -255,7 +287,8 @@ fn a_table_without_a_place_and_a_line_that_nobody_knows_are_refused() {
     let bus = machine();
     bus.insert(bdf(NIC), nic().bar(3, 0, 0x4000));
     let xen = FakeXen::new(&bus);
-    let board = Board::open(&bus, &xen, &map(), &driven).unwrap();
+    let ways = by_ports(&bus, &xen);
+    let board = Board::open(&ways, &xen, &map(), &driven).unwrap();
     let nic = Resources::read(&board, bdf(NIC)).unwrap().unwrap();
     assert_eq!(board.turn_on(&nic, Delivery::Msix).unwrap_err().code, "pci-no-address");
     assert!(!nic.offers(Delivery::Intx), "its line is a PC's");

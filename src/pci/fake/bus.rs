@@ -13,7 +13,7 @@ use alloc::{
 };
 use core::cell::{Cell, RefCell};
 
-const SPACE: usize = 256;
+const SPACE: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct FakeBar {
@@ -25,7 +25,7 @@ struct FakeBar {
     sizing: bool,
 }
 
-/// A function: 256 bytes and six BARs.
+/// A function: config space and six BARs.
 #[derive(Clone, Debug)]
 pub struct FakeDevice {
     space: Box<[u8; SPACE]>,

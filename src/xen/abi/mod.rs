@@ -4,4 +4,5 @@ pub mod memory;
 pub mod mmu;
 pub mod pciif;
 pub mod physdev;
+pub mod platform;
 pub mod xs_wire;

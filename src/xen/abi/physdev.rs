@@ -10,6 +10,8 @@ pub const EOI: u32 = 12;
 pub const MAP_PIRQ: u32 = 13;
 /// `PHYSDEVOP_unmap_pirq`.
 pub const UNMAP_PIRQ: u32 = 14;
+/// `PHYSDEVOP_pci_mmcfg_reserved`.
+pub const PCI_MMCFG_RESERVED: u32 = 24;
 /// `PHYSDEVOP_pci_device_add`.
 pub const PCI_DEVICE_ADD: u32 = 25;
 /// `MAP_PIRQ_TYPE_MSI_SEG`: a message, with the segment above the bus.
@@ -77,6 +79,26 @@ pub struct PciDeviceAdd {
     pub physfn: [u8; 2],
 }
 
+/// `struct physdev_pci_mmcfg_reserved`.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct PciMmcfgReserved {
+    /// Where bus 0 is.
+    pub address: u64,
+    /// Segment.
+    pub segment: u16,
+    /// The first bus.
+    pub start_bus: u8,
+    /// The last one.
+    pub end_bus: u8,
+    /// [`MMCFG_RESERVED`].
+    pub flags: u32,
+}
+
+/// `XEN_PCI_MMCFG_RESERVED`: the region is to be used.
+pub const MMCFG_RESERVED: u32 = 1;
+
+const _: () = assert!(size_of::<PciMmcfgReserved>() == 16);
 const _: () = assert!(size_of::<IrqStatusQuery>() == 8);
 const _: () = assert!(size_of::<MapPirq>() == 40);
 const _: () = assert!(core::mem::offset_of!(MapPirq, table_base) == 32);

@@ -1,6 +1,7 @@
 //! Config space of a device that answers what it likes: identity, BARs, capabilities, MSI and MSI-X.
 //!
-//! Asserts: every look ends; a capability lies outside the header, in config space, and once; BARs are powers of two,
+//! Asserts: every look ends; a capability lies outside the header, in config space, and once, beyond the first 256 bytes as well;
+//! BARs are powers of two,
 //! aligned, and no two share a register; every BAR register that was sized holds what it held before.
 
 use crate::Input;
@@ -125,6 +126,12 @@ pub fn run(bytes: &[u8]) {
         let mut offsets: Vec<u16> = list.iter().map(|cap| cap.offset).collect();
         offsets.sort_unstable();
         assert!(offsets.windows(2).all(|two| two[0] < two[1]), "{list:?}");
+    }
+    if let Ok(Some(more)) = function.extended_capabilities() {
+        let mut offsets: Vec<u16> = more.iter().map(|cap| cap.offset).collect();
+        offsets.sort_unstable();
+        assert!(offsets.iter().all(|offset| (0x100..0x1000).contains(offset)), "{more:?}");
+        assert!(offsets.windows(2).all(|two| two[0] < two[1]), "{more:?}");
     }
     if let Ok(Some(msix)) = function.msix() {
         assert!((1..=2048).contains(&msix.vectors) && msix.table.bar < 6 && msix.pending.bar < 6);

@@ -10,6 +10,7 @@
 //!             xhci
 //! network     net, http              frames, answers to our own, heads of answers
 //! Xen         exchange, e820         refusals at any call; memory maps
+//! firmware    acpi                   tables, and what is none
 //! callers     dma, options           operations against a model; the command line
 //! consoles    ktap, report           what is written is what is read; any text
 //! ```
@@ -23,6 +24,7 @@ mod mover;
 mod pattern;
 mod stage;
 
+pub mod acpi;
 pub mod ahci;
 pub mod config;
 pub mod cplus;
@@ -48,7 +50,8 @@ pub use input::Input;
 pub type Target = fn(&[u8]);
 
 /// All targets by the names of their folders in corpus/ and of their programs in libfuzzer/.
-pub const TARGETS: [(&str, Target); 21] = [
+pub const TARGETS: [(&str, Target); 22] = [
+    ("acpi", acpi::run),
     ("ahci", ahci::run),
     ("config", config::run),
     ("cplus", cplus::run),

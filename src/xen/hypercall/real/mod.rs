@@ -6,14 +6,19 @@ mod domain;
 mod events;
 mod memory;
 mod physdev;
+mod platform;
 
 pub use domain::*;
 pub use events::*;
 pub use memory::Xen;
 pub use physdev::HardwareDomain;
+pub use platform::efi_configuration;
 
 use crate::xen::errno::{XenError, decode};
-use xen_sys::{__HYPERVISOR_memory_op, __HYPERVISOR_physdev_op, hypercall_2};
+use xen_sys::{
+    __HYPERVISOR_memory_op, __HYPERVISOR_physdev_op, __HYPERVISOR_platform_op, hypercall_1,
+    hypercall_2,
+};
 
 /// The address of what Xen reads or writes. Xen makes its own pointer of it, so the provenance is exposed; what is
 /// written comes from a pointer that may write.
@@ -32,5 +37,11 @@ fn physdev_op<T>(op: u32, argument: &mut T) -> Result<(), XenError> {
     decode(unsafe {
         hypercall_2(__HYPERVISOR_physdev_op, op.into(), address(&raw mut *argument))
     })?;
+    Ok(())
+}
+
+fn platform_op<T>(argument: &mut T) -> Result<(), XenError> {
+    // SAFETY: as in `memory_op`: each caller below passes the whole `struct xen_platform_op` of its operation.
+    decode(unsafe { hypercall_1(__HYPERVISOR_platform_op, address(&raw mut *argument)) })?;
     Ok(())
 }

@@ -2,11 +2,13 @@
 
 use super::physdev_op;
 use crate::xen::{
-    abi::physdev::{self, MAP_MSI_SEG, MapPirq, PciDeviceAdd, UnmapPirq},
+    abi::physdev::{
+        self, MAP_MSI_SEG, MMCFG_RESERVED, MapPirq, PciDeviceAdd, PciMmcfgReserved, UnmapPirq,
+    },
     errno::XenError,
     events::{DomainId, Pirq},
     failing::{self, Operation},
-    physdev::{Message, Physdev, Place},
+    physdev::{ConfigRegion, Message, Physdev, Place},
 };
 
 /// This domain, if it is the hardware domain.
@@ -19,6 +21,15 @@ impl Physdev for HardwareDomain {
         failing::check(Operation::AddDevice)?;
         let mut add = PciDeviceAdd { segment, bus, devfn, flags: 0, physfn: [0; 2] };
         physdev_op(physdev::PCI_DEVICE_ADD, &mut add)
+    }
+
+    fn reserve(&self, region: &ConfigRegion) -> Result<(), XenError> {
+        let ConfigRegion { base, segment, first: start_bus, last: end_bus } = *region;
+        failing::check(Operation::ReserveConfig)?;
+        let address = base.0;
+        let flags = MMCFG_RESERVED;
+        let mut reserved = PciMmcfgReserved { address, segment, start_bus, end_bus, flags };
+        physdev_op(physdev::PCI_MMCFG_RESERVED, &mut reserved)
     }
 
     fn map_message(&self, at: Place, message: Message) -> Result<Pirq, XenError> {

@@ -86,7 +86,8 @@ impl Target {
 }
 
 /// Every target.
-const TARGETS: [Target; 21] = [
+const TARGETS: [Target; 22] = [
+    Target::parser("acpi", 512),
     Target::story("ahci", 160),
     Target::parser("config", 512),
     Target::story("cplus", 160),

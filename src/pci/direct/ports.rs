@@ -1,11 +1,11 @@
-//! Config space through ports 0xcf8 and 0xcfc: what dom0 has, with no backend in between.
+//! Config space through ports 0xcf8 and 0xcfc, which each board has.
 //!
 //! Xen traps both ports and carries the access out for the hardware domain, after the guest raised its
 //! I/O privilege level. Reaches segment 0 and the first 256 bytes of each function (PCI Local Bus
 //! Specification 3.0, 3.2.2.3.2, "Configuration Mechanism #1").
 #![expect(unsafe_code, reason = "port I/O: the one access to the machine in this layer")]
 
-use super::{
+use crate::pci::{
     Bdf, ConfigAccess, ConfigError, Width,
     access::{Refusal, check},
 };
@@ -21,11 +21,11 @@ const REACH: u16 = 256;
 
 /// The two ports. There is one in a machine: address and data must not be interleaved.
 #[derive(Debug)]
-pub struct Direct {
+pub struct Ports {
     address: RefCell<Port<u32>>,
 }
 
-impl Direct {
+impl Ports {
     /// Raises the I/O privilege level and takes the ports over, to which nobody else in the guest goes.
     ///
     /// Without that level an access is a general protection fault. With it Xen carries out what the hardware domain may
@@ -37,7 +37,7 @@ impl Direct {
     }
 }
 
-impl ConfigAccess for Direct {
+impl ConfigAccess for Ports {
     fn lines_are_pirqs(&self) -> bool {
         false
     }
