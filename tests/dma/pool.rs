@@ -92,12 +92,13 @@ fn a_guest_without_spare_pages_is_told_so() {
 
 #[test]
 fn memory_in_crumbs_stops_at_a_full_table_not_at_a_full_guest() {
-    let crumbs = (0..4000).map(|n| (Mfn(0x8000 + 2 * n), 1)).collect();
+    const CRUMBS: u64 = if cfg!(miri) { 200 } else { 4000 };
+    let crumbs = (0..CRUMBS).map(|n| (Mfn(0x8000 + 2 * n), 1)).collect();
     let machine = FakeMachine::new(Frames { free: crumbs, ..Frames::default() });
     let (started, steps) = steps(&machine, &Plan { floor: 4096, ..Plan::new(8 * MIB) });
     assert_eq!(started, Ok(64 * 4096));
     assert!(steps.iter().any(|step| matches!(step, Step::TooScattered { .. })));
-    assert_eq!(machine.free_frames(), 4000);
+    assert_eq!(machine.free_frames(), CRUMBS);
 }
 
 #[test]
