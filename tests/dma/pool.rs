@@ -109,9 +109,13 @@ fn whichever_call_fails_nothing_leaks() {
     }
 }
 
+/// What is mapped at once, and half of what Xen hands out at once.
+const UNIT: usize = if cfg!(miri) { MIB / 32 } else { MIB };
+
 /// Whether there was an `n`-th call to fail.
 fn fails_cleanly(n: usize, for_good: bool) -> bool {
-    let machine = FakeMachine::new(Frames { order_limit: order(9), ..Frames::default() });
+    let order_limit = Order::holding(2 * UNIT).unwrap();
+    let machine = FakeMachine::new(Frames { order_limit, ..Frames::default() });
     let before = machine.free_frames();
     let faulty = Faulty::new(&machine);
     let faulty = if for_good { faulty.dry_after(n) } else { faulty.failing_acquire(n) };
@@ -124,7 +128,6 @@ fn fails_cleanly(n: usize, for_good: bool) -> bool {
 
 /// A start, mappings until the pool must grow, shared memory, a shrink; failures are expected.
 fn use_everything(memory: &dyn ContiguousMemory, translate: &dyn Translate) {
-    const UNIT: usize = if cfg!(miri) { MIB / 32 } else { MIB };
     let mut table = Box::new(Table::new());
     let pool = Pool::new(&mut table, memory);
     let plan = Plan::new(8 * UNIT).growing_by(Order::holding(2 * UNIT).unwrap());
