@@ -60,6 +60,7 @@ fn the_whole_stack_works_over_the_rings() {
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "it waits through time-outs, step by step")]
 fn a_store_that_dies_costs_one_answer_and_the_page_the_backend_still_has() {
     let world = World::new();
     let page = shared_page();
