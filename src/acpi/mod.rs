@@ -5,7 +5,7 @@
 //! pointer       RSDP: where UEFI says it is, else looked for in the BIOS's memory
 //!   XSDT, RSDT  where each table is
 //!     mcfg      segments and buses of config space, each with its place in memory
-//!     HPET, APIC, DMAR, IVRS, SPCR   named
+//!     HPET, APIC, DMAR, IVRS   named
 //! ```
 //! Firmware is outside like any other: a length is held against a limit before a byte is taken, nothing is believed whose
 //! checksum is wrong, and what is read is a copy.

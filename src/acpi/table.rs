@@ -23,10 +23,10 @@ impl Signature {
     pub const APIC: Self = Self(*b"APIC");
     /// Intel's IOMMUs.
     pub const DMAR: Self = Self(*b"DMAR");
+    /// The same where Xen uses them: it has its dom0 not find them.
+    pub const RMAD: Self = Self(*b"RMAD");
     /// AMD's IOMMUs.
     pub const IVRS: Self = Self(*b"IVRS");
-    /// The serial port of firmware's console.
-    pub const SPCR: Self = Self(*b"SPCR");
     pub(super) const XSDT: Self = Self(*b"XSDT");
     pub(super) const RSDT: Self = Self(*b"RSDT");
     /// The root pointer, which has a longer one.

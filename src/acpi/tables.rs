@@ -48,8 +48,14 @@ impl Tables {
     }
 
     /// Whether there is one of this name.
-    pub fn has(&self, name: Signature) -> bool {
+    fn has(&self, name: Signature) -> bool {
         self.names.contains(&name)
+    }
+
+    /// The table of the machine's IOMMUs, if there is one.
+    pub fn iommus(&self) -> Option<Signature> {
+        let known = [Signature::DMAR, Signature::RMAD, Signature::IVRS];
+        known.into_iter().find(|name| self.has(*name))
     }
 
     fn take(&mut self, physical: &dyn Physical, at: BusAddr) {

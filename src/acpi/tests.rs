@@ -14,6 +14,7 @@ const XSDT: u64 = 0x7fe0_1000;
 const MCFG: u64 = 0x7fe0_2000;
 const HPET: u64 = 0x7fe0_3000;
 const MADT: u64 = 0x7fe0_4000;
+const DMAR: u64 = 0x7fe0_5000;
 const BASE: u64 = 0xb000_0000;
 
 fn hpet() -> Vec<u8> {
@@ -34,7 +35,8 @@ fn madt() -> Vec<u8> {
 fn board(mcfg: &[u8]) -> FakeMemory {
     FakeMemory::bios()
         .with(0xf_5a30, &pointer(0, Some(XSDT)))
-        .with(XSDT, &directory(b"XSDT", 8, &[MADT, MCFG, 0, HPET]))
+        .with(XSDT, &directory(b"XSDT", 8, &[MADT, MCFG, 0, HPET, DMAR]))
+        .with(DMAR, b"RMAD")
         .with(MCFG, mcfg)
         .with(HPET, &hpet())
         .with(MADT, &madt())
@@ -52,7 +54,8 @@ fn one() -> Vec<u8> {
 fn a_board_says_where_config_space_timers_and_interrupt_controllers_are() {
     let tables = all(&board(&one())).unwrap();
     let names: Vec<_> = tables.names.iter().map(ToString::to_string).collect();
-    assert_eq!(names, ["APIC", "MCFG", "HPET"]);
+    assert_eq!(names, ["APIC", "MCFG", "HPET", "RMAD"]);
+    assert_eq!(tables.iommus(), Some(Signature::RMAD));
     let regions = tables.regions.unwrap();
     assert_eq!(regions, [ConfigRegion { base: BusAddr(BASE), segment: 0, first: 0, last: 0xff }]);
     assert_eq!(regions[0].to_string(), "segment 0000, buses 00 to ff, at 0xb0000000");
@@ -74,7 +77,8 @@ fn an_old_board_has_an_rsdt_and_its_pointer_in_extended_memory() {
         .with(MCFG, &one());
     let root = find(&memory, None).unwrap();
     assert_eq!((root.name.to_string().as_str(), root.at.0, root.entry), ("RSDT", XSDT, 4));
-    assert_eq!(all(&memory).unwrap().regions.unwrap().len(), 1);
+    let tables = all(&memory).unwrap();
+    assert_eq!((tables.regions.unwrap().len(), tables.names.len()), (1, 1));
     // Version 2 without an XSDT is led by the RSDT, too.
     let memory = memory.with(0x9_fc10, &pointer(0x7fe0_1000, Some(0)));
     assert_eq!(find(&memory, None), Ok(root));

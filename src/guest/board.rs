@@ -72,6 +72,9 @@ pub(super) fn open(
     })?;
     let ways: &'static Direct<'static> =
         Box::leak(Box::new(Direct::new(ports, mapper, &HardwareDomain, tables, &ram)));
+    for odd in tables.iter().flat_map(|tables| &tables.odd) {
+        clock.stage(format_args!("acpi: {}", Reason::from(*odd)));
+    }
     for region in ways.regions() {
         clock.stage(format_args!("pci: config space in memory: {region}"));
     }

@@ -5,8 +5,13 @@ use crate::{
     guest::{Connection, Guest},
     pci::{Host as _, board::Board},
     report::{Outcome, Reason},
+    xen::{command_line, hypercall},
 };
-use alloc::{format, string::ToString, vec::Vec};
+use alloc::{
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
 
 pub(super) const SUITE: Suite = Suite {
     name: "board",
@@ -72,8 +77,26 @@ fn bars_lie_apart(guest: &mut Guest) -> Finding {
 
 fn what_has_no_driver_is_left_alone(guest: &mut Guest) -> Finding {
     let others: Vec<_> = board(guest)?.others().iter().map(ToString::to_string).collect();
+    let fixed = match fixed(guest) {
+        fixed if fixed.is_empty() => String::new(),
+        fixed => format!("; Xen's own: {}", fixed.join(", ")),
+    };
     match others.is_empty() {
-        true => Ok("there is nothing else".into()),
-        false => Err(skip("no-driver", others.join("; "))),
+        true => Ok(format!("there is nothing else{fixed}")),
+        false => Err(skip("no-driver", others.join("; ") + &fixed)),
     }
+}
+
+/// What Xen keeps that is on no bus: by firmware's tables, and by Xen's command line.
+fn fixed(guest: &Guest) -> Vec<String> {
+    let mut found = Vec::new();
+    if let Ok(tables) = &guest.firmware {
+        found.extend(tables.timers.iter().map(|at| format!("HPET at {at:#x}")));
+        found.extend(tables.io_apics.iter().map(|at| format!("I/O APIC at {at:#x}")));
+        found.extend(tables.iommus().map(|name| format!("IOMMUs ({name})")));
+    }
+    if let Ok(line) = hypercall::command_line() {
+        found.extend(command_line::consoles(&line).map(|port| format!("console {port}")));
+    }
+    found
 }

@@ -13,6 +13,7 @@ use super::{
     transfer::{Trip, send_and_poll},
 };
 use crate::{
+    acpi::Tables,
     addr::{BusAddr, PAGE_SIZE, PAGE_SIZE_U64, to_usize},
     arch::time::Clock,
     device::{DmaRange, Sent, pattern::differs},
@@ -29,7 +30,10 @@ use crate::{
         Outcome, Reason,
         ktap::{Answer, ISOLATION_SUITE, Tested, Tried},
     },
-    xen::hypercall::Pte,
+    xen::{
+        command_line,
+        hypercall::{self, Pte},
+    },
 };
 use alloc::{
     format,
@@ -99,15 +103,36 @@ fn page_table_is_out_of_reach(guest: &mut Guest) -> Finding {
     let (bus, seen) = tried(guest, Tested::Table, Probe::from(table).select(range))?;
     match seen {
         Seen::Blocked(why) => Ok(format!("blocked at {bus}, so there is an IOMMU: {why}")),
-        Seen::Reached if guest.info.is_dom0 => {
-            let detail = format!("{bus} was read: nothing keeps this device from any memory");
-            let remedy = "as dom0 that is Xen's default, with an IOMMU and without: `dom0-iommu=strict` on Xen's command line";
-            Err(Outcome::Skip(Reason::new("isolation-none", detail).remedy(remedy)))
-        }
+        Seen::Reached if guest.info.is_dom0 => Err(reached_as_dom0(guest, bus)),
         Seen::Reached => {
             let detail = format!("{bus} was read: nothing keeps this device from memory of others");
             Err(failure("isolation-none", detail))
         }
+    }
+}
+
+/// Xen's default has all of the machine's RAM mapped for dom0's devices, so that a device reaches it is wrong only where Xen
+/// was told otherwise.
+fn reached_as_dom0(guest: &Guest, bus: BusAddr) -> Outcome {
+    const STRICT: &str = "dom0-iommu=strict";
+    let detail = format!("{bus} was read: nothing keeps this device from any memory");
+    let (detail, remedy) = match guest.firmware.as_ref().ok().and_then(Tables::iommus) {
+        None => (
+            format!("{detail}; firmware names no IOMMU (DMAR, IVRS)"),
+            "look for an IOMMU in firmware's setup",
+        ),
+        Some(name) => (
+            format!("{detail}; firmware names IOMMUs ({name})"),
+            "Xen's default lets dom0's devices reach all RAM: `dom0-iommu=strict` on its command line",
+        ),
+    };
+    match hypercall::command_line() {
+        Ok(line) if command_line::keeps_devices_in(&line) => {
+            let detail = format!("{detail}, and Xen was told {STRICT}");
+            let remedy = "no IOMMU is before this device: see Xen's log for those it has; another slot, or update firmware";
+            Outcome::Failure(Reason::new("isolation-none", detail).remedy(remedy))
+        }
+        _ => Outcome::Skip(Reason::new("isolation-none", detail).remedy(remedy)),
     }
 }
 

@@ -3,6 +3,7 @@
 //! The traits are what the layers above and the host tests see; the real implementations issue hypercalls.
 
 pub mod abi;
+pub mod command_line;
 pub mod console;
 pub mod errno;
 pub mod events;

@@ -41,6 +41,9 @@ pub(crate) enum Command {
         /// another device beside it
         #[arg(long, value_enum, default_value_t)]
         iommu: Iommu,
+        /// Xen keeps dom0's devices to dom0's own memory (dom0-iommu=strict), where by default they reach all RAM
+        #[arg(long)]
+        strict: bool,
     },
     /// Nested Xen with two guests: one takes the memory below 4 GiB, so that the other's bounce pool must halve
     Hog,

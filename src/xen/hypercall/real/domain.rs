@@ -51,6 +51,15 @@ pub fn features() -> Result<u32, XenError> {
     Ok(info[1])
 }
 
+/// Xen's own command line (`XENVER_commandline`), up to a NUL; for dom0.
+pub fn command_line() -> Result<[u8; 1024], XenError> {
+    let mut text = [0; 1024];
+    failing::check(Operation::Version)?;
+    // SAFETY: XENVER_commandline (9) writes 1024 bytes, which `text` has.
+    decode(unsafe { hypercall_2(__HYPERVISOR_xen_version, 9, address(text.as_mut_ptr())) })?;
+    Ok(text)
+}
+
 /// Writes to Xen's own console; only dom0 and domains of a debug Xen may.
 pub fn console_write(text: &[u8]) -> Result<(), XenError> {
     let (len, buffer) = (text.len() as u64, address(text.as_ptr()));

@@ -153,6 +153,7 @@ impl Bench {
             ),
             little_low: jobs.iter().any(|job| job.hog.is_some()),
             iommu: Iommu::All,
+            strict: false,
             dom0_memory: 768,
             nic: nic.to_owned(),
             mirror: mirrored.then(mirror::start).transpose()?,

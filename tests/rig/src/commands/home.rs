@@ -26,7 +26,7 @@ pub(super) const WORDS: &str = "suite=smoke";
 /// What it is told when it is to look for no device: the machine always has a controller, with nothing on it.
 pub(super) const NO_DEVICE: &str = "dev=none";
 
-pub(super) fn run(options: &Options, iommu: Iommu) -> Result<ExitCode> {
+pub(super) fn run(options: &Options, iommu: Iommu, strict: bool) -> Result<ExitCode> {
     let bench = Bench::prepare("dom0", options)?;
     let (nic, device) = options.asked_for().map_or((DEFAULT_NIC, None), smoke::device);
     let mut job = Job::new("dom0", "no-device.cfg", None);
@@ -42,7 +42,7 @@ pub(super) fn run(options: &Options, iommu: Iommu) -> Result<ExitCode> {
             with(job, device, iommu)
         }
     };
-    let home = Home { nic, iommu, trace: !options.no_trace };
+    let home = Home { nic, iommu, strict, trace: !options.no_trace };
     let record = boot(&bench, &job, home)?;
     conclude(&bench.record(vec![record]), &bench)
 }
@@ -54,22 +54,29 @@ pub(super) struct Home<'n> {
     pub(super) nic: &'n str,
     /// Its IOMMU.
     pub(super) iommu: Iommu,
+    /// Whether Xen keeps dom0's devices to dom0's own memory.
+    pub(super) strict: bool,
     /// Whether QEMU is to note each address that a device uses.
     pub(super) trace: bool,
 }
 
 impl Home<'_> {
     /// The one that most jobs are at home in.
-    pub(super) const USUAL: Self = Self { nic: DEFAULT_NIC, iommu: Iommu::All, trace: true };
+    pub(super) const USUAL: Self =
+        Self { nic: DEFAULT_NIC, iommu: Iommu::All, strict: false, trace: true };
 }
 
 /// The job with a device, and with another that no IOMMU is before where there is to be one.
 pub(super) fn with(mut job: Job, device: Device, iommu: Iommu) -> Job {
     job.device = Some(device);
-    if iommu == Iommu::Some {
-        let beside = if device.medium() == Some("nvme") { "xhci" } else { "nvme" };
-        job.beside = Model::find(beside).map(Device::Other);
-    }
+    let model = |name| Model::find(name).map(Device::Other);
+    job.beside = match device {
+        _ if iommu != Iommu::Some => None,
+        // A card can be tried on any page, so that it is told of both what they reach.
+        Device::Nic | Device::Card(_) => Card::find("pcnet").map(Device::Card),
+        _ if device.medium() == Some("nvme") => model("xhci"),
+        _ => model("nvme"),
+    };
     job
 }
 
@@ -122,6 +129,7 @@ pub(super) fn boot_from(
         memory_gib: machine::memory_gib(job.memory.unwrap_or(0)),
         little_low: false,
         iommu: home.iommu,
+        strict: home.strict,
         dom0_memory: job.memory.unwrap_or(512),
         nic: home.nic.to_owned(),
         mirror: mirrored.then(mirror::start).transpose()?,

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod bench;
+mod boards;
 mod bundle;
 mod check;
 mod deep;
@@ -43,7 +44,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
     let options = &cli.options;
     match cli.command.clone().unwrap_or(Command::Smoke) {
         Command::Smoke => smoke::run(options),
-        Command::Dom0 { iommu } => home::run(options, iommu),
+        Command::Dom0 { iommu, strict } => home::run(options, iommu, strict),
         Command::Hog => hog::run(options),
         Command::Hotplug { rounds } => hotplug::run(options, rounds),
         Command::Pair { mib, rough } => pair::run(options, mib, rough),

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use super::home::{self, Home};
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, bundle, check, hog, hotplug, isolated, pair, stick, sweep};
+use super::{Bench, abuse, boards, bundle, check, hog, hotplug, isolated, pair, stick, sweep};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
 use crate::job::{Fault, Job};
 use crate::judge::Verdict;
-use crate::machine::{CARDS, COM2_LOG, Card, Device, Iommu, Model, NO_MIRROR, Wire};
+use crate::machine::{CARDS, COM2_LOG, Card, Device, Model, NO_MIRROR, Wire};
 use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options, deep: bool) -> Result<ExitCode> {
     // Without a memory map and beyond 3 GiB: it has to make a hole of its own.
     alone.memory = Some(5000);
     records.push(home::boot(&bench, &alone, Home::USUAL)?);
-    for (job, home) in boards() {
+    for (job, home) in boards::jobs() {
         records.push(home::boot(&bench, &job, home)?);
     }
     let image = fs::metadata(bench.image()).map_or(u64::MAX, |image| image.len());
@@ -369,31 +369,6 @@ fn narrow() -> Job {
     let job =
         job.word("suite=swiotlb").word("iommu=soft").word("dma_bits=24").word(home::NO_DEVICE);
     job.shows("swiotlb", "pool_is_low_and_contiguous", "within a 24-bit mask")
-}
-
-/// The guest as dom0 with the machine's devices, and with each sort of IOMMU.
-fn boards() -> Vec<(Job, Home<'static>)> {
-    let Some(card) = Card::find("e1000e").map(Device::Card) else { return Vec::new() };
-    let machines = [
-        ("dom0-no-iommu", Iommu::None),
-        ("dom0-iommu", Iommu::All),
-        ("dom0-some-iommu", Iommu::Some),
-        ("dom0-amd", Iommu::Amd),
-    ];
-    let boot = |(name, iommu): (&str, Iommu)| {
-        let (irq, dma) = match iommu {
-            Iommu::Some => ("irq@0000:41:00.0", "dma@0000:41:00.0"),
-            Iommu::None | Iommu::All | Iommu::Amd => ("irq@0000:00:15.0", "dma@0000:00:15.0"),
-        };
-        let interrupts = "32 for 32 transfers, none masked, 1 unmasked";
-        let job = Job::new(name, "no-device.cfg", None)
-            .word("suite=board,pci,irq,dma")
-            .word("transfers=20")
-            .shows(irq, "msix_interrupts", interrupts)
-            .shows(dma, "every_length_comes_back", "lengths 60 to 1514");
-        (home::with(job, card, iommu), Home { iommu, ..Home::USUAL })
-    };
-    machines.map(boot).into_iter().collect()
 }
 
 fn count(records: &[JobRecord]) -> Tally {

@@ -103,6 +103,7 @@ fn boot_xen(stack: &Stack, release: &'static Release, folder: &Path) -> Result<b
         memory_gib: 6,
         little_low: false,
         iommu: Iommu::All,
+        strict: false,
         dom0_memory: 512,
         nic: String::new(),
         mirror: None,

@@ -32,6 +32,8 @@ pub(crate) struct Plan {
     pub(crate) little_low: bool,
     /// Its IOMMU.
     pub(crate) iommu: Iommu,
+    /// Whether Xen keeps dom0's devices to dom0's own memory.
+    pub(crate) strict: bool,
     /// How much of it dom0 gets, in MiB.
     pub(crate) dom0_memory: u32,
     /// QEMU's name of the network card.
@@ -118,7 +120,8 @@ impl Plan {
     }
 
     fn boot(&self, command: &mut Command) {
-        let words = format!("{} {}", self.without.xen(self.dom0_memory), self.release.xen);
+        let strict = if self.strict { "dom0-iommu=strict" } else { "" };
+        let words = [&self.without.xen(self.dom0_memory), self.release.xen, strict].join(" ");
         command.arg("-kernel").arg(self.stack.xen()).args(["-append", words.trim_end()]);
         let words = self.modules.iter().map(|(_, words)| words.replace(',', ",,"));
         let modules = words.enumerate().map(|(n, words)| format!("{} {words}", self.link(n)));

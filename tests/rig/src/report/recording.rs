@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pvbounce::report::ktap::{Check, Parser, Report};
+use pvbounce::report::ktap::{Check, Parser, Report, Tried};
 use pvbounce::report::verdict;
 
 use super::failing::FailingRecord;
@@ -14,7 +14,7 @@ use crate::evidence::{Allowed, Trace};
 use crate::guest::Guest;
 use crate::job::Job;
 use crate::judge::{Answers, Facts, Judgement, Verdict, answers, complaints, judge};
-use crate::machine::{Device, Medium};
+use crate::machine::{Device, Medium, traced};
 
 /// Judges a job by all that was seen of it.
 pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
@@ -26,7 +26,11 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         Some(_) if watched.is_empty() => Trace::Off("no IOMMU in this machine"),
         Some(_) if !seen.due.trace => Trace::Off("--no-trace"),
         Some(_) => {
-            let allowed = Allowed { ranges: &report.ranges, tried: &report.tried };
+            // Nobody watches a device that no IOMMU is before: what it reached is the guest's word alone.
+            let seen_by =
+                |tried: &&Tried| seen.board.is_none() || watched.contains(&traced(&tried.device));
+            let tried: Vec<_> = report.tried.iter().filter(seen_by).cloned().collect();
+            let allowed = Allowed { ranges: &report.ranges, tried: &tried };
             Trace::read(&seen.trace, seen.traced.clone(), &watched, allowed)
         }
     };
