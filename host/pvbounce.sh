@@ -453,6 +453,7 @@ look_at() {
     fact INTx "$(intx_of "$1")"
     never=$(why_never "$1")
     dependents=$(why_kept "$1")
+    [ -n "$dependents" ] || fact "to spare" "no route, mounted file system, swap space or console of this host's is on it"
     if [ -n "$never" ]; then
         kept="device-not-to-be-had: $never"
     elif [ -n "$dependents" ]; then
@@ -484,6 +485,7 @@ look_at_host() {
     if ! xl_info=$(xl_ask info) || ! xl_ask list >/dev/null; then
         lacks no-toolstack "xl does not answer" "start xenstored and xenconsoled, or see why xl info and xl list fail"
     fi
+    fact toolstack "xl answers"
     info() { printf '%s\n' "$xl_info" | sed -n "s/^$1 *: *//p" | head -n 1 | printable; }
     fact Xen "$(info xen_version), dom0 $(info release)"
     case $(info virt_caps) in
@@ -537,7 +539,10 @@ give_back_one() {
     # Whoever has it must not lose it by what follows.
     class=$(hex_of "$device" class)
     [ -z "$(why_never "$device")" ] || return 1
-    [ "$driver" != pciback ] || xl_within "$XL_LIMIT" pci-assignable-remove -r "$device"
+    [ "$driver" != pciback ] || {
+        waits "xl to give $device back"
+        xl_within "$XL_LIMIT" pci-assignable-remove -r "$device"
+    }
     [ "$(driver_of "$device")" != "$owner" ] || return 0
     is_gone "$domain" || return 1
     # libxl has forgotten whose it was, or never knew.
@@ -641,7 +646,11 @@ read_console() {
         'ok '*) row SUCCESS ;;
         'not ok '*' # FAILURE'* | 'not ok '*' # INCONCLUSIVE'*) line=${line#* # } && row "${line%% *}" ;;
         'not ok '*) row ERROR ;;
-        '# not-shown '*) unshown=1 && say "  ${line#\# }" ;;
+        '# not-shown '*)
+            unshown=1
+            say "  ${line#\# }"
+            why "${line#\# not-shown }"
+            ;;
         *'PANIC: '*)
             say "  $line"
             over=panic
@@ -652,7 +661,13 @@ read_console() {
     done 5>"$dir/console.log"
 }
 
-complain() { say "$(printf '    %s.%s' "$1" "$2")"; }
+complain() {
+    say "$(printf '    %s.%s' "$1" "$2")"
+    why "$1.$2"
+}
+
+# Keeps the first reason that the guest has for its verdict.
+why() { [ -e "$dir/why" ] || printf '%s\n' "$1" >"$dir/why"; } 2>/dev/null
 
 row() {
     counts="$passed passed"
@@ -807,6 +822,7 @@ judge() {
     elif [ -n "$broken" ]; then
         because ERROR report-broken "$broken" "lines of the console were lost: see $dir/console.log"
     elif [ -n "$result" ]; then
+        reason=$(line_of "$dir/why")
         worse "$result"
     elif [ -n "$said" ]; then
         because FAILURE console-lost "it left its verdict in xenstore, $said; its console ended with: $last" "see that xenconsoled runs, and its log"
@@ -870,18 +886,26 @@ xen_said() {
 # The end of a domain of this name, if it is there.
 bury() {
     ! is_gone "$1" || return 0
+    waits "xl to destroy $1, which takes libxl 10 s for each device"
     xl_within "$XL_LIMIT" pause "$1"
     xl_within $((XL_LIMIT + 80)) destroy "$1"
     is_gone "$1" || because ERROR domain-left "$1 can't be destroyed: $(xl_said)" "xl destroy $1, then $again"
 }
 
+# Says what an interrupted run waits for.
+waits() { [ -z "$interrupted" ] || fact waits "for $1"; }
+
 # Ends all that was begun with the guest, in any state of it.
 settle() {
     # What was begun last, and the script was stopped before it could keep its number.
     last=${!-}
-    [ -z "$busy" ] || await_end "$last" "$busy"
+    [ -z "$busy" ] || {
+        waits "xl, which was at something: at most $busy s"
+        await_end "$last" "$busy"
+    }
     busy=
     [ -z "$watcher" ] || {
+        waits "whoever watches the guest: a second, or the xl that it has begun"
         # Where it can't be told so, it ends with the domain.
         mark "$dir/stop" || [ -z "$domain" ] || bury "$domain"
         await_end "$last" $((2 * XL_LIMIT))
@@ -925,9 +949,11 @@ finish() {
     deaf
     trap - EXIT
     [ -z "$keeper" ] || kill "$keeper" 2>/dev/null
+    since=$(date +%s)
+    [ -z "$interrupted" ] || say "interrupted: what was taken goes back first"
     give_back
     if [ -n "$interrupted" ] && [ "$verdict" != ERROR ]; then
-        say "interrupted: nothing is left running; logs and report are in $root"
+        say "interrupted: nothing is left running, $(($(date +%s) - since)) s later; logs and report are in $root"
         exit 130
     fi
     verdict=${verdict:-ERROR}
@@ -947,7 +973,7 @@ candidates() {
 try_each() {
     total=
     for one in $(candidates); do
-        dir=$root/$one verdict=''
+        dir=$root/$one verdict='' reason=''
         mkdir -p "$dir"
         note_self "$dir/pid"
         cp "$root/dependents" "$dir/dependents"

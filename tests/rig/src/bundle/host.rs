@@ -211,6 +211,11 @@ impl Host {
         Said::of(&self.command(words).output().unwrap())
     }
 
+    /// The same with another program for its xl.
+    pub(crate) fn run_by(&self, xl: &str, words: &[&str]) -> Said {
+        Said::of(&self.command(words).env("PVBOUNCE_TEST_XL", xl).output().unwrap())
+    }
+
     /// Starts the script.
     pub(crate) fn start(&self, words: &[&str]) -> Child {
         self.command(words).stdin(Stdio::piped()).spawn().unwrap()

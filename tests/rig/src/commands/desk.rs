@@ -12,6 +12,7 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::host;
 use crate::child;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
@@ -19,8 +20,10 @@ use crate::job::Door;
 
 /// From the machine's start until its sshd answers.
 const OPEN: Duration = Duration::from_secs(300);
-/// What a run over ssh takes at most, and how long what a lost one has taken may take to be back.
+/// What a run over ssh takes at most, with an emulated dom0 at the other end.
 const LIMIT: Duration = Duration::from_secs(300);
+/// How long what an interrupted or lost run has taken may take to be back: no longer than the command says that it waits.
+const BACK: Duration = host::GOODBYE;
 /// What the script says as soon as the guest runs: the row of its first suite.
 const RUNNING: &str = "  boot ";
 const SUITES: &str = "boot,memory,irq,dma";
@@ -133,7 +136,7 @@ impl Desk {
 
     /// Waits until dom0 is as it was: the device with this driver, no domain and no folder of ours.
     fn await_owner(&self, owner: &str) -> Result<Option<String>> {
-        let left = "xl list | grep pvbounce-; ls -d /tmp/tmp.* 2>/dev/null; true";
+        let left = "xl list | grep pvbounce-; ls -d /tmp/tmp.* /run/pvbounce/* 2>/dev/null; true";
         let start = Instant::now();
         loop {
             interrupt::check()?;
@@ -144,7 +147,7 @@ impl Desk {
             if now == owner && left.is_empty() {
                 return Ok(None);
             }
-            if start.elapsed() > LIMIT {
+            if start.elapsed() > BACK {
                 return Ok(Some(format!(
                     "{} is with {now:?}, not with {owner:?}; left: {left:?}",
                     self.device
@@ -170,21 +173,29 @@ impl Desk {
         let log = File::create(&log).on("create", &log)?;
         let lines = follow([rig.stdout().map(boxed), rig.stderr().map(boxed)], log);
         let mut said = Vec::new();
-        let start = Instant::now();
+        let (mut since, mut limit) = (Instant::now(), LIMIT);
         let status = loop {
             interrupt::check()?;
             match lines.recv_timeout(Duration::from_millis(100)) {
-                Ok(line) if line.starts_with(RUNNING) => happen(way, id)?,
+                Ok(line) if line.starts_with(RUNNING) && way != Way::Nothing => {
+                    happen(way, id)?;
+                    // The command's own time, and some for its words.
+                    (since, limit) = (Instant::now(), BACK + Duration::from_secs(10));
+                }
                 Ok(line) => said.push(line),
                 Err(_) => {}
             }
             if let Some(status) = rig.ended() {
                 break status;
             }
-            if start.elapsed() > LIMIT {
-                return Ok(vec![format!("no end after {} s", LIMIT.as_secs())]);
+            if since.elapsed() > limit {
+                return Ok(vec![format!("no end after {} s", limit.as_secs())]);
             }
         };
+        eprintln!(
+            "desk: {way:?} ended {:.1} s after what happened to it",
+            since.elapsed().as_secs_f64()
+        );
         said.extend(std::iter::from_fn(|| lines.recv_timeout(Duration::from_secs(1)).ok()));
         let wanted = [(Way::Nothing, 0), (Way::CtrlC, 130), (Way::Lost, 4)];
         let code = wanted.into_iter().find_map(|(known, code)| (known == way).then_some(code));
@@ -231,16 +242,19 @@ fn boxed(pipe: impl Read + Send + 'static) -> Box<dyn Read + Send> {
     Box::new(pipe)
 }
 
-/// The lines of both pipes, as they come, and into a file.
+/// The lines of both pipes, as they come, and into a file, where each has the second that it came in.
 fn follow(pipes: [Option<Box<dyn Read + Send>>; 2], log: File) -> Receiver<String> {
     let (send, receive) = mpsc::channel();
     let log = std::sync::Arc::new(log);
+    let start = Instant::now();
     for pipe in pipes.into_iter().flatten() {
         let (send, log) = (send.clone(), std::sync::Arc::clone(&log));
         thread::spawn(move || {
             let mut lines = BufReader::new(pipe).lines().map_while(std::io::Result::ok);
             // Where the disk is full, the run still counts.
-            let keep = |line: &String| drop(writeln!(&mut &*log, "{line}"));
+            let keep = |line: &String| {
+                drop(writeln!(&mut &*log, "{:6.1} {line}", start.elapsed().as_secs_f64()));
+            };
             lines.by_ref().inspect(keep).try_for_each(|line| send.send(line))
         });
     }

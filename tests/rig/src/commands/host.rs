@@ -40,8 +40,11 @@ const REMOTE: &str = "as=; [ \"$(id -u)\" = 0 ] || as=\"sudo -n\"; c=4; \
 
 /// What ssh itself ends with.
 const SSH_FAILED: i32 = 255;
-/// What giving a device back may take after an interruption, ten seconds for each of libxl's waits.
-const GOODBYE: Duration = Duration::from_secs(180);
+/// How long a host may take to give back after an interruption: libxl waits ten seconds for each device of a guest that does not
+/// answer, and a busy dom0 takes its time over each xl.
+pub(super) const GOODBYE: Duration = Duration::from_secs(180);
+/// What a rig that was interrupted ends with.
+const INTERRUPTED: u8 = 130;
 
 /// What the host's side came to.
 #[derive(Debug)]
@@ -65,9 +68,11 @@ pub(super) fn run(
     let archive = bundle::pack(options)?;
     let now = Utc::now();
     let mut ssh = ssh("ssh".as_ref(), host, &remote(archive.len(), &arguments, NOTES));
-    let told = over(&mut ssh, archive, &|| interrupt::check().is_err())?;
+    let told = over(&mut ssh, archive, &|| interrupt::check().is_err(), GOODBYE)?;
     if told.interrupted {
-        return Err(Error::Interrupted);
+        let (code, said) = farewell(host, told.code);
+        eprintln!("{said}");
+        return Ok(ExitCode::from(code));
     }
     if told.code == Some(SSH_FAILED) {
         return Err(Error::unfit(
@@ -89,6 +94,30 @@ pub(super) fn run(
     report::write(&run, &folder)?;
     report::print(&run, &folder);
     Ok(ExitCode::from(run.worst().exit_code()))
+}
+
+/// What an interrupted run ends with, and says of the host, which ended with this, or not yet.
+fn farewell(host: &str, code: Option<i32>) -> (u8, String) {
+    let next = format!(
+        "the next run on {host} gives back what is then left; its notes are in {NOTES} there"
+    );
+    let error = Verdict::Error.exit_code();
+    match code {
+        None => {
+            let limit = GOODBYE.as_secs();
+            let said = "what it waits for stands above, and it goes on by itself";
+            (error, format!("interrupted: {host} has not ended after {limit} s; {said}; {next}"))
+        }
+        Some(SSH_FAILED) => {
+            let said = "is lost, and the host gives back by itself what it had taken";
+            (error, format!("interrupted: the connection to {host} {said}; {next}"))
+        }
+        Some(code) if code == i32::from(error) => {
+            (error, format!("interrupted: {host} ended with an ERROR, see above; {next}"))
+        }
+        // A run that was over by then has no verdict here either: nobody judged it.
+        Some(_) => (INTERRUPTED, format!("interrupted: {host} has given back what it had taken")),
+    }
 }
 
 /// The script's arguments, for a shell to read as they are.
@@ -143,8 +172,13 @@ fn ssh(program: &Path, host: &str, command: &str) -> Command {
     ssh
 }
 
-/// Runs it to its end, or until it is to stop and has. What the script says is shown as it comes.
-fn over(ssh: &mut Command, archive: Vec<u8>, stop: &dyn Fn() -> bool) -> Result<Told> {
+/// Runs it to its end, or until it is to stop and has, or has not in so much time. What the script says is shown as it comes.
+fn over(
+    ssh: &mut Command,
+    archive: Vec<u8>,
+    stop: &dyn Fn() -> bool,
+    goodbye: Duration,
+) -> Result<Told> {
     let mut child = Guard::spawn(ssh)?;
     let mut input = child.stdin().map(|pipe| feed(pipe, archive));
     let console = child.stdout().map(|pipe| lines(pipe, false));
@@ -155,9 +189,12 @@ fn over(ssh: &mut Command, archive: Vec<u8>, stop: &dyn Fn() -> bool) -> Result<
             break status.code();
         }
         if left.is_none() && stop() {
-            eprintln!("interrupted: waiting for the host to give back what it has taken");
+            let limit = goodbye.as_secs();
+            eprintln!(
+                "interrupted: the host gives back what it has taken; waiting for that, at most {limit} s"
+            );
             input.take();
-            left = Some(Instant::now() + GOODBYE);
+            left = Some(Instant::now() + goodbye);
         }
         if left.is_some_and(|until| Instant::now() > until) {
             break None;
@@ -307,12 +344,22 @@ mod tests {
     }
 
     fn told(host: &Host, name: &str, arguments: &str, stop: &dyn Fn() -> bool) -> Told {
+        told_within(host, name, arguments, stop, GOODBYE)
+    }
+
+    fn told_within(
+        host: &Host,
+        name: &str,
+        arguments: &str,
+        stop: &dyn Fn() -> bool,
+        goodbye: Duration,
+    ) -> Told {
         let root = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."));
         let archive = pack_from(root, &root.join("run.sh")).unwrap();
         let notes = host.at("state/notes");
         let remote = remote(archive.len(), arguments, notes.to_str().unwrap());
         let mut ssh = ssh(&host.ssh(), name, &remote);
-        over(&mut ssh, archive, stop).unwrap()
+        over(&mut ssh, archive, stop, goodbye).unwrap()
     }
 
     /// The verdict, and the codes of what is wrong.
@@ -406,6 +453,43 @@ mod tests {
         assert!(told.interrupted);
         assert_eq!(told.code, Some(130), "{told:?}");
         assert_eq!(host.driver(CARD), "r8169");
+        for words in ["xl to destroy pvbounce-", "xl to give 0000:03:00.0 back"] {
+            assert!(told.said.iter().any(|line| line.contains(words)), "{words}: {told:?}");
+        }
+    }
+
+    #[test]
+    fn an_interruption_ends_in_its_time_and_the_host_goes_on() {
+        let host = host();
+        host.file("state/hold", "");
+        host.file("state/slow", "destroy 4");
+        let running = || host.calls().iter().any(|call| call == "unpause");
+        let start = Instant::now();
+        let told = told_within(&host, "root@host", CARD, &running, Duration::from_secs(1));
+        assert!(told.interrupted && told.code.is_none(), "{told:?}");
+        assert!(start.elapsed() < Duration::from_secs(60));
+        let waits = told.said.iter().any(|line| line.contains("waits") && line.contains("destroy"));
+        assert!(waits, "{told:?}");
+        while host.driver(CARD) != "r8169" {
+            assert!(start.elapsed() < Duration::from_secs(60), "it does not go on");
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    #[test]
+    fn what_an_interruption_leaves_open_is_told_and_no_success() {
+        for (code, ends, words) in [
+            (Some(130), 130, "has given back"),
+            (Some(0), 130, "has given back"),
+            (Some(4), 4, "see above"),
+            (Some(SSH_FAILED), 4, "connection to h is lost"),
+            (None, 4, "has not ended after 180 s"),
+        ] {
+            let (ended, said) = farewell("h", code);
+            assert_eq!(ended, ends, "{code:?}");
+            assert!(said.contains(words), "{said}");
+            assert_eq!(ended == 4, said.contains(NOTES), "{said}");
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod faults;
 mod leftovers;
 mod refused;
+mod told;
 
 use std::io::Read;
 use std::time::Duration;
