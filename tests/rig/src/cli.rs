@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::artifacts::{RELEASES, Release};
+use crate::dom0::Xenstored;
 use crate::machine::{DEFAULT_NIC, Iommu, Setting};
 
 /// Does DMA through a passed-through PCI device work on Xen? Boots the guest that finds out.
@@ -244,6 +245,9 @@ pub(crate) struct Options {
     /// Leave out a setting that no real host has: the rig needs none of them (docs/testing.md)
     #[arg(long, global = true, value_enum, value_name = "SETTING", value_delimiter = ',')]
     pub(crate) without: Vec<Setting>,
+    /// Which xenstored dom0 has
+    #[arg(long, global = true, value_enum, default_value_t, hide_default_value = true)]
+    pub(crate) xenstored: Xenstored,
     /// Don't have QEMU note each address the device uses
     #[arg(long, global = true)]
     pub(crate) no_trace: bool,

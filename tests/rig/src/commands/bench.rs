@@ -9,7 +9,7 @@ use chrono::Utc;
 use crate::artifacts::{self, Release, Stack};
 use crate::boot;
 use crate::cli::Options;
-use crate::dom0;
+use crate::dom0::{self, Xenstored};
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::Job;
@@ -28,6 +28,8 @@ pub(crate) struct Bench {
     pub(crate) accel: Accel,
     /// What of the rig's own settings it does without.
     pub(crate) without: Without,
+    /// dom0's xenstored.
+    xenstored: Xenstored,
     /// The guest.
     pub(crate) guest: Guest,
     /// Where this run's files go.
@@ -61,7 +63,18 @@ impl Bench {
         let image_bytes = guest.strip(&folder.join(IMAGE))?;
         let started = now.format("%Y-%m-%d %H:%M:%S").to_string();
         let without = Without(options.without.clone());
-        Ok(Self { stack, release, accel, without, guest, folder, name, started, image_bytes })
+        Ok(Self {
+            stack,
+            release,
+            accel,
+            without,
+            xenstored: options.xenstored,
+            guest,
+            folder,
+            name,
+            started,
+            image_bytes,
+        })
     }
 
     /// The stripped image.
@@ -139,7 +152,8 @@ impl Bench {
         });
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
         let image = self.folder.join(DOM0);
-        dom0::pack_run(&self.stack, &self.image(), jobs, &hide, &self.without, &image)?;
+        let kind = (&self.without, self.xenstored);
+        dom0::pack_run(&self.stack, &self.image(), jobs, &hide, kind, &image)?;
         let image = fs::canonicalize(&image).on("find", &image)?;
         Ok(Plan {
             stack: self.stack.clone(),
@@ -168,11 +182,12 @@ impl Bench {
     /// The record of the whole run.
     pub(crate) fn record(&self, jobs: Vec<JobRecord>) -> RunRecord {
         let versions = &self.stack.versions;
+        let store = if self.xenstored == Xenstored::Ocaml { " with oxenstored" } else { "" };
         RunRecord {
             name: self.name.to_owned(),
             started: self.started.clone(),
             machine: format!(
-                "Xen {}, Linux {}, QEMU {} ({}), {}",
+                "Xen {}{store}, Linux {}, QEMU {} ({}), {}",
                 versions.xen,
                 versions.linux,
                 versions.qemu,

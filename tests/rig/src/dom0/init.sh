@@ -5,6 +5,7 @@
 # them, the lines that the rig acts on, each starting with "@rig ". The rig reads them in tests/rig/src/console.
 #
 # What the rig puts into /jobs:
+#   xenstored        the program to start as that
 #   modules          kernel modules in /mods, in load order
 #   hide             devices for pciback, as its parameter wants them: (0000:00:05.0)(...)
 #   NNNN/name        the job's name
@@ -104,7 +105,20 @@ while read -r module; do
     insmod "/mods/$module.ko" "$@"
 done </jobs/modules
 mount -t xenfs xenfs /proc/xen
-xenstored --pid-file /run/xenstored.pid
+case $(cat /jobs/xenstored) in
+xenstored) xenstored --pid-file /run/xenstored.pid ;;
+*)
+    # Its package has this file, and without it the daemon does not know where the kernel has its ring.
+    printf 'xenstored-%s = /proc/xen/xsd_%s\n' kva kva port port >/etc/xen/oxenstored.conf
+    # Left to itself it goes to the background before it answers, and who asks then waits for ever.
+    "$(cat /jobs/xenstored)" --no-fork --pid-file /run/xenstored.pid 9>&- 8<&- &
+    tries=300
+    until [ -S /run/xenstored/socket ] || [ "$tries" = 0 ]; do
+        tries=$((tries - 1))
+        usleep 100000
+    done
+    ;;
+esac
 xen-init-dom0
 start_xenconsoled() {
     xenconsoled --log=guest --log-dir=/var/log/xen/console --pid-file=/run/xenconsoled.pid

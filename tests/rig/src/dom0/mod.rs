@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 
+use clap::ValueEnum;
 use cpio::newc::{Builder, ModeFileType, trailer};
 use flate2::read::GzDecoder;
 use xz2::read::XzDecoder;
@@ -33,6 +34,19 @@ const UNWINDER: &str = "libgcc_s.so.1";
 
 /// What glibc before 2.34 loads by name to look users up.
 const USERS: &str = "libnss_files.so.2";
+
+/// The file that oxenstored of Xen 4.20 and later loads, and asks Xen about domains by; older ones have none.
+const PLUGIN: &str = "domain_getinfo_v1.cmxs";
+
+/// The xenstored that dom0 has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Xenstored {
+    /// The one in C
+    #[default]
+    C,
+    /// oxenstored, the one in OCaml
+    Ocaml,
+}
 
 /// Where a job finds the guest's image.
 pub(crate) const GUEST: &str = "/jobs/pvbounce";
@@ -147,7 +161,7 @@ pub(crate) fn pack_run(
     guest: &Path,
     jobs: &[Job],
     hide: &str,
-    without: &Without,
+    (without, xenstored): (&Without, Xenstored),
     to: &Path,
 ) -> Result {
     let mut image = Image::create(to)?;
@@ -166,6 +180,8 @@ pub(crate) fn pack_run(
     image.file("jobs/hide", hide.as_bytes())?;
     image.file("jobs/abuse.sh", ABUSE.as_bytes())?;
     image.file("jobs/bundle.sh", BUNDLE.as_bytes())?;
+    let xenstored = daemon(&mut image, &stack.root(), xenstored)?;
+    image.file("jobs/xenstored", xenstored.as_bytes())?;
     if jobs.iter().any(|job| job.bundle.is_some()) {
         bundle_files(&mut image, stack, guest)?;
     }
@@ -241,14 +257,30 @@ fn bundle_files(image: &mut Image, stack: &Stack, guest: &Path) -> Result {
     image.file("jobs/count.cfg", count.as_bytes())
 }
 
-/// A helper of xl, which looks for it where the package has it.
-fn helper(image: &mut Image, root: &Path, name: &str) -> Result {
+/// The program that dom0 starts as its xenstored.
+fn daemon(image: &mut Image, root: &Path, xenstored: Xenstored) -> Result<String> {
+    if xenstored == Xenstored::C {
+        return Ok("xenstored".to_owned());
+    }
+    // Where the package has none it needs none.
+    if find(&root.join("usr/lib"), |file| file == PLUGIN).is_ok() {
+        helper(image, root, PLUGIN)?;
+    }
+    let path = helper(image, root, "oxenstored")?;
+    let program = root.join(path.trim_start_matches('/'));
+    image.libraries(&[program], &root.join(LIBRARIES), UNWINDER)?;
+    Ok(path)
+}
+
+/// A helper of Xen's programs, which look for it where the package has it: its path there.
+fn helper(image: &mut Image, root: &Path, name: &str) -> Result<String> {
     let helper = find(&root.join("usr/lib"), |file| file == name)?;
     let path = helper.strip_prefix(root).unwrap_or(&helper);
     let mut folders: Vec<&Path> = path.ancestors().skip(1).collect();
     folders.pop();
     folders.iter().rev().try_for_each(|folder| image.folder(&folder.to_string_lossy()))?;
-    image.file(&path.to_string_lossy(), &read(&helper)?)
+    image.file(&path.to_string_lossy(), &read(&helper)?)?;
+    Ok(format!("/{}", path.display()))
 }
 
 /// The files of a Linux guest: what the packages gave, then its init script. They are put together in a file of this name.
