@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::{Job, OF_NOBODY, Story};
 use crate::judge::{Problem, Verdict};
-use crate::machine::Device;
+use crate::machine::{Device, Model};
 use crate::report::JobRecord;
 
 /// The story in which a desk comes by ssh.
@@ -123,8 +123,11 @@ fn all(seed: u64) -> Vec<Job> {
     xl.limit = Duration::from_secs(600);
     let mut desk = job(DESK, "desk", "--words suite=irq,dma");
     desk.limit = Duration::from_secs(900);
+    let mut several = job("bundle-all", "all", "--words suite=irq,dma");
+    several.beside = Model::find("nvme").map(Device::Other);
+    several.limit = Duration::from_secs(300);
     let mut jobs = quick();
-    jobs.extend([corrupt, killed, xl, desk]);
+    jobs.extend([corrupt, killed, xl, several, desk]);
     jobs
 }
 
