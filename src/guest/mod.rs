@@ -29,7 +29,7 @@ mod stopwatch;
 
 pub use {
     interrupt::{Bound, Interrupt},
-    running::{IRQ_LOST, Running},
+    running::Running,
 };
 
 #[cfg(target_os = "none")]

@@ -21,7 +21,7 @@ use alloc::{
 };
 
 /// The code of an interrupt that did not come.
-pub const IRQ_LOST: &str = "irq-lost";
+const IRQ_LOST: &str = "irq-lost";
 
 /// A started device.
 #[derive(Debug)]

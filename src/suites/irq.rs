@@ -14,7 +14,7 @@ use crate::{
     },
     device::{Cause, Registers as _, StartError},
     dma::Source,
-    guest::{Guest, IRQ_LOST, Running},
+    guest::{Guest, Running},
     mm::pages::DeviceMemory,
     pci::{
         Delivery, Function,
@@ -315,5 +315,5 @@ fn best_one_stays(guest: &mut Guest) -> Finding {
         }
     }
     Err(guest
-        .poll_if_lost(last.unwrap_or_else(|| failure(IRQ_LOST, "no way of interrupting works"))))
+        .poll_if_lost(last.unwrap_or_else(|| failure("irq-lost", "no way of interrupting works"))))
 }

@@ -10,7 +10,7 @@ use crate::{
         pattern::{MISMATCH_REMEDY, differs},
     },
     dma::{OwnedSlice, Source},
-    guest::{Guest, IRQ_LOST, Running, bus_state},
+    guest::{Guest, Running, bus_state},
     report::{Outcome, Reason},
 };
 use alloc::{
@@ -34,7 +34,7 @@ pub(super) struct Trip {
 /// The device's interrupt, if it is bound, did not come.
 pub(super) fn irq_lost(device: &Running<'_>, detail: String) -> Outcome {
     let remedy = if_lost(device.interrupt.bound().ok().map(|bound| (bound.how, bound.pirq)));
-    Outcome::Failure(Reason::new(IRQ_LOST, detail).remedy(remedy))
+    Outcome::Failure(Reason::new("irq-lost", detail).remedy(remedy))
 }
 
 /// Has the device read `bytes` from where they lie, and waits for them to come back, and for the interrupt if they are
