@@ -26,10 +26,10 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         Some(_) if watched.is_empty() => Trace::Off("no IOMMU in this machine"),
         Some(_) if !seen.due.trace => Trace::Off("--no-trace"),
         Some(_) => {
-            // Nobody watches a device that no IOMMU is before: what it reached is the guest's word alone.
-            let seen_by =
-                |tried: &&Tried| seen.board.is_none() || watched.contains(&traced(&tried.device));
-            let tried: Vec<_> = report.tried.iter().filter(seen_by).cloned().collect();
+            let tried = match seen.board {
+                Some(_) => of_watched(&report.tried, &watched),
+                None => report.tried.clone(),
+            };
             let allowed = Allowed { ranges: &report.ranges, tried: &tried };
             Trace::read(&seen.trace, seen.traced.clone(), &watched, allowed)
         }
@@ -50,6 +50,12 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
         record.failing = Some(FailingRecord::new(site, &record, &report, guest));
     }
     Ok(record)
+}
+
+/// What those were tried on that are watched. Nobody watches a device that no IOMMU is before: what it reached is the guest's word
+/// alone.
+fn of_watched(tried: &[Tried], watched: &[String]) -> Vec<Tried> {
+    tried.iter().filter(|tried| watched.contains(&traced(&tried.device))).cloned().collect()
 }
 
 /// Judges a run of which there is only a log: nobody but the guest, and Xen, has said anything of it.
@@ -219,6 +225,7 @@ mod tests {
     use crate::console::JobEnd;
     use crate::judge::Problem;
     use crate::machine::Mischief;
+    use pvbounce::report::ktap::{Answer, Tested};
 
     fn ended(job: &Job, text: &str) -> JobRecord {
         let console = text.lines().map(|line| (0.0, line.to_owned())).collect();
@@ -317,6 +324,17 @@ mod tests {
         };
         let head = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..2\n";
         ended(job, &format!("{head}{checks}{suite}\nTest result: {result}\n"))
+    }
+
+    #[test]
+    fn the_trace_is_asked_of_no_device_that_nobody_watches() {
+        let tried = |device: &str| {
+            let (device, page) = (device.to_owned(), 0x7fbb_f000);
+            Tried { device, what: Tested::Table, page, answer: Answer::Reached }
+        };
+        let both = [tried("0000:00:18.0"), tried("0000:41:00.0")];
+        assert_eq!(of_watched(&both, &["41:00.00".to_owned()]), both[1..]);
+        assert_eq!(of_watched(&both, &[]), []);
     }
 
     #[test]
