@@ -3,7 +3,7 @@
 use super::{
     Assigned, Connection, Departed, PoolState, Stopwatch,
     assigned::{Found, Setup},
-    faults,
+    faults, interrupt,
 };
 use crate::{
     acpi::{TableError, Tables},
@@ -155,7 +155,7 @@ impl Guest {
             let detail = format!("the driver for {} sets up no {how}", running.driver().name());
             return Err(Outcome::Skip(Reason::new("irq-not-driven", detail)));
         }
-        running.deliver(connection.host(), resources, how).map_err(Outcome::Failure)
+        running.deliver(connection.host(), resources, how).map_err(interrupt::refusal)
     }
 
     /// Turns off whatever way of interrupting the device under test has.

@@ -7,7 +7,7 @@ use crate::{
     },
     net::Wait,
     pci::Delivery,
-    report::Reason,
+    report::{Outcome, Reason},
     xen::{
         errno::XenError,
         events::{EventChannels, Pirq, Port, Sharing},
@@ -47,6 +47,14 @@ impl fmt::Display for Bound {
     }
 }
 
+/// What it means that there is no interrupt: a line that two devices of the guest's share is nobody's fault.
+pub(super) fn refusal(reason: Reason) -> Outcome {
+    match reason.code {
+        "irq-line-taken" => Outcome::Skip(reason),
+        _ => Outcome::Failure(reason),
+    }
+}
+
 /// How long a device without an interrupt is left alone at a time.
 const NAP: Duration = Duration::from_millis(1);
 
@@ -71,9 +79,16 @@ impl<'m> Interrupt<'m> {
             Delivery::Intx => Sharing::Shared,
             Delivery::Msi | Delivery::Msix => Sharing::Exclusive,
         };
-        let port = self.events.bind_pirq(pirq, sharing).map_err(|error| {
-            let remedy = "the line may be shared with dom0: see xl dmesg";
-            Reason::new("irq-bind", format!("{how}, {pirq}: {error}")).remedy(remedy)
+        let port = self.events.bind_pirq(pirq, sharing).map_err(|error| match error {
+            // Xen gives a domain one port for a line.
+            XenError::Exists => {
+                let detail = format!("{how}, {pirq} is another device's of this guest");
+                Reason::new("irq-line-taken", detail).remedy("test them one at a time, by dev=")
+            }
+            error => {
+                let remedy = "the line may be shared with dom0: see xl dmesg";
+                Reason::new("irq-bind", format!("{how}, {pirq}: {error}")).remedy(remedy)
+            }
         })?;
         self.bound = Ok(Bound { port, pirq, how });
         // A line that was asserted before anybody listened stays blocked until someone says it is handled.
@@ -172,6 +187,24 @@ mod tests {
         assert_eq!((events.eois().len() - ended, interrupt.unended), (3, None));
         interrupt.unbind(Reason::new("closed", "")).unwrap().1.unwrap();
         assert_eq!(events.taken(), 0);
+    }
+
+    #[test]
+    fn a_line_of_two_devices_is_the_first_one_s_and_nobody_s_fault() {
+        let events = FakeEvents::new();
+        let clock = events.clock();
+        let device = || Interrupt::none(&*events, &*clock, Reason::new("irq-off", ""));
+        let (mut first, mut second) = (device(), device());
+        first.bind(LINE, Delivery::Intx).unwrap();
+        let taken = second.bind(LINE, Delivery::Intx).unwrap_err();
+        assert_eq!(taken.code, "irq-line-taken");
+        assert!(matches!(refusal(taken), Outcome::Skip(_)));
+        assert!(events.raise_pirq(LINE) && first.take() && !second.take());
+        first.unbind(Reason::new("closed", "")).unwrap().1.unwrap();
+        second.bind(LINE, Delivery::Intx).unwrap();
+        second.unbind(Reason::new("closed", "")).unwrap().1.unwrap();
+        let other = Reason::new("irq-bind", "EPERM");
+        assert!(matches!(refusal(other), Outcome::Failure(_)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use super::{
     faults::RINGS,
-    interrupt::{Bound, Interrupt},
+    interrupt::{self, Bound, Interrupt},
 };
 use crate::{
     arch::{time::Instant, wait::Deadline},
@@ -70,9 +70,10 @@ impl<'m> Running<'m> {
     }
 
     /// Why the device is polled although it, its driver and the host between them know a way to interrupt.
-    pub fn refused(&self, resources: &Resources) -> Option<&Reason> {
+    pub fn refused(&self, resources: &Resources) -> Option<Outcome> {
         let mut known = self.driver().deliveries().iter();
-        self.interrupt.bound().err().filter(|_| known.any(|how| resources.offers(*how)))
+        let why = self.interrupt.bound().err().filter(|_| known.any(|how| resources.offers(*how)));
+        why.cloned().map(interrupt::refusal)
     }
 
     /// Has the device interrupt this way instead of that before. Without success there is no interrupt.

@@ -152,7 +152,7 @@ fn one_way_is_turned_off_before_another_is_turned_on_and_a_refusal_leaves_none()
         let refused = running.deliver(&host, resources, Delivery::Msi).unwrap_err();
         assert_eq!(refused.code, "front-msix-refused");
         assert_eq!(running.interrupt.bound().unwrap_err(), &refused, "polled, and that is why");
-        assert_eq!(running.refused(resources), Some(&refused));
+        assert_eq!(running.refused(resources), Some(Outcome::Failure(refused.clone())));
         running.stop(&host, &host, &mut Vec::new()).unwrap();
     });
 }
@@ -301,7 +301,11 @@ fn where_a_device_refuses_a_way_that_the_host_grants_the_next_is_taken() {
     chip.set_fault(Fault::NoVector(0));
     let refused = running.deliver(&host, &resources, Delivery::Msix).unwrap_err();
     assert_eq!((refused.code, events.taken()), ("irq-vector-refused", 0));
-    assert_eq!(running.refused(&resources), Some(&refused), "polled, and that is why");
+    assert_eq!(
+        running.refused(&resources),
+        Some(Outcome::Failure(refused)),
+        "polled, and that is why"
+    );
     assert_eq!(host.on.borrow().len(), 0, "left on");
     let mut told = Vec::new();
     running.climb(&host, &resources, &mut |how, reason| told.push((how, reason.code)));

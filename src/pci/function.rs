@@ -11,6 +11,8 @@ pub(super) mod reg {
     pub(in super::super) const COMMAND: u16 = 0x04;
     pub(in super::super) const STATUS: u16 = 0x06;
     pub(in super::super) const CLASS: u16 = 0x08;
+    pub(in super::super) const CACHE_LINE_SIZE: u16 = 0x0c;
+    pub(in super::super) const LATENCY_TIMER: u16 = 0x0d;
     pub(in super::super) const HEADER_TYPE: u16 = 0x0e;
     pub(in super::super) const BAR0: u16 = 0x10;
     pub(in super::super) const BUSES: u16 = 0x18;

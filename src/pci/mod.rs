@@ -6,6 +6,7 @@
 //!   cap, msi   the capability list and the two interrupt capabilities
 //!   ids        class codes
 //!   resources  all of it, read once
+//!   writes     which bits take what is written
 //!   mastering  when a function may do DMA
 //! access     the trait all of that goes through, with its errors
 //! host       who carries it out, and gives functions their interrupts
@@ -30,6 +31,7 @@ pub mod ids;
 pub mod mastering;
 pub mod msi;
 mod resources;
+pub mod writes;
 
 pub use access::{ConfigAccess, ConfigError, Width};
 pub use address::{Bdf, Bus, ParseError};

@@ -1,10 +1,11 @@
 //! Suite `pci`: the way to the device's config space works, and what is in it makes sense.
 
-use super::check::{Finding, Suite, all_hold, failure, proof};
+use super::check::{Finding, Suite, all_hold, attends, failure, proof};
 use crate::{
     guest::Guest,
     pci::{Bar, BarKind, Command, Function, Resources, Width},
-    report::{Outcome, Reason},
+    println,
+    report::{Outcome, Reason, ktap::FigureLine},
 };
 use alloc::{
     format,
@@ -25,6 +26,7 @@ pub(super) const SUITE: Suite = Suite {
         proof("device_is_recognised", device_is_recognised),
         proof("widths_agree", widths_agree),
         proof("byte_write_sticks", byte_write_sticks),
+        attends("harmless_bits_are_as_before", harmless_bits_are_as_before),
         proof("bars_have_addresses", bars_have_addresses),
         proof("capabilities_end", capabilities_end),
         proof("bus_master_is_on_while_driven", bus_master_is_on_while_driven),
@@ -87,6 +89,27 @@ fn byte_write_sticks(guest: &mut Guest) -> Finding {
     Ok(String::new())
 }
 
+/// Prints which bits take what is written: what a backend drops it drops without a word.
+fn harmless_bits_are_as_before(guest: &mut Guest) -> Finding {
+    let line = |cells: &[String]| println!("  {}", FigureLine { table: "config-writes", cells });
+    line(&["register", "offset", "tried", "taken"].map(String::from));
+    let function = function(guest)?;
+    let (mut tried, mut taken) = (0, 0);
+    for field in function.harmless_fields()? {
+        let done = field.attempt(&function)?;
+        let numbers = [u32::from(field.offset), field.tried, done.taken];
+        let [offset, bits, kept] = numbers.map(|number| format!("{number:#x}"));
+        line(&[field.name.into(), offset, bits, kept]);
+        if !done.is_restored() {
+            let detail = format!("{}: {:#x}, then {:#x}", field.name, done.before, done.after);
+            return Err(failure("pci-not-restored", detail));
+        }
+        tried += field.tried.count_ones();
+        taken += done.taken.count_ones();
+    }
+    Ok(format!("{taken} of {tried} bits take what is written"))
+}
+
 fn bars_have_addresses(guest: &mut Guest) -> Finding {
     let resources = resources(guest)?;
     let homeless = resources
@@ -142,7 +165,7 @@ fn driver_starts(guest: &mut Guest) -> Finding {
     let running = guest.device()?.running.as_ref().map_err(Clone::clone)?;
     match running.refused(resources(guest)?) {
         None => Ok(running.describe()),
-        Some(reason) => Err(Outcome::Failure(reason.clone())),
+        Some(outcome) => Err(outcome),
     }
 }
 

@@ -53,15 +53,11 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
         say_failed(&mut writer)?;
         failing::enter(suite.name);
         guest.under_test = device.unwrap_or(0);
-        let ran = suite.run(&title(suite, device, guest), guest, &mut writer)?;
+        let ran = suite.run(&title(suite, device, guest), guest, &mut writer, answer_reports)?;
         passed += ran.tally.passed;
         total += ran.tally.total();
         if suite.name == dma::SUITE.name {
             shown.add(nothing_shown(guest, &ran), guest.device_is_a_bonus());
-        }
-        if let Ok(connection) = &guest.connection {
-            // So that none waits for its answer; whether there were any is said at the end.
-            let _ = connection.check_reports();
         }
         if !struck {
             faults::strike(guest);
@@ -73,7 +69,7 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     totals(guest, &mut writer)?;
     shown.lacking().into_iter().for_each(|reason| writer.not_shown(reason));
     report_ranges(guest, &mut writer)?;
-    let closed = close::SUITE.run(close::SUITE.name, guest, &mut writer)?.tally;
+    let closed = close::SUITE.run(close::SUITE.name, guest, &mut writer, answer_reports)?.tally;
     writer.taken(&close::taken(guest))?;
     failing::enter("end");
     if let Some(store) = guest.store {
@@ -81,6 +77,14 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
         publish(store, writer.verdict(), &checks);
     }
     end(writer)
+}
+
+/// Answers a device's error report, if there is one: pciback waits, and in the end takes a silent guest for a dead one.
+fn answer_reports(guest: &mut Guest) {
+    if let Ok(connection) = &guest.connection {
+        // Whether there were any is said at the end.
+        let _ = connection.check_reports();
+    }
 }
 
 /// Ends a report with what there is to say of operations that fail on purpose, and its last line.

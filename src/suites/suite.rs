@@ -79,12 +79,14 @@ pub struct Ran {
 }
 
 impl<G> Suite<G> {
-    /// Runs the checks in order and writes their part of the report, under `title`.
+    /// Runs the checks in order and writes their part of the report, under `title`. `between` comes after each, for what
+    /// would wait for the guest else.
     pub fn run<W: fmt::Write>(
         &self,
         title: &str,
         guest: &mut G,
         writer: &mut Writer<W>,
+        between: fn(&mut G),
     ) -> Result<Ran, fmt::Error> {
         if let Some(reason) = (self.missing)(guest) {
             writer.suite(title, 0)?.skip(&reason)?;
@@ -96,6 +98,7 @@ impl<G> Suite<G> {
             let outcome = (check.run)(guest).map_or_else(|outcome| outcome, Outcome::pass);
             section.check(check.name, &outcome)?;
             proofs.add(check.proves, &outcome);
+            between(guest);
         }
         let tally = section.tally();
         if self.tidies {
@@ -179,6 +182,7 @@ mod tests {
     struct Played {
         proves: Finding,
         attends: Finding,
+        between: usize,
     }
 
     const CHECKS: [Check<Played>; 2] = [
@@ -193,7 +197,9 @@ mod tests {
     fn run(suite: &Suite<Played>, proves: Finding, attends: Finding) -> (Ran, Verdict, Verdict) {
         let mut text = String::new();
         let mut writer = Writer::start(&mut text, 1).unwrap();
-        let ran = suite.run("dma", &mut Played { proves, attends }, &mut writer).unwrap();
+        let mut played = Played { proves, attends, between: 0 };
+        let ran = suite.run("dma", &mut played, &mut writer, |played| played.between += 1).unwrap();
+        assert_eq!(played.between, 2);
         let whole = writer.finish().unwrap();
         let report = Parser::read(&text);
         assert_eq!(report.suites[0].checks.len(), 2, "{text}");
@@ -260,7 +266,7 @@ mod tests {
             checks: &ATTENDS,
         };
         let mut writer = Writer::start(String::new(), 1).unwrap();
-        let ran = nothing.run("dma", &mut (), &mut writer).unwrap();
+        let ran = nothing.run("dma", &mut (), &mut writer, |()| {}).unwrap();
         assert_eq!(writer.finish().unwrap(), Verdict::Skip);
         assert_eq!(ran.skipped.unwrap().code, "nothing-proved");
     }
@@ -275,7 +281,7 @@ mod tests {
             checks: &[],
         };
         let mut writer = Writer::start(String::new(), 1).unwrap();
-        let ran = absent.run("dma", &mut (), &mut writer).unwrap();
+        let ran = absent.run("dma", &mut (), &mut writer, |()| {}).unwrap();
         assert_eq!(ran.skipped.unwrap().code, "no-driver");
         assert_eq!(writer.finish().unwrap(), Verdict::Skip);
     }

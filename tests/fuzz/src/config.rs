@@ -1,8 +1,8 @@
 //! Config space of a device that answers what it likes: identity, BARs, capabilities, MSI and MSI-X.
 //!
 //! Asserts: every look ends; a capability lies outside the header, in config space, and once, beyond the first 256 bytes as well;
-//! BARs are powers of two,
-//! aligned, and no two share a register; every BAR register that was sized holds what it held before.
+//! BARs are powers of two, aligned, and no two share a register; every BAR register that was sized holds what it held before, and so
+//! does every register that was tried.
 
 use crate::Input;
 use pvbounce::pci::{
@@ -145,6 +145,13 @@ pub fn run(bytes: &[u8]) {
     if !moody {
         let bars = usize::from(BARS.start)..usize::from(BARS.end);
         assert_eq!(device.space.borrow()[bars.clone()], before[bars], "a BAR was moved");
+    }
+    for field in function.harmless_fields().unwrap_or_default() {
+        assert!(field.offset + u16::from(field.width.bytes()) <= CONFIG_SPACE, "{field:?}");
+        let done = field.attempt(&function);
+        if let (Ok(done), false) = (done, moody) {
+            assert_eq!((done.before ^ done.after) & !field.zeroed, 0, "{field:?}: {done:?}");
+        }
     }
     let _answers = (function.id(), function.class(), function.interrupt_pin(), function.status());
 }
