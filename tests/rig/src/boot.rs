@@ -286,6 +286,10 @@ impl Boot<'_> {
         match abuse.act {
             Act::Dom0(_) => self.machine.tell("abuse"),
             Act::Cable => self.cable(false),
+            Act::Report(device, error) => {
+                let qmp = self.machine.qmp.as_mut();
+                qmp.map_or(Ok(()), |qmp| qmp.report_error(device, error))
+            }
         }
     }
 

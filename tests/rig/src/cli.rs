@@ -205,7 +205,8 @@ pub(crate) enum Peer {
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Options {
     /// The network card that QEMU plays (rtl8139, which it is unless told otherwise, rtl8139-cplus, e1000, …), or: none; unplugged (no link); lonely (nobody answers);
-    /// undriven (a card without a driver); second (a device's second function); other-bus (behind a port)
+    /// undriven (a card without a driver); second (a device's second function); two-functions (that and its first); other-bus (behind a port);
+    /// reporting (behind a port that hears of its errors); behind-bridge (on a conventional bus)
     #[arg(long, global = true, value_name = "CARD")]
     pub(crate) nic: Option<String>,
     /// The device that QEMU plays, whatever its kind: a card as above, edu (a DMA engine), nvme or ahci (a disk),
@@ -224,6 +225,9 @@ pub(crate) struct Options {
     /// Show the guest its devices where the host has them, by pciback's `passthrough=1`
     #[arg(long, global = true)]
     pub(crate) host_numbers: bool,
+    /// Let the guest write all of its devices' config space, by `permissive=1`
+    #[arg(long, global = true)]
+    pub(crate) permissive: bool,
     /// The suites to run, as the guest names them
     #[arg(long, global = true, value_name = "LIST")]
     pub(crate) suite: Option<String>,

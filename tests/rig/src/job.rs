@@ -35,6 +35,8 @@ pub(crate) struct Job {
     pub(crate) flat: bool,
     /// Whether it sees its devices where the host has them, not on a bus 0 of its own: pciback's `passthrough=1`.
     pub(crate) host_numbers: bool,
+    /// pciback lets every write through.
+    pub(crate) permissive: bool,
     /// Whether it has no device when it starts, and is given its devices and rid of them as it asks for that.
     pub(crate) hotplug: bool,
     /// The distribution's kernel runs instead of our guest, with these words and none of ours.
@@ -103,6 +105,8 @@ pub(crate) enum Act {
     Dom0(&'static str),
     /// The machine: it pulls the network cable.
     Cable,
+    /// The machine: a device of PCI Express reports an error, both by QEMU's names.
+    Report(&'static str, &'static str),
 }
 
 /// What the script for a real host is put through, by a function of dom0's `bundle.sh`; then it runs the guest.
@@ -178,6 +182,7 @@ impl Job {
             silent_backend: false,
             flat: false,
             host_numbers: false,
+            permissive: false,
             hotplug: false,
             linux: None,
             hog: None,
@@ -258,7 +263,9 @@ impl Job {
                 lines.extend(["pci=[]", "passthrough=\"enabled\""].map(str::to_owned));
             }
             Some(_) => {
-                let quoted: Vec<_> = self.devices().map(|d| format!("\"{}\"", d.bdf())).collect();
+                let more = if self.permissive { ",permissive=1" } else { "" };
+                let quoted: Vec<_> =
+                    self.devices().map(|d| format!("\"{}{more}\"", d.bdf())).collect();
                 lines.push(format!("pci=[{}]", quoted.join(", ")));
             }
             None => lines.push("pci=[]".to_owned()),
@@ -334,6 +341,15 @@ mod tests {
         let lines = job.overrides(&Without::default()).unwrap();
         assert!(lines.iter().any(|line| line == "pci=[]"));
         assert!(lines.iter().any(|line| line == "passthrough=\"enabled\""));
+    }
+
+    #[test]
+    fn a_permissive_job_says_so_of_each_device() {
+        let config = concat!(env!("CARGO_MANIFEST_DIR"), "/../../xl-configs/smoke-late.cfg");
+        let job = Job { config: config.into(), ..Job::new("x", "", Some(Device::Nic)) };
+        let lines = |job: &Job| job.overrides(&Without::default()).unwrap().join("\n");
+        let said = |job: &Job| lines(job).contains(".0,permissive=1\"]");
+        assert!(said(&Job { permissive: true, ..job.clone() }) && !said(&job));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::cli::Options;
 use crate::error::{Error, Result};
 use crate::job::{Abuse, Act, Fault, Job};
 use crate::judge::Verdict;
-use crate::machine::Device;
+use crate::machine::{Device, E1000E, REPORTING};
 use crate::peers::Peers;
 
 /// The guest says this right before its download begins.
@@ -44,6 +44,16 @@ impl Case {
             provokes: &[],
             quick: false,
         }
+    }
+
+    /// A card reports an error, by QEMU's name of it.
+    const fn reports(
+        name: &'static str,
+        device: Device,
+        card: &'static str,
+        error: &'static str,
+    ) -> Self {
+        Self { act: Act::Report(card, error), device, ..Self::new(name, "") }
     }
 
     const fn ends(self, verdict: Verdict, faults: &'static [Fault]) -> Self {
@@ -92,8 +102,11 @@ const CARD_GONE: &[Fault] = &[
     ("close.device_lets_go", "pci-bus-master-left"),
 ];
 
+/// What comes of an error that dom0 hears of.
+pub(super) const REPORTED: &[Fault] = &[("close.device_lets_go", "pci-error-report")];
+
 /// All of them. The last two leave a machine on which little or nothing can follow.
-const CASES: [Case; 14] = [
+const CASES: [Case; 17] = [
     Case::new("paused", "pause"),
     Case::new("told-to-shut-down", "shutdown"),
     Case::new("told-to-reboot", "reboot"),
@@ -124,6 +137,14 @@ const CASES: [Case; 14] = [
             ("close.device_lets_go", "pci-gone"),
         ])
         .may(CARD_GONE, &["[VT-D]DMAR:"]),
+    Case::reports("error-non-fatal", Device::Reporting, REPORTING, "COMP_ABORT")
+        .ends(Verdict::Failure, REPORTED),
+    Case::reports("error-fatal", Device::Reporting, REPORTING, "DLP")
+        .ends(Verdict::Failure, REPORTED)
+        .may(CARD_GONE, &["[VT-D]DMAR:"]),
+    // Without a port to hear of it.
+    Case::reports("error-in-status", Device::Card(&E1000E), E1000E.name, "COMP_ABORT")
+        .ends(Verdict::Failure, &[("close.device_lets_go", "pci-status-errors")]),
     Case { device: Device::Pullable, ..Case::new("device-pulled", "pull_device") }
         .ends(Verdict::Failure, &[])
         .may(CARD_GONE, &["[VT-D]DMAR:"]),

@@ -139,7 +139,7 @@ impl Bench {
     fn plan(&self, options: &Options, nic: &str, jobs: &[Job], label: String) -> Result<Plan> {
         let mut devices: Vec<Device> = Vec::new();
         for device in jobs.iter().flat_map(Job::devices) {
-            if !devices.iter().any(|other| other.slot() == device.slot()) {
+            if !devices.iter().any(|other| other.bdf() == device.bdf()) {
                 devices.push(device);
             }
         }
@@ -148,6 +148,7 @@ impl Bench {
         }
         let mirrored = devices.iter().any(|device| match device {
             Device::Card(card) => card.mirrored,
+            Device::Reporting => true,
             _ => Card::is_mirrored(nic),
         });
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();

@@ -18,6 +18,7 @@ mod judge;
 mod mutants;
 mod nightly;
 mod pair;
+mod place;
 mod smoke;
 mod soak;
 mod stick;

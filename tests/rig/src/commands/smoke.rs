@@ -30,7 +30,9 @@ pub(super) fn device(name: &str) -> (&str, Option<Device>) {
         "none" => (DEFAULT_NIC, None),
         "unplugged" => (DEFAULT_NIC, Some(Device::Unplugged)),
         "undriven" => (DEFAULT_NIC, Some(Device::Undriven)),
-        "second" => (DEFAULT_NIC, Some(Device::Second)),
+        "second" | "two-functions" => (DEFAULT_NIC, Some(Device::Second)),
+        "behind-bridge" => (DEFAULT_NIC, Some(Device::Bridged)),
+        "reporting" => (DEFAULT_NIC, Some(Device::Reporting)),
         "other-bus" => (DEFAULT_NIC, Some(Device::Pullable)),
         "lonely" => (DEFAULT_NIC, Some(Device::LonelyNic)),
         name => match Model::find(name) {
@@ -50,6 +52,8 @@ pub(super) fn job(options: &Options, device: Option<Device>, peers: &Peers) -> J
     job.memory = options.memory;
     job.flat = options.flat && device.is_some();
     job.host_numbers = options.host_numbers;
+    job.permissive = options.permissive;
+    job.beside = (options.device() == "two-functions").then_some(Device::First);
     job.words.extend(Card::find(options.device()).and_then(|card| card.word).map(str::to_owned));
     job.words.extend(options.words());
     if device.is_some() {

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use super::home::{self, Home};
 use super::smoke::DEFAULT_NIC;
-use super::{Bench, abuse, boards, bundle, check, hog, hotplug, isolated, pair, stick, sweep};
+use super::{
+    Bench, abuse, boards, bundle, check, hog, hotplug, isolated, pair, place, stick, sweep,
+};
 use crate::checks::{self, Tally};
 use crate::cli::Options;
 use crate::error::Result;
@@ -134,31 +136,6 @@ fn come_and_go() -> [Job; 2] {
     [both, kept]
 }
 
-/// A card that is not its device's first function, which stays with dom0: the guest sees a slot without a function 0.
-fn second_function(peers: &Peers) -> Job {
-    let mut job = Job::new("function-1", "smoke-late.cfg", Some(Device::Second))
-        .word("suite=pci,irq,dma,net")
-        .word("transfers=20")
-        .shows("pci", "frontend_connects", "0000:00:00.1");
-    job.words.extend(peers.words_for(1 << 20));
-    job.limit = Duration::from_secs(90);
-    job
-}
-
-/// A card behind a port, on another bus: in a slot of the guest's own bus 0 as ever, and where the host has it.
-fn other_bus() -> impl Iterator<Item = Job> {
-    [("other-bus", false, "0000:00:00.0"), ("host-numbers", true, "0000:01:00.0")].into_iter().map(
-        |(name, host_numbers, seen)| {
-            let mut job = Job::new(name, "smoke-late.cfg", Some(Device::Pullable))
-                .word("suite=pci,irq,dma")
-                .word("transfers=20")
-                .shows("pci", "frontend_connects", seen);
-            job.host_numbers = host_numbers;
-            job
-        },
-    )
-}
-
 /// Two guests at once: cards of two kinds on a hub, one of which bounces all and the other nothing; and on a wire that loses,
 /// repeats and reorders frames.
 fn pairs() -> impl Iterator<Item = Job> {
@@ -240,7 +217,7 @@ fn cards(peers: &Peers) -> impl Iterator<Item = Job> {
         job.limit = Duration::from_secs(90);
         job.shows("dma", "every_length_comes_back", "1455 bounced")
     });
-    kinds.chain([second_function(peers)]).chain(other_bus()).chain(wire_first(peers))
+    kinds.chain(place::jobs(peers)).chain(wire_first(peers))
 }
 
 /// Cards that go to their wire at once, with no reset for a loop before: a link may take its time after a start, and what
@@ -264,13 +241,6 @@ fn movers() -> impl Iterator<Item = Job> {
     // 100 ms for each transfer are QEMU's.
     let mut edu = job("edu", "edu").shows("dma", "every_length_comes_back", "lengths 1 to 4096");
     edu.limit = Duration::from_secs(120);
-    // Each is found, driven and stopped on its own, and has its own rows; both use one pool.
-    let mut both = Job::new("two-devices", "smoke-late.cfg", Some(Device::Nic))
-        .word("suite=irq,dma")
-        .word("transfers=20")
-        .shows("dma@0000:00:00.0", "every_length_comes_back", "lengths 60 to 1514")
-        .shows("dma@0000:00:01.0", "every_length_comes_back", "lengths 512 to 65536");
-    both.beside = model("nvme");
     let nvme = job("nvme", "nvme")
         .shows("irq", "msix_interrupts", "none masked, 1 unmasked")
         .shows("dma", "every_length_comes_back", "lengths 512 to 65536");
@@ -303,7 +273,7 @@ fn movers() -> impl Iterator<Item = Job> {
         .shows("irq", "msix_interrupts", "32 for 32 transfers, none masked, 1 unmasked")
         .shows("dma", "every_length_comes_back", "lengths 256 to 4096")
         .shows("dma", "source_is_high_and_dma_address_in_reach", "is beyond a 32-bit mask");
-    [edu, both, nvme, narrow, corrupt, ahci, xhci].into_iter()
+    [edu, nvme, narrow, corrupt, ahci, xhci].into_iter()
 }
 
 /// A device of the machine's that is no network card.

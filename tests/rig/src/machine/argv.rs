@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Command;
 
-use super::{Accel, Card, Device, Iommu, Start, Without};
+use super::{Accel, BRIDGES, Bridge, Card, Device, Iommu, REPORTING, Start, VIRTIO, Without};
 use crate::artifacts::{Release, Stack};
 use crate::child;
 
@@ -105,6 +105,11 @@ impl Plan {
             command.args(["-netdev", &format!("user,id=door,hostfwd=tcp:127.0.0.1:{port}-:22")]);
             command.args(["-device", "e1000,netdev=door,bus=pcie.0,addr=3,romfile="]);
         }
+        if self.devices.iter().any(|device| device.behind().is_some()) {
+            for Bridge { device, id, slot, .. } in BRIDGES {
+                command.args(["-device", &format!("{device},id={id},bus=pcie.0,addr={slot:#x}")]);
+            }
+        }
         for (n, device) in self.devices.iter().enumerate() {
             self.plug(&mut command, *device, &self.seat(n, *device));
         }
@@ -130,9 +135,10 @@ impl Plan {
 
     /// Where the n-th device is.
     fn seat(&self, n: usize, device: Device) -> String {
-        match self.iommu.bus(n) {
-            Some(bus) => format!("bus={bus},addr=0"),
-            None => format!("bus=pcie.0,addr={:#x}", device.slot()),
+        match (device.behind(), self.iommu.bus(n)) {
+            (Some(Bridge { id, .. }), _) => format!("bus={id},addr={}", device.place()),
+            (None, Some(bus)) => format!("bus={bus},addr=0"),
+            (None, None) => format!("bus=pcie.0,addr={:#x}", device.slot()),
         }
     }
 
@@ -157,23 +163,31 @@ impl Plan {
             Device::Pullable => {
                 // Slots are switched by the port's own registers, not by ACPI.
                 command.args(["-global", "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"]);
+                command.args(["-netdev", "user,id=n3", "-device", &nic("n3")]);
+            }
+            Device::Reporting => {
+                self.network(command, "n6", VIRTIO, slot);
                 command.arg("-device");
-                command.arg(format!("pcie-root-port,id=slot1,bus=pcie.0,addr={slot:#x},chassis=1"));
-                command.args(["-netdev", "user,id=n3", "-device"]);
-                command.arg(format!("{},netdev=n3,bus=slot1,romfile=", self.nic));
+                command.arg(format!("{VIRTIO},aer=on,id={REPORTING},netdev=n6,{seat},romfile="));
+            }
+            Device::Bridged => {
+                command.args(["-netdev", "user,id=n5", "-device", &nic("n5")]);
             }
             Device::Card(Card { name, device, .. }) => {
                 self.network(command, &format!("n-{name}"), device, slot);
                 command.arg("-device");
-                command.arg(format!("{device},netdev=n-{name},{seat},romfile="));
+                command.arg(format!("{device},id={name},netdev=n-{name},{seat},romfile="));
             }
             Device::Second => {
-                command.arg("-device");
-                command.arg(format!("edu,multifunction=on,bus=pcie.0,addr={slot:#x}.0"));
+                command.args(["-netdev", "user,id=n7", "-device"]);
+                let first = "pcnet,multifunction=on,netdev=n7,bus=pcie.0,romfile=";
+                command.arg(format!("{first},addr={slot:#x}.0"));
                 command.args(["-netdev", "user,id=n4", "-device"]);
                 let nic = &self.nic;
                 command.arg(format!("{nic},netdev=n4,bus=pcie.0,addr={slot:#x}.1,romfile="));
             }
+            // The second brings it along.
+            Device::First => {}
             Device::End(end) => {
                 command.args(["-netdev", &end.netdev(), "-device"]);
                 let (device, name) = (end.device(), end.name());

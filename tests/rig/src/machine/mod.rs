@@ -17,7 +17,8 @@ pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
 pub(crate) use end::{End, Wire};
 pub(crate) use iommu::Iommu;
 pub(crate) use medium::Medium;
-pub(crate) use models::{CARDS, Card, DEFAULT_NIC, Model, NO_MIRROR};
+use models::VIRTIO;
+pub(crate) use models::{CARDS, Card, DEFAULT_NIC, E1000E, Model, NO_MIRROR};
 pub(crate) use qmp::Qmp;
 pub(crate) use relay::{Mischief, Side};
 pub(crate) use running::{Machine, Next, Source};
@@ -43,9 +44,38 @@ pub(crate) enum Device {
     Undriven,
     /// The network card behind a port whose slot can be switched off.
     Pullable,
+    /// A network card that can report errors to the port it is behind.
+    Reporting,
+    /// The network card on a conventional bus, whose bridge speaks for all that is behind it.
+    Bridged,
     /// The network card as the second function of a device whose first is none of the guest's.
     Second,
+    /// That first function, a card of another kind, for a guest that has both.
+    First,
 }
+
+/// What leads to a bus of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Bridge {
+    /// QEMU's name of it.
+    device: &'static str,
+    /// Its name, and that of its bus.
+    id: &'static str,
+    /// Its slot on bus 0.
+    slot: u8,
+    /// The bus as the firmware numbers it: in the bridges' order. So all are there, or none.
+    bus: u8,
+}
+
+/// All of them; the last one's bus is a conventional one.
+const BRIDGES: [Bridge; 3] = [
+    Bridge { device: "pcie-root-port,chassis=1", id: "slot1", slot: 9, bus: 1 },
+    Bridge { device: "pcie-root-port,chassis=2", id: "slot2", slot: 29, bus: 2 },
+    Bridge { device: "pcie-pci-bridge", id: "old", slot: 30, bus: 3 },
+];
+
+/// QEMU's name of the card that can report errors.
+pub(crate) const REPORTING: &str = "reporting";
 
 impl Device {
     /// Its slot on bus 0, or that of the port it is behind.
@@ -57,8 +87,25 @@ impl Device {
             Self::End(end) => end.slot(),
             Self::Other(model) => model.slot,
             Self::Undriven => 8,
-            Self::Pullable => 9,
-            Self::Second => 2,
+            Self::Pullable => BRIDGES[0].slot,
+            Self::Reporting => BRIDGES[1].slot,
+            Self::Bridged => BRIDGES[2].slot,
+            Self::Second | Self::First => 2,
+        }
+    }
+
+    /// What it is behind, if not on bus 0.
+    fn behind(self) -> Option<&'static Bridge> {
+        const { &BRIDGES }.iter().find(|bridge| bridge.slot == self.slot())
+    }
+
+    /// Its slot on its own bus.
+    fn place(self) -> u8 {
+        match (self, self.behind()) {
+            // The first one is taken to be the bridge's own.
+            (Self::Bridged, _) => 1,
+            (_, Some(_)) => 0,
+            (_, None) => self.slot(),
         }
     }
 
@@ -77,17 +124,18 @@ impl Device {
 
     /// Its address as QEMU's trace writes it: the function with two digits.
     pub(crate) fn traced(self) -> String {
-        traced(&self.bdf())
+        match self.behind() {
+            // What comes from a conventional bus bears the bridge's name: the bus, and 0 for device and function.
+            Some(Bridge { bus, .. }) => format!("{bus:02x}:00.00"),
+            None => traced(&self.bdf()),
+        }
     }
 
     /// Its address on the host, as xl and pciback write it.
     pub(crate) fn bdf(self) -> String {
-        match self {
-            // The only bus that the firmware finds behind a bridge.
-            Self::Pullable => "0000:01:00.0".to_owned(),
-            Self::Second => format!("0000:00:{:02x}.1", self.slot()),
-            _ => format!("0000:00:{:02x}.0", self.slot()),
-        }
+        let bus = self.behind().map_or(0, |bridge| bridge.bus);
+        let function = u8::from(self == Self::Second);
+        format!("0000:{bus:02x}:{:02x}.{function}", self.place())
     }
 }
 
@@ -106,6 +154,8 @@ mod tests {
             (Device::Nic, "0000:00:05.0", "00:05.00"),
             (Device::Second, "0000:00:02.1", "00:02.01"),
             (Device::Pullable, "0000:01:00.0", "01:00.00"),
+            (Device::Reporting, "0000:02:00.0", "02:00.00"),
+            (Device::Bridged, "0000:03:01.0", "03:00.00"),
         ] {
             assert_eq!((device.bdf(), device.traced()), (bdf.to_owned(), traced.to_owned()));
         }

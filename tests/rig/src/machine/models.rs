@@ -39,7 +39,7 @@ pub(crate) struct Card {
 /// The cards that the guest has drivers for, but for the one that is there anyway.
 pub(crate) const CARDS: &[Card] = &[
     card("e1000", "e1000", 20),
-    card("e1000e", "e1000e", 21),
+    E1000E,
     // Its virtual functions are 16 and 17 slots above it, which have to be there and free.
     card("igb", "igb", 10),
     card("pcnet", "pcnet", 24),
@@ -49,13 +49,16 @@ pub(crate) const CARDS: &[Card] = &[
     card(NO_MIRROR, "virtio-net-pci,disable-legacy=on,iommu_platform=on,vectors=0", 28),
 ];
 
+/// The one of PCI Express that every release of QEMU has.
+pub(crate) const E1000E: Card = card("e1000e", "e1000e", 21);
+
 /// The card where the device asked for is none.
 pub(crate) const DEFAULT_NIC: &str = "rtl8139";
 
 /// A card that can't send to itself, on a wire where nobody sends anything back; it has its line only.
 pub(crate) const NO_MIRROR: &str = "virtio-net-alone";
 
-const VIRTIO: &str = "virtio-net-pci,disable-legacy=on,iommu_platform=on";
+pub(super) const VIRTIO: &str = "virtio-net-pci,disable-legacy=on,iommu_platform=on";
 
 const fn card(name: &'static str, device: &'static str, slot: u8) -> Card {
     Card { name, device, slot, word: None, mirrored: false }

@@ -41,12 +41,27 @@ impl Qmp {
         self.run("send-key", &json!({ "keys": [{ "type": "qcode", "data": key }] }))
     }
 
+    /// Has a device report an error to the port it is behind, both by QEMU's names.
+    pub(crate) fn report_error(&mut self, device: &str, error: &str) -> Result {
+        let command = format!("pcie_aer_inject_error {device} {error}");
+        let answer = self.ask("human-monitor-command", &json!({ "command-line": command }))?;
+        // What is made for people has no error of its own.
+        match answer.as_str() {
+            Some(text) if text.starts_with("OK") => Ok(()),
+            _ => Err(broken(&command, &answer.to_string())),
+        }
+    }
+
     /// Ends QEMU in order, so that its logs are whole.
     pub(crate) fn quit(&mut self) -> Result {
         self.run("quit", &json!({}))
     }
 
     fn run(&mut self, command: &str, arguments: &Value) -> Result {
+        self.ask(command, arguments).map(drop)
+    }
+
+    fn ask(&mut self, command: &str, arguments: &Value) -> Result<Value> {
         let text = json!({ "execute": command, "arguments": arguments }).to_string();
         let stream = self.lines.get_mut();
         writeln!(stream, "{text}").map_err(|error| broken(command, &error.to_string()))?;
@@ -54,7 +69,7 @@ impl Qmp {
     }
 
     /// Reads up to the answer; events in between are of no interest.
-    fn answer(&mut self, command: &str) -> Result {
+    fn answer(&mut self, command: &str) -> Result<Value> {
         loop {
             let mut line = String::new();
             match self.lines.read_line(&mut line) {
@@ -66,8 +81,8 @@ impl Qmp {
             if let Some(error) = value.get("error") {
                 return Err(broken(command, &error.to_string()));
             }
-            if value.get("return").is_some() || value.get("QMP").is_some() {
-                return Ok(());
+            if let Some(answer) = value.get("return").or_else(|| value.get("QMP")) {
+                return Ok(answer.clone());
             }
         }
     }
