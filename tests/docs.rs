@@ -7,7 +7,7 @@ use std::{
 };
 
 /// What a code is the first argument of; `fn code` comes on top.
-const OPENERS: [&str; 9] = [
+const OPENERS: [&str; 8] = [
     "Reason::new(",
     "failure(",
     "skip(",
@@ -16,7 +16,6 @@ const OPENERS: [&str; 9] = [
     "refuse(",
     "Problem::rig(",
     "|code| ",
-    "IRQ_LOST: &str =",
 ];
 
 fn is_code(text: &str) -> bool {

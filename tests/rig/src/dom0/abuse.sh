@@ -1,6 +1,8 @@
 # What dom0 does to a running guest, each by its name in the table of tests/rig/src/commands/abuse.rs. Sourced by init.sh, which
 # runs `abuse_NAME` when the rig says that the guest is where the job wants it, and `after_NAME`, if there is one, to mend the machine
 # when the domain is gone.
+#
+# shellcheck shell=sh disable=SC2154,SC2086 # The job and its xl are init.sh's; what is stopped are words.
 
 pciback=/sys/bus/pci/drivers/pciback
 
