@@ -17,7 +17,7 @@ const LAYERS: [&str; 8] = [
 ];
 
 /// File, what makes the loop, and why it ends.
-const LOOPS: [(&str, &str, &str); 25] = [
+const LOOPS: [(&str, &str, &str); 26] = [
     ("src/net/download.rs", "while socket.can_recv() {", "the receive buffer's 64 KiB"),
     ("src/net/pair.rs", "while socket.can_recv() {", "the receive buffer's 24 KiB"),
     ("src/net/pair.rs", "while self.sent < self.bytes && socket.can_send() {", "the send buffer"),
@@ -31,6 +31,7 @@ const LOOPS: [(&str, &str, &str); 25] = [
     ("src/pci/board/place.rs", "while index < count {", "six BARs"),
     ("src/pci/board/scan.rs", "while let Some(number) = next.pop() {", "256 buses, each once"),
     ("src/pci/cap.rs", "while next != 0 {", "48 capabilities"),
+    ("src/pci/cap.rs", "while offset != 0 {", "960 places, each once"),
     ("src/suites/bench.rs", "while took < ROUND && *count < 1 << 20 {", "2^20 rounds"),
     ("src/suites/bench.rs", "while let Some(wanted) = order {", "the orders there are"),
     ("src/suites/bench.rs", "while slots.in_use() > wanted {", "the slots there are"),

@@ -7,13 +7,15 @@ use crate::pci::{
     Bdf, ConfigAccess, ConfigError, Status, Width, access::Refusal, access::check, function::reg,
 };
 use alloc::{
-    boxed::Box,
     collections::{BTreeMap, BTreeSet},
+    vec,
     vec::Vec,
 };
 use core::cell::{Cell, RefCell};
 
-const SPACE: usize = 4096;
+/// Bytes of config space, without the extended one and with it.
+const CONVENTIONAL: usize = 256;
+const EXTENDED: usize = 4096;
 
 #[derive(Clone, Copy, Debug, Default)]
 struct FakeBar {
@@ -25,17 +27,17 @@ struct FakeBar {
     sizing: bool,
 }
 
-/// A function: config space and six BARs.
+/// A function: config space, with the extended one if there is anything in it, and six BARs.
 #[derive(Clone, Debug)]
 pub struct FakeDevice {
-    space: Box<[u8; SPACE]>,
+    space: Vec<u8>,
     bars: [FakeBar; 6],
 }
 
 impl FakeDevice {
     /// A device with nothing but a name; `class` is base, sub and interface in one number.
     pub fn new(vendor: u16, device: u16, class: u32) -> Self {
-        let new = Self { space: Box::new([0; SPACE]), bars: Default::default() };
+        let new = Self { space: vec![0; CONVENTIONAL], bars: Default::default() };
         new.bytes(0x00, &vendor.to_le_bytes())
             .bytes(0x02, &device.to_le_bytes())
             .bytes(0x08, &(class << 8).to_le_bytes())
@@ -44,6 +46,9 @@ impl FakeDevice {
     /// Sets bytes of config space as they are.
     #[must_use]
     pub fn bytes(mut self, offset: usize, bytes: &[u8]) -> Self {
+        if offset >= CONVENTIONAL {
+            self.space.resize(EXTENDED, 0);
+        }
         self.space[offset..offset + bytes.len()].copy_from_slice(bytes);
         self
     }
@@ -204,9 +209,12 @@ impl ConfigAccess for FakeBus {
             };
         };
         let at = usize::from(offset);
-        if at + usize::from(width.bytes()) > SPACE {
+        if at >= device.space.len() {
             let refusal = Refusal::BadOffset;
-            return Err(ConfigError::Refused { bdf, offset, refusal });
+            return match self.pciback {
+                true => Err(ConfigError::Refused { bdf, offset, refusal }),
+                false => Ok(width.mask()),
+            };
         }
         let word = match device.bar_index(offset) {
             Some(index) => self.read_bar(device, index),
