@@ -174,11 +174,14 @@ impl Desk {
         let lines = follow([rig.stdout().map(boxed), rig.stderr().map(boxed)], log);
         let mut said = Vec::new();
         let (mut since, mut limit) = (Instant::now(), LIMIT);
+        // The table in the end has such a row, too.
+        let mut due = way != Way::Nothing;
         let status = loop {
             interrupt::check()?;
             match lines.recv_timeout(Duration::from_millis(100)) {
-                Ok(line) if line.starts_with(RUNNING) && way != Way::Nothing => {
+                Ok(line) if due && line.starts_with(RUNNING) => {
                     happen(way, id)?;
+                    due = false;
                     // The command's own time, and some for its words.
                     (since, limit) = (Instant::now(), BACK + Duration::from_secs(10));
                 }
