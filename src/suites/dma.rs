@@ -128,8 +128,9 @@ fn low_buffers_go_direct(guest: &mut Guest) -> Finding {
     let pages =
         LowPages::new(guest.memory, order, guest.pool.plan.mask).map_err(super::memory::refused)?;
     let (mut pages, mut transfers) = (OwnedSlice::from(pages), 0);
-    // From multiples of 16, where every device can read; a place that it can't read from would have to bounce.
-    for before in (16..len).step_by(96) {
+    // From multiples of 16, or of what the device asks for; a place that it can't read from would have to bounce.
+    let alignment = guest.device_mut()?.running()?.limits.alignment.bytes().max(16);
+    for before in (alignment..len).step_by(6 * alignment) {
         let start = PAGE_SIZE - before;
         let record;
         (record, pages) = round_trip(guest, pages, start..start + len, None, send_and_receive)?;
