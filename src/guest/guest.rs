@@ -133,12 +133,16 @@ impl Guest {
         connection.front().ok_or_else(|| Outcome::Skip(none()))
     }
 
+    /// Whether the devices are a board's, and not some that were passed through.
+    pub fn has_board(&self) -> bool {
+        self.connection.as_ref().is_ok_and(|connection| connection.board().is_some())
+    }
+
     /// Whether nobody asked for the device under test: a board is made of many, and not each of them has to work.
     pub fn device_is_a_bonus(&self) -> bool {
-        let board = self.connection.as_ref().is_ok_and(|connection| connection.board().is_some());
         let skipped =
             self.device().is_ok_and(|device| matches!(device.running, Err(Outcome::Skip(_))));
-        board && skipped && self.options.functions.named().next().is_none()
+        self.has_board() && skipped && self.options.functions.named().next().is_none()
     }
 
     /// Has the device under test interrupt this way; a SKIP where device or driver lacks it.

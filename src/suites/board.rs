@@ -2,7 +2,7 @@
 
 use super::check::{Finding, Suite, attends, proof, skip};
 use crate::{
-    guest::{Connection, Guest},
+    guest::Guest,
     pci::{Host as _, board::Board},
     report::{Outcome, Reason},
     xen::{command_line, hypercall},
@@ -16,7 +16,7 @@ use alloc::{
 pub(super) const SUITE: Suite = Suite {
     name: "board",
     missing: |guest| match &guest.connection {
-        Ok(Connection::Front(_)) => Some(not_a_board()),
+        _ if !guest.info.is_dom0 => Some(not_a_board()),
         Err(Outcome::Skip(reason)) => Some(reason.clone()),
         _ => None,
     },

@@ -8,6 +8,7 @@ use crate::{
     addr::PAGE_SIZE_U64,
     device::{Via, evidence::Ranges},
     guest::Guest,
+    options::SuiteSet,
     report::{
         ktap::{DmaLimits, DmaRange, FailedSite, OF_DEVICE, PoolWalk, RangeKind, Sites, Writer},
         verdict::{Reason, Verdict},
@@ -48,7 +49,9 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     let chosen = chosen(guest);
     let mut writer = Writer::start(Console, chosen.len() + 1)?.watched(screen::told);
     let (mut passed, mut total) = (0, 0);
-    let (mut shown, mut struck) = (suite::Shown::default(), false);
+    // What devices are to show, and suites that run only if somebody asks for them.
+    let (mut shown, mut asked) = (suite::Shown::default(), suite::Shown::default());
+    let mut struck = false;
     for (suite, device) in chosen {
         say_failed(&mut writer)?;
         failing::enter(suite.name);
@@ -56,8 +59,12 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
         let ran = suite.run(&title(suite, device, guest), guest, &mut writer, answer_reports)?;
         passed += ran.tally.passed;
         total += ran.tally.total();
-        if suite.name == dma::SUITE.name {
-            shown.add(nothing_shown(guest, &ran), guest.device_is_a_bonus());
+        match suite.name {
+            name if name == dma::SUITE.name => {
+                shown.add(nothing_shown(guest, &ran), guest.device_is_a_bonus());
+            }
+            name if !SuiteSet::SMOKE.contains(name) => asked.add(ran.skipped, guest.has_board()),
+            _ => {}
         }
         if !struck {
             faults::strike(guest);
@@ -67,7 +74,11 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     say_failed(&mut writer)?;
     failing::enter(close::SUITE.name);
     totals(guest, &mut writer)?;
-    shown.lacking().into_iter().for_each(|reason| writer.not_shown(reason));
+    shown
+        .lacking()
+        .or_else(|| asked.lacking())
+        .into_iter()
+        .for_each(|reason| writer.not_shown(reason));
     report_ranges(guest, &mut writer)?;
     let closed = close::SUITE.run(close::SUITE.name, guest, &mut writer, answer_reports)?.tally;
     writer.taken(&close::taken(guest))?;
