@@ -93,6 +93,7 @@ fn of_config_space() {
         PciError::BadCapability { bdf, offset, why: "" }, "pci-bad-capability", "lspci -vvxxx";
         MasteringError::Config(ConfigError::Unusable), "config-unusable", "the first config space failure";
         MasteringError::Gone(bdf), "pci-gone", "lost power";
+        MasteringError::LeftOff { bdf, command: Command::MEMORY }, "pci-bus-master", "the backend dropped the write";
         MasteringError::LeftOn { bdf, command }, "pci-bus-master-left", "reset it before";
     }
 }

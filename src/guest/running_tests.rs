@@ -2,13 +2,14 @@
 
 use super::{super::faults::StuckMaster, *};
 use crate::{
-    device::{Idle as _, fake::TickingClock, pattern},
+    device::{self, Idle as _, fake::TickingClock, pattern},
     dma::{
         self, Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
     engine::{edu, fake::FakeEdu},
     nic::{
+        Nic,
         fake::{
             FakeRtl8139,
             played::{Fault, Played, Player as _},
@@ -262,6 +263,17 @@ fn a_device_says_what_it_is_how_it_interrupts_and_what_it_asks_attention_for() {
     });
 }
 
+/// A card that was just reset, with a pool that everything bounces through.
+fn start<'m, I>(idle: I, pool: &'m Pool<'m>, machine: &'m FakeMachine) -> (Started<'m>, Limits)
+where
+    I: device::Idle<'m, Running: Nic>,
+{
+    let limits = idle.limits();
+    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
+    let nic = idle.start(dma::Device::new(pool, machine, limits, Policy::Force)).unwrap();
+    (Started::Nic(Loopback::new(Box::new(nic))), limits)
+}
+
 #[test]
 fn a_network_card_is_one() {
     let machine = FakeMachine::new(Frames::default());
@@ -270,10 +282,7 @@ fn a_network_card_is_one() {
     let pool = Pool::new(&mut table, &machine);
     let host = FakeHost::new(None);
     let idle = rtl8139::Idle::reset(&chip, &clock).unwrap();
-    let limits = idle.limits();
-    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
-    let nic = idle.start(dma::Device::new(&pool, &machine, limits, Policy::Force)).unwrap();
-    let started = Started::Nic(Loopback::new(Box::new(nic)));
+    let (started, limits) = start(idle, &pool, &machine);
     let event_clock = events.clock();
     let interrupt = Interrupt::none(&*events, &*event_clock, Reason::new("pci-no-intx", ""));
     let mut running = Running::new(started, interrupt, &host.resources(), limits);
@@ -291,10 +300,7 @@ fn where_a_device_refuses_a_way_that_the_host_grants_the_next_is_taken() {
     let host = FakeHost::with_table();
     let (idle, resources) =
         (virtio::reset(&CAPABILITIES, |_| Ok(&chip), &clock).unwrap(), host.resources());
-    let limits = idle.limits();
-    pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
-    let nic = idle.start(dma::Device::new(&pool, &machine, limits, Policy::Force)).unwrap();
-    let started = Started::Nic(Loopback::new(Box::new(nic)));
+    let (started, limits) = start(idle, &pool, &machine);
     let event_clock = events.clock();
     let interrupt = Interrupt::none(&*events, &*event_clock, Reason::new("pci-no-intx", ""));
     let mut running = Running::new(started, interrupt, &resources, limits);

@@ -43,7 +43,7 @@ impl Drop for Decoding<'_> {
     }
 }
 
-/// Why a function may still do DMA.
+/// Why a function may do DMA and must not, or the other way round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MasteringError {
     /// Config space did not answer.
@@ -52,6 +52,14 @@ pub enum MasteringError {
     /// The function is not there any more: nobody can look.
     #[error("{0} went away")]
     Gone(Bdf),
+    /// The bit is clear.
+    #[error("{bdf} may do no DMA: its command register is {:#06x}", .command.bits())]
+    LeftOff {
+        /// The function.
+        bdf: Bdf,
+        /// What its command register reads.
+        command: Command,
+    },
     /// The bit is set.
     #[error("{bdf} may still do DMA: its command register is {:#06x}", .command.bits())]
     LeftOn {
@@ -68,6 +76,7 @@ impl MasteringError {
         match self {
             Self::Config(error) => error.code(),
             Self::Gone(_) => "pci-gone",
+            Self::LeftOff { .. } => "pci-bus-master",
             Self::LeftOn { .. } => "pci-bus-master-left",
         }
     }
@@ -77,6 +86,9 @@ impl MasteringError {
         match self {
             Self::Config(error) => error.remedy(),
             Self::Gone(_) => "check slot and host: the device was removed or lost power",
+            Self::LeftOff { .. } => {
+                "see dom0's kernel log: the backend dropped the write, or somebody turned the device off"
+            }
             Self::LeftOn { .. } => {
                 "the device may write to memory that is no longer its own: reset it before it is assigned again \
                  (`xl pci-assignable-remove`, or power-cycle the host)"
@@ -96,12 +108,25 @@ pub fn stop_dma(access: &dyn ConfigAccess, bdf: Bdf) -> Result<DeviceStopped, Ma
 
 /// Looks whether a function's bus mastering is off: then it does no DMA, whatever its driver left it doing.
 pub fn dma_is_off(access: &dyn ConfigAccess, bdf: Bdf) -> Result<DeviceStopped, MasteringError> {
-    let function = Function::probe(access, bdf)?.ok_or(MasteringError::Gone(bdf))?;
-    let command = function.command()?;
-    if command.contains(Command::MASTER) {
-        return Err(MasteringError::LeftOn { bdf, command });
+    match command(access, bdf)? {
+        command if command.contains(Command::MASTER) => {
+            Err(MasteringError::LeftOn { bdf, command })
+        }
+        _ => Ok(DeviceStopped::seen()),
     }
-    Ok(DeviceStopped::seen())
+}
+
+/// Looks whether a function's bus mastering is on: without that nothing comes of what its driver has it do.
+pub fn dma_is_on(access: &dyn ConfigAccess, bdf: Bdf) -> Result<(), MasteringError> {
+    match command(access, bdf)? {
+        command if command.contains(Command::MASTER) => Ok(()),
+        command => Err(MasteringError::LeftOff { bdf, command }),
+    }
+}
+
+fn command(access: &dyn ConfigAccess, bdf: Bdf) -> Result<Command, MasteringError> {
+    let function = Function::probe(access, bdf)?.ok_or(MasteringError::Gone(bdf))?;
+    Ok(function.command()?)
 }
 
 #[cfg(test)]
@@ -122,7 +147,7 @@ mod tests {
     }
 
     fn command(bus: &FakeBus, bdf: Bdf) -> Command {
-        Function::probe(bus, bdf).unwrap().unwrap().command().unwrap()
+        super::command(bus, bdf).unwrap()
     }
 
     #[test]
@@ -132,7 +157,11 @@ mod tests {
         assert_eq!(command(&bus, bdf), Command::MEMORY);
         decoding.allow_dma(&DeviceStopped::seen()).unwrap();
         assert_eq!(command(&bus, bdf), BOTH);
+        dma_is_on(&bus, bdf).unwrap();
         drop(decoding);
+        let off = dma_is_on(&bus, bdf).unwrap_err();
+        assert_eq!(off, MasteringError::LeftOff { bdf, command: Command::empty() });
+        assert_eq!(off.code(), "pci-bus-master");
         assert_eq!(command(&bus, bdf), Command::empty());
     }
 
@@ -149,6 +178,7 @@ mod tests {
         assert_eq!(command(&bus, bdf), Command::empty());
         bus.remove(bdf);
         assert_eq!(stop_dma(&bus, bdf).unwrap_err().code(), "pci-gone");
+        assert_eq!(dma_is_on(&bus, bdf).unwrap_err().code(), "pci-gone");
     }
 
     /// A function whose command register can't be changed, or reads as all ones.

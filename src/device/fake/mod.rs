@@ -1,6 +1,7 @@
 //! What host tests of every driver need.
 
 mod clock;
+pub mod guards;
 pub mod leftovers;
 pub mod vanishing;
 

@@ -5,7 +5,7 @@ use crate::{
     device::{Cause, Driver as _, Idle as _},
     dma::{Device, Plan, Policy},
     nic::{
-        FRAME_MAX, Nic as _, ReceiveError, RingError,
+        Nic as _,
         fake::{
             intel::{Intel, Kind},
             played::{Fault, Played, Player as _},
@@ -13,7 +13,6 @@ use crate::{
         rings::{
             Card,
             bench::{MAC, frame, limits, reset_intel, to_us, with_machine},
-            chip::RECEIVE,
         },
     },
     pci::Delivery,
@@ -34,23 +33,6 @@ fn with_kind(kind: Kind, test: impl FnOnce(&Played<'_, Intel>, &mut Card<'_>)) {
         let device = Device::new(pool, machine, limits(), Policy::Auto);
         let mut card = reset_intel(kind, &chip, clock).unwrap().start(device).unwrap();
         test(&chip, &mut card);
-    });
-}
-
-/// More frames than the ring has room for, three times.
-#[test]
-fn a_count_that_reading_does_not_clear_is_counted_once() {
-    with_card(|chip, card| {
-        chip.set_fault(Fault::CountKept);
-        card.enable_interrupts(Cause::RECEIVER | Cause::OVERFLOW);
-        let mut received = Vec::new();
-        for round in 1..4 {
-            (0..RECEIVE + 4).for_each(|i| chip.deliver(&to_us(60, i)));
-            assert!(card.acknowledge().contains(Cause::RECEIVED | Cause::OVERFLOW));
-            assert_eq!(card.counters().rx_missed, 5 * round);
-            while card.receive(&mut received).unwrap().is_some() {}
-            card.set_loopback(false).unwrap();
-        }
     });
 }
 
@@ -102,25 +84,6 @@ fn a_link_that_comes_or_goes_is_a_cause_of_its_own() {
         chip.set_link(false);
         assert_eq!(card.acknowledge(), Cause::LINK);
     });
-}
-
-/// The ring is gone round more than once before, so that a frame was in each buffer.
-#[test]
-fn a_frame_reported_and_not_written_is_told_in_each_buffer() {
-    for before in RECEIVE..2 * RECEIVE {
-        with_kind(Kind::I82574, |chip, card| {
-            let mut received = Vec::new();
-            for i in 0..before {
-                chip.deliver(&to_us(FRAME_MAX, i));
-                assert_eq!(card.receive(&mut received), Ok(Some(FRAME_MAX)));
-            }
-            chip.set_fault(Fault::Unwritten(10 * (before - RECEIVE)));
-            chip.deliver(&to_us(FRAME_MAX, before));
-            let offset = before % RECEIVE * 16;
-            let unwritten = RingError::Unwritten { length: FRAME_MAX, offset };
-            assert_eq!(card.receive(&mut received), Err(ReceiveError::Ring(unwritten)));
-        });
-    }
 }
 
 #[test]

@@ -53,7 +53,7 @@ fn a_lying_device_is_caught_and_started_anew() {
 /// The ring is gone round more than once before, so that a frame was in each buffer.
 #[test]
 fn a_frame_reported_and_not_written_is_told_in_each_buffer() {
-    for before in (RECEIVE..2 * RECEIVE).step_by(9) {
+    for before in RECEIVE..2 * RECEIVE {
         with_card(|chip, card| {
             let mut received = Vec::new();
             for i in 0..before {

@@ -112,12 +112,16 @@ fn overflow(chip: &dyn Player, card: &mut dyn Nic) {
 }
 
 #[test]
-fn a_full_ring_loses_frames_which_are_counted() {
-    with_card(|chip, card| {
-        if counts_missed(card) {
-            overflow(chip, card);
-        }
-    });
+fn a_full_ring_loses_frames_which_are_counted_once() {
+    // Some chips clear their count as it is read; QEMU's models of them don't.
+    for fault in [Fault::None, Fault::CountKept] {
+        with_card(|chip, card| {
+            if counts_missed(card) {
+                chip.set_fault(fault);
+                overflow(chip, card);
+            }
+        });
+    }
 }
 
 #[test]

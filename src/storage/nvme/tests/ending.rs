@@ -1,6 +1,7 @@
 //! A controller that does not end what it began, is gone, or is none that the driver works with.
 
 use super::*;
+use crate::device::fake::guards;
 
 #[test]
 fn a_command_that_is_never_completed_ends_by_the_clock_and_resets_the_controller() {
@@ -201,16 +202,6 @@ fn the_driver_has_its_name_and_waits_for_as_long_as_it_says() {
 #[test]
 fn guards_can_be_looked_at_while_a_command_is_under_way() {
     with_disk(|chip, disk| {
-        let bytes = filled(disk, 512, 1).unwrap();
-        disk.send(bytes.into()).unwrap();
-        assert_eq!(disk.check_guards(), Ok(()));
-        chip.set_fault(Fault::Underrun);
-        assert_eq!(disk.fetch(&[], &mut Vec::new()), Ok(Arrival::Nothing), "begun");
-        let sent = Sent { source: None, dma: BusAddr(0), len: 512, bounced: None };
-        let looks = (0..20).find_map(|_| {
-            disk.missing(&sent);
-            disk.check_guards().err()
-        });
-        assert_eq!(looks.map(|error| error.code()), Some("dma-overrun"));
+        guards::tell_of_a_transfer_under_way(disk, 512, || chip.set_fault(Fault::Underrun));
     });
 }

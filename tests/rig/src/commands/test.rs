@@ -224,7 +224,7 @@ fn cards(peers: &Peers) -> impl Iterator<Item = Job> {
 /// suite `pci` does must leave the driver as it was.
 fn wire_first(peers: &Peers) -> impl Iterator<Item = Job> {
     ["igb", "virtio-net"].into_iter().filter_map(Card::find).map(|card| {
-        let name = format!("{}-net", card.name);
+        let name = format!("{}-on-wire", card.name);
         let mut job = Job::new(&name, "smoke-late.cfg", Some(Device::Card(card)));
         job.words.push("suite=pci,net".to_owned());
         job.words.extend(peers.words_for(1 << 20));
