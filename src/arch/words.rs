@@ -7,6 +7,7 @@
     reason = "loads and stores through raw pointers are what this module is for"
 )]
 
+use crate::addr::PAGE_SIZE;
 use core::arch::asm;
 
 /// Writes the bytes of `word`, the lowest first, over and over to `len` bytes at `to`.
@@ -100,6 +101,25 @@ pub unsafe fn zero_device(to: *mut u8, len: usize) {
     unsafe { fill_device(to, 0, len) }
 }
 
+/// Fills `pages` pages at `to` with zero, and says how many of them held anything else: only those are written.
+///
+/// # Safety
+/// `to` must be valid for reads and writes of that many pages, and overlap no Rust reference in use.
+pub unsafe fn wipe(to: *mut u8, pages: usize) -> u64 {
+    const PAIR: usize = 16;
+    (0..pages).fold(0, |soiled, page| {
+        let page = to.wrapping_add(page * PAGE_SIZE);
+        let mut pairs = (0..PAGE_SIZE).step_by(PAIR).map(|at| page.wrapping_add(at));
+        // SAFETY: the caller vouches for the page, and pairs fill it.
+        if pairs.all(|pair| unsafe { compare_pair(pair, 0) } == 0) {
+            return soiled;
+        }
+        // SAFETY: the same.
+        unsafe { zero_device(page, PAGE_SIZE) };
+        soiled + 1
+    })
+}
+
 /// Writes one word twice, at any alignment.
 ///
 /// # Safety
@@ -169,6 +189,22 @@ mod tests {
             );
             assert_eq!((to[0], to[len + 1]), (0xee, 0xee));
         }
+    }
+
+    #[test]
+    fn what_is_not_zero_is_wiped_and_counted_by_pages() {
+        let mut bytes = vec![0; 4 * PAGE_SIZE + 1];
+        let mut wipe_all = |soiled: &[usize]| {
+            soiled.iter().for_each(|at| bytes[*at] = 1);
+            // SAFETY: the vector is longer than that.
+            let count = unsafe { wipe(bytes.as_mut_ptr(), 4) };
+            let left = bytes.iter().position(|byte| *byte != 0);
+            (count, left)
+        };
+        assert_eq!(wipe_all(&[]), (0, None));
+        assert_eq!(wipe_all(&[0, PAGE_SIZE - 1]), (1, None));
+        assert_eq!(wipe_all(&[PAGE_SIZE, PAGE_SIZE + 8, 3 * PAGE_SIZE + 17]), (2, None));
+        assert_eq!(wipe_all(&[4 * PAGE_SIZE - 1, 4 * PAGE_SIZE]), (1, Some(4 * PAGE_SIZE)));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use pvbounce::{
     addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, Pfn},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order},
-        memory::{Memory, MemoryError, Unreturned},
+        memory::{Arrived, Memory, MemoryError, Unreturned},
         p2m::{P2m, PfnRange},
         page_table,
         pages::{DeviceMemory, LowPages, Pages},
@@ -151,6 +151,26 @@ fn a_region_costs_a_call_to_trade_it_and_one_for_256_pages_to_map_them() {
         assert_eq!(calls(&mut || memory.release(region.take().unwrap()).unwrap()), 1 + 8);
         assert_eq!(calls(&mut || region = memory.acquire(order(11), low()).ok()), 1 + 8);
         memory.release(region.take().unwrap()).unwrap();
+    });
+}
+
+#[test]
+fn what_others_left_in_frames_is_counted_and_gone() {
+    with_guest(|xen, memory| {
+        let come_and_go = || {
+            let region = memory.acquire(order(4), low()).unwrap();
+            let first = region.mfn();
+            memory.release(region).unwrap();
+            first
+        };
+        let first = come_and_go();
+        assert_eq!(memory.arrived(), Arrived { frames: 16, soiled: 0 });
+        // The same frames come again; what lies beside them and in pages never taken does not count.
+        [0, 3, 15, 16].into_iter().for_each(|i| xen.soil(Mfn(first.0 + i)));
+        assert_eq!(come_and_go(), first);
+        assert_eq!(memory.arrived(), Arrived { frames: 32, soiled: 3 });
+        come_and_go();
+        assert_eq!(memory.arrived(), Arrived { frames: 48, soiled: 3 });
     });
 }
 

@@ -45,6 +45,7 @@ struct State {
     tables: Tables,
     next_io: u64,
     unreturned: Unreturned,
+    arrived: Arrived,
 }
 
 /// What Xen would not take back, and what of it no count of free frames shows.
@@ -64,6 +65,15 @@ impl Unreturned {
             format!("{regions} regions of low memory kept, {mapped} pages of device memory mapped")
         })
     }
+}
+
+/// Frames that came from an exchange and were mapped.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Arrived {
+    /// How many.
+    pub frames: u64,
+    /// How many of them held anything but zero when they came, before they were wiped.
+    pub soiled: u64,
 }
 
 /// Free pages that nobody else gets: neither mapped nor used, and free again when dropped.
@@ -107,6 +117,7 @@ impl<'x> Memory<'x> {
             tables: Tables::new(l4),
             next_io: page_table::IO,
             unreturned: Unreturned { regions: 0, mapped: 0 },
+            arrived: Arrived { frames: 0, soiled: 0 },
         };
         Self { xen, p2m, state: spin::Mutex::new(state) }
     }
@@ -164,6 +175,11 @@ impl<'x> Memory<'x> {
     /// What Xen would not take back so far.
     pub fn unreturned(&self) -> Unreturned {
         self.state.lock().unreturned
+    }
+
+    /// The frames that came from exchanges so far.
+    pub fn arrived(&self) -> Arrived {
+        self.state.lock().arrived
     }
 
     /// Calls `visit` for every run of free frames.
@@ -258,13 +274,10 @@ impl<'x> Memory<'x> {
             .or_else(|error| self.unmap(run).and(Err(error)))
     }
 
-    /// Writes zero to mapped pages.
-    fn wipe(&self, run: PfnRange) {
-        let start = page_table::direct(run.start);
-        if let Some(virt) = start {
-            // SAFETY: the run was mapped just now or is about to be unmapped, so that nobody refers to its bytes.
-            unsafe { self.xen.wipe(virt, run.count) };
-        }
+    /// Writes zero to mapped pages; how many held anything else.
+    fn wipe(&self, run: PfnRange) -> u64 {
+        // SAFETY: the run was mapped just now or is about to be unmapped, so that nobody refers to its bytes.
+        page_table::direct(run.start).map_or(0, |virt| unsafe { self.xen.wipe(virt, run.count) })
     }
 
     fn unmap(&self, run: PfnRange) -> Result<(), MemoryError> {

@@ -31,7 +31,10 @@ impl Memory<'_> {
         });
         match mapped {
             Ok(region) => {
-                self.wipe(run);
+                let soiled = self.wipe(run);
+                let arrived = &mut self.state.lock().arrived;
+                arrived.frames += run.count;
+                arrived.soiled += soiled;
                 Ok(region)
             }
             Err(MemoryError::StillMapped { error, .. }) => Err(AcquireError::StillMapped(error)),

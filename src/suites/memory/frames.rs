@@ -6,16 +6,18 @@ use crate::{
     guest::{Guest, blame::of_memory},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order, Region},
+        memory::Arrived,
         p2m::PfnRange,
         pages::Pages,
         translate::Place,
     },
-    report::verdict::Outcome,
+    report::{Outcome, Reason},
 };
 use alloc::{
     format,
     string::{String, ToString},
 };
+use core::iter::successors;
 
 pub(super) fn memory_map(guest: &mut Guest) -> Finding {
     let map = guest.map.as_ref().map_err(|error| failure("memory-map", error.to_string()))?;
@@ -201,6 +203,31 @@ pub(super) fn exchanged_frames_come_zeroed(guest: &mut Guest) -> Finding {
         }
     }
     Ok(String::new())
+}
+
+/// How many frames come to be looked at beside those of the checks before, as an order: 4 MiB.
+const MANY: Option<Order> = Order::new(10);
+
+/// What we gave back was wiped, so what is in a frame that comes is another's. None of it is kept or shown.
+pub(super) fn frames_come_without_others_bytes(guest: &mut Guest) -> Finding {
+    let smaller = |order: &Order| order.smaller();
+    let acquired = successors(MANY, smaller)
+        .map(|order| guest.memory.acquire(order, DmaMask::BITS_32))
+        .find_map(Result::ok);
+    let Some(region) = acquired else {
+        return Err(skip("memory-refused", "not even one low page was to be had"));
+    };
+    let released = guest.memory.release(region);
+    released.map_err(|error| failure("memory-release", error.to_string()))?;
+    match guest.memory.arrived() {
+        Arrived { frames, soiled: 0 } => Ok(format!("{frames} frames, all empty")),
+        Arrived { frames, soiled } => {
+            let detail = format!("{soiled} of {frames} frames held what another left in them");
+            let remedy = "what firmware left Xen clears with `bootscrub=1`, and what a domain gave back while it ran with \
+                          `scrub-domheap`, on its command line";
+            Err(Outcome::Skip(Reason::new("memory-not-scrubbed", detail).remedy(remedy)))
+        }
+    }
 }
 
 pub(super) fn take(guest: &Guest, pages: u64) -> Result<Pages<'static>, Outcome> {

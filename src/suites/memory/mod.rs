@@ -30,6 +30,7 @@ pub(super) const SUITE: Suite = Suite {
         proof("exchange_below_16_mib", frames::exchange_below_16_mib),
         proof("exchange_by_order_and_width", table::exchange_by_order_and_width),
         proof("exchanged_frames_come_zeroed", frames::exchanged_frames_come_zeroed),
+        proof("frames_come_without_others_bytes", frames::frames_come_without_others_bytes),
         proof("moved_pages_serve", map::moved_pages_serve),
         proof("p2m_and_m2p_still_agree", p2m_and_m2p_agree),
     ],

@@ -73,11 +73,11 @@ pub trait MemoryCalls: Sync {
     /// Nobody has anything in them.
     unsafe fn clear(&self, frames: &mut dyn Iterator<Item = Mfn>) -> Result<(), XenError>;
 
-    /// Fills `pages` pages from address `virt` with zero.
+    /// Fills `pages` pages from address `virt` with zero; how many of them held anything else.
     ///
     /// # Safety
     /// All are ours, mapped writable, and in no other use.
-    unsafe fn wipe(&self, virt: u64, pages: u64);
+    unsafe fn wipe(&self, virt: u64, pages: u64) -> u64;
 
     /// `XENMEM_exchange`. How much was traded is not said: whoever needs to know asks [`MemoryCalls::m2p`].
     ///

@@ -102,6 +102,11 @@ impl FakeXen {
         self.state.lock().m2p[index(mfn)] = pfn.0;
     }
 
+    /// Leaves something in a frame, which whoever gets it finds there.
+    pub fn soil(&self, mfn: Mfn) {
+        self.state.lock().frames[index(mfn)].soiled = true;
+    }
+
     /// Hands a frame to another domain, whose M2P entry claims to be our `pfn`.
     pub fn plant_foreign(&self, mfn: Mfn, pfn: Pfn) {
         let mut state = self.state.lock();
@@ -168,17 +173,20 @@ impl MemoryCalls for FakeXen {
         state.call()?;
         for mfn in frames {
             let frame = state.own(mfn)?;
-            (frame.wiped, frame.clean) = (true, true);
+            (frame.wiped, frame.clean, frame.soiled) = (true, true, false);
         }
         Ok(())
     }
 
-    unsafe fn wipe(&self, virt: u64, pages: u64) {
+    unsafe fn wipe(&self, virt: u64, pages: u64) -> u64 {
         let state = &mut *self.state.lock();
+        let mut soiled = 0;
         for (_, (mfn, _)) in state.mapped.range(virt..virt + (pages << PAGE_SHIFT)) {
             let frame = &mut state.frames[index(Mfn(*mfn))];
-            (frame.wiped, frame.clean) = (true, true);
+            soiled += u64::from(frame.soiled);
+            (frame.wiped, frame.clean, frame.soiled) = (true, true, false);
         }
+        soiled
     }
 
     unsafe fn exchange(&self, trade: &Trade<'_>) -> Result<(), XenError> {

@@ -31,6 +31,8 @@ pub(super) struct Frame {
     pub(super) wiped: bool,
     /// Holds nothing but zero.
     pub(super) clean: bool,
+    /// Holds what somebody else left in it.
+    pub(super) soiled: bool,
 }
 
 impl Frame {
@@ -170,7 +172,8 @@ impl State {
     fn assign(&mut self, base: u64, order: u8, pfn: u64) {
         for i in 0..1u64 << order {
             let at = index(Mfn(base + i));
-            self.frames[at] = Frame { ours: true, wiped: true, ..Frame::default() };
+            let soiled = self.frames[at].soiled;
+            self.frames[at] = Frame { ours: true, wiped: true, soiled, ..Frame::default() };
             self.m2p[at] = pfn + i;
         }
     }

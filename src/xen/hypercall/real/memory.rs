@@ -133,14 +133,16 @@ impl MemoryCalls for Xen {
         }
     }
 
-    unsafe fn wipe(&self, virt: u64, pages: u64) {
-        let start = core::ptr::with_exposed_provenance_mut::<u8>(to_usize(virt));
+    unsafe fn wipe(&self, virt: u64, pages: u64) -> u64 {
+        let (start, pages) =
+            (core::ptr::with_exposed_provenance_mut::<u8>(to_usize(virt)), to_usize(pages));
         if self.dirty.load(Ordering::Relaxed) {
             // SAFETY: the caller vouches for the pages.
-            return unsafe { start.write_bytes(SOIL, to_usize(pages) * PAGE_SIZE) };
+            unsafe { start.write_bytes(SOIL, pages * PAGE_SIZE) };
+            return pages as u64;
         }
         // SAFETY: the same.
-        unsafe { words::zero_device(start, to_usize(pages) * PAGE_SIZE) }
+        unsafe { words::wipe(start, pages) }
     }
 
     unsafe fn exchange(&self, trade: &Trade<'_>) -> Result<(), XenError> {
