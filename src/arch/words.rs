@@ -14,7 +14,6 @@ use core::arch::asm;
 ///
 /// # Safety
 /// `to` must be valid for writes of `len` bytes and overlap no Rust reference in use.
-#[inline(never)]
 pub unsafe fn fill_device(to: *mut u8, word: u64, len: usize) {
     if cfg!(miri) {
         // In one piece: byte by byte it takes a minute for a MiB.

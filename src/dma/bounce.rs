@@ -134,14 +134,11 @@ impl Bounce {
         if self.is_written_to(0, written) { Ok(self) } else { Err(self.overreporting(written)) }
     }
 
-    #[cold]
-    #[inline(never)]
     fn overreporting(self, written: usize) -> (FinishError, Self) {
         (self.overreported(0, written), self)
     }
 
     /// What to say of a device that did not write the last bytes of `start..end`.
-    #[cold]
     pub(super) fn overreported(&self, start: usize, end: usize) -> FinishError {
         let is_pattern = |at: &usize| {
             let mut byte = [0];
@@ -164,8 +161,6 @@ impl Bounce {
     }
 
     /// Writes what guard bytes there is room for.
-    #[cold]
-    #[inline(never)]
     fn armed_partly(mut self) -> Self {
         let (word, guards) = (self.lease.word(), self.guards());
         let bytes = [word.to_ne_bytes(); WORDS];
@@ -188,8 +183,6 @@ impl Bounce {
         if self.is_guarded() { Ok(self) } else { self.checked_partly() }
     }
 
-    #[cold]
-    #[inline(never)]
     fn checked_partly(self) -> Result<Self, (FinishError, Self)> {
         match self.check_guards() {
             Ok(()) => Ok(self),
@@ -223,7 +216,6 @@ impl Bounce {
         bytes.find_map(|(at, (byte, expected))| (byte != expected).then_some((at, *byte)))
     }
 
-    #[cold]
     fn overrun(&self, guards: [Range<usize>; 2]) -> FinishError {
         let first = guards.iter().find_map(|guard| self.first_changed(guard));
         // The device may have put the pattern back since; then byte 0 stands for it.

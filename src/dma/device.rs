@@ -105,7 +105,6 @@ impl<'m> Device<'m> {
         }
     }
 
-    #[inline(never)]
     fn lend_called(
         &self,
         bytes: &[u8],
@@ -116,7 +115,6 @@ impl<'m> Device<'m> {
     }
 
     /// The bytes where they lie, or nothing: for what is to be tried, not moved.
-    #[cold]
     fn lend_in_place(&self, bytes: &[u8]) -> Result<Given, MapError> {
         let policy = match self.policy {
             Policy::Refuse => Policy::Refuse,
@@ -152,13 +150,11 @@ impl<'m> Device<'m> {
         }
     }
 
-    #[cold]
     fn failed(&self, error: MapError) -> MapError {
         self.home.pool.books().stats.failures += 1;
         error
     }
 
-    #[inline(never)]
     fn way_for(&self, bytes: &[u8], may_be_direct: bool) -> Result<Way, MapError> {
         if bytes.is_empty() {
             return Err(MapError::Empty);
@@ -195,7 +191,6 @@ impl<'m> Device<'m> {
     }
 
     /// What there is when the pool has no run of this layout.
-    #[cold]
     fn lease_hard(
         &self,
         bytes: &[u8],
@@ -209,7 +204,6 @@ impl<'m> Device<'m> {
         leased.map_err(|shortage| self.explain(shortage, len, *why))
     }
 
-    #[cold]
     fn explain(&self, shortage: Shortage, len: usize, why: Why) -> MapError {
         match shortage {
             Shortage::NotStarted => MapError::NoPool(why),
@@ -223,7 +217,6 @@ impl<'m> Device<'m> {
         }
     }
 
-    #[cold]
     fn too_large(&self, len: usize) -> MapError {
         MapError::TooLarge { len, limit: self.max_mapping() }
     }

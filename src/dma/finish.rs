@@ -4,7 +4,6 @@ use super::{bounce::Bounce, direction::Flow, error::FinishError, pool::Pool};
 
 impl Pool<'_> {
     /// Ends a bounced mapping that went wrong.
-    #[cold]
     pub(super) fn fail(&self, bounce: Bounce, error: FinishError) -> FinishError {
         self.end(bounce.into_lease(), 0);
         let stats = &mut self.books().stats;
@@ -37,7 +36,6 @@ impl Pool<'_> {
     }
 
     /// [`Pool::finish`] behind a call.
-    #[inline(never)]
     pub(super) fn finish_called(
         &self,
         bounce: Bounce,

@@ -238,8 +238,6 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         Ok(buffer)
     }
 
-    #[cold]
-    #[inline(never)]
     fn overlong(self, written: usize) -> FinishError {
         let error = FinishError::Overlong { written, len: self.len(), bus: self.bus() };
         self.abandon();

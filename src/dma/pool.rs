@@ -260,7 +260,6 @@ impl<'m> Pool<'m> {
     }
 
     /// As [`Pool::lease`], also for a pool that is full: without guards, or after growing if it may.
-    #[cold]
     pub(super) fn lease_hard(
         &self,
         guarded: Layout,

@@ -186,7 +186,6 @@ pub(super) fn check(what: &str, whole: usize, offset: usize, len: usize) {
     }
 }
 
-#[cold]
 fn outside(what: &str, whole: usize, offset: usize, len: usize) -> ! {
     panic!("{len} bytes at {offset:#x} of a {what} of {whole:#x}");
 }

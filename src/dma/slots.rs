@@ -174,7 +174,6 @@ impl Slots {
     }
 
     /// Frees a run for any other use.
-    #[inline(never)]
     fn free_run(&mut self, run: &Run) {
         let (start, count) = (run.start(), run.count());
         bits::clear(&mut self.used, start, count);
@@ -199,7 +198,6 @@ impl Slots {
     }
 
     /// Cuts a run out of what is free between others, once nothing is put aside.
-    #[cold]
     fn cut_between(&mut self, want: Want) -> Option<Run> {
         if want.count() + self.in_use() > self.total() {
             return None;

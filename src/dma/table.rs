@@ -189,7 +189,6 @@ impl Books {
         Some(lease.with_word(self.secret ^ self.secret >> 32))
     }
 
-    #[cold]
     fn take_cold(&mut self, want: Want) -> Option<Lease> {
         let aimed = self.aim.take().and_then(|bus| self.take_at(want, bus));
         let lease = aimed.or_else(|| self.take_anywhere(want))?;
@@ -260,7 +259,6 @@ impl Books {
     }
 
     /// Moves the water marks to where the water is.
-    #[cold]
     fn move_water_marks(&mut self) {
         let Stats { in_use, slots, .. } = self.stats;
         self.stats.high_water = self.stats.high_water.max(in_use);
@@ -275,7 +273,6 @@ impl Books {
     }
 
     /// Joins what was put aside in all segments below a width.
-    #[cold]
     fn coalesce(&mut self, bits: u32) {
         self.flush();
         let reach = self.reach[bits as usize];
@@ -297,7 +294,6 @@ impl Books {
     }
 
     /// Gives a run kept at hand to its segment.
-    #[cold]
     fn evict(&mut self, place: usize) {
         let lease = self.cached[place].take();
         lease.into_iter().for_each(|lease| self.give_uncached(lease));

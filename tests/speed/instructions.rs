@@ -1,5 +1,5 @@
-//! Instructions for a run of slots, by how full a segment is and how large: the same work as in `slots`, but
-//! counted by callgrind, so that no other load on the machine shows.
+//! Instructions for a run of slots, by how full a segment is and how large, and for a mapping: the same work as in `slots` and
+//! `mappings`, but counted by callgrind, so that no other load on the machine shows.
 //!
 //! ```text
 //! cargo install gungraun-runner --version 0.20.0    and valgrind, once
@@ -10,10 +10,12 @@
 #![expect(clippy::unwrap_used, reason = "a benchmark that can't go on panics")]
 #![expect(missing_docs, unused_qualifications, reason = "written by the macros")]
 
+mod mapping;
 mod pool;
 
 use gungraun::{library_benchmark, library_benchmark_group, main};
 use pool::{MIXED, Pool, Segment};
+use pvbounce::dma::Device;
 use std::hint::black_box;
 
 /// Rounds in each count: what is put aside and what is cut anew are both in it.
@@ -48,5 +50,22 @@ fn churn(mut pool: Pool) -> Pool {
     black_box(pool)
 }
 
+#[library_benchmark(setup = device)]
+#[benches::of(64, 1514, 4096)]
+fn to_device((device, bytes): (Device<'static>, Vec<u8>)) {
+    (0..TIMES).for_each(|_| mapping::to_device(&device, &bytes));
+}
+
+#[library_benchmark(setup = device)]
+#[benches::of(64, 1514, 4096)]
+fn from_device((device, mut bytes): (Device<'static>, Vec<u8>)) {
+    (0..TIMES).for_each(|_| mapping::from_device(&device, &mut bytes));
+}
+
+fn device(length: usize) -> (Device<'static>, Vec<u8>) {
+    (mapping::device(), vec![0x5a; length])
+}
+
 library_benchmark_group!(name = slots; benchmarks = same, mixed, churn);
-main!(library_benchmark_groups = slots);
+library_benchmark_group!(name = mappings; benchmarks = to_device, from_device);
+main!(library_benchmark_groups = slots, mappings);
