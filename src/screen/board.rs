@@ -88,7 +88,7 @@ impl Board {
             Event::Over { verdict, why } => {
                 self.end = End::Over(verdict);
                 if let Some(reason) = why {
-                    self.trouble(verdict, reason.code, String::new(), String::new());
+                    self.decide(verdict, reason.code);
                 }
             }
         }
@@ -115,8 +115,19 @@ impl Board {
         self.suites.last().map(|row| row.name.clone()).unwrap_or_default()
     }
 
+    fn list(&mut self, verdict: Verdict) -> &mut Vec<Trouble> {
+        if verdict.is_ok() { &mut self.skipped } else { &mut self.bad }
+    }
+
+    /// Puts what the whole run ends with before what single checks said.
+    fn decide(&mut self, verdict: Verdict, code: &'static str) {
+        let list = self.list(verdict);
+        list.truncate(KEPT - 1);
+        list.insert(0, Trouble { verdict, code, suite: String::new(), check: String::new() });
+    }
+
     fn trouble(&mut self, verdict: Verdict, code: &'static str, suite: String, check: String) {
-        let list = if verdict.is_ok() { &mut self.skipped } else { &mut self.bad };
+        let list = self.list(verdict);
         if list.len() < KEPT {
             list.push(Trouble { verdict, code, suite, check });
         }
@@ -217,9 +228,13 @@ pub(super) mod tests {
         let (lacks, idle) = (Reason::new("no-driver", ""), Reason::new("nothing-compared", ""));
         run.told(&Event::Suite { name: "irq", checks: 0 });
         run.told(&Event::Ended { verdict: Verdict::Skip, why: Some(&lacks) });
+        (0..KEPT).for_each(|_| {
+            run.told(&Event::Check { name: "", outcome: &Outcome::Skip(lacks.clone()) });
+        });
         run.told(&Event::Over { verdict: Verdict::Skip, why: Some(&idle) });
-        assert!(run.codes().eq(["no-driver", "nothing-compared"]));
-        assert!(run.troubles().map(|t| t.suite.as_str()).eq(["irq", ""]));
+        assert!(run.codes().eq(["nothing-compared", "no-driver"]), "what it ends with comes first");
+        let suites = run.troubles().map(|trouble| trouble.suite.as_str());
+        assert!(suites.eq(core::iter::once("").chain(["irq"; KEPT - 1])));
         let mut said = fails(&["leak"]);
         let before = said.troubles().count();
         said.told(&Event::Ended { verdict: Verdict::Skip, why: Some(&lacks) });

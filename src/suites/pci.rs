@@ -149,7 +149,7 @@ fn bus_master_is_on_while_driven(guest: &mut Guest) -> Finding {
     let (host, bdf) = (guest.host()?, resources(guest)?.bdf);
     match guest.device()?.running {
         Ok(_) => mastering::dma_is_on(host, bdf)?,
-        Err(_) => drop(mastering::stop_dma(host, bdf)?),
+        Err(_) => mastering::stop_dma(host, bdf).map(|_| ())?,
     }
     Ok(String::new())
 }
