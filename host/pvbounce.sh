@@ -705,12 +705,11 @@ watch() {
     while [ ! -e "$dir/stop" ]; do
         state=$(xl_ask list "$domid" | tail -n 1 | state_of)
         case $state in
-        *[scd]*)
+        [r-][b-][p-]*[scd]*)
             echo "$state" >"$dir/ended"
             return
             ;;
-        [r-][b-][p-]*) ;;
-        *)
+        '')
             if xl_lives; then
                 echo gone >"$dir/ended"
                 return

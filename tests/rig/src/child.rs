@@ -11,6 +11,13 @@ use crate::interrupt;
 
 const POLL: Duration = Duration::from_millis(20);
 
+/// Sends a signal by its name to a process or, if its number is negative, to a group of them. The shell's own `kill` does it: a
+/// system with little on it has no other.
+pub(crate) fn signal(name: &str, process: &str) -> Result {
+    let mut kill = Command::new("sh");
+    output(kill.args(["-c", "kill -s \"$1\" -- \"$2\"", "kill", name, process])).map(drop)
+}
+
 /// A running program, killed on drop.
 #[derive(Debug)]
 pub(crate) struct Guard(Child);

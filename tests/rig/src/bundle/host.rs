@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::child;
+
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../host/pvbounce.sh");
 const CONFIG: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../xl-configs/smoke-late.cfg");
 const XL: &str = include_str!("xl.sh");
@@ -245,8 +247,7 @@ impl Host {
 
 /// Tells a process a signal.
 pub(crate) fn signal(child: &Child, name: &str) {
-    let number = child.id().to_string();
-    assert!(Command::new("kill").args([&format!("-{name}"), &number]).status().unwrap().success());
+    child::signal(name, &child.id().to_string()).unwrap();
 }
 
 /// Waits for a process's end.

@@ -23,6 +23,12 @@ move() {
     [ -z "$2" ] || ln -s "$SYS/bus/pci/drivers/$2" "$SYS/bus/pci/devices/$1/driver"
 }
 
+# What the domain does from now on. Never seen in part.
+now() {
+    printf '%s\n' "$1" >"$STATE/now.new"
+    mv "$STATE/now.new" "$STATE/now"
+}
+
 case $1 in
 info)
     cat "$STATE/info"
@@ -31,13 +37,13 @@ info)
     [ ! -e "$STATE/befalls" ] || . "$STATE/befalls"
     ;;
 list)
+    case ${2:-0} in 0 | 7) ;; *) exit 1 ;; esac
+    [ "${2:-0}" = 0 ] || [ -e "$STATE/domain" ] || exit 1
     printf 'Name ID Mem VCPUs State Time(s)\n'
     case ${2:-0} in 0) printf 'Domain-0 0 768 1 r----- 9.1\n' ;; esac
     if [ "${2:-7}" = 7 ] && [ -e "$STATE/domain" ]; then
         name=$(sed -n 's/^name = "\(.*\)"/\1/p' "$STATE/config" | tail -n 1)
         printf '%s 7 256 1 %s 0.3\n' "$name" "$(cat "$STATE/now")"
-    else
-        [ "${2:-0}" = 0 ] || exit 1
     fi
     ;;
 domid) [ -e "$STATE/domain" ] && echo 7 ;;
@@ -45,16 +51,16 @@ create)
     grep -q '^extra = "suite=smoke ' "$4" || exit 1
     cp "$4" "$STATE/config"
     : >"$STATE/domain"
-    echo --p--- >"$STATE/now"
+    now --p---
     ;;
-unpause) echo r----- >"$STATE/now" ;;
-pause) echo --p--- >"$STATE/now" ;;
+unpause) now r----- ;;
+pause) now --p--- ;;
 console)
     until [ "$(cat "$STATE/now")" = r----- ]; do [ -e "$STATE/domain" ] && sleep 0.05 || exit 0; done
     cat "$STATE/console"
     # The daemon keeps the console of a domain that is there.
     while [ -e "$STATE/domain" ]; do
-        [ -e "$STATE/hold" ] || cp "$STATE/state" "$STATE/now"
+        [ -e "$STATE/hold" ] || now "$(cat "$STATE/state")"
         sleep 0.05
     done
     ;;

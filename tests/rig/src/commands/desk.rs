@@ -225,18 +225,15 @@ fn lacking(said: &[String]) -> Vec<String> {
 
 /// Does to the run of this process what is to happen to it.
 fn happen(way: Way, rig: u32) -> Result {
-    let kill = |signal: &str, process: String| {
-        child::output(Command::new("kill").args([signal, "--", &process])).map(drop)
-    };
     match way {
         Way::Nothing => Ok(()),
-        Way::CtrlC => kill("-INT", format!("-{rig}")),
+        Way::CtrlC => child::signal("INT", &format!("-{rig}")),
         Way::Lost => {
             // ssh, which is all that it has started by then.
             let path = format!("/proc/{rig}/task/{rig}/children");
             let children = fs::read_to_string(&path).on("read", &path)?;
             let ssh = children.split_whitespace().last().unwrap_or_default();
-            kill("-KILL", ssh.to_owned())
+            child::signal("KILL", ssh)
         }
     }
 }

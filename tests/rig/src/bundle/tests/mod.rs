@@ -146,6 +146,16 @@ fn each_verdict_has_its_exit_code() {
 }
 
 #[test]
+fn what_xl_does_not_say_of_a_domain_is_not_its_end() {
+    let host = with_card();
+    host.file("state/state", "");
+    host.file("state/console", GOOD);
+    let said = host.run(&["--timeout", "2", CARD]);
+    assert_eq!(said.code, Some(7), "{}", said.text);
+    assert_given_back(&host, &said);
+}
+
+#[test]
 fn a_guest_that_does_not_end_is_paused_and_destroyed() {
     let host = with_card();
     host.file("state/hold", "");
