@@ -210,13 +210,15 @@ const MANY: Option<Order> = Order::new(10);
 
 /// What we gave back was wiped, so what is in a frame that comes is another's. None of it is kept or shown.
 pub(super) fn frames_come_without_others_bytes(guest: &mut Guest) -> Finding {
-    let smaller = |order: &Order| order.smaller();
-    let acquired = successors(MANY, smaller)
-        .map(|order| guest.memory.acquire(order, DmaMask::BITS_32))
-        .find_map(Result::ok);
-    let Some(region) = acquired else {
-        return Err(skip("memory-refused", "not even one low page was to be had"));
-    };
+    let mut acquired = Err(skip("memory-exchange", "no such order"));
+    for order in successors(MANY, |order| order.smaller()) {
+        acquired = guest.memory.acquire(order, DmaMask::BITS_32).map_err(refused);
+        // Less may be had where Xen refuses. What is no refusal is told.
+        if !matches!(acquired, Err(Outcome::Skip(_))) {
+            break;
+        }
+    }
+    let region = acquired?;
     let released = guest.memory.release(region);
     released.map_err(|error| failure("memory-release", error.to_string()))?;
     match guest.memory.arrived() {
