@@ -20,7 +20,8 @@ use crate::{
     dma::{OwnedSlice, Probe, Source},
     guest::{Guest, Running},
     mm::{
-        contiguous::Order,
+        contiguous::{AcquireError, Order},
+        memory::Memory,
         pages::{LowPages, TablePage},
         translate::Translate,
     },
@@ -40,7 +41,7 @@ use alloc::{
     string::{String, ToString},
     vec::Vec,
 };
-use core::ops::Range;
+use core::ops::{Deref, Range};
 
 pub(super) const SUITE: Suite = Suite {
     name: ISOLATION_SUITE,
@@ -78,7 +79,8 @@ fn pool_is_reached(guest: &mut Guest) -> Finding {
 /// A frame of the guest's that no driver was ever given.
 fn frame_never_mapped_is_tried(guest: &mut Guest) -> Finding {
     stands_on_the_pool(guest)?;
-    let mut page = frame_never_mapped(guest)?;
+    let mask = guest.device_mut()?.running()?.limits.mask;
+    let mut page = page_of_nobody(guest, |memory| LowPages::new(memory, Order::ZERO, mask))?;
     let range = fill(guest, &mut page)?;
     let (bus, seen) = tried(guest, Tested::Frame, Probe::from(page).select(range))?;
     Ok(match seen {
@@ -98,8 +100,8 @@ fn page_table_is_out_of_reach(guest: &mut Guest) -> Finding {
     }
     let (mask, range) = (running.limits.mask, chosen(running));
     let seed = guest.shared.now().0;
-    let table = TablePage::new(guest.memory, mask, |nth| reach::word(seed, nth));
-    let table = table.map_err(super::memory::refused)?;
+    let table =
+        page_of_nobody(guest, |memory| TablePage::new(memory, mask, |nth| reach::word(seed, nth)))?;
     let (bus, seen) = tried(guest, Tested::Table, Probe::from(table).select(range))?;
     match seen {
         Seen::Blocked(why) => Ok(format!("blocked at {bus}, so there is an IOMMU: {why}")),
@@ -241,23 +243,29 @@ fn fill(guest: &mut Guest, page: &mut LowPages<'_>) -> Result<Range<usize>, Outc
     Ok(range)
 }
 
-/// A frame within the device's reach that is in no driver's evidence.
-fn frame_never_mapped(guest: &mut Guest) -> Result<LowPages<'static>, Outcome> {
-    let mask = guest.device_mut()?.running()?.limits.mask;
+/// A page that is in no driver's evidence, and that no device was tried on: what Xen or QEMU say of its address could be
+/// about the other try.
+fn page_of_nobody<P: Deref<Target = [u8]>>(
+    guest: &Guest,
+    take: impl Fn(&'static Memory<'static>) -> Result<P, AcquireError>,
+) -> Result<P, Outcome> {
     let mut known = Vec::new();
     for _ in 0..TRIES {
-        let page =
-            LowPages::new(guest.memory, Order::ZERO, mask).map_err(super::memory::refused)?;
-        let bus = place(guest, &page)?;
-        let given = |range: &DmaRange| range.covers(bus, PAGE_SIZE);
-        let running = || guest.assigned.iter().filter_map(|device| device.running.as_ref().ok());
-        if !running().any(|running| running.driver().dma_ranges().iter().any(given)) {
+        let page = take(guest.memory).map_err(super::memory::refused)?;
+        if !is_known(guest, place(guest, &page)?) {
             return Ok(page);
         }
         known.push(page);
     }
-    let detail = format!("each of {TRIES} frames that Xen gave was mapped for a device before");
+    let detail = format!("each of {TRIES} frames that Xen gave was a device's before");
     Err(skip("isolation-no-frame", detail))
+}
+
+fn is_known(guest: &Guest, bus: BusAddr) -> bool {
+    let given = |range: &DmaRange| range.covers(bus, PAGE_SIZE);
+    let mut running = guest.assigned.iter().filter_map(|device| device.running.as_ref().ok());
+    running.any(|running| running.driver().dma_ranges().iter().any(given))
+        || guest.tried.iter().any(|tried| tried.page == bus.0)
 }
 
 /// Has the device read a page, and says in the report what came of it.
