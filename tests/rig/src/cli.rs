@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::artifacts::{RELEASES, Release};
 use crate::dom0::Xenstored;
+use crate::error::{Error, Result};
 use crate::machine::{DEFAULT_NIC, Iommu, Setting};
 
 /// Does DMA through a passed-through PCI device work on Xen? Boots the guest that finds out.
@@ -258,9 +259,17 @@ pub(crate) struct Options {
     /// Use the emulated processor even where KVM works
     #[arg(long, global = true)]
     pub(crate) no_kvm: bool,
+    /// How many machines run at the same time, where there are jobs enough [default: one to a core, as far as memory goes, 4 at most]
+    #[arg(long, global = true, value_name = "N", value_parser = machines())]
+    pub(crate) machines: Option<usize>,
     /// Boot this image instead of building one
     #[arg(long, global = true, value_name = "ELF")]
     pub(crate) guest: Option<PathBuf>,
+}
+
+/// At least one, and not so many that a slip takes the host down.
+fn machines() -> impl TypedValueParser<Value = usize> {
+    clap::value_parser!(u8).range(1..=64).map(usize::from)
 }
 
 /// The releases by their names.
@@ -271,7 +280,7 @@ fn releases() -> impl TypedValueParser<Value = &'static Release> {
 
 impl Options {
     /// The release asked for, or the host's.
-    pub(crate) fn release(&self) -> crate::error::Result<&'static Release> {
+    pub(crate) fn release(&self) -> Result<&'static Release> {
         self.release.map_or_else(Release::of_host, Ok)
     }
 
@@ -296,6 +305,19 @@ impl Options {
         let swiotlb = self.swiotlb.iter().map(|when| format!("swiotlb={when}"));
         suite.chain(swiotlb).collect()
     }
+
+    /// Fails if the guest would not understand its words: to hear that from the guest itself takes a boot. An image that is not
+    /// built here may know others.
+    pub(crate) fn check_words(&self) -> Result {
+        let words = [self.words().join(" "), self.cmdline.clone()].join(" ");
+        match pvbounce::options::Options::parse(&words) {
+            Err(error) if self.guest.is_none() => Err(Error::unfit(
+                format!("{}: {error}", error.code()),
+                "see docs/suites.md, or README on --suite and --cmdline",
+            )),
+            _ => Ok(()),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -316,6 +338,23 @@ mod tests {
         let cli =
             Cli::try_parse_from(["run.sh", "dom0", "--memory", "16", "--suite", "boot"]).unwrap();
         assert_eq!(cli.options.memory, Some(16));
+    }
+
+    #[test]
+    fn words_that_the_guest_does_not_know_are_refused_before_a_boot() {
+        let check = |words: &[&str]| {
+            let words = ["run.sh"].iter().chain(words);
+            Cli::try_parse_from(words).unwrap().options.check_words()
+        };
+        assert!(check(&["--suite", "dma,net", "--cmdline", "dma_bits=28"]).is_ok());
+        let error = check(&["--suite", "dam"]).unwrap_err().to_string();
+        assert!(
+            error.contains("option-malformed: `suite=dam`") && error.contains("dma"),
+            "{error}"
+        );
+        let error = check(&["--cmdline", "swiotbl=late"]).unwrap_err().to_string();
+        assert!(error.contains("option-unknown: `swiotbl=late`"), "{error}");
+        assert!(check(&["--cmdline", "swiotbl=late", "--guest", "mine.elf"]).is_ok());
     }
 
     #[test]

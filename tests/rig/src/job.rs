@@ -279,6 +279,11 @@ impl Job {
         Ok(lines)
     }
 
+    /// Whether ssh gets to its dom0.
+    pub(crate) fn has_door(&self) -> bool {
+        self.bundle.as_ref().is_some_and(|story| story.door.is_some())
+    }
+
     /// The machine's devices that it gets.
     pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
         self.device.into_iter().chain(self.beside)

@@ -5,7 +5,7 @@
 //!                  ├─ guest       the image: built, stripped, symbols kept
 //!                  ├─ bundle      the archive for a real Xen host
 //!                  ├─ stick       the boot stick; picture: what is on the screen
-//!                  ├─ boot        one boot of the machine (machine, dom0, console), with its jobs in it
+//!                  ├─ boot        one boot of a machine (machine, dom0, console), with those jobs of the queue in it that come to it
 //!                  ├─ judge       verdict on each job, from the guest's report and QEMU's own trace (evidence)
 //!                  ├─ checks      what `check` and `test` do without a machine
 //!                  └─ report      table, result.json, junit.xml, report.html
@@ -34,6 +34,7 @@ mod mirror;
 mod peers;
 mod picture;
 mod progress;
+mod queue;
 mod report;
 mod stick;
 

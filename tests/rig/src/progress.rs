@@ -1,8 +1,12 @@
 //! What a person sees while the rig works: one line a stage, with the time it took.
 
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+/// The stages that are under way, a line each.
+static UNDER_WAY: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
 
 /// A stage under way. On a terminal a spinner shows that it lives; in a log file only its end is printed.
 #[derive(Debug)]
@@ -15,7 +19,7 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts a stage.
     pub(crate) fn start(name: &'static str, doing: impl Into<String>) -> Self {
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let bar = UNDER_WAY.add(ProgressBar::no_length());
         let style = ProgressStyle::with_template("{prefix:>8}  {elapsed:>5}  {wide_msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
         bar.set_prefix(name);
@@ -43,5 +47,5 @@ impl Drop for Stage {
 }
 
 fn say(name: &str, took: Duration, what: &str) {
-    eprintln!("{name:>8}  {:>5.1} s  {what}", took.as_secs_f64());
+    UNDER_WAY.suspend(|| eprintln!("{name:>8}  {:>5.1} s  {what}", took.as_secs_f64()));
 }

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::bench::Spread;
 use super::smoke::DEFAULT_NIC;
 use super::{Bench, conclude};
 use crate::cli::Options;
@@ -174,7 +175,7 @@ pub(super) fn run(options: &Options, wanted: &[String]) -> Result<ExitCode> {
     let peers = Peers::start()?;
     let mut jobs: Vec<Job> = cases.iter().map(|case| case.job(&peers)).collect();
     jobs.iter_mut().for_each(|job| job.raw_words.clone_from(&options.cmdline));
-    let records = bench.run(options, DEFAULT_NIC, &jobs)?;
+    let records = bench.run(options, DEFAULT_NIC, &jobs, Spread::Many)?;
     conclude(&bench.record(records), &bench)
 }
 

@@ -3,19 +3,23 @@
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use chrono::Utc;
 
 use crate::artifacts::{self, Release, Stack};
-use crate::boot;
+use crate::boot::{self, Seen};
 use crate::cli::Options;
 use crate::dom0::{self, Xenstored};
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::Job;
-use crate::machine::{self, Accel, Card, Device, Iommu, Medium, Plan, Start, Without};
+use crate::machine::{self, Accel, Card, Device, Iommu, Medium, Plan, Start, TRACE_LOG, Without};
 use crate::mirror;
+use crate::queue::Queue;
 use crate::report::{JobRecord, RunRecord, record};
+
+use super::at_once::{self, Task};
 
 /// A bench, ready to boot machines.
 #[derive(Debug)]
@@ -34,10 +38,27 @@ pub(crate) struct Bench {
     pub(crate) guest: Guest,
     /// Where this run's files go.
     pub(crate) folder: PathBuf,
+    /// How many machines may run at the same time.
+    pub(crate) machines: usize,
     name: &'static str,
     started: String,
     image_bytes: u64,
 }
+
+/// On how many machines a run's jobs are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Spread {
+    /// One: what they show goes by their order, or by how long they take.
+    One,
+    /// As many as there may be.
+    Many,
+}
+
+/// A boot takes as long as that many jobs: fewer are not worth a machine.
+const WORTH_A_BOOT: usize = 4;
+
+/// Takes each record as soon as it is there, and says whether more are wanted.
+pub(crate) type OnRecord<'e> = &'e mut (dyn FnMut(JobRecord) -> ControlFlow<()> + Send);
 
 /// Which jobs' logs stay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +92,7 @@ impl Bench {
             xenstored: options.xenstored,
             guest,
             folder,
+            machines: options.machines.unwrap_or_else(at_once::fitting),
             name,
             started,
             image_bytes,
@@ -82,14 +104,22 @@ impl Bench {
         self.folder.join(IMAGE)
     }
 
-    /// Runs the jobs and judges each. They share one boot of the machine; if a job takes the machine down with it, the
-    /// rest go on in another.
-    pub(crate) fn run(&self, options: &Options, nic: &str, jobs: &[Job]) -> Result<Vec<JobRecord>> {
+    /// Runs the jobs and judges each; their records are in the jobs' order. Those of one machine share one boot of it; if a
+    /// job takes the machine down with it, the rest go on in another.
+    pub(crate) fn run(
+        &self,
+        options: &Options,
+        nic: &str,
+        jobs: &[Job],
+        spread: Spread,
+    ) -> Result<Vec<JobRecord>> {
         let mut records: Vec<JobRecord> = Vec::new();
-        self.run_each(options, nic, jobs, Keep::All, &mut |record| {
+        self.run_each(options, nic, jobs, (spread, Keep::All), &mut |record| {
             records.push(record);
             ControlFlow::Continue(())
         })?;
+        let order = |record: &JobRecord| jobs.iter().position(|job| job.name == record.name);
+        records.sort_by_cached_key(order);
         Ok(records)
     }
 
@@ -99,44 +129,93 @@ impl Bench {
         options: &Options,
         nic: &str,
         jobs: &[Job],
-        keep: Keep,
-        each: &mut dyn FnMut(JobRecord) -> ControlFlow<()>,
+        (spread, keep): (Spread, Keep),
+        each: OnRecord<'_>,
     ) -> Result {
-        let (mut done, mut boots) = (0, 1);
-        let mut flow = ControlFlow::Continue(());
-        while let Some(rest) = jobs.get(done..).filter(|r| flow.is_continue() && !r.is_empty()) {
-            let label = if boots == 1 { String::new() } else { format!("-boot{boots}") };
-            boots += 1;
-            let plan = self.plan(options, nic, rest, label)?;
-            boot::run(&plan, rest, &self.folder, &mut |job, seen| {
-                done += 1;
-                let (trace, end) = (seen.trace.clone(), seen.traced.end);
-                let record = record(job, seen, &self.guest, &self.folder)?;
-                let boring = keep == Keep::Bad && record.is_as_expected();
-                boring.then(|| self.forget(job, &trace, end)).transpose()?;
-                flow = each(record);
-                Ok(flow)
+        let queue = Queue::new(jobs);
+        let shared = Shared { options, nic, queue: &queue, keep, each: Mutex::new(each) };
+        let machines = match spread {
+            // ssh gets to one machine only.
+            _ if jobs.iter().any(Job::has_door) => 1,
+            Spread::One => 1,
+            Spread::Many => self.machines.min(jobs.len() / WORTH_A_BOOT).max(1),
+        };
+        let keep = |number| -> Task<'_, ()> {
+            let shared = &shared;
+            // What has failed on one, the others need not go on with.
+            Box::new(move || {
+                self.keep_a_machine(number, shared).inspect_err(|_| shared.queue.close())
+            })
+        };
+        at_once::run(machines, (1..=machines).map(keep).collect()).map(drop)
+    }
+
+    /// One machine after the other, until no job is left.
+    fn keep_a_machine(&self, number: usize, shared: &Shared<'_>) -> Result {
+        for boot in 1.. {
+            let jobs = shared.queue.left();
+            if jobs.is_empty() {
+                break;
+            }
+            let folder = match (number, boot) {
+                (1, 1) => self.folder.clone(),
+                (1, boot) => self.own_folder(&format!("boot{boot}"))?,
+                (number, 1) => self.own_folder(&format!("machine{number}"))?,
+                (number, boot) => self.own_folder(&format!("machine{number}-boot{boot}"))?,
+            };
+            let plan = self.plan(shared.options, shared.nic, &jobs, folder)?;
+            boot::run(&plan, &jobs, shared.queue, &self.folder, &mut |job, seen| {
+                self.conclude(job, seen, &plan, shared)
             })?;
+            // As large as all the logs together, and rebuilt by the next run anyway.
+            let image = plan.folder.join(DOM0);
+            fs::remove_file(&image).on("remove", &image)?;
         }
-        // As large as all the logs together, and rebuilt by the next run anyway.
-        let image = self.folder.join(DOM0);
-        fs::remove_file(&image).on("remove", &image)
+        Ok(())
+    }
+
+    /// Judges a job, and says whether more are wanted.
+    fn conclude(
+        &self,
+        job: &Job,
+        seen: Seen,
+        plan: &Plan,
+        shared: &Shared<'_>,
+    ) -> Result<ControlFlow<()>> {
+        let end = seen.traced.end;
+        let record = record(job, seen, &self.guest, &self.folder)?;
+        if shared.keep == Keep::Bad && record.is_as_expected() {
+            self.forget(job, plan, end)?;
+        }
+        let flow = shared.each.lock().unwrap_or_else(PoisonError::into_inner)(record);
+        if flow.is_break() {
+            shared.queue.close();
+        }
+        Ok(flow)
+    }
+
+    /// A folder for the files of a machine that is not the run's first.
+    pub(crate) fn own_folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.folder.join(name);
+        fs::create_dir(&folder).on("create", &folder)?;
+        Ok(folder)
     }
 
     /// Removes the log of a job that nobody will ask about, and gives the disk back what its part of the trace took.
-    fn forget(&self, job: &Job, trace: &Path, end: u64) -> Result {
+    fn forget(&self, job: &Job, plan: &Plan, end: u64) -> Result {
         let log = self.folder.join(boot::guest_log(&job.name));
         fs::remove_file(&log).on("remove", &log)?;
+        let trace = plan.folder.join(TRACE_LOG);
         if !trace.exists() {
             return Ok(());
         }
         // QEMU goes on where it was: what comes before becomes a hole of the same length.
-        let file = fs::File::options().write(true).open(trace).on("open", trace)?;
-        file.set_len(0).and_then(|()| file.set_len(end)).on("empty", trace)
+        let file = fs::File::options().write(true).open(&trace).on("open", &trace)?;
+        file.set_len(0).and_then(|()| file.set_len(end)).on("empty", &trace)
     }
 
     /// A machine with dom0 and the devices that these jobs want.
-    fn plan(&self, options: &Options, nic: &str, jobs: &[Job], label: String) -> Result<Plan> {
+    fn plan(&self, options: &Options, nic: &str, jobs: &[Job], folder: PathBuf) -> Result<Plan> {
         let mut devices: Vec<Device> = Vec::new();
         for device in jobs.iter().flat_map(Job::devices) {
             if !devices.iter().any(|other| other.bdf() == device.bdf()) {
@@ -144,7 +223,7 @@ impl Bench {
             }
         }
         for name in devices.iter().filter_map(|device| device.medium()) {
-            Medium::in_folder(&self.folder, name)?;
+            Medium::in_folder(&folder, name)?;
         }
         let mirrored = devices.iter().any(|device| match device {
             Device::Card(card) => card.mirrored,
@@ -152,7 +231,7 @@ impl Bench {
             _ => Card::is_mirrored(nic),
         });
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
-        let image = self.folder.join(DOM0);
+        let image = folder.join(DOM0);
         let kind = (&self.without, self.xenstored);
         dom0::pack_run(&self.stack, &self.image(), jobs, &hide, kind, &image)?;
         let image = fs::canonicalize(&image).on("find", &image)?;
@@ -176,7 +255,7 @@ impl Bench {
             trace: !options.no_trace && !devices.is_empty(),
             devices,
             channels: true,
-            label,
+            folder,
         })
     }
 
@@ -202,9 +281,18 @@ impl Bench {
     }
 }
 
+/// What the machines of a run have in common.
+struct Shared<'r> {
+    options: &'r Options,
+    nic: &'r str,
+    queue: &'r Queue,
+    keep: Keep,
+    each: Mutex<OnRecord<'r>>,
+}
+
 /// The stripped image's name in the run's folder.
 const IMAGE: &str = "pvbounce";
-/// dom0's.
+/// dom0's, in its machine's.
 const DOM0: &str = "dom0.cpio";
 
 /// Makes a run's folder and leads `runs/latest` to it.

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use super::bench::Spread;
 use super::desk::Desk;
 use super::smoke::DEFAULT_NIC;
 use super::{Bench, conclude};
@@ -60,7 +61,7 @@ pub(super) fn nested(options: &Options, wanted: &[String], seed: Option<u64>) ->
             job.bundle.iter_mut().for_each(|story| story.door = Some(door.clone()));
             beside(&bench, options, &jobs, &desk)?
         }
-        None => bench.run(options, DEFAULT_NIC, &jobs)?,
+        None => bench.run(options, DEFAULT_NIC, &jobs, Spread::Many)?,
     };
     conclude(&bench.record(records), &bench)
 }
@@ -70,7 +71,7 @@ fn beside(bench: &Bench, options: &Options, jobs: &[Job], desk: &Desk) -> Result
     let over = AtomicBool::new(false);
     thread::scope(|scope| {
         let visit = scope.spawn(|| desk.visit(&|| over.load(Ordering::Relaxed)));
-        let records = bench.run(options, DEFAULT_NIC, jobs);
+        let records = bench.run(options, DEFAULT_NIC, jobs, Spread::One);
         over.store(true, Ordering::Relaxed);
         let wrong = visit.join().unwrap_or_else(|_| vec!["the desk's thread panicked".to_owned()]);
         let mut records = records?;

@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use serde::Serialize;
 
+use super::bench::Spread;
 use super::{Bench, conclude, smoke, versus};
 use crate::cli::{Options, Peer};
 use crate::error::{Context, Result};
@@ -35,7 +36,7 @@ pub(super) fn run(options: &Options, peer: Option<(Peer, u32)>) -> Result<ExitCo
         // Last: whatever it leaves of the card or of the machine, our figures have been taken.
         jobs.extend(versus::jobs(&options, &bench.stack, &peers, rounds)?);
     }
-    let mut records = bench.run(&options, nic, &jobs)?;
+    let mut records = bench.run(&options, nic, &jobs, Spread::One)?;
     records.iter_mut().for_each(versus::advise);
     records.iter_mut().for_each(versus::must_ping);
     let comparison = versus::compare(&records);

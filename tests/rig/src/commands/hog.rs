@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::bench::Spread;
 use super::smoke::DEFAULT_NIC;
 use super::{Bench, conclude};
 use crate::cli::Options;
@@ -19,7 +20,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let bench = Bench::prepare("hog", options)?;
     let mut job = job(&Peers::start()?);
     job.raw_words.clone_from(&options.cmdline);
-    let records = bench.run(options, DEFAULT_NIC, &[job])?;
+    let records = bench.run(options, DEFAULT_NIC, &[job], Spread::One)?;
     conclude(&bench.record(records), &bench)
 }
 

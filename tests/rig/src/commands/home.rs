@@ -3,6 +3,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::console::{JobEnd, Piece, Splitter};
 use crate::error::{Context, Result};
 use crate::job::Job;
 use crate::machine::{
-    self, Card, DEFAULT_NIC, Device, Iommu, Machine, Medium, Model, Next, Plan, Start,
+    self, Card, DEFAULT_NIC, Device, Iommu, Machine, Medium, Model, Next, Plan, Start, TRACE_LOG,
 };
 use crate::mirror;
 use crate::peers::Peers;
@@ -43,7 +44,7 @@ pub(super) fn run(options: &Options, iommu: Iommu, strict: bool) -> Result<ExitC
         }
     };
     let home = Home { nic, iommu, strict, trace: !options.no_trace };
-    let record = boot(&bench, &job, home)?;
+    let record = boot(&bench, &job, home, bench.folder.clone())?;
     conclude(&bench.record(vec![record]), &bench)
 }
 
@@ -93,9 +94,9 @@ fn board(job: &Job, iommu: Iommu) -> Board {
     board
 }
 
-/// Boots the guest as dom0 and judges it.
-pub(super) fn boot(bench: &Bench, job: &Job, home: Home<'_>) -> Result<JobRecord> {
-    boot_from(bench, job, home, Start::Xen, &mut |_, _| Ok(()))
+/// Boots the guest as dom0, in a machine whose files go to a folder, and judges it.
+pub(super) fn boot(bench: &Bench, job: &Job, home: Home<'_>, folder: PathBuf) -> Result<JobRecord> {
+    boot_from(bench, job, home, (Start::Xen, folder), &mut |_, _| Ok(()))
 }
 
 /// What is done as each line of the guest's comes.
@@ -106,13 +107,13 @@ pub(super) fn boot_from(
     bench: &Bench,
     job: &Job,
     home: Home<'_>,
-    start: Start,
+    (start, folder): (Start, PathBuf),
     on_line: OnLine<'_>,
 ) -> Result<JobRecord> {
     let image = bench.image();
     let image = fs::canonicalize(&image).on("find", &image)?;
     for name in job.devices().filter_map(Device::medium) {
-        Medium::in_folder(&bench.folder, name)?;
+        Medium::in_folder(&folder, name)?;
     }
     let board = board(job, home.iommu);
     let mirrored = Card::is_mirrored(home.nic);
@@ -137,33 +138,33 @@ pub(super) fn boot_from(
         devices: job.devices().collect(),
         trace: home.trace && !board.watched.is_empty(),
         channels: false,
-        label: format!("-{}", job.name),
+        folder,
     };
     let stage = Stage::start("run", "Xen, then the guest as dom0");
-    let machine = Machine::start(&plan, &bench.folder)?;
-    let mut seen = follow(machine, bench, job, &stage, on_line)?;
-    seen.trace = bench.folder.join(plan.trace_log());
+    let machine = Machine::start(&plan)?;
+    let mut seen = follow(machine, (&plan.folder, &bench.folder), job, &stage, on_line)?;
     // The machine has ended, so the file is whole.
-    seen.traced = 0..fs::metadata(&seen.trace).map_or(0, |trace| trace.len());
+    seen.traced = 0..fs::metadata(plan.folder.join(TRACE_LOG)).map_or(0, |trace| trace.len());
     seen.due = Due { trace: plan.trace, memory: false };
     seen.board = Some(board);
+    seen.folder = plan.folder;
     let seconds = seen.end.as_ref().map_or(0.0, |end| end.seconds);
     stage.done(format!("{}: start of QEMU to its end {seconds:.1} s", job.name));
     record(job, seen, &bench.guest, &bench.folder)
 }
 
-/// Reads the console until the machine ends or the time is over.
+/// Reads the console until the machine ends or the time is over; what Xen says goes to the machine's folder, what the guest
+/// says to the run's.
 fn follow(
     mut machine: Machine,
-    bench: &Bench,
+    (folder, run): (&Path, &Path),
     job: &Job,
     stage: &Stage,
     on_line: OnLine<'_>,
 ) -> Result<Seen> {
-    let create =
-        |name: &str| File::create(bench.folder.join(name)).on("create", bench.folder.join(name));
-    let mut xen = create(&format!("xen-{}.log", job.name))?;
-    let mut guest = create(&guest_log(&job.name))?;
+    let create = |path: PathBuf| File::create(&path).on("create", path);
+    let mut xen = create(folder.join("xen.log"))?;
+    let mut guest = create(run.join(guest_log(&job.name)))?;
     let start = Instant::now();
     let mut splitter = Splitter::default();
     let mut seen = Seen::default();
@@ -180,11 +181,11 @@ fn follow(
         match splitter.line(&line) {
             Some(Piece::Xen(line)) => {
                 crashed |= line.contains("Hardware Dom0 crashed");
-                writeln!(xen, "{line}").on("write", &bench.folder)?;
+                writeln!(xen, "{line}").on("write", folder)?;
                 seen.xen.push(line);
             }
             Some(Piece::Dom0(line)) => {
-                writeln!(guest, "{line}").on("write", &bench.folder)?;
+                writeln!(guest, "{line}").on("write", run)?;
                 stage.doing(line.clone());
                 on_line(&mut machine, &line)?;
                 seen.console.push((start.elapsed().as_secs_f64(), line));

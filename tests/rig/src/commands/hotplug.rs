@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::bench::Spread;
 use super::{Bench, conclude, smoke};
 use crate::cli::Options;
 use crate::error::Result;
@@ -22,7 +23,7 @@ pub(super) fn run(options: &Options, rounds: u32) -> Result<ExitCode> {
     job.memory = options.memory;
     job.words.extend(options.words());
     job.raw_words.clone_from(&options.cmdline);
-    let records = bench.run(options, nic, &[job])?;
+    let records = bench.run(options, nic, &[job], Spread::One)?;
     conclude(&bench.record(records), &bench)
 }
 

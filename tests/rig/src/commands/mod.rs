@@ -1,6 +1,7 @@
 //! The commands, each a short story told in calls to the other modules.
 
 mod abuse;
+mod at_once;
 mod bench;
 mod boards;
 mod bundle;
@@ -43,6 +44,7 @@ use mutants::Choice;
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
     let options = &cli.options;
+    options.check_words()?;
     match cli.command.clone().unwrap_or(Command::Smoke) {
         Command::Smoke => smoke::run(options),
         Command::Dom0 { iommu, strict } => home::run(options, iommu, strict),

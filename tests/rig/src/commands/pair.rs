@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
+use super::bench::Spread;
 use super::smoke::DEFAULT_NIC;
 use super::{Bench, conclude};
 use crate::cli::Options;
@@ -27,7 +28,7 @@ pub(super) fn run(options: &Options, mib: u32, rough: Option<u64>) -> Result<Exi
     }
     let mut options = options.clone();
     options.no_trace |= mib > TRACED;
-    let records = bench.run(&options, DEFAULT_NIC, &jobs)?;
+    let records = bench.run(&options, DEFAULT_NIC, &jobs, Spread::One)?;
     for record in &records {
         let note = record.note("pair", CHECK).unwrap_or("nothing");
         println!("{}: {note}", record.name);

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::bench::Spread;
 use super::{Bench, conclude};
 use crate::cli::Options;
 use crate::error::Result;
@@ -21,7 +22,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
 pub(super) fn records(bench: &Bench, options: &Options) -> Result<Vec<JobRecord>> {
     let (nic, device) = device(options.device());
     let job = job(options, device, &Peers::start()?);
-    bench.run(options, nic, &[job])
+    bench.run(options, nic, &[job], Spread::One)
 }
 
 /// What `--nic` or `--device` means: the card's model, and which device the domain gets.

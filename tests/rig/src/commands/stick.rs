@@ -34,7 +34,7 @@ pub(super) fn run(
         return make(options);
     };
     let bench = Bench::prepare("stick", options)?;
-    let record = boot(&bench, firmware, options)?;
+    let record = boot(&bench, firmware, options, bench.folder.clone())?;
     let taken = bench.folder.join(png(firmware));
     if let Some(to) = picture.filter(|_| taken.exists()) {
         fs::copy(&taken, to).on("copy", &taken)?;
@@ -43,14 +43,14 @@ pub(super) fn run(
     conclude(&bench.record(vec![record]), &bench)
 }
 
-/// The two that every `./run.sh test` starts.
-pub(super) fn quick(bench: &Bench, options: &Options) -> Result<Vec<JobRecord>> {
+/// What every `./run.sh test` starts one by.
+pub(super) const QUICK: [Firmware; 2] = [Firmware::Bios, Firmware::Uefi];
+
+/// One suite from a stick, in a machine with a folder of its own.
+pub(super) fn quick(bench: &Bench, options: &Options, firmware: Firmware) -> Result<JobRecord> {
     let mut options = options.clone();
     options.suite = Some("boot".to_owned());
-    [Firmware::Bios, Firmware::Uefi]
-        .map(|firmware| boot(bench, firmware, &options))
-        .into_iter()
-        .collect()
+    boot(bench, firmware, &options, bench.own_folder(&job_name(firmware))?)
 }
 
 /// The image, in `target/`.
@@ -91,16 +91,23 @@ fn words(options: &Options) -> String {
 }
 
 /// Starts it, takes a picture once there is a verdict, presses a key, and judges: by the serial line, and the picture.
-fn boot(bench: &Bench, firmware: Firmware, options: &Options) -> Result<JobRecord> {
-    let mut job = Job::new(format!("stick-{}", name(firmware)), "no-device.cfg", None);
+fn boot(
+    bench: &Bench,
+    firmware: Firmware,
+    options: &Options,
+    folder: PathBuf,
+) -> Result<JobRecord> {
+    let mut job = Job::new(job_name(firmware), "no-device.cfg", None);
     job.words = options.words();
     job.raw_words.clone_from(&options.cmdline);
     job.memory = Some(options.memory.unwrap_or(MEMORY));
     // Emulated firmware takes its time.
     job.limit = options.limit(180);
-    let start = start(bench, firmware, options)?;
-    let folder = fs::canonicalize(&bench.folder).on("find", &bench.folder)?;
-    let (ppm, png) = (folder.join("screen.ppm"), folder.join(png(firmware)));
+    let start = start(bench, firmware, options, &folder)?;
+    // QEMU works in another folder.
+    let whole = |folder: &Path| fs::canonicalize(folder).on("find", folder);
+    let ppm = whole(&folder)?.join("screen.ppm");
+    let png = whole(&bench.folder)?.join(png(firmware));
     let mut verdict = String::new();
     let mut look = |machine: &mut Machine, line: &str| {
         let Some(qmp) = &mut machine.qmp else {
@@ -116,7 +123,7 @@ fn boot(bench: &Bench, firmware: Firmware, options: &Options) -> Result<JobRecor
             Ok(())
         }
     };
-    let mut record = home::boot_from(bench, &job, Home::USUAL, start, &mut look)?;
+    let mut record = home::boot_from(bench, &job, Home::USUAL, (start, folder), &mut look)?;
     if ppm.exists() {
         let said = Picture::read(&ppm)?.code();
         let seen = wrong(&record, &verdict, said.as_deref());
@@ -134,14 +141,18 @@ const fn name(firmware: Firmware) -> &'static str {
     }
 }
 
+fn job_name(firmware: Firmware) -> String {
+    format!("stick-{}", name(firmware))
+}
+
 fn png(firmware: Firmware) -> String {
     format!("screen-{}.png", name(firmware))
 }
 
-/// What the machine starts from, made in the run's folder.
-fn start(bench: &Bench, firmware: Firmware, options: &Options) -> Result<Start> {
-    let folder = fs::canonicalize(&bench.folder).on("find", &bench.folder)?;
-    let (xen, guest) = (bench.stack.xen(), folder.join("pvbounce"));
+/// What the machine starts from, made in its folder.
+fn start(bench: &Bench, firmware: Firmware, options: &Options, folder: &Path) -> Result<Start> {
+    let folder = fs::canonicalize(folder).on("find", folder)?;
+    let (xen, guest) = (bench.stack.xen(), bench.image());
     if firmware == Firmware::Ipxe {
         let served = folder.join("tftp");
         fs::create_dir_all(&served).on("create", &served)?;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::bench::Keep;
+use super::bench::{Keep, Spread};
 use super::{Bench, smoke};
 use crate::cli::Options;
 use crate::error::{Error, Result};
@@ -39,11 +39,13 @@ pub(super) fn run(
     let jobs: Vec<Job> = sites.into_iter().map(|site| job(options, &peers, site)).collect();
     let (nic, _) = smoke::device(options.device());
     let mut sweep = Sweep::default();
-    let ended = bench.run_each(options, nic, &jobs, Keep::Bad, &mut |record| sweep.add(record));
+    let ended = bench
+        .run_each(options, nic, &jobs, (Spread::Many, Keep::Bad), &mut |record| sweep.add(record));
     let interrupted = matches!(ended, Err(Error::Interrupted));
     if !interrupted {
         ended?;
     }
+    sweep.records.sort_by(|a, b| a.name.cmp(&b.name));
     let good = sweep.is_good(is_part);
     print!("{}", sweep.table(is_part));
     let run = bench.record(sweep.records);
@@ -97,7 +99,7 @@ struct Sweep {
 
 impl Sweep {
     fn add(&mut self, record: JobRecord) -> ControlFlow<()> {
-        self.ended = record.failing.as_ref().is_some_and(|failing| failing.is_beyond());
+        self.ended |= record.failing.as_ref().is_some_and(|failing| failing.is_beyond());
         self.records.push(record);
         if self.ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }

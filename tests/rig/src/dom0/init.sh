@@ -62,13 +62,13 @@ mark() {
     printf '@rig %s\n' "$*" >&9
 }
 
-free_mib() {
-    xl info | sed -n 's/^free_memory *: *//p'
-}
-
-# What dom0 has of the machine's memory. Without dom0_mem on Xen's command line xl has it give guests what they need.
-own_mib() {
-    xl list 0 | awk 'NR == 2 { print $3 }'
+# Xen's free memory and dom0's own, in MiB, and how many domains there are. Without dom0_mem on Xen's command line xl has dom0
+# give guests what they need.
+measure() {
+    free=$(xl info | sed -n 's/^free_memory *: *//p')
+    domains=$(xl list | awk '$2 == "0" { own = $3 } END { print own, NR - 1 }')
+    own=${domains% *}
+    domains=${domains#* }
 }
 
 # Xen's free pages below 4 GiB, which no other figure of its tools shows. A zone N has frames of N bits.
@@ -78,19 +78,23 @@ low_pages() {
         awk '$1 == 0 { sum = 0; next } $1 <= 20 { sum += $2 } END { print sum }'
 }
 
-# What dom0 itself has and holds: memory to spare, its event channels, the domains that are not quite gone.
+# What dom0 itself has and holds: memory to spare, its event channels.
 own_figures() {
     available=$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)
-    echo "dom0-kib=$available dom0-ports=$(grep -c 'xen-' /proc/interrupts) domains=$(xl list | grep -c '^[^N]')"
+    echo "dom0-kib=$available dom0-ports=$(grep -c 'xen-' /proc/interrupts)"
 }
 
-# Waits until Xen has all of a dead domain's memory back, for a while: it works through it after the domain is gone.
+# Measures once Xen has all of a dead domain's memory back, or after a while: it works through it after the domain is gone.
 settle() {
     tries=20
-    while [ $(($(free_mib) + $(own_mib))) -lt "$1" ] && [ "$tries" -gt 0 ]; do
+    while
+        measure
+        [ $((free + own)) -lt "$1" ] && [ "$tries" -gt 0 ]
+    do
         tries=$((tries - 1))
         usleep 100000
     done
+    low=$(low_pages)
 }
 
 echo "dom0: up $(uptime)"
@@ -179,16 +183,13 @@ watch_store() {
     done
 }
 
-# Ends a function that runs in the background, and what it waits for. By /proc, as this busybox has no pkill.
+# Ends a function that runs in the background, and what it waits for. To look through all of /proc for that takes a second.
 end() {
-    waited=
-    for stat in /proc/[0-9]*/stat; do
-        # Process, name, state, parent. It may be gone by now.
-        read -r process _ _ parent _ <"$stat" || continue
-        [ "$parent" = "$1" ] && waited="$waited $process"
-    done
+    # No line end follows, which is no failure. It may be gone by now.
+    read -r waited <"/proc/$1/task/$1/children"
     # The function first: else it goes on, with what follows its wait.
     for process in "$1" $waited; do kill "$process"; done
+    waited=
 }
 
 # A guest that does not end in time is destroyed; an xl that does not end then, is killed.
@@ -330,12 +331,17 @@ tell_partner() {
     tell_end "$partner_start" "$partner_gone" "$partner_code" -partner
 }
 
-# The rig knows which job is next, and says when.
+# The rig knows which job is next, and says when; or that another machine has it.
 await_go() {
     mark "ask job=$name"
     # What was meant for the job before may still be there.
-    until [ "${word:-}" = go ]; do read -r word <&8; done
-    word=
+    while read -r word <&8; do
+        case $word in
+        go) return 0 ;;
+        skip) return 1 ;;
+        esac
+    done
+    return 1
 }
 
 # The number after that of the domain that xl created, by what it said. A creation that failed may or may not have used a
@@ -362,13 +368,18 @@ run_job() {
     limit=$(cat "$job/limit")
     partner=
     [ -e "$2/together" ] && partner=$2
-    await_go
+    await_go || {
+        partner=
+        return
+    }
     rm -f /tmp/store /tmp/late /tmp/xl /tmp/said /tmp/stuck /tmp/abusing
     touch /tmp/store
     number_devices "$([ -e "$job/host-numbers" ] && echo 1 || echo 0)"
-    before=$(free_mib)
-    own_before=$(own_mib)
-    low_before=$(low_pages)
+    # As the job before left it, unless something was mended since.
+    [ -n "$free" ] || settle 0
+    before=$free
+    own_before=$own
+    low_before=$low
     [ -e "$job/hog" ] && start_hog
     watch_store "$next" &
     store=$!
@@ -419,16 +430,21 @@ run_job() {
     figures=
     if store_lives; then
         settle $((before + own_before))
-        figures="free-before=$before free-after=$(free_mib) low-before=$low_before low-after=$(low_pages) own-before=$own_before own-after=$(own_mib) $(own_figures)"
+        figures="free-before=$before free-after=$free low-before=$low_before low-after=$low own-before=$own_before own-after=$own domains=$domains $(own_figures)"
     fi
     tell_end "$start" "$gone" "$code" ""
-    [ -e "$job/abuse" ] && after=after_$(cat "$job/abuse") && type "$after" >/dev/null 2>&1 && "$after"
+    if [ -e "$job/abuse" ]; then
+        after=after_$(cat "$job/abuse")
+        type "$after" >/dev/null 2>&1 && "$after"
+        free=
+    fi
     # Nothing that xl does ends without it, and it can't be started again.
     store_lives || mark "ruined what=xenstored"
 }
 
 next=1
 partner=
+free=
 set -- /jobs/[0-9]*
 while [ -d "${1:-}" ]; do
     if [ "$1" = "$partner" ]; then tell_partner; else run_job "$1" "${2:-}"; fi

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use super::argv::QEMU_LOG;
 use super::{Iommu, Machine, Next, Plan, Start, Without};
 use crate::artifacts::{self, Release, Stack};
 use crate::error::{Context, Error, Result};
@@ -111,10 +112,10 @@ fn boot_xen(stack: &Stack, release: &'static Release, folder: &Path) -> Result<b
         devices: Vec::new(),
         trace: false,
         channels: false,
-        label: String::new(),
+        folder: folder.to_owned(),
     };
-    let mut machine = Machine::start(&plan, folder)?;
-    let log = folder.join(plan.log("qemu"));
+    let mut machine = Machine::start(&plan)?;
+    let log = folder.join(QEMU_LOG);
     let start = Instant::now();
     while start.elapsed() < LIMIT {
         match machine.next()? {

@@ -48,8 +48,8 @@ pub(crate) struct Plan {
     pub(crate) trace: bool,
     /// Whether the second serial port is the rig's.
     pub(crate) channels: bool,
-    /// Ends the names of this boot's files, where a run has several boots.
-    pub(crate) label: String,
+    /// Where its files go: its sockets, its media, what QEMU says, and the trace.
+    pub(crate) folder: PathBuf,
 }
 
 /// The machine's memory in GiB for guests of so many MiB together: enough above 4 GiB for all of theirs.
@@ -57,25 +57,19 @@ pub(crate) const fn memory_gib(guests_mib: u32) -> u32 {
     if guests_mib <= 2560 { 6 } else { 12 }
 }
 
-/// Names in the run's folder, QEMU's working directory: socket paths must be short.
+/// Names in the machine's folder, QEMU's working directory: socket paths must be short.
 pub(super) const COM1: &str = "com1.sock";
 pub(super) const COM2: &str = "com2.sock";
 /// What a guest wrote to COM2 where that is not a channel of the rig's.
 pub(crate) const COM2_LOG: &str = "guest-com2.log";
 pub(super) const QMP: &str = "qmp.sock";
+/// How QEMU was called, and what it said.
+pub(crate) const QEMU_LOG: &str = "qemu.log";
+/// Each address that a device used.
+pub(crate) const TRACE_LOG: &str = "dma-trace.log";
 
 impl Plan {
-    /// The name of one of this boot's files in the run's folder.
-    pub(crate) fn log(&self, what: &str) -> String {
-        format!("{what}{}.log", self.label)
-    }
-
-    /// The name of its trace there.
-    pub(crate) fn trace_log(&self) -> String {
-        self.log("dma-trace")
-    }
-
-    /// The whole command, to be run in the run's folder.
+    /// The whole command, to be run in the machine's folder.
     pub(crate) fn command(&self) -> Command {
         let mut command = qemu(&self.stack);
         command.args(self.accel.args(self.release, &self.without));
@@ -114,14 +108,14 @@ impl Plan {
             self.plug(&mut command, *device, &self.seat(n, *device));
         }
         if self.trace {
-            command.args(["-trace", self.iommu.event(), "-D", &self.trace_log()]);
+            command.args(["-trace", self.iommu.event(), "-D", TRACE_LOG]);
         }
         command
     }
 
-    /// A link to the n-th module in the run's folder: QEMU takes a path up to its first blank.
-    pub(super) fn link(&self, n: usize) -> String {
-        format!("module{n}{}", self.label)
+    /// A link to the n-th module in the machine's folder: QEMU takes a path up to its first blank.
+    pub(super) fn link(n: usize) -> String {
+        format!("module{n}")
     }
 
     fn boot(&self, command: &mut Command) {
@@ -129,7 +123,7 @@ impl Plan {
         let words = [&self.without.xen(self.dom0_memory), self.release.xen, strict].join(" ");
         command.arg("-kernel").arg(self.stack.xen()).args(["-append", words.trim_end()]);
         let words = self.modules.iter().map(|(_, words)| words.replace(',', ",,"));
-        let modules = words.enumerate().map(|(n, words)| format!("{} {words}", self.link(n)));
+        let modules = words.enumerate().map(|(n, words)| format!("{} {words}", Self::link(n)));
         command.args(["-initrd", &modules.collect::<Vec<_>>().join(",")]);
     }
 

@@ -13,7 +13,7 @@ mod setting;
 mod start;
 
 pub(crate) use accel::{Accel, probe};
-pub(crate) use argv::{COM2_LOG, Plan, memory_gib};
+pub(crate) use argv::{COM2_LOG, Plan, TRACE_LOG, memory_gib};
 pub(crate) use end::{End, Wire};
 pub(crate) use iommu::Iommu;
 pub(crate) use medium::Medium;

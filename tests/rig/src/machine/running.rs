@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::argv::{COM1, COM2, QMP};
+use super::argv::{COM1, COM2, QEMU_LOG, QMP};
 use super::relay::{self, Relay};
 use super::{Device, End, Mischief, Plan, Qmp, Wire};
 use crate::child::{self, Guard};
@@ -50,11 +50,12 @@ pub(crate) enum Next {
 }
 
 impl Machine {
-    /// Starts QEMU in a run's folder.
-    pub(crate) fn start(plan: &Plan, folder: &Path) -> Result<Self> {
-        let log = folder.join(plan.log("qemu"));
+    /// Starts QEMU in its folder.
+    pub(crate) fn start(plan: &Plan) -> Result<Self> {
+        let folder = &plan.folder;
+        let log = folder.join(QEMU_LOG);
         for (n, (file, _)) in plan.modules.iter().enumerate() {
-            let link = folder.join(plan.link(n));
+            let link = folder.join(Plan::link(n));
             symlink(file, &link).on("link", &link)?;
         }
         let mut command = plan.command();
@@ -132,7 +133,7 @@ fn rough(plan: &Plan) -> Option<u64> {
     })
 }
 
-/// The sockets in a run's folder, removed on drop.
+/// The sockets in a machine's folder, removed on drop.
 #[derive(Debug)]
 struct Sockets(PathBuf);
 

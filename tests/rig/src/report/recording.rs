@@ -14,7 +14,7 @@ use crate::evidence::{Allowed, Trace};
 use crate::guest::Guest;
 use crate::job::Job;
 use crate::judge::{Answers, Facts, Judgement, Verdict, answers, complaints, judge};
-use crate::machine::{Device, Medium, traced};
+use crate::machine::{Device, Medium, TRACE_LOG, traced};
 
 /// Judges a job by all that was seen of it.
 pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
@@ -31,7 +31,7 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
                 None => report.tried.clone(),
             };
             let allowed = Allowed { ranges: &report.ranges, tried: &tried };
-            Trace::read(&seen.trace, seen.traced.clone(), &watched, allowed)
+            Trace::read(&seen.folder.join(TRACE_LOG), seen.traced.clone(), &watched, allowed)
         }
     };
     let unwatched = job.devices().count().saturating_sub(watched.len());
@@ -41,7 +41,7 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let has_device = job.device.is_some();
     let memory = job.memory_bytes().filter(|_| seen.due.memory);
     let media = job.devices().filter_map(Device::medium);
-    let media = media.map(|name| Medium::in_folder(folder, name)?.changed());
+    let media = media.map(|name| Medium::in_folder(&seen.folder, name)?.changed());
     let changed = media.collect::<Result<Vec<_>>>()?.into_iter().flatten().next();
     let witness = Witness { trace, unwatched, has_device, memory, changed, backtrace };
     let mut record = compose(job, seen, &report, &times, &witness);

@@ -9,6 +9,7 @@ use super::notes::{self, Steady};
 use super::switched::{Edit, Source};
 use super::{Fate, Mutant};
 use crate::cli::Options;
+use crate::commands::bench::Spread;
 use crate::commands::{Bench, smoke};
 use crate::error::{Error, Result};
 use crate::guest::Guest;
@@ -94,7 +95,7 @@ fn boot(options: &Options, image: &Path, numbers: &[usize]) -> Result<Vec<(usize
     let sources = (NO_MUTANT..NO_MUTANT + SOURCES).map(|number| numbered(SOURCE, number));
     let mutants = numbers.iter().map(|number| numbered(MUTANT, *number));
     let jobs: Vec<Job> = sources.chain(mutants).collect();
-    let records = bench.run(options, smoke::DEFAULT_NIC, &jobs)?;
+    let records = bench.run(options, smoke::DEFAULT_NIC, &jobs, Spread::Many)?;
     let (sources, mutants): (Vec<_>, Vec<_>) =
         records.iter().partition(|record| record.name.starts_with(SOURCE));
     if let Some(bad) = sources.iter().find(|record| !record.is_as_expected()) {

@@ -11,9 +11,9 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use super::bench::Keep;
 use super::{Bench, smoke};
 use crate::cli::Options;
+use crate::commands::bench::{Keep, Spread};
 use crate::dice;
 use crate::error::{Context, Error, Result};
 use crate::peers::Peers;
@@ -38,7 +38,8 @@ pub(super) fn run(options: &Options, minutes: u32, seed: Option<u64>) -> Result<
 
     let mut soak = Soak::new(seed, length);
     soak.say();
-    let ended = bench.run_each(options, nic, &jobs, Keep::Bad, &mut |record| soak.add(record));
+    let ended = bench
+        .run_each(options, nic, &jobs, (Spread::One, Keep::Bad), &mut |record| soak.add(record));
     let interrupted = matches!(ended, Err(Error::Interrupted));
     if !interrupted {
         ended?;

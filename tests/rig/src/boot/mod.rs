@@ -1,7 +1,8 @@
 //! One boot of the machine, with a series of jobs in it: follows the consoles, keeps the logs, sees to the deadlines.
 
-use std::fs::{self, File};
-use std::io::Write;
+mod logs;
+
+use std::fs;
 use std::ops::{ControlFlow, Range};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -9,10 +10,15 @@ use std::time::{Duration, Instant};
 use pvbounce::report::ktap;
 
 use crate::console::{JobEnd, Marker, Piece, Splitter};
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::job::{Act, Job};
-use crate::machine::{Device, Machine, Mischief, Next, Plan, Source};
+use crate::machine::{Device, Machine, Mischief, Next, Plan, Source, TRACE_LOG};
 use crate::progress::Stage;
+use crate::queue::Queue;
+
+pub(crate) use logs::guest_log;
+
+use logs::Logs;
 
 /// From QEMU's start to a ready dom0; takes about 15 s with TCG on an idle machine.
 const READY: Duration = Duration::from_secs(240);
@@ -36,8 +42,8 @@ pub(crate) struct Seen {
     pub(crate) abused: Option<f64>,
     /// What the machine did while the domain was in it.
     pub(crate) machine: Fate,
-    /// The DMA trace.
-    pub(crate) trace: PathBuf,
+    /// The machine's folder, with the DMA trace.
+    pub(crate) folder: PathBuf,
     /// Its part of the trace.
     pub(crate) traced: Range<u64>,
     /// What Xen said while the domain was there, or since the one before it was gone.
@@ -85,18 +91,27 @@ pub(crate) enum Fate {
 /// What becomes of a job as soon as its domain is gone, and whether another one follows.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(&Job, Seen) -> Result<ControlFlow<()>>;
 
-/// Boots the machine and runs the jobs, as many as it survives and `each` lets follow; the last one may be its end.
-pub(crate) fn run(plan: &Plan, jobs: &[Job], folder: &Path, each: Each<'_>) -> Result {
+/// Boots the machine and runs those of its jobs that nobody else takes from the queue, as many as it survives and `each`
+/// lets follow; the last one may be its end. The guests' consoles go to the run's folder.
+pub(crate) fn run(
+    plan: &Plan,
+    jobs: &[Job],
+    queue: &Queue,
+    folder: &Path,
+    each: Each<'_>,
+) -> Result {
     let stage = Stage::start("boot", "Xen, then dom0");
     let mut boot = Boot {
-        machine: Machine::start(plan, folder)?,
+        machine: Machine::start(plan)?,
         logs: Logs::create(plan, folder)?,
         splitter: Splitter::default(),
         jobs: jobs.iter(),
+        queue,
+        partner: None,
         now: None,
         each,
         any: false,
-        trace: folder.join(plan.trace_log()),
+        folder: &plan.folder,
         before: Before::default(),
         due: Due { trace: plan.trace, memory: true },
         xen: Vec::new(),
@@ -105,6 +120,7 @@ pub(crate) fn run(plan: &Plan, jobs: &[Job], folder: &Path, each: Each<'_>) -> R
         stage: Some(stage),
     };
     while boot.step()? {}
+    boot.partner.into_iter().for_each(|partner| queue.give_back(partner));
     boot.finish()
 }
 
@@ -112,14 +128,17 @@ struct Boot<'j> {
     machine: Machine,
     logs: Logs,
     splitter: Splitter,
-    // Those that have not begun.
+    // Those that dom0 has not asked about.
     jobs: std::slice::Iter<'j, Job>,
+    queue: &'j Queue,
+    // The one that lives at the same time as the last one that began, until dom0 asks about it.
+    partner: Option<&'j Job>,
     // The one whose domain is there, or about to be.
     now: Option<(&'j Job, Seen)>,
     each: Each<'j>,
     // Whether any job has begun.
     any: bool,
-    trace: PathBuf,
+    folder: &'j Path,
     before: Before,
     due: Due,
     // What Xen has said since the last job ended, or dom0 was ready.
@@ -137,7 +156,7 @@ struct Before {
     wire: Mischief,
 }
 
-impl Boot<'_> {
+impl<'j> Boot<'j> {
     /// Handles what comes next; false when the boot is over.
     fn step(&mut self) -> Result<bool> {
         if Instant::now() > self.deadline {
@@ -179,7 +198,7 @@ impl Boot<'_> {
         };
         Err(Error::unfit(
             format!("{what}; its last words: {}", self.logs.last_words()),
-            format!("see xen.log, dom0.log and qemu.log in {}", self.logs.folder.display()),
+            format!("see xen.log, dom0.log and qemu.log in {}", self.folder.display()),
         ))
     }
 
@@ -190,7 +209,7 @@ impl Boot<'_> {
                 self.xen.clear();
                 self.deadline = Instant::now() + SLACK;
             }
-            Marker::Ask(_) => self.prepare()?,
+            Marker::Ask(_) => return self.asked(),
             Marker::Begin(_) => {
                 self.began = Some(Instant::now());
                 // What dom0 did with the device before is not the guest's; of two guests at once both are in what follows.
@@ -212,8 +231,8 @@ impl Boot<'_> {
         Ok(true)
     }
 
-    /// The next job is about to begin: log, cable, deadline, then the word that dom0 waits for.
-    fn prepare(&mut self) -> Result {
+    /// dom0 asks whether it is to run the next job; false when no job is left for any machine.
+    fn asked(&mut self) -> Result<bool> {
         let Some(job) = self.jobs.next() else {
             return Err(Error::unfit(
                 "dom0 asks for more jobs than there are",
@@ -221,6 +240,21 @@ impl Boot<'_> {
             ));
         };
         self.any = true;
+        if self.partner.take_if(|partner| partner.name == job.name).is_some() {
+            return self.prepare(job).map(|()| true);
+        }
+        if self.queue.take(job) {
+            self.partner = self.jobs.as_slice().first().filter(|next| next.together);
+            return self.prepare(job).map(|()| true);
+        }
+        if self.queue.is_empty() {
+            return Ok(false);
+        }
+        self.machine.tell("skip").map(|()| true)
+    }
+
+    /// A job is about to begin: log, cable, deadline, then the word that dom0 waits for.
+    fn prepare(&mut self, job: &'j Job) -> Result {
         self.logs.open_guest(&job.name)?;
         if job.device == Some(Device::Unplugged) {
             self.cable(false)?;
@@ -229,9 +263,9 @@ impl Boot<'_> {
             self.before = Before { trace: self.trace_length(), wire: self.machine.mischief() };
         }
         let start = self.before.trace;
-        let trace = self.trace.clone();
+        let folder = self.folder.to_owned();
         self.now =
-            Some((job, Seen { trace, traced: start..start, due: self.due, ..Seen::default() }));
+            Some((job, Seen { folder, traced: start..start, due: self.due, ..Seen::default() }));
         self.deadline = Instant::now() + job.limit + SLACK;
         self.stage = Some(Stage::start("run", job.name.clone()));
         self.machine.tell("go")
@@ -304,7 +338,7 @@ impl Boot<'_> {
     }
 
     fn trace_length(&self) -> u64 {
-        fs::metadata(&self.trace).map_or(0, |file| file.len())
+        fs::metadata(self.folder.join(TRACE_LOG)).map_or(0, |file| file.len())
     }
 
     fn end_stage(&mut self, what: &str) {
@@ -316,65 +350,4 @@ impl Boot<'_> {
         last.map_or(Ok(()), |piece| self.logs.piece(&piece))?;
         self.machine.stop()
     }
-}
-
-/// The run's log files.
-struct Logs {
-    folder: PathBuf,
-    xen: File,
-    dom0: File,
-    guest: Option<File>,
-    last: String,
-}
-
-impl Logs {
-    fn create(plan: &Plan, folder: &Path) -> Result<Self> {
-        let file = |what: &str| {
-            let path = folder.join(plan.log(what));
-            File::create(&path).on("create", &path)
-        };
-        Ok(Self {
-            folder: folder.to_owned(),
-            xen: file("xen")?,
-            dom0: file("dom0")?,
-            guest: None,
-            last: String::new(),
-        })
-    }
-
-    fn open_guest(&mut self, job: &str) -> Result {
-        let path = self.folder.join(guest_log(job));
-        self.guest = Some(File::create(&path).on("create", &path)?);
-        Ok(())
-    }
-
-    fn piece(&mut self, piece: &Piece) -> Result {
-        let (file, line) = match piece {
-            Piece::Xen(line) => (&mut self.xen, line),
-            Piece::Dom0(line) => (&mut self.dom0, line),
-        };
-        if !line.trim().is_empty() {
-            self.last.clone_from(line);
-        }
-        writeln!(file, "{line}").on("write", &self.folder)
-    }
-
-    fn guest(&mut self, line: &str) -> Result {
-        match &mut self.guest {
-            Some(file) => writeln!(file, "{line}").on("write", &self.folder),
-            None => Ok(()),
-        }
-    }
-
-    fn last_words(&self) -> &str {
-        match self.last.trim() {
-            "" => "none at all",
-            words => words,
-        }
-    }
-}
-
-/// The name of a job's console log.
-pub(crate) fn guest_log(job: &str) -> String {
-    format!("guest-{job}.log")
 }
