@@ -57,6 +57,12 @@ impl Allowed<'_> {
             || self.reached().any(|tried| page.is_of(tried))
     }
 
+    /// Whether an IOMMU was to refuse it.
+    fn has_blocked(&self, page: Page) -> bool {
+        let blocked = |tried: &&Tried| tried.answer == Answer::Blocked;
+        self.tried.iter().filter(blocked).any(|tried| page.is_of(tried))
+    }
+
     fn reached(&self) -> impl Iterator<Item = &Tried> {
         self.tried.iter().filter(|tried| tried.answer == Answer::Reached)
     }
@@ -135,13 +141,24 @@ fn examine(
             return Err(end).on("read to the end of the part in", trace);
         }
         left = left.saturating_sub(length as u64);
-        let page = std::str::from_utf8(&line).ok().and_then(|line| translation(line, devices));
-        page.into_iter().for_each(|(device, page)| tally.add(device, page, allowed));
+        let asked = std::str::from_utf8(&line).ok().and_then(|line| translation(line, devices));
+        asked.into_iter().for_each(|asked| tally.add(asked, allowed));
     }
     Ok(tally.finish(allowed))
 }
 
-/// One translation: the IOMMU's page that the device's address lay in.
+/// What an IOMMU was asked for one address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Asked {
+    /// By which of the devices.
+    device: usize,
+    /// For an address in this page.
+    page: Page,
+    /// Whether it refused it.
+    refused: bool,
+}
+
+/// One of the IOMMU's pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Page {
     first: u64,
@@ -158,13 +175,17 @@ struct Tally {
 }
 
 impl Tally {
-    fn add(&mut self, device: usize, page: Page, allowed: Allowed<'_>) {
-        self.devices.insert(device);
-        self.found.addresses += 1;
-        if self.inside.contains(&page) {
+    fn add(&mut self, asked: Asked, allowed: Allowed<'_>) {
+        let Asked { device, page, refused } = asked;
+        if refused && allowed.has_blocked(page) {
             return;
         }
-        if allowed.has(page) {
+        self.devices.insert(device);
+        self.found.addresses += 1;
+        if !refused && self.inside.contains(&page) {
+            return;
+        }
+        if !refused && allowed.has(page) {
             self.inside.insert(page);
             return;
         }
@@ -216,27 +237,29 @@ impl Page {
 }
 
 /// One translation, by whichever IOMMU QEMU plays, for devices that are called so.
-fn translation(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
+fn translation(line: &str, wanted: &[String]) -> Option<Asked> {
     intel(line, wanted).or_else(|| amd(line, wanted))
 }
 
 /// `amdvi_translation_result devid: 00:05.0 gpa 0x1234567 hpa 0x1234000`: the address as the device gave it, and the function
-/// with one digit.
-fn amd(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
+/// with one digit. What is refused is said to lead to 0.
+fn amd(line: &str, wanted: &[String]) -> Option<Asked> {
     let (_, fields) = line.split_once("amdvi_translation_result devid: ")?;
     let words: Vec<&str> = fields.split_ascii_whitespace().collect();
     let [device, "gpa", address, "hpa", machine] = words[..] else { return None };
     let device = device.replace('.', ".0");
     let device = wanted.iter().position(|wanted| *wanted == device)?;
-    machine.strip_prefix("0x")?;
-    let first = u64::from_str_radix(address.strip_prefix("0x")?, 16).ok()? & !0xfff;
-    Some((device, Page { first, last: first | 0xfff }))
+    let number = |word: &str| u64::from_str_radix(word.strip_prefix("0x")?, 16).ok();
+    let (first, machine) = (number(address)? & !0xfff, number(machine)?);
+    let page = Page { first, last: first | 0xfff };
+    Some(Asked { device, page, refused: machine == 0 && first != 0 })
 }
 
 /// `vtd_dmar_translate dev 00:05.00 iova 0x1234000 -> gpa 0x1234000 mask 0xfff`, for devices that QEMU calls so.
 ///
-/// Before it may stand who wrote it and when; a line with anything behind it, or less in it, is none.
-fn intel(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
+/// Before it may stand who wrote it and when; a line with anything behind it, or less in it, is none. What is refused has no
+/// line.
+fn intel(line: &str, wanted: &[String]) -> Option<Asked> {
     let (_, fields) = line.split_once("vtd_dmar_translate dev ")?;
     let mut words = fields.split_ascii_whitespace();
     let mut next = || words.next();
@@ -246,7 +269,7 @@ fn intel(line: &str, wanted: &[String]) -> Option<(usize, Page)> {
     match fields {
         (device, "iova", first, "->", "gpa", _, "mask") if end.is_none() => {
             let device = wanted.iter().position(|wanted| wanted == device)?;
-            Some((device, Page { first, last: first | mask }))
+            Some(Asked { device, page: Page { first, last: first | mask }, refused: false })
         }
         _ => None,
     }
@@ -260,7 +283,7 @@ mod tests {
     use std::io::Write;
 
     fn seen(line: &str, device: &str) -> Option<Page> {
-        translation(line, &[device.to_owned()]).map(|(_, page)| page)
+        translation(line, &[device.to_owned()]).map(|asked| asked.page)
     }
 
     const fn of(ranges: &[DmaRange]) -> Allowed<'_> {
@@ -283,7 +306,8 @@ mod tests {
         assert_eq!(seen(LINE, "00:05.00"), Some(Page { first: 0x1240_1000, last: 0x1240_1fff }));
         assert_eq!(seen(LINE, "00:06.00"), None);
         let both = ["00:06.00".to_owned(), "00:05.00".to_owned()];
-        assert_eq!(translation(LINE, &both), seen(LINE, "00:05.00").map(|page| (1, page)));
+        let asked = translation(LINE, &both).unwrap();
+        assert_eq!((asked.device, asked.refused), (1, false));
         assert_eq!(seen("vtd_dmar_translate dev", "00:05.00"), None);
         assert_eq!(seen("anything", "00:05.00"), None);
     }
@@ -302,6 +326,36 @@ mod tests {
         ] {
             assert_eq!(seen(&broken, "00:15.00"), None, "{broken}");
         }
+    }
+
+    #[test]
+    fn what_an_iommu_refuses_is_no_use_of_an_address_and_outside_unless_it_was_to_be_refused() {
+        let at = |gpa: &str, hpa: &str| {
+            format!("amdvi_translation_result devid: 00:05.0 gpa {gpa} hpa {hpa}\n")
+        };
+        let ranges = [DmaRange { first: 0x1000, last: 0x3fff, kind: RangeKind::Direct }];
+        let tried = |answer| {
+            let (device, what) = ("0000:00:00.0".to_owned(), Tested::Table);
+            [Tried { device, what, page: 0x8000, answer }]
+        };
+        let found = |lines: &str, answer| {
+            let mut file = tempfile::NamedTempFile::new().unwrap();
+            file.write_all(lines.as_bytes()).unwrap();
+            let tried = tried(answer);
+            let allowed = Allowed { ranges: &ranges, tried: &tried };
+            let part = 0..lines.len() as u64;
+            let found = examine(file.path(), part, &["00:05.00".into()], allowed).unwrap();
+            (found.addresses, found.outside, found.first_outside)
+        };
+        let (own, refused) = (at("0x2004", "0x2000"), at("0x8004", "0x0"));
+        let lines = format!("{own}{refused}{refused}");
+        assert_eq!(found(&lines, Answer::Blocked), (1, 0, None));
+        assert_eq!(found(&lines, Answer::Reached), (3, 2, Some(0x8000)));
+        // Nobody was to be refused there; nor was what came through to be blocked.
+        let lines = format!("{own}{}", at("0x2008", "0x0"));
+        assert_eq!(found(&lines, Answer::Blocked), (2, 1, Some(0x2000)));
+        assert_eq!(found(&at("0x8004", "0x8000"), Answer::Blocked), (1, 1, Some(0x8000)));
+        assert_eq!(found(&at("0x0", "0x0"), Answer::Blocked), (1, 1, Some(0)), "reached, at 0");
     }
 
     #[test]
@@ -361,7 +415,10 @@ mod tests {
         let held = |pages: &[Page], first, bytes| {
             let mut tally = Tally::default();
             let ranges = [segment(first, bytes), segment(0x3000_0000, MIB)];
-            pages.iter().for_each(|page| tally.add(0, *page, of(&ranges)));
+            for page in pages {
+                let asked = Asked { device: 0, page: *page, refused: false };
+                tally.add(asked, of(&ranges));
+            }
             let found = tally.finish(of(&ranges));
             assert_eq!((found.outside, found.segments), (0, 1));
             found.pool_pages
