@@ -117,7 +117,8 @@ pub(crate) fn line(command: &Command) -> String {
     words.map(|word| quoted(&word.to_string_lossy())).collect::<Vec<_>>().join(" ")
 }
 
-fn quoted(word: &str) -> String {
+/// A word as a shell takes it for one.
+pub(crate) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_=+,.:/@%".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         return word.to_owned();

@@ -262,6 +262,9 @@ pub(crate) struct Options {
     /// How many machines run at the same time, where there are jobs enough [default: one to a core, as far as memory goes, 4 at most]
     #[arg(long, global = true, value_name = "N", value_parser = machines())]
     pub(crate) machines: Option<usize>,
+    /// Boot Xen and dom0, although a machine of the same make is kept that is ready
+    #[arg(long, global = true)]
+    pub(crate) cold: bool,
     /// Boot this image instead of building one
     #[arg(long, global = true, value_name = "ELF")]
     pub(crate) guest: Option<PathBuf>,

@@ -279,6 +279,12 @@ impl Job {
         Ok(lines)
     }
 
+    /// Whether it wants nothing of its dom0 that others do not.
+    pub(crate) fn takes_any_dom0(&self) -> bool {
+        let plain = self.bundle.is_none() && self.linux.is_none() && self.image.is_none();
+        plain && !self.does("save")
+    }
+
     /// Whether ssh gets to its dom0.
     pub(crate) fn has_door(&self) -> bool {
         self.bundle.as_ref().is_some_and(|story| story.door.is_some())

@@ -27,14 +27,14 @@ use serde::{Deserialize, Serialize};
 pub(crate) use elf::library_closure;
 pub(crate) use source::{RELEASES, Release};
 pub(crate) use tools::Tools;
-pub(crate) use unpack::{MODULES, PEER_MODULES, find};
+pub(crate) use unpack::{CD_MODULES, MODULES, PCIBACK, PEER_MODULES, find};
 
 use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
 
 /// Bumped when what a stack holds changes, so that an older cache is not mistaken for a newer one.
-const FORMAT: &str = "stack-8";
+const FORMAT: &str = "stack-9";
 const PEER: &str = "peer.cpio";
 const SSHD: &str = "sshd.cpio";
 const PEER_DRIVERS: &str = "peer-drivers";
@@ -94,6 +94,14 @@ impl Stack {
     /// The unpacked packages: QEMU, its libraries and its firmware.
     pub(crate) fn root(&self) -> PathBuf {
         self.folder.join("root")
+    }
+
+    /// One of which nothing is there.
+    #[cfg(test)]
+    pub(crate) fn in_folder(folder: &Path) -> Self {
+        let version = || "0".to_owned();
+        let versions = Versions { xen: version(), linux: version(), qemu: version() };
+        Self { folder: folder.to_owned(), versions }
     }
 
     fn load(folder: PathBuf) -> Option<Self> {

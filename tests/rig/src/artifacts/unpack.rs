@@ -15,8 +15,15 @@ use crate::error::{Context, Error, Result};
 use crate::interrupt;
 
 /// dom0's modules, in the order they are loaded. One that is built into the kernel is not missed.
-pub(crate) const MODULES: [&str; 6] =
-    ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "xen-pciback"];
+pub(crate) const MODULES: [&str; 5] =
+    ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs"];
+
+/// What dom0 reads its jobs with, a CD, in load order. Older kernels have less of it.
+pub(crate) const CD_MODULES: [&str; 7] =
+    ["scsi_common", "scsi_mod", "libata", "libahci", "ahci", "cdrom", "sr_mod"];
+
+/// The one that is told whose the devices are, and is loaded when that is known.
+pub(crate) const PCIBACK: &str = "xen-pciback";
 
 /// What a Linux guest may need for a passed-through card, in load order. Not every distribution has each of them in the
 /// packages that are fetched; a guest is only asked to do what they allow.
@@ -136,7 +143,7 @@ fn is_kept(path: &Path, kept: &[&str]) -> bool {
     };
     let modules = text.starts_with("usr/lib/modules/");
     let wanted = || {
-        let mut names = MODULES.iter().chain(&PEER_MODULES);
+        let mut names = MODULES.iter().chain(&CD_MODULES).chain([&PCIBACK]).chain(&PEER_MODULES);
         names.any(|name| text.contains(&format!("/{name}.ko")))
     };
     let builtin = text.ends_with("/modules.builtin");

@@ -1,10 +1,11 @@
 //! One boot of the machine, with a series of jobs in it: follows the consoles, keeps the logs, sees to the deadlines.
 
 mod logs;
+mod seen;
 
 use std::fs;
-use std::ops::{ControlFlow, Range};
-use std::path::{Path, PathBuf};
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use pvbounce::report::ktap;
@@ -12,101 +13,62 @@ use pvbounce::report::ktap;
 use crate::console::{JobEnd, Marker, Piece, Splitter};
 use crate::error::{Error, Result};
 use crate::job::{Act, Job};
-use crate::machine::{Device, Machine, Mischief, Next, Plan, Source, TRACE_LOG};
+use crate::machine::{Device, Kept, Machine, Mischief, Next, Plan, Source, TRACE_LOG};
 use crate::progress::Stage;
 use crate::queue::Queue;
 
 pub(crate) use logs::guest_log;
+pub(crate) use seen::{Board, Due, Fate, Seen};
 
 use logs::Logs;
 
 /// From QEMU's start to a ready dom0; takes about 15 s with TCG on an idle machine.
 const READY: Duration = Duration::from_secs(240);
+/// From a resumed dom0 to its first question; takes a second or two.
+const RESUMED: Duration = Duration::from_secs(30);
 /// What a job may take beyond its own limit: destroying the domain, and xl's own waits.
 const SLACK: Duration = Duration::from_secs(60);
-
-/// What was seen of one job.
-#[derive(Debug, Default)]
-pub(crate) struct Seen {
-    /// The guest's console, each line with the seconds since the job began.
-    pub(crate) console: Vec<(f64, String)>,
-    /// How the domain ended; `None` if the machine ended first.
-    pub(crate) end: Option<JobEnd>,
-    /// What the guest wrote to `data/pvbounce`.
-    pub(crate) store: Vec<(String, String)>,
-    /// What xl printed.
-    pub(crate) xl: Vec<String>,
-    /// What dom0 itself found to be wrong.
-    pub(crate) found: Vec<String>,
-    /// Seconds from the job's begin to what was done to its guest.
-    pub(crate) abused: Option<f64>,
-    /// What the machine did while the domain was in it.
-    pub(crate) machine: Fate,
-    /// The machine's folder, with the DMA trace.
-    pub(crate) folder: PathBuf,
-    /// Its part of the trace.
-    pub(crate) traced: Range<u64>,
-    /// What Xen said while the domain was there, or since the one before it was gone.
-    pub(crate) xen: Vec<String>,
-    /// What was done to the frames on its wire, if that is one on which something is.
-    pub(crate) wire: Option<Mischief>,
-    /// Which witnesses were to be there.
-    pub(crate) due: Due,
-    /// The guest's own board, if it had one.
-    pub(crate) board: Option<Board>,
-}
-
-/// The witnesses that a boot has.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Due {
-    /// QEMU, tracing each address that a device uses.
-    pub(crate) trace: bool,
-    /// dom0, asking Xen for its free memory.
-    pub(crate) memory: bool,
-}
-
-/// A guest that is dom0 sees the whole machine, and what was put into it where it is.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Board {
-    /// The addresses of what it was given to test; there may be more.
-    pub(crate) asked: Vec<String>,
-    /// Those that an IOMMU translates for, as QEMU's trace has them.
-    pub(crate) watched: Vec<String>,
-}
-
-/// What became of a machine during a job.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Fate {
-    /// It lived on.
-    #[default]
-    Alive,
-    /// QEMU ended by itself: Xen or dom0 crashed or shut down.
-    Ended,
-    /// dom0 said nothing any more.
-    Silent,
-    /// Nobody watched: all that is known is a log.
-    Unknown,
-}
 
 /// What becomes of a job as soon as its domain is gone, and whether another one follows.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(&Job, Seen) -> Result<ControlFlow<()>>;
 
-/// Boots the machine and runs those of its jobs that nobody else takes from the queue, as many as it survives and `each`
-/// lets follow; the last one may be its end. The guests' consoles go to the run's folder.
-pub(crate) fn run(
-    plan: &Plan,
-    jobs: &[Job],
-    queue: &Queue,
-    folder: &Path,
-    each: Each<'_>,
-) -> Result {
-    let stage = Stage::start("boot", "Xen, then dom0");
+/// What a machine is started for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work<'w> {
+    /// The jobs that it was given.
+    pub(crate) jobs: &'w [Job],
+    /// Those that nobody has taken.
+    pub(crate) queue: &'w Queue,
+    /// Where the guests' consoles go.
+    pub(crate) folder: &'w Path,
+    /// Where it is kept for later runs when it is ready.
+    pub(crate) kept: Option<&'w Kept>,
+}
+
+/// How a boot ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// With its jobs.
+    Over,
+    /// A machine that was to go on where another one was did not.
+    NotResumed(Error),
+}
+
+/// Boots the machine, or has it go on from where one was ready, and runs those of its jobs that nobody else takes, as many as
+/// it survives and `each` lets follow; the last one may be its end.
+pub(crate) fn run(plan: &Plan, work: Work<'_>, each: Each<'_>) -> Result<Ended> {
+    let (name, doing) = match plan.resumed {
+        None => ("boot", "Xen, then dom0"),
+        Some(_) => ("resume", "dom0, as it was ready once"),
+    };
+    let stage = Stage::start(name, doing);
     let mut boot = Boot {
         machine: Machine::start(plan)?,
-        logs: Logs::create(plan, folder)?,
+        logs: Logs::create(plan, work.folder)?,
         splitter: Splitter::default(),
-        jobs: jobs.iter(),
-        queue,
+        jobs: work.jobs.iter(),
+        queue: work.queue,
+        kept: work.kept,
         partner: None,
         now: None,
         each,
@@ -115,13 +77,21 @@ pub(crate) fn run(
         before: Before::default(),
         due: Due { trace: plan.trace, memory: true },
         xen: Vec::new(),
+        started: Instant::now(),
         deadline: Instant::now() + READY,
         began: None,
         stage: Some(stage),
     };
-    while boot.step()? {}
-    boot.partner.into_iter().for_each(|partner| queue.give_back(partner));
-    boot.finish()
+    let ran = boot.resume(plan.resumed.as_deref()).and_then(|()| {
+        while boot.step()? {}
+        Ok(())
+    });
+    boot.partner.into_iter().for_each(|partner| work.queue.give_back(partner));
+    match ran {
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) if plan.resumed.is_some() && !boot.any => Ok(Ended::NotResumed(error)),
+        ran => ran.and_then(|()| boot.finish()).map(|()| Ended::Over),
+    }
 }
 
 struct Boot<'j> {
@@ -131,6 +101,7 @@ struct Boot<'j> {
     // Those that dom0 has not asked about.
     jobs: std::slice::Iter<'j, Job>,
     queue: &'j Queue,
+    kept: Option<&'j Kept>,
     // The one that lives at the same time as the last one that began, until dom0 asks about it.
     partner: Option<&'j Job>,
     // The one whose domain is there, or about to be.
@@ -143,6 +114,7 @@ struct Boot<'j> {
     due: Due,
     // What Xen has said since the last job ended, or dom0 was ready.
     xen: Vec<String>,
+    started: Instant,
     deadline: Instant,
     // The job that runs now began then.
     began: Option<Instant>,
@@ -194,7 +166,7 @@ impl<'j> Boot<'j> {
         }
         let what = match fate {
             Fate::Ended => "QEMU ended before dom0 was ready".to_owned(),
-            _ => format!("dom0 was not ready after {} s", READY.as_secs()),
+            _ => format!("dom0 asked for no job within {} s", self.started.elapsed().as_secs()),
         };
         Err(Error::unfit(
             format!("{what}; its last words: {}", self.logs.last_words()),
@@ -206,8 +178,8 @@ impl<'j> Boot<'j> {
         match marker {
             Marker::Ready => {
                 self.end_stage("dom0 is ready");
-                self.xen.clear();
-                self.deadline = Instant::now() + SLACK;
+                self.keep()?;
+                self.begin(SLACK)?;
             }
             Marker::Ask(_) => return self.asked(),
             Marker::Begin(_) => {
@@ -229,6 +201,37 @@ impl<'j> Boot<'j> {
             Marker::Ruined | Marker::Done => return Ok(false),
         }
         Ok(true)
+    }
+
+    /// Has the machine go on from a state, if there is one.
+    fn resume(&mut self, state: Option<&Path>) -> Result {
+        let (Some(state), Some(qmp)) = (state, self.machine.qmp.as_mut()) else {
+            return Ok(());
+        };
+        qmp.resume(state)?;
+        self.end_stage("dom0, as it was ready once");
+        self.begin(RESUMED)
+    }
+
+    /// Keeps the machine for later runs, if it is one to be kept. One that can't be is only slower the next time.
+    fn keep(&mut self) -> Result {
+        let (Some(kept), Some(qmp)) = (self.kept, self.machine.qmp.as_mut()) else {
+            return Ok(());
+        };
+        let stage = Stage::start("keep", "dom0, for the next run");
+        match kept.keep(|state| qmp.save(state)) {
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => stage.done(format!("dom0 is not kept for the next run: {error}")),
+            Ok(()) => stage.done("dom0, for the next run"),
+        }
+        Ok(())
+    }
+
+    /// dom0 is ready: the jobs are there for it.
+    fn begin(&mut self, limit: Duration) -> Result {
+        self.xen.clear();
+        self.deadline = Instant::now() + limit;
+        self.machine.tell("jobs")
     }
 
     /// dom0 asks whether it is to run the next job; false when no job is left for any machine.

@@ -8,13 +8,15 @@ use std::sync::{Mutex, PoisonError};
 use chrono::Utc;
 
 use crate::artifacts::{self, Release, Stack};
-use crate::boot::{self, Seen};
+use crate::boot::{self, Ended, Seen, Work};
 use crate::cli::Options;
 use crate::dom0::{self, Xenstored};
 use crate::error::{Context, Error, Result};
 use crate::guest::Guest;
 use crate::job::Job;
-use crate::machine::{self, Accel, Card, Device, Iommu, Medium, Plan, Start, TRACE_LOG, Without};
+use crate::machine::{
+    self, Accel, Card, Device, Iommu, Kept, Medium, Plan, Start, TRACE_LOG, Without,
+};
 use crate::mirror;
 use crate::queue::Queue;
 use crate::report::{JobRecord, RunRecord, record};
@@ -152,6 +154,7 @@ impl Bench {
 
     /// One machine after the other, until no job is left.
     fn keep_a_machine(&self, number: usize, shared: &Shared<'_>) -> Result {
+        let mut may_resume = !shared.options.cold;
         for boot in 1.. {
             let jobs = shared.queue.left();
             if jobs.is_empty() {
@@ -164,9 +167,24 @@ impl Bench {
                 (number, boot) => self.own_folder(&format!("machine{number}-boot{boot}"))?,
             };
             let plan = self.plan(shared.options, shared.nic, &jobs, folder)?;
-            boot::run(&plan, &jobs, shared.queue, &self.folder, &mut |job, seen| {
-                self.conclude(job, seen, &plan, shared)
-            })?;
+            let kept =
+                (may_resume && jobs.iter().all(Job::takes_any_dom0)).then(|| Kept::of(&plan));
+            let kept = kept.transpose()?.flatten();
+            let resumed = kept.as_ref().and_then(Kept::state);
+            let work = Work {
+                jobs: &jobs,
+                queue: shared.queue,
+                folder: &self.folder,
+                kept: kept.as_ref().filter(|_| resumed.is_none()),
+            };
+            let plan = Plan { resumed, ..plan };
+            let ended =
+                boot::run(&plan, work, &mut |job, seen| self.conclude(job, seen, &plan, shared))?;
+            if let (Ended::NotResumed(error), Some(kept)) = (ended, &kept) {
+                eprintln!("the dom0 that was kept does not go on, so it is booted: {error}");
+                kept.forget()?;
+                may_resume = false;
+            }
             // As large as all the logs together, and rebuilt by the next run anyway.
             let image = plan.folder.join(DOM0);
             fs::remove_file(&image).on("remove", &image)?;
@@ -231,9 +249,9 @@ impl Bench {
             _ => Card::is_mirrored(nic),
         });
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
-        let image = folder.join(DOM0);
-        let kind = (&self.without, self.xenstored);
-        dom0::pack_run(&self.stack, &self.image(), jobs, &hide, kind, &image)?;
+        let (image, archive) = (folder.join(DOM0), folder.join(JOBS));
+        dom0::pack_dom0(&self.stack, &self.image(), jobs, self.xenstored, &image)?;
+        dom0::pack_jobs(&self.image(), jobs, &hide, &self.without, &archive)?;
         let image = fs::canonicalize(&image).on("find", &image)?;
         Ok(Plan {
             stack: self.stack.clone(),
@@ -255,6 +273,8 @@ impl Bench {
             trace: !options.no_trace && !devices.is_empty(),
             devices,
             channels: true,
+            jobs: Some(PathBuf::from(JOBS)),
+            resumed: None,
             folder,
         })
     }
@@ -294,6 +314,8 @@ struct Shared<'r> {
 const IMAGE: &str = "pvbounce";
 /// dom0's, in its machine's.
 const DOM0: &str = "dom0.cpio";
+/// The jobs', in its machine's, too.
+const JOBS: &str = "jobs.cpio";
 
 /// Makes a run's folder and leads `runs/latest` to it.
 pub(super) fn run_folder(name: &str) -> Result<PathBuf> {

@@ -138,6 +138,8 @@ pub(super) fn boot_from(
         devices: job.devices().collect(),
         trace: home.trace && !board.watched.is_empty(),
         channels: false,
+        jobs: None,
+        resumed: None,
         folder,
     };
     let stage = Stage::start("run", "Xen, then the guest as dom0");

@@ -4,9 +4,17 @@
 # Two ways out: hvc0 (Xen's COM1) carries what a person may want to read; COM2 carries the guests' consoles and, between
 # them, the lines that the rig acts on, each starting with "@rig ". The rig reads them in tests/rig/src/console.
 #
-# What the rig puts into /jobs:
+# What the rig puts into /jobs before dom0 is ready:
 #   xenstored        the program to start as that
 #   modules          kernel modules in /mods, in load order
+#   cd-modules       those for the CD that the jobs come on
+#   abuse.sh         what is done to guests, by functions
+#   bundle.sh        what the script for a real host is put through, by functions, too
+#   bundle.tar.gz    what a real host is given
+#   desk.pub         the key of who comes by ssh, where a story wants that
+#
+# What it gives a dom0 that is ready, which may have been so for days:
+#   pvbounce         the guest
 #   hide             devices for pciback, as its parameter wants them: (0000:00:05.0)(...)
 #   NNNN/name        the job's name
 #   NNNN/limit       seconds until the domain is destroyed
@@ -21,10 +29,6 @@
 #   NNNN/bundle      there if not xl starts the guest, but the script for a real host: a story of bundle.sh, its exit code, its arguments
 #   NNNN/abuse       what is done to the guest when the rig says so, a function of abuse.sh
 #   NNNN/overrides   further config lines for `xl create`, one a line
-#   abuse.sh         those functions
-#   bundle.sh        those stories
-#   bundle.tar.gz    what a real host is given
-#   desk.pub         the key of who comes by ssh, where a story wants that
 #
 # shellcheck disable=SC1091,SC2013 # What it sources the rig puts there; devices are words.
 export PATH=/bin:/usr/sbin
@@ -84,30 +88,27 @@ own_figures() {
     echo "dom0-kib=$available dom0-ports=$(grep -c 'xen-' /proc/interrupts)"
 }
 
-# Measures once Xen has all of a dead domain's memory back, or after a while: it works through it after the domain is gone.
+# Measures once Xen has all of a dead domain's memory back, so many MiB and low pages, or after a while: it works through it after
+# the domain is gone, and gives back what it knew the domain by last of all.
 settle() {
     tries=20
     while
         measure
-        [ $((free + own)) -lt "$1" ] && [ "$tries" -gt 0 ]
+        low=$(low_pages)
+        [ "$tries" -gt 0 ] && { [ $((free + own)) -lt "$1" ] || [ "$low" -lt "$2" ]; }
     do
         tries=$((tries - 1))
         usleep 100000
     done
-    low=$(low_pages)
 }
 
 echo "dom0: up $(uptime)"
-# A driver that is built into dom0's kernel has its device already, and pciback takes none away.
-for device in $(tr '()' '  ' </jobs/hide); do
-    driver=/sys/bus/pci/devices/$device/driver
-    [ ! -e "$driver" ] || echo "$device" >"$driver/unbind"
-done
-while read -r module; do
-    set --
-    [ "$module" = xen-pciback ] && set -- "hide=$(cat /jobs/hide)"
-    insmod "/mods/$module.ko" "$@"
-done </jobs/modules
+while read -r module; do insmod "/mods/$module.ko"; done </jobs/modules
+# The machine's own controller only: others are for guests.
+echo 0 >/sys/bus/pci/drivers_autoprobe
+while read -r module; do insmod "/mods/$module.ko"; done </jobs/cd-modules
+echo 0000:00:1f.2 >/sys/bus/pci/drivers/ahci/bind
+echo 1 >/sys/bus/pci/drivers_autoprobe
 mount -t xenfs xenfs /proc/xen
 case $(cat /jobs/xenstored) in
 xenstored) xenstored --pid-file /run/xenstored.pid ;;
@@ -132,6 +133,17 @@ start_xenconsoled
 . /jobs/bundle.sh
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
+
+# The rig says when the jobs are there. Nobody has looked at the CD before.
+until [ "${word:-}" = jobs ]; do read -r word <&8; done
+(cd / && cpio -idmu </dev/sr0)
+# A driver that is built into dom0's kernel has its device already, and pciback takes none away.
+for device in $(tr '()' '  ' </jobs/hide); do
+    driver=/sys/bus/pci/devices/$device/driver
+    [ ! -e "$driver" ] || echo "$device" >"$driver/unbind"
+done
+insmod /mods/xen-pciback.ko "hide=$(cat /jobs/hide)"
+echo "dom0: has the jobs $(uptime)"
 
 # pciback numbers a guest's devices as it was told when it was loaded: 0, each in a slot of bus 0; 1, as the host does.
 numbering=0
@@ -376,7 +388,7 @@ run_job() {
     touch /tmp/store
     number_devices "$([ -e "$job/host-numbers" ] && echo 1 || echo 0)"
     # As the job before left it, unless something was mended since.
-    [ -n "$free" ] || settle 0
+    [ -n "$free" ] || settle 0 0
     before=$free
     own_before=$own
     low_before=$low
@@ -429,7 +441,7 @@ run_job() {
     [ -e "$job/hog" ] && stop_hog
     figures=
     if store_lives; then
-        settle $((before + own_before))
+        settle $((before + own_before)) "$low_before"
         figures="free-before=$before free-after=$free low-before=$low_before low-after=$low own-before=$own_before own-after=$own domains=$domains $(own_figures)"
     fi
     tell_end "$start" "$gone" "$code" ""

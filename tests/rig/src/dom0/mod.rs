@@ -1,20 +1,25 @@
-//! dom0's image: an initramfs made of two cpio archives, one that only depends on the packages and one of this run.
+//! dom0's files: an initramfs with all that dom0 needs to be ready, and an archive of the run's jobs, which a dom0 that is
+//! ready is given then.
 //!
-//! The kernel unpacks archives that follow each other as if they were one. They are not compressed: an emulated
-//! processor takes longer to gunzip them than QEMU to hand them over.
+//! The initramfs is made of cpio archives, the first of which only depends on the packages: the kernel unpacks those that follow
+//! each other as if they were one. Nothing is compressed: an emulated processor takes longer to gunzip it than QEMU to hand it
+//! over.
+
+mod image;
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use cpio::newc::{Builder, ModeFileType, trailer};
 use flate2::read::GzDecoder;
 use xz2::read::XzDecoder;
 
-use crate::artifacts::{MODULES, PEER_MODULES, Stack, find, library_closure};
+use image::Image;
+
+use crate::artifacts::{CD_MODULES, MODULES, PCIBACK, PEER_MODULES, Stack, find};
 use crate::bundle;
-use crate::error::{Context, Error, Result};
+use crate::error::{Context, Result};
 use crate::job::{Act, Hog, Job};
 use crate::judge::Verdict;
 use crate::machine::{Device, Without};
@@ -83,6 +88,15 @@ pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
         loaded.push_str(module);
         loaded.push('\n');
     }
+    image.file(&format!("mods/{PCIBACK}.ko"), &decompress(&kernel.module(PCIBACK)?)?)?;
+    let mut cd = String::new();
+    for module in CD_MODULES {
+        let Ok(path) = kernel.module(module) else { continue };
+        image.file(&format!("mods/{module}.ko"), &decompress(&path)?)?;
+        cd.push_str(module);
+        cd.push('\n');
+    }
+    image.file("jobs/cd-modules", cd.as_bytes())?;
     image.file("jobs/modules", loaded.as_bytes())?;
     image.finish()
 }
@@ -155,29 +169,28 @@ fn decompress(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Packs the image of one run: the base, then the init script, the guest and the jobs.
-pub(crate) fn pack_run(
+/// Packs dom0's initramfs, with what some of these jobs want beside what each does. Without such jobs it is the same for every
+/// run.
+pub(crate) fn pack_dom0(
     stack: &Stack,
     guest: &Path,
     jobs: &[Job],
-    hide: &str,
-    (without, xenstored): (&Without, Xenstored),
+    xenstored: Xenstored,
     to: &Path,
 ) -> Result {
     let mut image = Image::create(to)?;
-    image.out.write_all(&read(&stack.dom0())?).on("write", to)?;
+    image.archive(&stack.dom0())?;
     if jobs.iter().any(|job| job.bundle.is_some()) {
         // The drivers that dom0 has the devices with, as any host has.
-        image.out.write_all(&read(&stack.peer())?).on("write", to)?;
+        image.archive(&stack.peer())?;
     }
     let mut stories = jobs.iter().filter_map(|job| job.bundle.as_ref());
     let door = stories.find_map(|story| story.door.as_ref());
     if door.is_some() {
-        image.out.write_all(&read(&stack.sshd())?).on("write", to)?;
+        image.archive(&stack.sshd())?;
     }
     image.file("init", INIT.as_bytes())?;
     image.folder("jobs")?;
-    image.file("jobs/hide", hide.as_bytes())?;
     image.file("jobs/abuse.sh", ABUSE.as_bytes())?;
     image.file("jobs/bundle.sh", BUNDLE.as_bytes())?;
     let xenstored = daemon(&mut image, &stack.root(), xenstored)?;
@@ -188,7 +201,6 @@ pub(crate) fn pack_run(
     if let Some(door) = door {
         image.file("jobs/desk.pub", door.key.as_bytes())?;
     }
-    image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
     if jobs.iter().any(|job| job.linux.is_some()) {
         let [kernel, files] = LINUX.map(|name| name.trim_start_matches('/'));
         image.file(kernel, &read(&stack.linux())?)?;
@@ -197,9 +209,35 @@ pub(crate) fn pack_run(
     if jobs.iter().any(|job| job.does("save")) {
         helper(&mut image, &stack.root(), "libxl-save-helper")?;
     }
+    for job in jobs {
+        if let Some(guest) = &job.image {
+            image.file(job.kernel().trim_start_matches('/'), &read(guest)?)?;
+        }
+    }
+    image.finish()
+}
+
+/// The block of a CD.
+const BLOCK: u64 = 2048;
+
+/// Packs the jobs, with the guest's image and the devices that are theirs, into an archive that QEMU takes for a CD.
+pub(crate) fn pack_jobs(
+    guest: &Path,
+    jobs: &[Job],
+    hide: &str,
+    without: &Without,
+    to: &Path,
+) -> Result {
+    let mut image = Image::create(to)?;
+    image.folder("jobs")?;
+    image.file("jobs/hide", hide.as_bytes())?;
+    image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
     let mut each = jobs.iter().enumerate();
     each.try_for_each(|(number, job)| pack_job(&mut image, number, job, without))?;
-    image.finish()
+    image.finish()?;
+    let file = File::options().write(true).open(to).on("open", to)?;
+    let whole = file.metadata().and_then(|data| file.set_len(data.len().next_multiple_of(BLOCK)));
+    whole.on("fill", to)
 }
 
 /// What dom0 has to know of one job.
@@ -215,9 +253,6 @@ fn pack_job(image: &mut Image, number: usize, job: &Job, without: &Without) -> R
     if let Some(hog) = job.hog {
         image.file(&format!("{folder}/hog.cfg"), &read(Hog::CONFIG.as_ref())?)?;
         image.file(&format!("{folder}/hog"), hog.overrides().as_bytes())?;
-    }
-    if let Some(guest) = &job.image {
-        image.file(job.kernel().trim_start_matches('/'), &read(guest)?)?;
     }
     if job.together {
         image.file(&format!("{folder}/together"), b"")?;
@@ -286,63 +321,11 @@ fn helper(image: &mut Image, root: &Path, name: &str) -> Result<String> {
 /// The files of a Linux guest: what the packages gave, then its init script. They are put together in a file of this name.
 fn linux_files(stack: &Stack, part: &Path) -> Result<Vec<u8>> {
     let mut image = Image::create(part)?;
-    image.out.write_all(&read(&stack.peer())?).on("write", part)?;
+    image.archive(&stack.peer())?;
     image.file("init", PEER_INIT.as_bytes())?;
     image.finish()?;
     let bytes = read(part)?;
     fs::remove_file(part).on("remove", part).map(|()| bytes)
-}
-
-/// An archive being written under a temporary name.
-struct Image {
-    out: BufWriter<File>,
-    path: PathBuf,
-    inode: u32,
-}
-
-impl Image {
-    fn create(path: &Path) -> Result<Self> {
-        let part = path.with_extension("part");
-        let file = File::create(&part).on("create", &part)?;
-        Ok(Self { out: BufWriter::new(file), path: path.to_owned(), inode: 1 })
-    }
-
-    /// All the libraries that these programs need, and one that they load by name.
-    fn libraries(&mut self, programs: &[PathBuf], folder: &Path, loaded: &str) -> Result {
-        let mut closure = library_closure(programs, folder)?;
-        closure.insert(folder.join(loaded));
-        closure.iter().try_for_each(|library| {
-            self.file(&format!("{LIBRARIES}/{}", name(library)), &read(library)?)
-        })
-    }
-
-    fn folder(&mut self, name: &str) -> Result {
-        self.entry(name, ModeFileType::Directory, &[])
-    }
-
-    fn file(&mut self, name: &str, bytes: &[u8]) -> Result {
-        self.entry(name, ModeFileType::Regular, bytes)
-    }
-
-    fn link(&mut self, name: &str, target: &str) -> Result {
-        self.entry(name, ModeFileType::Symlink, target.as_bytes())
-    }
-
-    fn entry(&mut self, name: &str, kind: ModeFileType, bytes: &[u8]) -> Result {
-        let Ok(size) = u32::try_from(bytes.len()) else {
-            return Err(Error::unfit(format!("{name} has more than 4 GiB"), "use a smaller file"));
-        };
-        let builder = Builder::new(name).ino(self.inode).mode(0o755).set_mode_file_type(kind);
-        self.inode += 1;
-        let mut entry = builder.write(&mut self.out, size);
-        entry.write_all(bytes).and_then(|()| entry.finish()).map(drop).on("write", &self.path)
-    }
-
-    fn finish(self) -> Result {
-        let out = trailer(self.out).on("write", &self.path)?;
-        out.into_inner().map_err(io::IntoInnerError::into_error).on("write", &self.path)?;
-        fs::rename(self.path.with_extension("part"), &self.path).on("rename", &self.path)
-    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>> {

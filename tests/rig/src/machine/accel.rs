@@ -112,6 +112,8 @@ fn boot_xen(stack: &Stack, release: &'static Release, folder: &Path) -> Result<b
         devices: Vec::new(),
         trace: false,
         channels: false,
+        jobs: None,
+        resumed: None,
         folder: folder.to_owned(),
     };
     let mut machine = Machine::start(&plan)?;

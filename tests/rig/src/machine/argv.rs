@@ -1,5 +1,6 @@
 //! QEMU's command line, part by part.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -48,6 +49,10 @@ pub(crate) struct Plan {
     pub(crate) trace: bool,
     /// Whether the second serial port is the rig's.
     pub(crate) channels: bool,
+    /// The archive of jobs that a dom0 is given, as a CD.
+    pub(crate) jobs: Option<PathBuf>,
+    /// The state that it goes on from; none: it boots.
+    pub(crate) resumed: Option<PathBuf>,
     /// Where its files go: its sockets, its media, what QEMU says, and the trace.
     pub(crate) folder: PathBuf,
 }
@@ -94,6 +99,15 @@ impl Plan {
         match &self.start {
             Start::Xen => self.boot(&mut command),
             firmware => firmware.plug(&mut command),
+        }
+        if let Some(jobs) = &self.jobs {
+            let file = jobs.display().to_string().replace(',', ",,");
+            command.arg("-drive");
+            command.arg(format!("file={file},if=none,id=jobs,format=raw,readonly=on,media=cdrom"));
+            command.args(["-device", "ide-cd,bus=ide.0,drive=jobs"]);
+        }
+        if self.resumed.is_some() {
+            command.args(["-incoming", "defer"]);
         }
         if let Some(port) = self.door {
             command.args(["-netdev", &format!("user,id=door,hostfwd=tcp:127.0.0.1:{port}-:22")]);
@@ -226,10 +240,15 @@ fn serial(command: &mut Command, name: &str, path: &str) {
     command.args(["-serial", &format!("chardev:{name}")]);
 }
 
+/// The QEMU that the user wants instead of the stack's.
+pub(super) fn own_qemu() -> Option<OsString> {
+    std::env::var_os("QEMU").filter(|program| !program.is_empty())
+}
+
 /// QEMU: the one that `QEMU` names, or the stack's own, with its own loader, libraries and firmware, so that every
 /// machine runs the same one whatever is installed there.
 pub(crate) fn qemu(stack: &Stack) -> Command {
-    if let Some(program) = std::env::var_os("QEMU").filter(|program| !program.is_empty()) {
+    if let Some(program) = own_qemu() {
         return child::mortal(program);
     }
     let root = stack.root();
