@@ -115,6 +115,12 @@ pub(crate) enum Command {
         #[arg(required = true, value_name = "LOG")]
         logs: Vec<PathBuf>,
     },
+    /// What a reason code means and what to do, or each one in a log of a guest's console
+    Explain {
+        /// A code of a report, or a log
+        #[arg(required = true, value_name = "CODE|LOG")]
+        words: Vec<String>,
+    },
     /// Drawn inputs for all that comes from outside, under libFuzzer (docs/testing.md)
     Fuzz {
         /// How long for each target, in place of a number of inputs

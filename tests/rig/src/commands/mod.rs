@@ -8,6 +8,7 @@ mod bundle;
 mod check;
 mod deep;
 mod desk;
+mod explain;
 mod figures;
 mod fuzz;
 mod hog;
@@ -61,6 +62,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         }
         Command::Sweep { sites, .. } => sweep::run(options, sites, true),
         Command::Judge { logs } => judge::run(&logs),
+        Command::Explain { words } => explain::run(&words),
         Command::Fuzz { minutes, inputs, targets } => {
             let effort = minutes.map_or(Effort::Inputs(inputs), |n| Effort::Seconds(n * 60));
             fuzz::run(effort, &targets)
