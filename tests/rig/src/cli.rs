@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 
 use crate::artifacts::{RELEASES, Release};
 use crate::dom0::Xenstored;
@@ -182,6 +183,13 @@ pub(crate) enum Command {
         #[arg(long, value_name = "FILE", requires = "boot")]
         picture: Option<PathBuf>,
     },
+    /// Print what a shell needs to complete this program's words: source it from the shell's own start file
+    Completion {
+        /// Whose
+        shell: Shell,
+    },
+    /// Print the manual page: `./run.sh man | man -l -`
+    Man,
     /// Remove build output and runs/
     Clean {
         /// Also remove the fetched pieces

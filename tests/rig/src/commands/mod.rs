@@ -27,6 +27,7 @@ mod stick;
 mod sweep;
 mod test;
 mod versus;
+mod words;
 
 use std::process::ExitCode;
 
@@ -76,6 +77,8 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Host { host, devices, force } => host::run(options, &host, &devices, force),
         Command::Bundle { nested: false, .. } => bundle::run(options),
         Command::Bundle { stories, seed, .. } => bundle::nested(options, &stories, seed),
+        Command::Completion { shell } => words::completion(shell),
+        Command::Man => words::manual(),
         Command::Clean { cache } => clean(cache),
     }
 }
