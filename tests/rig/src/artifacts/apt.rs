@@ -43,8 +43,10 @@ pub(super) fn fetch(release: &Release, home: &Path, stage: &Stage) -> Result<Deb
     let tools = apt.dependency("xen-system-amd64", "xen-utils-4")?;
     let kernel = apt.dependency(release.kernel, "linux-image-")?;
     let mut alone = vec![hypervisor.clone(), tools.clone(), kernel.clone()];
-    // Ubuntu keeps the modules in a package of their own.
-    alone.extend(apt.dependencies(&kernel, "linux-modules-")?);
+    // Ubuntu keeps the modules in a package of their own; Debian since Linux 7 the kernel, too, and the list of what is built in.
+    for part in ["linux-modules-", "linux-binary-", "linux-base-"] {
+        alone.extend(apt.dependencies(&kernel, part)?);
+    }
     alone.extend(["xenstore-utils", "busybox-static"].map(str::to_owned));
 
     let mut whole = ["qemu-system-x86", "dropbear-bin"].map(str::to_owned).to_vec();
@@ -109,7 +111,8 @@ impl Apt {
         fs::write(&path, text).on("write", &path)
     }
 
-    /// Leads each path apt knows into our folder. The host's hooks are not read: they may touch the host's state.
+    /// Leads each path apt knows into our folder. The host's hooks are not read: they may touch the host's state. A mirror that
+    /// lags is as good as another: what it has is signed all the same.
     fn settings(&self) -> String {
         let home = self.home.display();
         format!(
@@ -123,6 +126,7 @@ impl Apt {
              APT::Install-Recommends \"false\";\n\
              APT::Sandbox::User \"root\";\n\
              APT::Update::Error-Mode \"any\";\n\
+             Acquire::Check-Valid-Until \"false\";\n\
              Acquire::Languages \"none\";\n\
              Acquire::Retries \"2\";\n"
         )

@@ -182,7 +182,9 @@ fn assemble(part: &Path, debs: &apt::Debs) -> Result {
     let root = part.join("root");
     let boot = root.join("boot");
     let gz = find(&boot, |name| name.starts_with("xen-") && name.ends_with(".gz"))?;
-    let linux = find(&boot, |name| name.starts_with("vmlinuz-"))?;
+    // Debian's Linux 7 lies beside its modules.
+    let linux = find(&boot, |name| name.starts_with("vmlinuz-"))
+        .or_else(|_| find(&root.join("usr/lib/modules"), |name| name == "vmlinuz"))?;
     gunzip(&gz, &part.join("xen"))?;
     fs::rename(&linux, part.join("vmlinuz")).on("move", &linux)?;
     dom0::pack_base(&root, &part.join("dom0.cpio"))?;

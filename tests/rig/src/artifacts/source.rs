@@ -28,7 +28,7 @@ pub(crate) struct Release {
 }
 
 /// All of them, oldest first.
-pub(crate) const RELEASES: [Release; 4] = [
+pub(crate) const RELEASES: [Release; 6] = [
     // Xen 4.14, Linux 5.10, QEMU 5.2. To this Xen, a device that nobody has is in a table that leads each of its 2^27 pages to
     // one; and this QEMU, told of a device that has moved, walks the table from end to end: 100 s in each `xl pci-detach`.
     Release { name: "bullseye", emulated_cpu: OLD_CPU, xen: "iommu=no-quarantine", ..TRIXIE },
@@ -45,6 +45,10 @@ pub(crate) const RELEASES: [Release; 4] = [
         xen: "",
     },
     TRIXIE,
+    // Debian's testing: Xen 4.20, Linux 7.2, QEMU 11.1 by the end of 2026.
+    Release { name: "forky", ..TRIXIE },
+    // Its unstable.
+    Release { name: "sid", ..TRIXIE },
 ];
 
 /// Debian 13: Xen 4.20, Linux 6.12, QEMU 10.0.

@@ -146,7 +146,7 @@ fn is_kept(path: &Path, kept: &[&str]) -> bool {
         let mut names = MODULES.iter().chain(&CD_MODULES).chain([&PCIBACK]).chain(&PEER_MODULES);
         names.any(|name| text.contains(&format!("/{name}.ko")))
     };
-    let builtin = text.ends_with("/modules.builtin");
+    let builtin = text.ends_with("/modules.builtin") || text.ends_with("/vmlinuz");
     // Xen as an EFI program is 29 MB that nothing here boots.
     let efi = text.ends_with(".efi") || text.starts_with("usr/lib/debug/");
     kept.iter().any(|prefix| text.starts_with(prefix)) && !efi && (!modules || builtin || wanted())
