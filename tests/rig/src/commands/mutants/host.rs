@@ -1,6 +1,6 @@
 //! The host tests with one mutant after the other, as many at once as there are cores.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -25,6 +25,10 @@ const OF_TEXT: [&str; 3] = ["docs-", "imports-", "waits-"];
 /// A mutant that is this much slower than the source will not end.
 const PATIENCE: u32 = 5;
 const LEAST_PATIENCE: Duration = Duration::from_secs(5);
+/// What the source may take for each of its programs.
+const UNMEASURED: Duration = Duration::from_secs(120);
+/// All tests of a program.
+const WHOLE: &str = "";
 /// One that sleeps takes none of the processor's time; it has this many times as much of everybody's.
 const ASLEEP: u32 = 20;
 /// `SIGXCPU`: the processor's time is over.
@@ -38,7 +42,8 @@ struct Program {
     path: PathBuf,
     package: &'static str,
     is_library: bool,
-    takes: Duration,
+    /// Alone, and its tests of one module.
+    takes: BTreeMap<String, Duration>,
 }
 
 /// What became of each.
@@ -47,7 +52,7 @@ pub(super) fn run(mutants: &[Mutant]) -> Result<Vec<Fate>> {
     let words: Vec<&str> = BUILD.into_iter().chain(RIG.into_iter().filter(|_| judged)).collect();
     let roots = if judged { &ALL_ROOTS[..] } else { &ROOTS };
     let switched = Source { mutants, roots, edits: &[], words: &words }.build()?;
-    let programs = measure(&switched)?;
+    let programs = measure(&switched, mutants)?;
     let mut fates = all(mutants, &switched.numbers, &programs)?;
     for number in switched.refused {
         fates[number] = mutants[number].is_no_program_when_refused().then_some(Fate::NoProgram);
@@ -55,34 +60,38 @@ pub(super) fn run(mutants: &[Mutant]) -> Result<Vec<Fate>> {
     singly::the_rest(mutants, fates)
 }
 
-/// Runs each program as it is: it has to pass.
-fn measure(switched: &Switched) -> Result<Vec<Program>> {
+/// Runs each program as it is, and each part of it that is asked alone: it has to pass.
+fn measure(switched: &Switched, mutants: &[Mutant]) -> Result<Vec<Program>> {
     let stage = Stage::start("mutants", "the tests without a mutant");
+    let parts = |package: &str| -> BTreeSet<String> {
+        let own = mutants.iter().filter(|mutant| mutant.package == package);
+        own.flat_map(|mutant| modules(&mutant.file)).collect()
+    };
     let mut programs = Vec::new();
     for path in &switched.programs {
         let name = path.file_name().map_or_else(String::new, |name| name.to_string_lossy().into());
         if OF_TEXT.iter().any(|test| name.starts_with(test)) {
             continue;
         }
-        let mut program = Program {
-            path: path.clone(),
-            package: if name.starts_with("rig-") { "rig" } else { "pvbounce" },
-            is_library: name.starts_with("pvbounce-"),
-            takes: Duration::from_secs(120),
-        };
-        let start = Instant::now();
-        if program.run(usize::MAX - 1, "")? != Fate::Survived {
-            return Err(Error::unfit(
-                format!("{} fails without any mutant", path.display()),
-                "see `cargo test`; what it needs may lie outside of the tree that git knows",
-            ));
+        let package = if name.starts_with("rig-") { "rig" } else { "pvbounce" };
+        let is_library = name.starts_with("pvbounce-");
+        let mut program =
+            Program { path: path.clone(), package, is_library, takes: BTreeMap::new() };
+        let parts = if program.has_units() { parts(package) } else { BTreeSet::new() };
+        for part in parts.into_iter().chain([WHOLE.to_owned()]) {
+            let start = Instant::now();
+            if program.run(usize::MAX - 1, &part)? != Fate::Survived {
+                return Err(Error::unfit(
+                    format!("{} fails without any mutant", path.display()),
+                    "see `cargo test`; what it needs may lie outside of the tree that git knows",
+                ));
+            }
+            program.takes.insert(part, start.elapsed());
         }
-        program.takes = start.elapsed();
         programs.push(program);
     }
-    // The quick ones first; the unit tests of the mutant's own module before all.
-    programs.sort_by_key(|program| (!program.is_library, program.takes));
-    let whole: Duration = programs.iter().map(|program| program.takes).sum();
+    programs.sort_by_key(|program| program.takes(WHOLE));
+    let whole: Duration = programs.iter().map(|program| program.takes(WHOLE)).sum();
     stage.done(format!("{} test programs take {:.1} s", programs.len(), whole.as_secs_f64()));
     Ok(programs)
 }
@@ -120,32 +129,38 @@ fn all(
     Ok(fates.into_inner().unwrap_or_default())
 }
 
+/// First the unit tests of the mutant's own file and folder, which mostly suffice and take a moment, then all programs, the
+/// quick ones first.
 fn one(number: usize, mutant: &Mutant, programs: &[Program]) -> Result<Fate> {
     let shared = mutant.file.starts_with("src/suites") || mutant.package == "rig";
     let fitting = programs.iter().filter(|program| shared || program.package == "pvbounce");
-    let fitting =
-        fitting.filter(|program| mutant.package == "pvbounce" || program.package == "rig");
-    let own = module(&mutant.file);
-    for program in fitting {
-        let first = if program.package == mutant.package { own.as_str() } else { "" };
-        let filters = [first, ""];
-        // A module of its own is asked first; where there is none, all at once.
-        for filter in &filters[usize::from(first.is_empty() || !program.has_units())..] {
-            let fate = program.run(number, filter)?;
-            if fate != Fate::Survived {
-                return Ok(fate);
-            }
+    let fitting: Vec<_> = fitting
+        .filter(|program| mutant.package == "pvbounce" || program.package == "rig")
+        .collect();
+    let own =
+        fitting.iter().filter(|program| program.has_units() && program.package == mutant.package);
+    let parts: Vec<_> = modules(&mutant.file).collect();
+    let first = own.flat_map(|program| parts.iter().map(move |part| (program, part.as_str())));
+    for (program, part) in first.chain(fitting.iter().map(|program| (program, WHOLE))) {
+        let fate = program.run(number, part)?;
+        if fate != Fate::Survived {
+            return Ok(fate);
         }
     }
     Ok(Fate::Survived)
 }
 
-/// The path of a file's module as the names of its tests have it: `src/dma/slots.rs` is `dma::`.
-fn module(file: &Path) -> String {
+/// The paths of a file's module, and of the folder's that it is in, as the names of their tests have them: of
+/// `src/dma/slots.rs` `dma::slots::` and `dma::`.
+fn modules(file: &Path) -> impl Iterator<Item = String> {
     let inside = file.strip_prefix("src").or_else(|_| file.strip_prefix("tests/rig/src"));
-    let folder = inside.ok().and_then(|inside| inside.components().next());
-    let name = folder.map(|folder| folder.as_os_str().to_string_lossy().replace(".rs", ""));
-    name.map(|name| format!("{name}::")).unwrap_or_default()
+    let path = inside.map(|inside| inside.with_extension("")).unwrap_or_default();
+    let names: Vec<_> = path.iter().map(|name| name.to_string_lossy().into_owned()).collect();
+    let names = names.strip_suffix(&["mod".to_owned()]).unwrap_or(&names).to_vec();
+    let module = |depth: usize| names[..depth].iter().map(|name| format!("{name}::")).collect();
+    let mut modules: Vec<String> = vec![module(names.len()), module(names.len().min(1))];
+    modules.dedup();
+    modules.into_iter().filter(|module| !module.is_empty())
 }
 
 impl Program {
@@ -153,9 +168,14 @@ impl Program {
         self.is_library || self.package == "rig"
     }
 
+    /// How long it, or a part of it, takes without a mutant; unmeasured, it has its time.
+    fn takes(&self, part: &str) -> Duration {
+        self.takes.get(part).copied().unwrap_or(UNMEASURED)
+    }
+
     fn run(&self, number: usize, filter: &str) -> Result<Fate> {
         // Of the processor's time: a busy host makes no mutant endless.
-        let limit = (self.takes * PATIENCE).max(LEAST_PATIENCE);
+        let limit = (self.takes(filter) * PATIENCE).max(LEAST_PATIENCE);
         let mut command = child::mortal("prlimit");
         command.arg(format!("--cpu={}", limit.as_secs())).arg(MEMORY).arg("--");
         command.arg(&self.path).args(["--test-threads=1", "-q", filter]);
@@ -183,8 +203,11 @@ mod tests {
 
     #[test]
     fn a_file_knows_the_names_of_its_tests() {
-        assert_eq!(module("src/dma/slots.rs".as_ref()), "dma::");
-        assert_eq!(module("src/options.rs".as_ref()), "options::");
-        assert_eq!(module("tests/rig/src/judge/mod.rs".as_ref()), "judge::");
+        let names = |file: &str| modules(file.as_ref()).collect::<Vec<_>>();
+        assert_eq!(names("src/dma/slots.rs"), ["dma::slots::", "dma::"]);
+        assert_eq!(names("src/nic/intel/ring.rs"), ["nic::intel::ring::", "nic::"]);
+        assert_eq!(names("src/options.rs"), ["options::"]);
+        assert_eq!(names("tests/rig/src/judge/mod.rs"), ["judge::"]);
+        assert_eq!(names("elsewhere.rs"), [""; 0]);
     }
 }
