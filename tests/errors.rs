@@ -10,7 +10,8 @@ use pvbounce::{
     },
     xen::{
         errno::XenError,
-        grants::GrantError,
+        events::Port,
+        grants::{GrantError, GrantRef},
         store::{
             StoreError,
             ring::RingError,
@@ -35,6 +36,12 @@ const NODE: &str = "device/pci/0";
 
 fn bdf() -> Bdf {
     "00:03.0".parse().expect("an address")
+}
+
+#[test]
+fn numbers_of_xen_s_say_what_they_number() {
+    assert_eq!(Port(7).to_string(), "event channel 7");
+    assert_eq!(GrantRef(8).to_string(), "gref 8");
 }
 
 #[test]

@@ -224,6 +224,12 @@ fn a_run_that_was_not_taken_is_refused_and_changes_nothing() {
     assert_eq!(slots.give(again), Err(NotTaken { start: 0, count: 4 }), "double free");
     slots.give(next).unwrap();
     assert_sound(&slots);
+    // Of a longer segment, or of none: the slots' own words end before it.
+    for (start, count) in [(600, 8), (9000, 3), (9000, 70), (u16::MAX, 1)] {
+        let stray = Run { start, count };
+        let error = Err(NotTaken { start: start.into(), count: count.into() });
+        assert_eq!(slots.give(stray), error, "{start}");
+    }
 }
 
 /// Runs over the ends of words, up to the last slot, with a free slot or another run behind them.

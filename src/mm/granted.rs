@@ -232,6 +232,16 @@ mod tests {
     }
 
     #[test]
+    fn answers_stand_in_a_column() {
+        assert_eq!(
+            format!("{OK:>9}|{:<9}|{DENIED}", Answer::NoPages),
+            "       ok|no pages |EPERM (-1)"
+        );
+        let lost = GrantedError::Lost { order: Order::ZERO, width: 32, error: XenError::Invalid };
+        assert_eq!(lost.remedy(), "", "docs/suites.md has it");
+    }
+
+    #[test]
     fn answers_against_the_rules_are_told_from_those_within() {
         let invalid = Answer::Refused(XenError::Invalid);
         for (answers, flaw) in [
@@ -263,5 +273,5 @@ mod tests {
         assert!(error.to_string().starts_with("order 9"), "{error}");
     }
 
-    use alloc::string::ToString;
+    use alloc::{format, string::ToString};
 }

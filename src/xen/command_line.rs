@@ -55,6 +55,8 @@ mod tests {
             (b"dom0-iommu=strict=1,no-strict", false),
             (b"dom0-iommu=no-strict dom0-iommu=strict=yes", true),
             (b"dom0-iommu=strict=off", false),
+            (b"dom0-iommu=strict,passthrough=off", true),
+            (b"dom0-iommu=passthrough=on", false),
             (b"iommu=verbose,dom0-strict", true),
             (b"iommu=dom0-strict dom0-iommu=no-strict", false),
             (b"dom0-iommu=strict\0dom0-iommu=no-strict", true),

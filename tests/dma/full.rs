@@ -55,6 +55,20 @@ fn what_is_free_is_told_of_what_the_device_can_reach() {
 }
 
 #[test]
+fn what_is_free_is_told_of_each_segment_in_reach() {
+    with_pool(Plan::new(MIB), |machine, pool| {
+        let device = forced(machine, pool);
+        let first = device.map::<ToDevice, _>(vec![0; MIB]).unwrap();
+        pool.grow(order(8), DmaMask::BITS_32).unwrap();
+        let second = device.map::<ToDevice, _>(vec![0; MIB / 2]).unwrap();
+        let error = device.map::<ToDevice, _>(vec![0; MIB]).unwrap_err();
+        assert_eq!(error, MapError::Exhausted { wanted: 512, free: 256, largest: 256 });
+        first.abandon();
+        second.abandon();
+    });
+}
+
+#[test]
 fn a_pool_grows_by_less_than_it_would_where_xen_permits_no_more() {
     let machine = FakeMachine::new(Frames { order_limit: order(4), ..Frames::default() });
     let mut table = Box::new(Table::new());

@@ -272,6 +272,25 @@ fn memory_handed_in_is_handed_back() {
 }
 
 #[test]
+fn a_segment_from_a_power_of_two_on_is_for_devices_with_one_more_bit() {
+    let start = Mfn(1 << 19);
+    let machine = FakeMachine::new(Frames { free: vec![(start, 16)], ..Frames::default() });
+    let region = machine.acquire(order(4), DmaMask::BITS_32).unwrap();
+    assert_eq!(region.mfn(), start);
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    pool.adopt(region).unwrap();
+    let device = |wide| Device::new(&pool, &machine, Limits::new(bits(wide)), Policy::Force);
+    for wide in [24, 30, 31] {
+        assert!(device(wide).map::<ToDevice, _>(vec![0; 100]).is_err(), "{wide} bits");
+    }
+    device(32).map::<ToDevice, _>(vec![0; 100]).unwrap().abandon();
+    let mut back = Vec::new();
+    let _stopped = pool.stop(&mut |region| back.push(region));
+    machine.release(back.remove(0)).unwrap();
+}
+
+#[test]
 fn memory_larger_than_a_segment_is_handed_back_at_once() {
     let large = Order::every().last().unwrap();
     let free = vec![(Mfn(0x8000), 1 << 14)];

@@ -10,6 +10,7 @@ use pvbounce::{
     addr::{BusAddr, DmaMask, Mfn, PAGE_SIZE_U64, Pfn},
     mm::{
         contiguous::{AcquireError, ContiguousMemory, Order},
+        granted::{Answer, Granted},
         memory::{Arrived, Memory, MemoryError, Unreturned},
         p2m::{P2m, PfnRange},
         page_table,
@@ -71,6 +72,7 @@ fn assert_all_free_is_ours(xen: &FakeXen, memory: &Memory<'_>) {
             );
         }
     });
+    assert_eq!(seen.len() as u64, memory.free_pages());
 }
 
 /// Makes the first free pages neighbours in the machine: those of a region that Xen did not take back.
@@ -110,6 +112,22 @@ fn an_order_above_the_limit_is_refused_with_xens_reason_and_costs_nothing() {
             AcquireError::Refused { order: order(10), bits: LOW, error: XenError::NotPermitted };
         assert_eq!(error, refused);
         assert_eq!(memory.free_pages(), GUEST);
+    });
+}
+
+#[test]
+fn what_xen_grants_is_asked_order_by_order_and_costs_nothing() {
+    with_guest(|xen, memory| {
+        xen.limit_order(9);
+        let mut rows = Vec::new();
+        let granted = Granted::measure(memory, &mut |order, row| rows.push((order, *row))).unwrap();
+        assert!(rows.iter().map(|(order, _)| *order).eq(Order::every()));
+        let ok = rows.iter().flat_map(|(_, row)| row).filter(|answer| **answer == Answer::Granted);
+        assert_eq!(granted.count(), ok.count());
+        assert_eq!(rows[9].1.last(), Some(&Answer::Granted));
+        assert_eq!(granted.limit(), Some(order(10)));
+        assert_eq!(memory.free_pages(), GUEST);
+        assert_tables_agree(xen, memory);
     });
 }
 
@@ -188,6 +206,44 @@ fn scattered_pages_have_no_machine_neighbours() {
 }
 
 #[test]
+fn two_pages_are_parted_with_a_third() {
+    with_guest(|xen, memory| {
+        free_neighbours(xen, memory);
+        let pages = Pages::scattered(memory, 2).unwrap();
+        let [first, second] = [0, 1].map(|nth| Pfn(pages.pfn().0 + nth));
+        let frame = |pfn| memory.p2m().get(pfn).unwrap();
+        assert_ne!(frame(first).checked_add(1), Some(frame(second)));
+        assert_eq!(memory.free_pages() + memory.table_pages(), GUEST - 2);
+    });
+}
+
+#[test]
+fn pages_go_back_when_they_are_dropped_and_when_they_are_closed() {
+    with_guest(|xen, memory| {
+        let pages = Pages::new(memory, 3).unwrap();
+        assert_eq!((memory.free_pages() + memory.table_pages(), xen.mapped()), (GUEST - 3, 3));
+        drop(pages);
+        assert_eq!((memory.free_pages() + memory.table_pages(), xen.mapped()), (GUEST, 0));
+        let pages = Pages::new(memory, 3).unwrap();
+        xen.fail_calls(0, 9);
+        assert!(matches!(pages.close(), Err(MemoryError::StillMapped { .. })));
+        assert_eq!(memory.free_pages() + memory.table_pages(), GUEST - 3, "Xen has them mapped");
+    });
+}
+
+#[test]
+fn a_name_that_xen_has_for_another_frame_is_told() {
+    with_guest(|xen, memory| {
+        let (pfn, other) = (Pfn(77), Pfn(3));
+        let mfn = memory.p2m().get(pfn).unwrap();
+        xen.plant_foreign(mfn, other);
+        assert_eq!(memory.p2m().first_disagreement(ALL, xen), Some((pfn, mfn, Some(other))));
+        let before = PfnRange { start: Pfn(0), count: pfn.0 };
+        assert_eq!(memory.p2m().first_disagreement(before, xen), None);
+    });
+}
+
+#[test]
 fn asking_for_too_much_says_what_there_is() {
     with_guest(|_, memory| {
         let error = Pages::new(memory, GUEST + 1).unwrap_err();
@@ -245,6 +301,11 @@ fn regions_are_made_of_the_pages_set_aside_and_of_others_when_those_run_out() {
         let outside = reserve.acquire(order(4), low()).unwrap();
         assert!(inside.iter().all(|region| reserve.holds(region.pfn())));
         assert!(!reserve.holds(outside.pfn()));
+        // Not one page more on either side of what was set aside.
+        assert_eq!(
+            (0..GUEST).filter(|pfn| reserve.holds(Pfn(*pfn))).count() as u64,
+            reserve.pages()
+        );
         assert_eq!(reserve.give_back().unwrap(), Aside::default(), "in use");
         for region in inside.into_iter().chain([outside]) {
             reserve.release(region).unwrap();
