@@ -123,7 +123,7 @@ fn word_of(port: Port) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::arch::volatile::host::shared_page;
+    use crate::{addr::PAGE_SIZE, arch::volatile::host::shared_page};
 
     #[test]
     fn ticks_scale_both_ways() {
@@ -148,6 +148,16 @@ mod tests {
         assert_eq!(info.now(), Instant(5_050));
         page.write_u64(at(offset_of!(vcpu_time_info, system_time)), 5_001);
         assert_eq!(info.now(), Instant(5_051));
+    }
+
+    #[test]
+    fn every_port_is_masked_and_nothing_beside_them() {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        let page = shared_page();
+        SharedInfo::new(page, || 0, &LATEST).mask_all();
+        let words = (0..PAGE_SIZE).step_by(8).filter(|at| page.read_u64(*at) != 0);
+        assert!(words.eq((MASK..MASK + 4096 / 8).step_by(8)));
+        assert!((0..64).all(|word| page.read_u64(MASK + word * 8) == u64::MAX));
     }
 
     #[test]
