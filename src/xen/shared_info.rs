@@ -41,7 +41,7 @@ impl SharedInfo {
 
     /// Takes the pending mark off `port`; says whether there was one.
     pub fn take(&self, port: Port) -> bool {
-        self.page.take_bit(PENDING + word_of(port), port.0 % 64)
+        self.page.take_bit(PENDING + word_of(port), port.0)
     }
 
     /// Whether `port` is pending.
@@ -150,6 +150,31 @@ mod tests {
         assert_eq!(info.now(), Instant(5_051));
     }
 
+    /// Places and values as Xen's public/xen.h and public/arch-x86/xen.h have them.
+    #[test]
+    fn the_upcall_is_held_back_seen_and_cleared_in_its_own_bytes() {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        const PENDING_BYTE: usize = 0;
+        const MASK_BYTE: usize = 1;
+        const SELECTOR: usize = 8;
+        const CR2: usize = 16;
+        let page = shared_page();
+        let info = SharedInfo::new(page, || 0, &LATEST);
+        info.set_upcall_mask(true);
+        assert_eq!(page.read_u64(0), 1 << (8 * MASK_BYTE));
+        info.set_upcall_mask(false);
+        assert_eq!(page.read_u64(0), 0);
+        assert!(!info.upcall_pending());
+        page.write_u8(PENDING_BYTE, 1);
+        page.write_u8(MASK_BYTE, 1);
+        page.write_u64(SELECTOR, 5);
+        assert!(info.upcall_pending());
+        info.clear_upcall();
+        assert!(!info.upcall_pending());
+        assert_eq!((page.read_u8(MASK_BYTE), page.read_u64(SELECTOR)), (1, 0));
+        assert_eq!(info.cr2(), page.as_ptr().wrapping_add(CR2).cast_const());
+    }
+
     #[test]
     fn every_port_is_masked_and_nothing_beside_them() {
         static LATEST: AtomicU64 = AtomicU64::new(0);
@@ -165,10 +190,10 @@ mod tests {
         static LATEST: AtomicU64 = AtomicU64::new(0);
         let page = shared_page();
         let info = SharedInfo::new(page, || 0, &LATEST);
-        page.write_u64(PENDING + 8, 0b11);
-        assert!(info.take(Port(65)));
-        assert!(!info.take(Port(65)));
-        assert!(info.is_pending(Port(64)));
+        page.write_u64(PENDING + 8, 0b11_0011);
+        assert!(info.take(Port(69)));
+        assert!(!info.take(Port(69)));
+        assert_eq!(page.read_u64(PENDING + 8), 0b01_0011);
         page.write_u64(PENDING + 8, 1 << 5);
         let pending = (0..192).map(Port).filter(|port| info.is_pending(*port));
         assert!(pending.eq([Port(69)]), "that one and no other");
