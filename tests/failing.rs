@@ -1,5 +1,4 @@
 //! Failing on purpose, as a whole run has it: its state is the program's, so this is a program of its own.
-#![expect(clippy::unwrap_used, reason = "a test that can't go on panics")]
 
 use pvbounce::xen::failing::{self, Operation};
 
