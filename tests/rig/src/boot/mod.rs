@@ -198,7 +198,15 @@ impl<'j> Boot<'j> {
                 self.note(|seen| seen.xl.push(line));
             }
             Marker::End(end) => return self.end_job(end),
-            Marker::Ruined | Marker::Done => return Ok(false),
+            Marker::Ruined => return Ok(false),
+            // Else its jobs are left, and the next machine would do no better.
+            Marker::Done if !self.any => {
+                return Err(Error::unfit(
+                    "dom0 found no jobs",
+                    format!("see dom0.log in {}", self.folder.display()),
+                ));
+            }
+            Marker::Done => return Ok(false),
         }
         Ok(true)
     }

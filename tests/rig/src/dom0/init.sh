@@ -131,6 +131,12 @@ start_xenconsoled() {
 start_xenconsoled
 . /jobs/abuse.sh
 . /jobs/bundle.sh
+# The controller looks at its ports in the background.
+tries=600
+until [ -b /dev/sr0 ] || [ "$tries" = 0 ]; do
+    tries=$((tries - 1))
+    usleep 100000
+done
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
 
