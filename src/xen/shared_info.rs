@@ -150,6 +150,34 @@ mod tests {
         assert_eq!(info.now(), Instant(5_051));
     }
 
+    #[test]
+    fn a_base_that_xen_changes_meanwhile_is_read_again() {
+        static LATEST: AtomicU64 = AtomicU64::new(0);
+        static PAGE: spin::Once<Window<'static>> = spin::Once::new();
+        const VERSION: usize = offset_of!(vcpu_info, time) + offset_of!(vcpu_time_info, version);
+        const BASE: usize = offset_of!(vcpu_info, time) + offset_of!(vcpu_time_info, system_time);
+        fn page_of_xen() -> Window<'static> {
+            PAGE.get().copied().unwrap_or(Window::EMPTY)
+        }
+        let page = *PAGE.call_once(shared_page);
+        // Xen comes between the two looks at the version: it begins, and the next time it is done.
+        let info = SharedInfo::new(
+            page,
+            || {
+                let version = page_of_xen().read_u32(VERSION);
+                if version < 4 {
+                    page_of_xen().write_u32(VERSION, version + 1);
+                    page_of_xen().write_u64(BASE, 1000 + u64::from(version));
+                }
+                0
+            },
+            &LATEST,
+        );
+        page.write_u32(VERSION, 2);
+        page.write_u64(BASE, 7);
+        assert_eq!(info.now(), Instant(1003));
+    }
+
     /// Places and values as Xen's public/xen.h and public/arch-x86/xen.h have them.
     #[test]
     fn the_upcall_is_held_back_seen_and_cleared_in_its_own_bytes() {

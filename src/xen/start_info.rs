@@ -153,6 +153,40 @@ pub unsafe fn read(raw: *const xen_sys::start_info) -> StartInfo {
 mod tests {
     use super::*;
 
+    /// What a builder writes, with this command line in it.
+    #[expect(unsafe_code, reason = "the crate keeps the union's name to itself")]
+    fn written(line: &[u8], flags: u32) -> xen_sys::start_info {
+        // SAFETY: all of it is numbers, of which each may be zero.
+        let mut raw: xen_sys::start_info = unsafe { core::mem::zeroed() };
+        for (to, from) in raw.cmd_line.iter_mut().zip(line) {
+            *to = from.cast_signed();
+        }
+        raw.magic = [b'x'.cast_signed(); 32];
+        (raw.nr_pages, raw.shared_info, raw.flags) = (1, 2 << 12, flags);
+        (raw.store_mfn, raw.store_evtchn) = (3, 4);
+        (raw.pt_base, raw.nr_pt_frames, raw.mfn_list) = (7, 8, 9);
+        raw
+    }
+
+    #[test]
+    fn each_value_of_the_structure_is_taken_for_what_it_is() {
+        let info = StartInfo::new(&written(b"suite=boot\0suite=net", 0), Some((5, 6)), 10);
+        assert_eq!(info.command_line(), "suite=boot");
+        assert_eq!((info.magic, info.nr_pages, info.shared_info), ([b'x'; 32], 1, Mfn(2)));
+        assert_eq!(info.store, Some(RingPage { mfn: Mfn(3), port: Port(4) }));
+        assert_eq!(info.console, Some(RingPage { mfn: Mfn(5), port: Port(6) }));
+        assert_eq!((info.pt_base, info.nr_pt_frames, info.mfn_list, info.at), (7, 8, 9, 10));
+        assert!(!info.is_dom0);
+        for flags in 1..=3 {
+            let dom0 = StartInfo::new(&written(b"", flags), None, 0);
+            assert!(dom0.is_dom0 && dom0.console.is_none() && dom0.command_line().is_empty());
+        }
+        let whole = StartInfo::new(&written(&[b'a'; 1024], 0), None, 0);
+        assert_eq!(whole.command_line().len(), 1024, "without a NUL");
+        let foreign = StartInfo::new(&written("d\u{e4}ma".as_bytes(), 4), None, 0);
+        assert_eq!((foreign.command_line(), foreign.is_dom0), ("d??ma", false));
+    }
+
     #[test]
     fn a_screen_is_described_behind_the_structure_and_in_its_page() {
         let end = size_of::<xen_sys::start_info>();

@@ -122,11 +122,29 @@ mod tests {
         with_memory(|xen, memory| {
             let list = PfnRange { start: Pfn(0), count: 600 };
             let frames = || memory.p2m().frames(list).map(|(_, mfn)| mfn);
-            memory.map_list(&mut frames(), 600, page_table::DATA).unwrap();
+            let first = memory.map_list(&mut frames(), 600, page_table::DATA).unwrap();
+            let few = PfnRange { start: Pfn(700), count: 3 };
+            let mut more = memory.p2m().frames(few).map(|(_, mfn)| mfn);
+            let second = memory.map_list(&mut more, 3, page_table::DATA).unwrap();
+            assert_eq!(second, first + 600 * PAGE_SIZE_U64, "behind the first, and apart");
             assert!(frames().all(|mfn| xen.truth(mfn).mapped));
-            assert_eq!(xen.mapped(), 600);
+            assert_eq!(xen.mapped(), 603);
             let error = memory.map_list(&mut frames(), 601, page_table::DATA).unwrap_err();
             assert!(matches!(error, MemoryError::Mapping { error: XenError::BadAddress, .. }));
+        });
+    }
+
+    #[test]
+    fn what_the_window_holds_is_mapped_as_long_as_half_of_the_pages_is_left() {
+        with_memory(|xen, memory| {
+            let most = (page_table::END - page_table::IO) / PAGE_SIZE_U64;
+            let device = Mfn(0x10_0000);
+            let refused = memory.map_frames(device, most, page_table::REGISTERS).unwrap_err();
+            assert!(matches!(refused, MemoryError::NoFreePages { .. }), "{refused}");
+            // 509 lowest tables, one above them, and two more make up half of 1024 pages.
+            let pages = 509 * 512;
+            memory.map_frames(device, pages, page_table::REGISTERS).unwrap();
+            assert_eq!(xen.mapped() as u64, pages);
         });
     }
 
