@@ -58,6 +58,7 @@ fn all_operations(store: &dyn Store) -> Result<(), StoreError> {
     assert_eq!(store.read(none, "data/a")?, "one");
     assert_eq!(store.directory(none, "data")?, ["a", "b"]);
     store.remove(none, "data/b")?;
+    assert_eq!(store.directory(none, "data")?, ["a"]);
     assert_eq!(store.directory_optional(none, "data/b")?.len(), 0);
     assert_eq!(store.read_optional(none, "nowhere")?, None);
     store.transaction(|tx| {

@@ -291,6 +291,8 @@ mod tests {
         let mut inbox = Assembler::default();
         let refused = inbox.push(&header.encode()).unwrap_err();
         assert_eq!(refused, WireError::PayloadTooLong(4097));
+        let longest = Header { len: 4096, ..header };
+        assert_eq!(Header::decode(&longest.encode()), Ok(longest));
     }
 
     #[test]
