@@ -107,7 +107,7 @@ struct Boot<'j> {
     // The one whose domain is there, or about to be.
     now: Option<(&'j Job, Seen)>,
     each: Each<'j>,
-    // Whether any job has begun.
+    // Whether dom0 has asked about any job.
     any: bool,
     folder: &'j Path,
     before: Before,

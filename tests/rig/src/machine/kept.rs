@@ -1,7 +1,7 @@
 //! Machines kept from earlier runs: a dom0 that is ready for its jobs, as QEMU's migration stream.
 //!
-//! A machine is resumed only in one of the same make: what QEMU is told, all that it loads, and the processor below it are
-//! compared, to the letter.
+//! A machine is resumed only in one of the same make: what QEMU is told and the processor below it are compared to the letter,
+//! what it loads by length and checksum.
 
 use std::fmt::Write;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use crate::artifacts;
 use crate::child;
 use crate::error::{Context, Result};
 
-/// How many are kept; each is some 300 MB.
+/// How many are kept; each is some 200 MB.
 const MOST: usize = 3;
 const NAME: &str = "kept-";
 const MAKE: &str = "make";
@@ -50,24 +50,31 @@ impl Kept {
         (written == self.label(&state).ok()?).then_some(state)
     }
 
-    /// Has a machine's state written by `save`, to be there for the next run once it is whole.
+    /// Has a machine's state written by `save`, to be there for the next run once it is whole. One at a time, since a run may
+    /// have several machines of one make: the first is as good as the others.
     pub(crate) fn keep(&self, save: impl FnOnce(&Path) -> Result) -> Result {
-        let part = self.folder.with_extension(format!("{}.part", std::process::id()));
+        let home = self.folder.parent().unwrap_or(Path::new("."));
+        let _lock = artifacts::lock(home)?;
+        if self.state().is_some() {
+            return Ok(());
+        }
+        let part = self.folder.with_extension("part");
         let kept = self.write(&part, save);
         artifacts::remove(&part)?;
-        kept
+        kept?;
+        forget_oldest(home)
     }
 
     fn write(&self, part: &Path, save: impl FnOnce(&Path) -> Result) -> Result {
+        // What a rig left that was killed over it.
+        artifacts::remove(part)?;
         fs::create_dir_all(part).on("create", part)?;
         save(&part.join(STATE))?;
         let label = self.label(&part.join(STATE))?;
         let make = part.join(MAKE);
         fs::write(&make, label).on("write", &make)?;
         self.forget()?;
-        // Another rig may have kept one just now, which is as good.
-        let _there = fs::rename(part, &self.folder);
-        self.folder.parent().map_or(Ok(()), forget_oldest)
+        fs::rename(part, &self.folder).on("rename", part)
     }
 
     /// What is written beside a state: what machine it is of, and what tells it from a damaged one.
@@ -119,7 +126,7 @@ fn sum(file: &Path) -> Result<String> {
     }
 }
 
-/// Keeps the youngest ones.
+/// Keeps the youngest ones. Who calls it has the lock, so that nobody is at one that is not whole.
 fn forget_oldest(home: &Path) -> Result {
     let entries = fs::read_dir(home).on("read", home)?.filter_map(std::result::Result::ok);
     let kept = entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(NAME));
@@ -139,6 +146,9 @@ mod tests {
     use crate::artifacts::{RELEASES, Stack};
     use crate::error::Error;
     use crate::machine::{Accel, Device, Iommu, Setting, Start, Without};
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::thread;
     use std::time::Duration;
 
     fn place(home: &Path, make: &str) -> Kept {
@@ -156,7 +166,8 @@ mod tests {
         assert_eq!(kept.state(), None);
         let failed = kept.keep(|state| save(state).and(Err(Error::unfit("disk full", ""))));
         assert!(failed.is_err());
-        assert_eq!(fs::read_dir(home.path()).unwrap().count(), 0, "nothing is left of it");
+        let names = fs::read_dir(home.path()).unwrap().map(|entry| entry.unwrap().file_name());
+        assert!(names.eq(["lock"]), "nothing is left of it");
         kept.keep(save).unwrap();
         assert_eq!(fs::read_to_string(kept.state().unwrap()).unwrap(), "state");
         // Whatever chance made their numbers the same.
@@ -167,6 +178,26 @@ mod tests {
         assert!(kept.state().is_some(), "one that is there is replaced");
         kept.forget().unwrap();
         assert_eq!(kept.state(), None);
+    }
+
+    #[test]
+    fn of_two_machines_at_once_one_is_kept() {
+        let home = tempfile::tempdir().unwrap();
+        let kept = place(home.path(), "a");
+        let (saved, both) = (AtomicUsize::new(0), Barrier::new(2));
+        let one = || {
+            both.wait();
+            kept.keep(|state| {
+                saved.fetch_add(1, Ordering::SeqCst);
+                save(state)
+            })
+        };
+        thread::scope(|scope| {
+            let ended = [scope.spawn(one), scope.spawn(one)].map(|thread| thread.join().unwrap());
+            assert!(ended.iter().all(Result::is_ok));
+        });
+        assert_eq!(saved.load(Ordering::SeqCst), 1);
+        assert!(kept.state().is_some());
     }
 
     #[test]
