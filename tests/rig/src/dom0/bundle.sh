@@ -95,8 +95,10 @@ story_killed() {
         case $signal/$code in
         # It is told what nobody can be told of, by the next run.
         KILL/*) "$tree/pvbounce" --give-back </dev/null >/tmp/said 2>&1 9>&- 8<&- || found "--give-back: $?" ;;
-        # A run that was over before has its verdict.
         */130) stopped="$stopped $signal" ;;
+        # The shell died of it before the script's first lines were read: nothing was said, and nothing touched.
+        HUP/129 | TERM/143) [ ! -s /tmp/said ] || found "SIG$signal after $moment s: exit code $code after $(tail -n 1 /tmp/said)" ;;
+        # A run that was over before has its verdict.
         */0) ;;
         *) found "SIG$signal after $moment s: exit code $code, $(tail -n 2 /tmp/said | tr '\n' ';')" ;;
         esac
