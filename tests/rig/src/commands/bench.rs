@@ -250,8 +250,8 @@ impl Bench {
         });
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
         let (image, archive) = (folder.join(DOM0), folder.join(JOBS));
-        dom0::pack_dom0(&self.stack, &self.image(), jobs, self.xenstored, &image)?;
-        dom0::pack_jobs(&self.image(), jobs, &hide, &self.without, &archive)?;
+        dom0::pack_dom0(&self.stack, &self.image(), jobs, &hide, self.xenstored, &image)?;
+        dom0::pack_jobs(&self.image(), jobs, &self.without, &archive)?;
         let image = fs::canonicalize(&image).on("find", &image)?;
         Ok(Plan {
             stack: self.stack.clone(),

@@ -12,10 +12,10 @@
 #   bundle.sh        what the script for a real host is put through, by functions, too
 #   bundle.tar.gz    what a real host is given
 #   desk.pub         the key of who comes by ssh, where a story wants that
+#   hide             devices for pciback, as its parameter wants them: (0000:00:05.0)(...)
 #
 # What it gives a dom0 that is ready, which may have been so for days:
 #   pvbounce         the guest
-#   hide             devices for pciback, as its parameter wants them: (0000:00:05.0)(...)
 #   NNNN/name        the job's name
 #   NNNN/limit       seconds until the domain is destroyed
 #   NNNN/guest.cfg   the xl config, a file of xl-configs/
@@ -66,20 +66,18 @@ mark() {
     printf '@rig %s\n' "$*" >&9
 }
 
-# Xen's free memory and dom0's own, in MiB, and how many domains there are. Without dom0_mem on Xen's command line xl has dom0
-# give guests what they need.
+# Xen's free memory in MiB, and its free pages below 4 GiB, which no other figure of its tools shows: a zone N has frames of N bits,
+# and zone 0 is Xen's own. dom0's memory in MiB, since without dom0_mem on Xen's command line xl has dom0 give guests what they
+# need; and how many domains there are.
 measure() {
-    free=$(xl info | sed -n 's/^free_memory *: *//p')
+    xl debug-keys H
+    low=$(xl dmesg | sed -n 's/.*heap\[node=0\]\[zone=\([0-9]*\)\] -> \([0-9]*\) pages.*/\1 \2/p' |
+        awk '$1 == 0 { all = low = 0; next } { all += $2 } $1 <= 20 { low += $2 } END { print int(all / 256), low }')
+    free=${low% *}
+    low=${low#* }
     domains=$(xl list | awk '$2 == "0" { own = $3 } END { print own, NR - 1 }')
     own=${domains% *}
     domains=${domains#* }
-}
-
-# Xen's free pages below 4 GiB, which no other figure of its tools shows. A zone N has frames of N bits.
-low_pages() {
-    xl debug-keys H
-    xl dmesg | sed -n 's/.*heap\[node=0\]\[zone=\([0-9]*\)\] -> \([0-9]*\) pages.*/\1 \2/p' |
-        awk '$1 == 0 { sum = 0; next } $1 <= 20 { sum += $2 } END { print sum }'
 }
 
 # What dom0 itself has and holds: memory to spare, its event channels.
@@ -94,7 +92,6 @@ settle() {
     tries=20
     while
         measure
-        low=$(low_pages)
         [ "$tries" -gt 0 ] && { [ $((free + own)) -lt "$1" ] || [ "$low" -lt "$2" ]; }
     do
         tries=$((tries - 1))
@@ -137,18 +134,20 @@ until [ -b /dev/sr0 ] || [ "$tries" = 0 ]; do
     tries=$((tries - 1))
     usleep 100000
 done
-echo "dom0: ready $(uptime)"
-mark "ready t=$(uptime)"
-
-# The rig says when the jobs are there. Nobody has looked at the CD before.
-until [ "${word:-}" = jobs ]; do read -r word <&8; done
-(cd / && cpio -idmu </dev/sr0)
 # A driver that is built into dom0's kernel has its device already, and pciback takes none away.
 for device in $(tr '()' '  ' </jobs/hide); do
     driver=/sys/bus/pci/devices/$device/driver
     [ ! -e "$driver" ] || echo "$device" >"$driver/unbind"
 done
 insmod /mods/xen-pciback.ko "hide=$(cat /jobs/hide)"
+# What the first job begins with.
+measure
+echo "dom0: ready $(uptime)"
+mark "ready t=$(uptime)"
+
+# The rig says when the jobs are there. Nobody has looked at the CD before.
+until [ "${word:-}" = jobs ]; do read -r word <&8; done
+(cd / && cpio -idmu </dev/sr0)
 echo "dom0: has the jobs $(uptime)"
 
 # pciback numbers a guest's devices as it was told when it was loaded: 0, each in a slot of bus 0; 1, as the host does.
@@ -462,7 +461,6 @@ run_job() {
 
 next=1
 partner=
-free=
 set -- /jobs/[0-9]*
 while [ -d "${1:-}" ]; do
     if [ "$1" = "$partner" ]; then tell_partner; else run_job "$1" "${2:-}"; fi

@@ -169,12 +169,13 @@ fn decompress(path: &Path) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// Packs dom0's initramfs, with what some of these jobs want beside what each does. Without such jobs it is the same for every
-/// run.
+/// Packs dom0's initramfs, with the devices that are the jobs', as pciback wants them, and with what some of these jobs want
+/// beside what each does. Without such jobs it is the same for every run of a machine.
 pub(crate) fn pack_dom0(
     stack: &Stack,
     guest: &Path,
     jobs: &[Job],
+    hide: &str,
     xenstored: Xenstored,
     to: &Path,
 ) -> Result {
@@ -191,6 +192,7 @@ pub(crate) fn pack_dom0(
     }
     image.file("init", INIT.as_bytes())?;
     image.folder("jobs")?;
+    image.file("jobs/hide", hide.as_bytes())?;
     image.file("jobs/abuse.sh", ABUSE.as_bytes())?;
     image.file("jobs/bundle.sh", BUNDLE.as_bytes())?;
     let xenstored = daemon(&mut image, &stack.root(), xenstored)?;
@@ -220,17 +222,10 @@ pub(crate) fn pack_dom0(
 /// The block of a CD.
 const BLOCK: u64 = 2048;
 
-/// Packs the jobs, with the guest's image and the devices that are theirs, into an archive that QEMU takes for a CD.
-pub(crate) fn pack_jobs(
-    guest: &Path,
-    jobs: &[Job],
-    hide: &str,
-    without: &Without,
-    to: &Path,
-) -> Result {
+/// Packs the jobs, with the guest's image, into an archive that QEMU takes for a CD.
+pub(crate) fn pack_jobs(guest: &Path, jobs: &[Job], without: &Without, to: &Path) -> Result {
     let mut image = Image::create(to)?;
     image.folder("jobs")?;
-    image.file("jobs/hide", hide.as_bytes())?;
     image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
     let mut each = jobs.iter().enumerate();
     each.try_for_each(|(number, job)| pack_job(&mut image, number, job, without))?;
