@@ -16,8 +16,6 @@ pub(crate) struct Job {
     pub(crate) name: String,
     /// The xl config, one of `xl-configs/`.
     pub(crate) config: PathBuf,
-    /// An image of its own in place of the run's.
-    pub(crate) image: Option<PathBuf>,
     /// Which of the machine's devices it gets; none: whatever the config says is taken out.
     pub(crate) device: Option<Device>,
     /// A second one that it gets, too.
@@ -172,7 +170,6 @@ impl Job {
         Self {
             name: name.into(),
             config: PathBuf::from("xl-configs").join(config),
-            image: None,
             device,
             beside: None,
             memory: None,
@@ -254,7 +251,7 @@ impl Job {
         let name = if self.together { "partner" } else { "guest" };
         let mut lines = vec![
             format!("name=\"{name}\""),
-            format!("kernel=\"{}\"", self.kernel()),
+            format!("kernel=\"{}\"", dom0::GUEST),
             format!("extra=\"{}\"", self.command_line(extra)),
         ];
         lines.extend(without.xl());
@@ -281,8 +278,7 @@ impl Job {
 
     /// Whether it wants nothing of its dom0 that others do not.
     pub(crate) fn takes_any_dom0(&self) -> bool {
-        let plain = self.bundle.is_none() && self.linux.is_none() && self.image.is_none();
-        plain && !self.does("save")
+        self.bundle.is_none() && self.linux.is_none() && !self.does("save")
     }
 
     /// Whether ssh gets to its dom0.
@@ -293,11 +289,6 @@ impl Job {
     /// The machine's devices that it gets.
     pub(crate) fn devices(&self) -> impl Iterator<Item = Device> {
         self.device.into_iter().chain(self.beside)
-    }
-
-    /// Where dom0 finds the image.
-    pub(crate) fn kernel(&self) -> String {
-        self.image.as_ref().map_or(dom0::GUEST.to_owned(), |_| format!("/jobs/{}.elf", self.name))
     }
 
     fn command_line(&self, extra: &str) -> String {

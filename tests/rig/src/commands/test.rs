@@ -130,6 +130,15 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .collect()
 }
 
+/// Those in which something is wrong on purpose, in a machine like any: what each suite has to see.
+pub(super) fn with_faults(peers: &Peers) -> Vec<Job> {
+    let usual = |job: &Job| matches!(job.device, None | Some(Device::Nic)) && job.beside.is_none();
+    let alone = |job: &Job| job.takes_any_dom0() && job.abuse.is_none() && !job.together;
+    let mut jobs = matrix(peers);
+    jobs.retain(|job| !job.faults.is_empty() && usual(job) && alone(job) && job.hog.is_none());
+    jobs
+}
+
 /// A card, whose receive buffers are mapped whenever it is stopped, and a disk, twice each; and what a round may not keep.
 fn come_and_go() -> [Job; 2] {
     let card = CARDS.iter().find(|card| card.name == "e1000e").map(Device::Card);

@@ -211,11 +211,6 @@ pub(crate) fn pack_dom0(
     if jobs.iter().any(|job| job.does("save")) {
         helper(&mut image, &stack.root(), "libxl-save-helper")?;
     }
-    for job in jobs {
-        if let Some(guest) = &job.image {
-            image.file(job.kernel().trim_start_matches('/'), &read(guest)?)?;
-        }
-    }
     image.finish()
 }
 
