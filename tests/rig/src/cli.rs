@@ -112,7 +112,7 @@ pub(crate) enum Command {
     },
     /// Judge runs on other machines by their serial logs: verdict, junit.xml and page as for a run here
     Judge {
-        /// A serial log, raw as it came, with one run or several
+        /// A serial log, raw as it came, with one run or several; or one records.jsonl, to make its reports anew
         #[arg(required = true, value_name = "LOG")]
         logs: Vec<PathBuf>,
     },

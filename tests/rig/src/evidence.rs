@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use pvbounce::report::ktap::{Answer, DmaRange, RangeKind, Tried};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
 
@@ -20,7 +20,7 @@ use crate::error::{Context, Result};
 const SMALL: u64 = 4096;
 
 /// What the trace says about one job.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Evidence {
     /// How many times the device used an address.
     pub(crate) addresses: u64,

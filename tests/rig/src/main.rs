@@ -8,7 +8,7 @@
 //!                  ├─ boot        one boot of a machine (machine, dom0, console), with those jobs of the queue in it that come to it
 //!                  ├─ judge       verdict on each job, from the guest's report and QEMU's own trace (evidence)
 //!                  ├─ checks      what `check` and `test` do without a machine
-//!                  └─ report      table, result.json, junit.xml, report.html
+//!                  └─ report      records.jsonl as the run goes; of it table, result.json, junit.xml, report.html
 //! ```
 //!
 //! It runs in the repository's top folder, where `run.sh` starts it.

@@ -32,6 +32,14 @@ const SLACK: Duration = Duration::from_secs(60);
 /// What becomes of a job as soon as its domain is gone, and whether another one follows.
 pub(crate) type Each<'e> = &'e mut dyn FnMut(&Job, Seen) -> Result<ControlFlow<()>>;
 
+/// Who is told of each job, as it goes.
+pub(crate) trait Watch: std::fmt::Debug + Sync {
+    /// It begins.
+    fn begin(&self, job: &Job) -> Result;
+    /// Its guest said a line, this many seconds after its begin.
+    fn line(&self, job: &str, at: f64, text: &str) -> Result;
+}
+
 /// What a machine is started for.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Work<'w> {
@@ -41,6 +49,8 @@ pub(crate) struct Work<'w> {
     pub(crate) queue: &'w Queue,
     /// Where the guests' consoles go.
     pub(crate) folder: &'w Path,
+    /// Where it is told what comes, as it comes.
+    pub(crate) watch: Option<&'w dyn Watch>,
     /// Where it is kept for later runs when it is ready.
     pub(crate) kept: Option<&'w Kept>,
 }
@@ -68,6 +78,7 @@ pub(crate) fn run(plan: &Plan, work: Work<'_>, each: Each<'_>) -> Result<Ended> 
         splitter: Splitter::default(),
         jobs: work.jobs.iter(),
         queue: work.queue,
+        watch: work.watch,
         kept: work.kept,
         partner: None,
         now: None,
@@ -101,6 +112,7 @@ struct Boot<'j> {
     // Those that dom0 has not asked about.
     jobs: std::slice::Iter<'j, Job>,
     queue: &'j Queue,
+    watch: Option<&'j dyn Watch>,
     kept: Option<&'j Kept>,
     // The one that lives at the same time as the last one that began, until dom0 asks about it.
     partner: Option<&'j Job>,
@@ -267,6 +279,7 @@ impl<'j> Boot<'j> {
     /// A job is about to begin: log, cable, deadline, then the word that dom0 waits for.
     fn prepare(&mut self, job: &'j Job) -> Result {
         self.logs.open_guest(&job.name)?;
+        self.watch.map_or(Ok(()), |watch| watch.begin(job))?;
         if job.device == Some(Device::Unplugged) {
             self.cable(false)?;
         }
@@ -311,6 +324,9 @@ impl<'j> Boot<'j> {
             stage.doing(line.clone());
         }
         let at = began.elapsed().as_secs_f64();
+        if let (Some(watch), Some((job, _))) = (self.watch, &self.now) {
+            watch.line(&job.name, at, &line)?;
+        }
         self.answer(&line, at)?;
         self.note(|seen| seen.console.push((at, line)));
         Ok(())

@@ -176,7 +176,7 @@ pub(super) fn run(options: &Options, wanted: &[String]) -> Result<ExitCode> {
     let mut jobs: Vec<Job> = cases.iter().map(|case| case.job(&peers)).collect();
     jobs.iter_mut().for_each(|job| job.raw_words.clone_from(&options.cmdline));
     let records = bench.run(options, DEFAULT_NIC, &jobs, Spread::Many)?;
-    conclude(&bench.record(records), &bench)
+    conclude(bench.record(records), &bench)
 }
 
 /// Those that leave the machine whole and take little time.

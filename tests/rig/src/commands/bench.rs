@@ -19,7 +19,7 @@ use crate::machine::{
 };
 use crate::mirror;
 use crate::queue::Queue;
-use crate::report::{JobRecord, RunRecord, record};
+use crate::report::{JobRecord, RunRecord, Stream, record};
 
 use super::at_once::{self, Task};
 
@@ -42,9 +42,9 @@ pub(crate) struct Bench {
     pub(crate) folder: PathBuf,
     /// How many machines may run at the same time.
     pub(crate) machines: usize,
-    name: &'static str,
-    started: String,
-    image_bytes: u64,
+    /// What is told of this run, as it goes.
+    pub(crate) stream: Stream,
+    head: RunRecord,
 }
 
 /// On how many machines a run's jobs are spread.
@@ -84,7 +84,21 @@ impl Bench {
         let now = Utc::now();
         let folder = run_folder(&format!("{}-{name}", now.format("%Y%m%d-%H%M%S")))?;
         let image_bytes = guest.strip(&folder.join(IMAGE))?;
-        let started = now.format("%Y-%m-%d %H:%M:%S").to_string();
+        let versions = &stack.versions;
+        let store = if options.xenstored == Xenstored::Ocaml { " with oxenstored" } else { "" };
+        let head = RunRecord {
+            name: name.to_owned(),
+            started: now.format("%Y-%m-%d %H:%M:%S").to_string(),
+            machine: format!(
+                "Xen {}{store}, Linux {}, QEMU {} ({release}), {}",
+                versions.xen,
+                versions.linux,
+                versions.qemu,
+                accel.describe()
+            ),
+            image_bytes,
+            ..RunRecord::default()
+        };
         let without = Without(options.without.clone());
         Ok(Self {
             stack,
@@ -93,11 +107,10 @@ impl Bench {
             without,
             xenstored: options.xenstored,
             guest,
+            stream: Stream::create(&folder, &head)?,
             folder,
             machines: options.machines.unwrap_or_else(at_once::fitting),
-            name,
-            started,
-            image_bytes,
+            head,
         })
     }
 
@@ -175,6 +188,7 @@ impl Bench {
                 jobs: &jobs,
                 queue: shared.queue,
                 folder: &self.folder,
+                watch: (shared.keep == Keep::All).then_some(&self.stream),
                 kept: kept.as_ref().filter(|_| resumed.is_none()),
             };
             let plan = Plan { resumed, ..plan };
@@ -201,9 +215,12 @@ impl Bench {
         shared: &Shared<'_>,
     ) -> Result<ControlFlow<()>> {
         let end = seen.traced.end;
-        let record = record(job, seen, &self.guest, &self.folder)?;
+        let mut record = record(job, seen, &self.guest, &self.folder)?;
         if shared.keep == Keep::Bad && record.is_as_expected() {
             self.forget(job, plan, end)?;
+            record.console.clear();
+        } else {
+            self.stream.end(&record)?;
         }
         let flow = shared.each.lock().unwrap_or_else(PoisonError::into_inner)(record);
         if flow.is_break() {
@@ -281,23 +298,7 @@ impl Bench {
 
     /// The record of the whole run.
     pub(crate) fn record(&self, jobs: Vec<JobRecord>) -> RunRecord {
-        let versions = &self.stack.versions;
-        let store = if self.xenstored == Xenstored::Ocaml { " with oxenstored" } else { "" };
-        RunRecord {
-            name: self.name.to_owned(),
-            started: self.started.clone(),
-            machine: format!(
-                "Xen {}{store}, Linux {}, QEMU {} ({}), {}",
-                versions.xen,
-                versions.linux,
-                versions.qemu,
-                self.release,
-                self.accel.describe()
-            ),
-            image_bytes: self.image_bytes,
-            jobs,
-            comparison: None,
-        }
+        RunRecord { jobs, over: true, ..self.head.clone() }
     }
 }
 

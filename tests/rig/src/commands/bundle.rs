@@ -63,7 +63,7 @@ pub(super) fn nested(options: &Options, wanted: &[String], seed: Option<u64>) ->
         }
         None => bench.run(options, DEFAULT_NIC, &jobs, Spread::Many)?,
     };
-    conclude(&bench.record(records), &bench)
+    conclude(bench.record(records), &bench)
 }
 
 /// Runs the jobs, with the desk at work beside them.

@@ -45,7 +45,7 @@ pub(super) fn run(options: &Options, peer: Option<(Peer, u32)>) -> Result<ExitCo
     print!("{}", text(&tables));
     print!("{}", run.comparison.as_ref().map_or(String::new(), beside));
     write(&run, tables, &bench)?;
-    conclude(&run, &bench)
+    conclude(run, &bench)
 }
 
 fn write(run: &RunRecord, tables: Vec<&FiguresRecord>, bench: &Bench) -> Result {

@@ -21,7 +21,7 @@ pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let mut job = job(&Peers::start()?);
     job.raw_words.clone_from(&options.cmdline);
     let records = bench.run(options, DEFAULT_NIC, &[job], Spread::One)?;
-    conclude(&bench.record(records), &bench)
+    conclude(bench.record(records), &bench)
 }
 
 /// The guest that has to make do.

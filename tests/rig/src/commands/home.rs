@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use super::{Bench, conclude, smoke};
-use crate::boot::{Board, Due, Seen, guest_log};
+use crate::boot::{Board, Due, Seen, Watch, guest_log};
 use crate::cli::Options;
 use crate::console::{JobEnd, Piece, Splitter};
 use crate::error::{Context, Result};
@@ -45,7 +45,7 @@ pub(super) fn run(options: &Options, iommu: Iommu, strict: bool) -> Result<ExitC
     };
     let home = Home { nic, iommu, strict, trace: !options.no_trace };
     let record = boot(&bench, &job, home, bench.folder.clone())?;
-    conclude(&bench.record(vec![record]), &bench)
+    conclude(bench.record(vec![record]), &bench)
 }
 
 /// The machine that the guest is dom0 of.
@@ -144,7 +144,12 @@ pub(super) fn boot_from(
     };
     let stage = Stage::start("run", "Xen, then the guest as dom0");
     let machine = Machine::start(&plan)?;
-    let mut seen = follow(machine, (&plan.folder, &bench.folder), job, &stage, on_line)?;
+    bench.stream.begin(job)?;
+    let mut on_line = |machine: &mut Machine, at: f64, line: &str| {
+        bench.stream.line(&job.name, at, line)?;
+        on_line(machine, line)
+    };
+    let mut seen = follow(machine, (&plan.folder, &bench.folder), job, &stage, &mut on_line)?;
     // The machine has ended, so the file is whole.
     seen.traced = 0..fs::metadata(plan.folder.join(TRACE_LOG)).map_or(0, |trace| trace.len());
     seen.due = Due { trace: plan.trace, memory: false };
@@ -152,7 +157,9 @@ pub(super) fn boot_from(
     seen.folder = plan.folder;
     let seconds = seen.end.as_ref().map_or(0.0, |end| end.seconds);
     stage.done(format!("{}: start of QEMU to its end {seconds:.1} s", job.name));
-    record(job, seen, &bench.guest, &bench.folder)
+    let record = record(job, seen, &bench.guest, &bench.folder)?;
+    bench.stream.end(&record)?;
+    Ok(record)
 }
 
 /// Reads the console until the machine ends or the time is over; what Xen says goes to the machine's folder, what the guest
@@ -162,7 +169,7 @@ fn follow(
     (folder, run): (&Path, &Path),
     job: &Job,
     stage: &Stage,
-    on_line: OnLine<'_>,
+    on_line: &mut dyn FnMut(&mut Machine, f64, &str) -> Result,
 ) -> Result<Seen> {
     let create = |path: PathBuf| File::create(&path).on("create", path);
     let mut xen = create(folder.join("xen.log"))?;
@@ -189,8 +196,9 @@ fn follow(
             Some(Piece::Dom0(line)) => {
                 writeln!(guest, "{line}").on("write", run)?;
                 stage.doing(line.clone());
-                on_line(&mut machine, &line)?;
-                seen.console.push((start.elapsed().as_secs_f64(), line));
+                let at = start.elapsed().as_secs_f64();
+                on_line(&mut machine, at, &line)?;
+                seen.console.push((at, line));
             }
             None => {}
         }

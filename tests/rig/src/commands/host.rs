@@ -22,7 +22,7 @@ use crate::cli::Options;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::judge::{Problem, Verdict};
-use crate::report::{self, JobRecord, RunRecord};
+use crate::report::{self, JobRecord, RunRecord, Stream};
 
 /// Where on the host the script keeps its notes and logs: always there, so that the next run finds what one that was killed
 /// had taken.
@@ -90,8 +90,10 @@ pub(super) fn run(
         image_bytes: 0,
         jobs: jobs(&told, &folder)?,
         comparison: None,
+        over: true,
     };
-    report::write(&run, &folder)?;
+    let stream = Stream::create(&folder, &run)?;
+    let run = report::write(run, &stream)?;
     report::print(&run, &folder);
     Ok(ExitCode::from(run.worst().exit_code()))
 }

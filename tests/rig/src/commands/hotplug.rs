@@ -24,7 +24,7 @@ pub(super) fn run(options: &Options, rounds: u32) -> Result<ExitCode> {
     job.words.extend(options.words());
     job.raw_words.clone_from(&options.cmdline);
     let records = bench.run(options, nic, &[job], Spread::One)?;
-    conclude(&bench.record(records), &bench)
+    conclude(bench.record(records), &bench)
 }
 
 /// The guest whose devices come and go.

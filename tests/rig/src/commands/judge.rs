@@ -1,7 +1,9 @@
-//! `judge LOG…`: the verdict on runs that the rig did not see, from the serial logs of their machines.
+//! `judge LOG…`: the verdict on runs that the rig did not see, from the serial logs of their machines; or the reports of a
+//! run anew, from its records.
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,10 +13,17 @@ use super::bench::run_folder;
 use crate::boot::guest_log;
 use crate::console::{LoggedRun, runs};
 use crate::error::{Context, Error, Result};
-use crate::report::{self, JobRecord, RunRecord};
+use crate::report::{self, JobRecord, RunRecord, Stream};
 
 pub(super) fn run(logs: &[PathBuf]) -> Result<ExitCode> {
     let now = Utc::now();
+    if let [log] = logs
+        && starts_as_records(log)?
+    {
+        let run = report::read(log)?;
+        let folder = run_folder(&format!("{}-judge", now.format("%Y%m%d-%H%M%S")))?;
+        return conclude(run, &folder);
+    }
     let found = apart(logs.iter().map(|log| read(log)).collect::<Result<Vec<_>>>()?.concat());
     let folder = run_folder(&format!("{}-judge", now.format("%Y%m%d-%H%M%S")))?;
     let machine = found.iter().find_map(|(_, run)| run.banner()).unwrap_or("an unknown guest");
@@ -27,10 +36,25 @@ pub(super) fn run(logs: &[PathBuf]) -> Result<ExitCode> {
         image_bytes: 0,
         jobs: jobs.collect::<Result<_>>()?,
         comparison: None,
+        over: true,
     };
-    report::write(&run, &folder)?;
-    report::print(&run, &folder);
+    conclude(run, &folder)
+}
+
+/// The reports, in a folder of their own.
+fn conclude(run: RunRecord, folder: &Path) -> Result<ExitCode> {
+    let stream = Stream::create(folder, &run)?;
+    let run = report::write(run, &stream)?;
+    report::print(&run, folder);
     Ok(ExitCode::from(run.worst().exit_code()))
+}
+
+/// Whether a file is not a log but a run's records.
+fn starts_as_records(file: &Path) -> Result<bool> {
+    let mut start = Vec::new();
+    let opened = fs::File::open(file).on("read", file)?;
+    opened.take(64).read_to_end(&mut start).on("read", file)?;
+    Ok(report::is_stream(&start))
 }
 
 /// The records of the runs in a console's bytes, none or several, with their logs in the folder.

@@ -101,9 +101,9 @@ fn clean(cache: bool) -> Result<ExitCode> {
 }
 
 /// Ends a run: reports on disk, table on the terminal, the worst verdict as exit code.
-fn conclude(run: &RunRecord, bench: &Bench) -> Result<ExitCode> {
-    report::write(run, &bench.folder)?;
-    report::print(run, &bench.folder);
+fn conclude(run: RunRecord, bench: &Bench) -> Result<ExitCode> {
+    let run = report::write(run, &bench.stream)?;
+    report::print(&run, &bench.folder);
     let verdict: Verdict = run.worst();
     Ok(ExitCode::from(verdict.exit_code()))
 }

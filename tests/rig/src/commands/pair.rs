@@ -33,7 +33,7 @@ pub(super) fn run(options: &Options, mib: u32, rough: Option<u64>) -> Result<Exi
         let note = record.note("pair", CHECK).unwrap_or("nothing");
         println!("{}: {note}", record.name);
     }
-    conclude(&bench.record(records), &bench)
+    conclude(bench.record(records), &bench)
 }
 
 /// The check that tells how fast it went.

@@ -15,7 +15,7 @@ use crate::report::JobRecord;
 pub(super) fn run(options: &Options) -> Result<ExitCode> {
     let bench = Bench::prepare("smoke", options)?;
     let records = records(&bench, options)?;
-    conclude(&bench.record(records), &bench)
+    conclude(bench.record(records), &bench)
 }
 
 /// One domain with the card that the options name.

@@ -40,7 +40,7 @@ pub(super) fn run(
         fs::copy(&taken, to).on("copy", &taken)?;
     }
     println!("the screen: {}", picture.unwrap_or(&taken).display());
-    conclude(&bench.record(vec![record]), &bench)
+    conclude(bench.record(vec![record]), &bench)
 }
 
 /// What every `./run.sh test` starts one by.

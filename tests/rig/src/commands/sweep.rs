@@ -49,7 +49,7 @@ pub(super) fn run(
     let good = sweep.is_good(is_part);
     print!("{}", sweep.table(is_part));
     let run = bench.record(sweep.records);
-    report::write(&run, &bench.folder)?;
+    let run = report::write(run, &bench.stream)?;
     report::print_bad(&run, &bench.folder);
     Ok(match interrupted {
         true => ExitCode::from(130),

@@ -43,7 +43,7 @@ pub(super) fn run(options: &Options, deep: bool) -> Result<ExitCode> {
     tally.one("dom0-home on COM2", com2.trim_end().ends_with("Test result: SUCCESS"));
     tally.add(count(&records));
     let run = bench.record(records);
-    report::write(&run, &bench.folder)?;
+    let run = report::write(run, &bench.stream)?;
     report::print(&run, &bench.folder);
     check::close(&tally)
 }

@@ -1,6 +1,6 @@
 //! The lines on COM2 that dom0's init script means for the rig: `@rig KIND key=value …`.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One such line.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,7 +49,7 @@ pub(crate) struct JobEnd {
 }
 
 /// What dom0 has and holds while no guest is there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Dom0 {
     /// Its available memory in KiB.
     pub(crate) available_kib: u64,

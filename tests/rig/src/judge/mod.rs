@@ -2,7 +2,7 @@
 
 use pvbounce::report::ktap::{self, NotShown, Report, Suite};
 use pvbounce::report::verdict;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::boot::Fate;
 use crate::console::JobEnd;
@@ -17,7 +17,7 @@ pub(crate) use isolation::{Answers, answers};
 pub(crate) use xen::complaints;
 
 /// How a job ended: the guest's five words, and the two that only the host can say. The worst counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub(crate) enum Verdict {
     /// What ran, held.
@@ -104,7 +104,7 @@ impl std::fmt::Display for Verdict {
 }
 
 /// Something that went wrong, as a person needs it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Problem {
     /// `suite.check`, or `rig` for what the guest can't see.
     pub(crate) at: String,

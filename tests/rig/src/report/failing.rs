@@ -5,14 +5,14 @@
 
 use pvbounce::report::ktap::{FailedSite, Report};
 use pvbounce::xen::failing::Operation;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::record::JobRecord;
 use crate::guest::Guest;
 use crate::judge::Verdict;
 
 /// What failed on purpose, and what is wrong with how that ended.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct FailingRecord {
     /// The number of the call site that was to fail.
     pub(crate) wanted: u32,
@@ -25,7 +25,7 @@ pub(crate) struct FailingRecord {
 }
 
 /// A call site of the guest's.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct SiteRecord {
     /// What failed.
     pub(crate) operation: String,

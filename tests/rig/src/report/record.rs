@@ -1,17 +1,17 @@
 //! The record of a run: everything that the table, result.json, JUnit and the page show.
 
-use pvbounce::report::ktap::Figures;
-use serde::Serialize;
+use pvbounce::report::ktap::{DmaRange, Figures};
+use serde::{Deserialize, Serialize};
 
 use super::failing::FailingRecord;
 use crate::console::Dom0;
 use crate::evidence::Evidence;
-use crate::job::{Fault, Shown};
+use crate::job::Shown;
 use crate::judge::{Problem, Verdict};
 use crate::machine::Mischief;
 
 /// A run of several jobs.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub(crate) struct RunRecord {
     /// What was run: smoke, dom0, test.
     pub(crate) name: String,
@@ -25,6 +25,8 @@ pub(crate) struct RunRecord {
     pub(crate) jobs: Vec<JobRecord>,
     /// Two of them side by side, where the run was for that.
     pub(crate) comparison: Option<ComparisonRecord>,
+    /// Whether it came to its end: else this is what it had until then.
+    pub(crate) over: bool,
 }
 
 impl RunRecord {
@@ -34,8 +36,11 @@ impl RunRecord {
     }
 }
 
+/// A check or problem that a job is about: its place and its code.
+pub(crate) type FaultRecord = (String, String);
+
 /// One job.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct JobRecord {
     /// Its name.
     pub(crate) name: String,
@@ -48,11 +53,11 @@ pub(crate) struct JobRecord {
     /// What else is wrong.
     pub(crate) also: Vec<Problem>,
     /// The checks and problems that have to come, and the only ones that may.
-    pub(crate) faults: &'static [Fault],
+    pub(crate) faults: Vec<FaultRecord>,
     /// Of these at least one has to come.
-    pub(crate) either: &'static [Fault],
+    pub(crate) either: Vec<FaultRecord>,
     /// What may come, too.
-    pub(crate) may: &'static [Fault],
+    pub(crate) may: Vec<FaultRecord>,
     /// What it was to show and did not.
     pub(crate) not_shown: Option<String>,
     /// Seconds from the start of `xl create` to the domain being gone.
@@ -73,6 +78,8 @@ pub(crate) struct JobRecord {
     pub(crate) store: Vec<(String, String)>,
     /// What the guest still held at the end, in its own words.
     pub(crate) taken: Option<String>,
+    /// What the guest said of its start.
+    pub(crate) stages: Vec<StageRecord>,
     /// The suites.
     pub(crate) suites: Vec<SuiteRecord>,
     /// What was measured.
@@ -81,9 +88,45 @@ pub(crate) struct JobRecord {
     pub(crate) failing: Option<FailingRecord>,
     /// A panic's backtrace, with names.
     pub(crate) backtrace: Vec<String>,
+    /// Where a device was let.
+    pub(crate) ranges: Vec<RangeRecord>,
+    /// The guest's console.
+    #[serde(skip)]
+    pub(crate) console: Vec<LineRecord>,
 }
 
 impl JobRecord {
+    /// A job of which nothing is known yet.
+    pub(super) fn new(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            verdict: Verdict::Error,
+            expected: Verdict::Success,
+            problem: None,
+            also: Vec::new(),
+            faults: Vec::new(),
+            either: Vec::new(),
+            may: Vec::new(),
+            not_shown: None,
+            seconds: 0.0,
+            evidence: None,
+            no_witness: None,
+            wire: None,
+            free_mib: None,
+            low_pages: None,
+            dom0: None,
+            store: Vec::new(),
+            taken: None,
+            stages: Vec::new(),
+            suites: Vec::new(),
+            figures: Vec::new(),
+            failing: None,
+            backtrace: Vec::new(),
+            ranges: Vec::new(),
+            console: Vec::new(),
+        }
+    }
+
     /// Whether it ended as it has to.
     pub(crate) fn is_as_expected(&self) -> bool {
         self.verdict == self.expected && self.surprises().is_empty() && self.not_shown.is_none()
@@ -110,14 +153,14 @@ impl JobRecord {
             return failing.wrong.clone();
         }
         let found = self.found();
-        let is = |at: &str, code: &str, fault: &Fault| *fault == (at, code);
+        let is = |at: &str, code: &str, fault: &FaultRecord| fault.0 == at && fault.1 == code;
         let unlisted = found
             .iter()
             .filter(|(at, code, verdict)| {
                 *verdict > Verdict::Skip && !self.known().any(|fault| is(at, code, fault))
             })
             .map(|(at, code, _)| format!("{at} {code} came, and may not"));
-        let came = |fault: &&Fault| found.iter().any(|(at, code, _)| is(at, code, fault));
+        let came = |fault: &&FaultRecord| found.iter().any(|(at, code, _)| is(at, code, fault));
         let lacking = self.faults.iter().filter(|fault| !came(fault));
         let lacking = lacking.map(|(at, code)| format!("{at} {code} did not come, and has to"));
         let none = !self.either.is_empty() && !self.either.iter().any(|fault| came(&fault));
@@ -129,8 +172,8 @@ impl JobRecord {
     }
 
     /// All that may come.
-    fn known(&self) -> impl Iterator<Item = &'static Fault> {
-        self.faults.iter().chain(self.either).chain(self.may)
+    fn known(&self) -> impl Iterator<Item = &FaultRecord> {
+        self.faults.iter().chain(&self.either).chain(&self.may)
     }
 
     /// Each check that did not pass and each problem that no check names: place, code, how bad.
@@ -211,7 +254,7 @@ impl JobRecord {
 }
 
 /// One table of figures.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct FiguresRecord {
     /// Its name.
     pub(crate) table: String,
@@ -229,7 +272,7 @@ impl From<&Figures> for FiguresRecord {
 }
 
 /// What two jobs measured, side by side.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ComparisonRecord {
     /// The figures.
     #[serde(flatten)]
@@ -239,7 +282,7 @@ pub(crate) struct ComparisonRecord {
 }
 
 /// One suite.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct SuiteRecord {
     /// Its name.
     pub(crate) name: String,
@@ -247,13 +290,21 @@ pub(crate) struct SuiteRecord {
     pub(crate) verdict: Verdict,
     /// Why it was skipped.
     pub(crate) reason: String,
-    /// Seconds from its first line on the console to its last.
+    /// Seconds from the job's begin to its first line on the console.
+    pub(crate) at: f64,
+    /// Seconds from there to its last.
     pub(crate) seconds: f64,
     /// The checks.
     pub(crate) checks: Vec<CheckRecord>,
 }
 
 impl SuiteRecord {
+    /// One that has begun.
+    pub(super) fn new(name: &str) -> Self {
+        let (name, reason) = (name.to_owned(), String::new());
+        Self { name, verdict: Verdict::Crash, reason, at: 0.0, seconds: 0.0, checks: Vec::new() }
+    }
+
     /// Checks of one verdict.
     pub(crate) fn count(&self, verdict: Verdict) -> usize {
         self.checks.iter().filter(|check| check.verdict == verdict).count()
@@ -261,12 +312,14 @@ impl SuiteRecord {
 }
 
 /// One check.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct CheckRecord {
     /// Its name.
     pub(crate) name: String,
     /// Seconds from the job's begin to its line on the console.
     pub(crate) at: f64,
+    /// That line's number, from 1.
+    pub(crate) line: usize,
     /// How it ended.
     pub(crate) verdict: Verdict,
     /// The reason's code; empty for a pass.
@@ -275,4 +328,45 @@ pub(crate) struct CheckRecord {
     pub(crate) detail: String,
     /// What to do.
     pub(crate) remedy: String,
+}
+
+/// A stage of the guest's start.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct StageRecord {
+    /// What it is about: `memory`, `pool`, a device.
+    pub(crate) name: String,
+    /// What came of it.
+    pub(crate) detail: String,
+    /// Seconds from the job's begin to its line on the console.
+    pub(crate) at: f64,
+    /// Seconds by the guest's own clock.
+    pub(crate) guest_at: f64,
+    /// Its line's number, from 1.
+    pub(crate) line: usize,
+}
+
+/// Addresses where a device was let.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RangeRecord {
+    /// The first byte.
+    pub(crate) first: u64,
+    /// The last byte.
+    pub(crate) last: u64,
+    /// What it is: pool, direct, ring, coherent.
+    pub(crate) kind: String,
+}
+
+impl From<&DmaRange> for RangeRecord {
+    fn from(&DmaRange { first, last, kind }: &DmaRange) -> Self {
+        Self { first, last, kind: kind.word().to_owned() }
+    }
+}
+
+/// A line of the guest's console.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LineRecord {
+    /// Seconds from the job's begin.
+    pub(crate) at: f64,
+    /// What it says.
+    pub(crate) text: String,
 }

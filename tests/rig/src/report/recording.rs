@@ -2,23 +2,26 @@
 
 use std::path::Path;
 
-use pvbounce::report::ktap::{Check, Parser, Report, Tried};
+use pvbounce::report::ktap::{Report, Tried};
 use pvbounce::report::verdict;
 
 use super::failing::FailingRecord;
-use super::record::{CheckRecord, FiguresRecord, JobRecord, SuiteRecord};
+use super::reading::Reading;
+use super::record::{
+    FaultRecord, FiguresRecord, JobRecord, LineRecord, RangeRecord, StageRecord, SuiteRecord,
+};
 use crate::boot::{Fate, Seen, guest_log};
 use crate::console::LoggedRun;
 use crate::error::Result;
 use crate::evidence::{Allowed, Trace};
 use crate::guest::Guest;
-use crate::job::Job;
+use crate::job::{Fault, Job};
 use crate::judge::{Answers, Facts, Judgement, Verdict, answers, complaints, judge};
 use crate::machine::{Device, Medium, TRACE_LOG, traced};
 
 /// Judges a job by all that was seen of it.
 pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Result<JobRecord> {
-    let (report, times) = read(&seen.console);
+    let (report, stages, suites) = Reading::of(&seen.console).finish();
     let watched = seen.board.as_ref().map(|board| board.watched.clone());
     let watched: Vec<_> = watched.unwrap_or_else(|| job.devices().map(Device::traced).collect());
     let trace = match job.device {
@@ -44,7 +47,7 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let media = media.map(|name| Medium::in_folder(&seen.folder, name)?.changed());
     let changed = media.collect::<Result<Vec<_>>>()?.into_iter().flatten().next();
     let witness = Witness { trace, unwatched, has_device, memory, changed, backtrace };
-    let mut record = compose(job, seen, &report, &times, &witness);
+    let mut record = compose(job, seen, Said { report: &report, stages, suites }, witness);
     if let Some(site) = job.fails {
         record.expected = record.verdict;
         record.failing = Some(FailingRecord::new(site, &record, &report, guest));
@@ -62,7 +65,7 @@ fn of_watched(tried: &[Tried], watched: &[String]) -> Vec<Tried> {
 pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
     let console = run.guest.into_iter().map(|line| (0.0, line)).collect();
     let seen = Seen { console, xen: run.xen, machine: Fate::Unknown, ..Seen::default() };
-    let (report, times) = read(&seen.console);
+    let (report, stages, suites) = Reading::of(&seen.console).finish();
     // The suite about the device runs where there is one.
     let pci = report.suites.iter().find(|suite| suite.kind() == "pci");
     let has_device = pci.is_some_and(|suite| suite.verdict != Some(verdict::Verdict::Skip));
@@ -75,7 +78,7 @@ pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
         changed: None,
         backtrace: Vec::new(),
     };
-    compose(&Job::new(name, "", None), seen, &report, &times, &witness)
+    compose(&Job::new(name, "", None), seen, Said { report: &report, stages, suites }, witness)
 }
 
 /// The record of a guest that never was: what stopped it is added by who knows.
@@ -97,8 +100,56 @@ struct Witness {
     backtrace: Vec<String>,
 }
 
-fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witness) -> JobRecord {
+/// What the guest said.
+struct Said<'r> {
+    report: &'r Report,
+    stages: Vec<StageRecord>,
+    suites: Vec<SuiteRecord>,
+}
+
+fn compose(job: &Job, seen: Seen, said: Said<'_>, known: Witness) -> JobRecord {
+    let Said { report, stages, suites } = said;
     let abused = seen.abused.is_some();
+    let Judgement { verdict, problems } = judged(job, &seen, report, &known);
+    let mut problems = problems.into_iter();
+    let mut record = JobRecord {
+        verdict,
+        expected: job.expect.unwrap_or(Verdict::Success),
+        problem: problems.next(),
+        also: problems.collect(),
+        faults: owned(job.faults),
+        either: owned(job.either),
+        may: owned(job.may),
+        seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
+        evidence: known.trace.evidence().cloned(),
+        no_witness: known.trace.why_none(),
+        wire: seen.wire,
+        free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
+        low_pages: seen.end.as_ref().and_then(|end| end.low_pages),
+        dom0: seen.end.and_then(|end| end.dom0),
+        store: seen.store,
+        taken: report.taken.map(|taken| taken.to_string()),
+        stages,
+        suites,
+        figures: report.figures.iter().map(FiguresRecord::from).collect(),
+        backtrace: known.backtrace,
+        ranges: report.ranges.iter().map(RangeRecord::from).collect(),
+        console: seen.console.into_iter().map(|(at, text)| LineRecord { at, text }).collect(),
+        ..JobRecord::new(&job.name)
+    };
+    record.must_show(&job.shows);
+    if let Some(wire) = seen.wire.filter(|wire| !wire.is_whole()) {
+        record.shows_nothing(format!("the wire was to lose, repeat and reorder frames: {wire}"));
+    }
+    if let Some(abuse) = job.abuse.filter(|_| !abused) {
+        let detail = format!("nothing was done to the guest: it never said `{}`", abuse.at);
+        record.shows_nothing(detail);
+    }
+    record
+}
+
+/// The verdict by all that was seen.
+fn judged(job: &Job, seen: &Seen, report: &Report, known: &Witness) -> Judgement {
     let hosts: Vec<_> = job.devices().map(Device::bdf).collect();
     let log = seen.xen.iter().map(String::as_str);
     let Answers { rest, unwitnessed } = answers(log, &report.tried, &hosts);
@@ -107,7 +158,7 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
     let complaints = complaints(rest, &job.provokes);
     let last_line =
         seen.console.iter().rev().map(|(_, line)| line.trim()).find(|line| !line.is_empty());
-    let Judgement { verdict, problems } = judge(&Facts {
+    judge(&Facts {
         report,
         end: seen.end.as_ref(),
         machine: seen.machine,
@@ -124,41 +175,12 @@ fn compose(job: &Job, seen: Seen, report: &Report, times: &[Times], known: &Witn
         has_device: known.has_device,
         asked: seen.board.as_ref().map_or(&[], |board| &board.asked),
         changed: known.changed,
-    });
-    let mut problems = problems.into_iter();
-    let mut record = JobRecord {
-        name: job.name.clone(),
-        verdict,
-        expected: job.expect.unwrap_or(Verdict::Success),
-        problem: problems.next(),
-        also: problems.collect(),
-        faults: job.faults,
-        either: job.either,
-        may: job.may,
-        not_shown: None,
-        seconds: seen.end.as_ref().map_or(0.0, |end| end.seconds),
-        evidence: known.trace.evidence().cloned(),
-        no_witness: known.trace.why_none(),
-        wire: seen.wire,
-        free_mib: seen.end.as_ref().and_then(|end| end.free_mib),
-        low_pages: seen.end.as_ref().and_then(|end| end.low_pages),
-        dom0: seen.end.and_then(|end| end.dom0),
-        store: seen.store,
-        taken: report.taken.map(|taken| taken.to_string()),
-        suites: suites(report, times),
-        figures: report.figures.iter().map(FiguresRecord::from).collect(),
-        failing: None,
-        backtrace: known.backtrace.clone(),
-    };
-    record.must_show(&job.shows);
-    if let Some(wire) = seen.wire.filter(|wire| !wire.is_whole()) {
-        record.shows_nothing(format!("the wire was to lose, repeat and reorder frames: {wire}"));
-    }
-    if let Some(abuse) = job.abuse.filter(|_| !abused) {
-        let detail = format!("nothing was done to the guest: it never said `{}`", abuse.at);
-        record.shows_nothing(detail);
-    }
-    record
+    })
+}
+
+/// Faults as a record has them.
+pub(super) fn owned(faults: &[Fault]) -> Vec<FaultRecord> {
+    faults.iter().map(|&(at, code)| (at.to_owned(), code.to_owned())).collect()
 }
 
 fn append(log: &Path, lines: &[String]) -> Result {
@@ -169,54 +191,6 @@ fn append(log: &Path, lines: &[String]) -> Result {
     }
     let mut file = std::fs::File::options().append(true).open(log).on("open", log)?;
     writeln!(file, "\nThe same with names, by the rig:\n{}", lines.join("\n")).on("write", log)
-}
-
-/// When a suite's first line came, its last, and those of its checks.
-struct Times {
-    first: f64,
-    last: f64,
-    checks: Vec<f64>,
-}
-
-/// The report, and the times of each suite.
-fn read(console: &[(f64, String)]) -> (Report, Vec<Times>) {
-    let mut parser = Parser::new();
-    let mut times: Vec<Times> = Vec::new();
-    for (at, line) in console {
-        parser.line(line);
-        let suites = &parser.report().suites;
-        if suites.len() > times.len() {
-            times.push(Times { first: *at, last: *at, checks: Vec::new() });
-        } else if let (Some(time), Some(suite)) = (times.last_mut(), suites.last()) {
-            time.last = if suite.verdict.is_none() { *at } else { time.last };
-            time.checks.resize(suite.checks.len(), *at);
-        }
-    }
-    (parser.finish(), times)
-}
-
-fn suites(report: &Report, times: &[Times]) -> Vec<SuiteRecord> {
-    let with_times = report.suites.iter().zip(times);
-    with_times
-        .map(|(suite, times)| SuiteRecord {
-            name: suite.name.clone(),
-            verdict: suite.verdict.map_or(Verdict::Crash, Verdict::from),
-            reason: suite.reason.clone(),
-            seconds: times.last - times.first,
-            checks: suite.checks.iter().zip(&times.checks).map(check).collect(),
-        })
-        .collect()
-}
-
-fn check((check, at): (&Check, &f64)) -> CheckRecord {
-    CheckRecord {
-        name: check.name.clone(),
-        at: *at,
-        verdict: check.verdict.into(),
-        code: check.code.clone(),
-        detail: check.detail.clone(),
-        remedy: check.remedy.clone(),
-    }
 }
 
 #[cfg(test)]
@@ -285,30 +259,6 @@ mod tests {
         let record = ended(&job.shows("dma", "frames", "direct"), &text);
         assert!(!record.is_as_expected());
         assert_eq!(record.problem.unwrap().code, "not-shown");
-    }
-
-    #[test]
-    fn each_check_has_the_time_of_its_own_line() {
-        let lines = [
-            "banner",
-            "KTAP version 1",
-            "1..1",
-            "  KTAP version 1",
-            "  # Subtest: net",
-            "  1..2",
-            "  ok 1 link_is_up",
-            "  noise",
-            "  ok 2 router_answers_arp",
-            "ok 1 net",
-            "Test result: SUCCESS",
-        ];
-        let at = (0_u32..).map(f64::from);
-        let console: Vec<_> = at.zip(lines.map(str::to_owned)).collect();
-        let (report, times) = read(&console);
-        let suites = suites(&report, &times);
-        let at: Vec<_> = suites[0].checks.iter().map(|check| check.at).collect();
-        assert_eq!(at, [6.0, 8.0]);
-        assert!((suites[0].seconds - 5.0).abs() < 1e-9, "{}", suites[0].seconds);
     }
 
     /// Two checks of suite `dma`, ended as told.
@@ -393,7 +343,7 @@ mod tests {
         let mut record = two("x", "", &job);
         record.also.push(Problem::rig("xen-memory", "less", ""));
         assert!(!record.is_as_expected());
-        record.faults = &[("dma.a", "x"), ("rig", "xen-memory")];
+        record.faults = owned(&[("dma.a", "x"), ("rig", "xen-memory")]);
         assert!(record.is_as_expected());
     }
 }

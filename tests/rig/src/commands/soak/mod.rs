@@ -102,7 +102,7 @@ impl Soak {
         let json = serde_json::to_string_pretty(&self.summary).map_err(std::io::Error::from);
         fs::write(&path, json.on("encode", &path)?).on("write", &path)?;
         let run = bench.record(self.records);
-        report::write(&run, &bench.folder)?;
+        let run = report::write(run, &bench.stream)?;
         report::print(&run, &bench.folder);
         print!("{}", self.summary.table());
         Ok(match interrupted {
