@@ -627,20 +627,22 @@ configure() {
 
 # Reads the guest's console: keeps it, and shows it or a table made of it.
 read_console() {
-    suite='?' passed=0 skipped=0 ended=0 plan=0 bad='' whole='' unshown='' defect='' over=''
+    suite='?' passed=0 skipped=0 ended=0 plan=0 bad='' advice='' whole='' unshown='' defect='' over=''
     while IFS= read -r line || [ -n "$line" ]; do
         case $line in *[!\ -~]*) line=$(printf %s "$line" | printable) ;; esac
         printf '%s\n' "$line" >&5
         [ -z "$raw" ] || printf '%s\n' "$line" 2>/dev/null
         case $line in
         '  # Subtest: '*) suite=${line#*: } passed=0 skipped=0 bad= ;;
-        '  ok '*' # SKIP'*) skipped=$((skipped + 1)) ;;
-        '  ok '*) passed=$((passed + 1)) ;;
+        '  # remedy: '*) advice=${line#  # } ;;
+        '  ok '*' # SKIP'*) skipped=$((skipped + 1)) advice= ;;
+        '  ok '*) passed=$((passed + 1)) advice= ;;
         '  not ok '*)
             bad=1
             complain "$suite" "${line#  not ok * }"
+            [ -z "$advice" ] || fact '' "$advice"
+            advice=
             ;;
-        '  # remedy: '*) [ -z "$bad" ] || fact '' "${line#  # }" ;;
         '1..'*) plan=${line#1..} ;;
         'ok '*' # SKIP'*) row SKIP ;;
         'ok '*) row SUCCESS ;;

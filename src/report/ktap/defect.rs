@@ -61,6 +61,9 @@ pub enum Flaw {
     /// `ok` with a word that is none, or the other way round.
     #[error("its verdict contradicts its `ok`")]
     NotItsWord,
+    /// What is not ok has its reason on the line before, too, and nothing else has; what passed needs no remedy.
+    #[error("its reason or remedy is not the one before it")]
+    NotItsReason,
     /// A suite's or the run's verdict is not what its parts add up to.
     #[error("contradicts what it is made of")]
     Contradiction,

@@ -10,8 +10,9 @@
 //!   1..3                                                  how many checks
 //!   ok 1 start_info # 131072 pages                        a pass may carry a note
 //!   ok 2 com1 # SKIP no-ports: the domain has no I/O ports
-//!   not ok 3 e820 # FAILURE map-overlaps: entry 3 starts at 0x9f000 inside entry 2
+//!   # reason: map-overlaps: entry 3 starts at 0x9f000 inside entry 2
 //!   # remedy: update Xen, or boot with e820_host=0
+//!   not ok 3 e820 # FAILURE map-overlaps: entry 3 starts at 0x9f000 inside entry 2
 //! not ok 1 boot # FAILURE
 //!   KTAP version 1
 //!   # Subtest: irq
@@ -32,7 +33,8 @@
 //! Suite `bench` has tables between its checks, lines of `# bench NAME: …`; see [`FigureLine`].
 //!
 //! Two levels only: suites that contain checks. Words after `# ` on a result line are SKIP, INCONCLUSIVE, FAILURE or ERROR
-//! with `code: value`, or the note of a pass. The last line is what other harnesses for Xen look for. A panic prints
+//! with `code: value`, or the note of a pass. What belongs to a result stands before it, as KTAP has it: a remedy, and
+//! the reason of what is not ok once more, as kunit.py shows these lines and not the words on the result's. The last line is what other harnesses for Xen look for. A panic prints
 //! `PANIC: …`, the registers and one line `#N 0xADDRESS` for each frame of its backtrace; the rig adds the names.
 //!
 //! In notes, values and remedies `#` and the backslash stand behind a backslash, and so does a first word that is a
@@ -78,6 +80,7 @@ pub const ISOLATION_SUITE: &str = "isolation";
 const INDENT: &str = "  ";
 const VERSION: &str = "KTAP version 1";
 const SUBTEST: &str = "# Subtest: ";
+const REASON: &str = "# reason: ";
 const REMEDY: &str = "# remedy: ";
 const DMA_RANGE: &str = "# dma-range ";
 const ISOLATION: &str = "# isolation ";

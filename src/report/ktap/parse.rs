@@ -10,8 +10,8 @@ use super::defect::{Defect, Flaw};
 use super::figures;
 use super::report::{Check, NotShown, Report, Suite};
 use super::{
-    DMA_LIMITS, DMA_RANGE, FAILED, INDENT, ISOLATION, NOT_SHOWN, PANIC, POOL_WALK, REMEDY, RESULT,
-    SITES, SUBTEST, TAKEN, TRANSFERS, VERSION, text,
+    DMA_LIMITS, DMA_RANGE, FAILED, INDENT, ISOLATION, NOT_SHOWN, PANIC, POOL_WALK, REASON, REMEDY,
+    RESULT, SITES, SUBTEST, TAKEN, TRANSFERS, VERSION, text,
 };
 use crate::report::verdict::Verdict;
 
@@ -24,8 +24,16 @@ pub struct Parser {
     started: bool,
     // A suite is open from its version line to its result line.
     open: bool,
-    // The line before gave a reason, so that a remedy may follow.
-    reasoned: bool,
+    // What the lines before said of the next check, or `# not-shown` before its remedy.
+    told: Told,
+}
+
+/// What is said ahead of a result line.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Told {
+    // As written.
+    reason: Option<String>,
+    remedy: Option<String>,
 }
 
 impl Parser {
@@ -71,7 +79,7 @@ impl Parser {
         let Some((kind, rest)) = Kind::of(body) else {
             return Ok(());
         };
-        let reasoned = core::mem::take(&mut self.reasoned);
+        let told = core::mem::take(&mut self.told);
         match indent {
             _ if kind == Kind::Panic => self.panic(indent, rest),
             _ if self.report.result.is_some() => Err(match kind {
@@ -79,8 +87,8 @@ impl Parser {
                 Kind::Result => Flaw::Twice,
                 _ => Flaw::AfterTheEnd,
             }),
-            "" => self.outer(kind, rest, reasoned),
-            INDENT => self.inner(kind, rest, reasoned),
+            "" => self.outer(kind, rest, told),
+            INDENT => self.inner(kind, rest, told),
             _ => Err(Flaw::OutOfPlace),
         }
     }
@@ -93,7 +101,10 @@ impl Parser {
         if self.report.result.is_some() { Err(Flaw::PanicAndResult) } else { Ok(()) }
     }
 
-    fn outer(&mut self, kind: Kind, rest: &str, reasoned: bool) -> Result<(), Flaw> {
+    fn outer(&mut self, kind: Kind, rest: &str, told: Told) -> Result<(), Flaw> {
+        if self.open && told != Told::default() {
+            return Err(Flaw::OutOfPlace);
+        }
         match kind {
             Kind::Version if self.started => return Err(Flaw::SecondReport),
             Kind::Version => {
@@ -126,10 +137,10 @@ impl Parser {
             Kind::Failed => once(&mut report.failed, rest.parse().ok()),
             Kind::Sites => once(&mut report.sites, rest.parse().ok()),
             Kind::NotShown => {
-                self.reasoned = true;
+                self.told.reason = Some(rest.to_owned());
                 once(&mut report.not_shown, not_shown(rest))
             }
-            Kind::Remedy => match report.not_shown.as_mut().filter(|_| reasoned) {
+            Kind::Remedy => match report.not_shown.as_mut().filter(|_| told.reason.is_some()) {
                 Some(reason) => {
                     reason.remedy = text::read(rest);
                     Ok(())
@@ -149,7 +160,7 @@ impl Parser {
         }
     }
 
-    fn inner(&mut self, kind: Kind, rest: &str, reasoned: bool) -> Result<(), Flaw> {
+    fn inner(&mut self, kind: Kind, rest: &str, told: Told) -> Result<(), Flaw> {
         if kind == Kind::Version && self.started && !self.open {
             self.report.suites.push(Suite::default());
             self.open = true;
@@ -159,14 +170,18 @@ impl Parser {
             return Err(Flaw::OutOfPlace);
         }
         match kind {
-            Kind::Name => self.name(rest),
-            Kind::Plan => once(&mut self.report.last()?.planned, number(rest)),
-            Kind::Check => self.check(rest),
-            Kind::Remedy if reasoned => {
-                let check = self.report.last()?.checks.last_mut().ok_or(Flaw::OutOfPlace)?;
-                check.remedy = text::read(rest);
+            Kind::Check => self.check(rest, told),
+            Kind::Remedy if told.remedy.is_none() => {
+                self.told = Told { remedy: Some(rest.to_owned()), ..told };
                 Ok(())
             }
+            _ if told != Told::default() => Err(Flaw::OutOfPlace),
+            Kind::Reason => {
+                self.told.reason = Some(rest.to_owned());
+                Ok(())
+            }
+            Kind::Name => self.name(rest),
+            Kind::Plan => once(&mut self.report.last()?.planned, number(rest)),
             _ => Err(Flaw::OutOfPlace),
         }
     }
@@ -182,24 +197,27 @@ impl Parser {
         if first { Ok(()) } else { Err(Flaw::OutOfPlace) }
     }
 
-    fn check(&mut self, line: &str) -> Result<(), Flaw> {
-        let Numbered { number, check, agrees } = numbered(line).ok_or(Flaw::Unreadable)?;
+    fn check(&mut self, line: &str, told: Told) -> Result<(), Flaw> {
+        let Numbered { number, mut check, agrees, reason } =
+            numbered(line).ok_or(Flaw::Unreadable)?;
         let suite = self.report.last()?;
         let known = suite.checks.iter().any(|other| other.name == check.name);
-        let reasoned = check.verdict != Verdict::Success;
+        let reasoned = told.reason.as_deref() == Some(reason).filter(|_| !check.verdict.is_ok());
+        let advised = told.remedy.is_none() || check.verdict != Verdict::Success;
+        check.remedy = told.remedy.as_deref().map(text::read).unwrap_or_default();
         suite.checks.push(check);
         let wanted = suite.checks.len();
-        self.reasoned = reasoned;
         match () {
             () if number != wanted => Err(Flaw::WrongNumber),
             () if known => Err(Flaw::Twice),
             () if !agrees => Err(Flaw::NotItsWord),
+            () if !reasoned || !advised => Err(Flaw::NotItsReason),
             () => Ok(()),
         }
     }
 
     fn close(&mut self, line: &str) -> Result<(), Flaw> {
-        let Numbered { number, check, agrees } = numbered(line).ok_or(Flaw::Unreadable)?;
+        let Numbered { number, check, agrees, .. } = numbered(line).ok_or(Flaw::Unreadable)?;
         self.open = false;
         let wanted = self.report.suites.len();
         let suite = self.report.last()?;
@@ -225,6 +243,7 @@ enum Kind {
     Plan,
     Name,
     Check,
+    Reason,
     Remedy,
     Range,
     Tried,
@@ -240,9 +259,10 @@ enum Kind {
 }
 
 impl Kind {
-    const PREFIXES: [(&str, Self); 14] = [
+    const PREFIXES: [(&str, Self); 15] = [
         (VERSION, Self::Version),
         (SUBTEST, Self::Name),
+        (REASON, Self::Reason),
         (REMEDY, Self::Remedy),
         (DMA_RANGE, Self::Range),
         (ISOLATION, Self::Tried),
@@ -306,15 +326,17 @@ fn why(text: &str) -> (String, String) {
 }
 
 /// A line of a check or of a suite's result.
-struct Numbered {
+struct Numbered<'l> {
     number: usize,
     check: Check,
     // Whether `ok` and the word say the same.
     agrees: bool,
+    // What follows the word, as written.
+    reason: &'l str,
 }
 
 /// `ok 3 name`, `ok 3 name # note`, `[not ]ok 3 name # WORD code: value`.
-fn numbered(line: &str) -> Option<Numbered> {
+fn numbered(line: &str) -> Option<Numbered<'_>> {
     let (ok, rest) = match line.strip_prefix("not ok ") {
         Some(rest) => (false, rest),
         None => (true, line.strip_prefix("ok ")?),
@@ -338,5 +360,5 @@ fn numbered(line: &str) -> Option<Numbered> {
         None => (String::new(), text::read(note)),
     };
     let check = Check { name: name.to_owned(), verdict, code, detail, remedy: String::new() };
-    Some(Numbered { number, check, agrees })
+    Some(Numbered { number, check, agrees, reason })
 }

@@ -5,8 +5,8 @@ use core::fmt::{self, Write};
 use super::text::{self, Note, OneLine, Why};
 use super::{
     DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, FAILED, FailedSite, ISOLATION, NOT_SHOWN,
-    POOL_WALK, PoolWalk, REMEDY, RESULT, SITES, SUBTEST, Sites, TAKEN, TRANSFERS, Taken, Transfers,
-    Tried, VERSION,
+    POOL_WALK, PoolWalk, REASON, REMEDY, RESULT, SITES, SUBTEST, Sites, TAKEN, TRANSFERS, Taken,
+    Transfers, Tried, VERSION,
 };
 use crate::report::{
     verdict::{Outcome, Reason, Tally, Verdict},
@@ -126,7 +126,7 @@ pub struct SuiteWriter<'w, W> {
 }
 
 impl<W: Write> SuiteWriter<'_, W> {
-    /// Writes the line of one check, and its remedy if it has one.
+    /// Writes the line of one check, after its reason where it did not hold, and its remedy where it has one.
     pub fn check(&mut self, name: &str, outcome: &Outcome) -> fmt::Result {
         self.checks.add(outcome.verdict());
         (self.report.watch)(&Event::Check { name, outcome });
@@ -140,7 +140,7 @@ impl<W: Write> SuiteWriter<'_, W> {
             Outcome::Skip(r)
             | Outcome::Inconclusive(r)
             | Outcome::Failure(r)
-            | Outcome::Error(r) => reason_line(out, number, name, outcome.verdict(), r),
+            | Outcome::Error(r) => with_reason(out, number, name, outcome.verdict(), r),
         }
     }
 
@@ -190,15 +190,20 @@ impl<W: Write> SuiteWriter<'_, W> {
     }
 }
 
-fn reason_line(
+/// What explains a result comes before it: so readers of KTAP take it for that result's, and what they show of one that
+/// did not hold is those lines, not the words on its own.
+fn with_reason(
     out: &mut impl Write,
     number: usize,
     name: &str,
     verdict: Verdict,
     reason: &Reason,
 ) -> fmt::Result {
-    writeln!(out, "  {} {number} {name} # {verdict} {}", ok(verdict), Why(reason))?;
-    remedy_line(out, "  ", reason)
+    if !verdict.is_ok() {
+        writeln!(out, "  {REASON}{}", Why(reason))?;
+    }
+    remedy_line(out, "  ", reason)?;
+    writeln!(out, "  {} {number} {name} # {verdict} {}", ok(verdict), Why(reason))
 }
 
 fn remedy_line(out: &mut impl Write, indent: &str, reason: &Reason) -> fmt::Result {

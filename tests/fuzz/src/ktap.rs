@@ -103,7 +103,7 @@ pub fn round_trip(bytes: &[u8]) {
 }
 
 /// A report without a defect.
-const REPORT: [&str; 15] = [
+const REPORT: [&str; 16] = [
     "KTAP version 1",
     "1..2",
     "  KTAP version 1",
@@ -115,6 +115,7 @@ const REPORT: [&str; 15] = [
     "  KTAP version 1",
     "  # Subtest: dma",
     "  1..1",
+    "  # reason: leak: one page",
     "  not ok 1 x # FAILURE leak: one page",
     "not ok 2 dma # FAILURE",
     "# taken frames=0 grants=0 ports=0 pirqs=0 slots=0",

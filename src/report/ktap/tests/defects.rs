@@ -4,8 +4,8 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use super::super::Flaw::{
-    self, AfterTheEnd, BeyondMask, Contradiction, Missing, NotAsPlanned, NotItsWord, OutOfPlace,
-    Overlap, PanicAndResult, SecondReport, TooMuch, Twice, Unreadable, WrongNumber,
+    self, AfterTheEnd, BeyondMask, Contradiction, Missing, NotAsPlanned, NotItsReason, NotItsWord,
+    OutOfPlace, Overlap, PanicAndResult, SecondReport, TooMuch, Twice, Unreadable, WrongNumber,
 };
 use super::super::Parser;
 use super::sample;
@@ -86,8 +86,24 @@ const CASES: &[(&str, &str, &[Flaw])] = &[
     ("# transfers", "    ok 3 x\n# transfers", &[OutOfPlace]),
     ("# transfers", "  # remedy: x\n# transfers", &[OutOfPlace]),
     ("# transfers", "# remedy: x\n# transfers", &[OutOfPlace]),
-    ("  1..3\n", "  1..3\n  # remedy: x\n", &[OutOfPlace]),
-    ("  # remedy: look", "  # remedy: look\n  # remedy: look", &[OutOfPlace]),
+    ("  # remedy: look", "  # remedy: look\n  # remedy: look", &[OutOfPlace, NotItsReason]),
+    // What explains a result, before it.
+    ("  ok 2 com1", "  # remedy: x\n  ok 2 com1", &[]),
+    ("  ok 1 start", "  # remedy: x\n  ok 1 start", &[NotItsReason]),
+    ("  ok 2 com1", "  # reason: no-ports: none of 8\n  ok 2 com1", &[NotItsReason]),
+    ("  # reason: byte-mismatch: offset 17: wrote 0x5a, read 0x00\n", "", &[NotItsReason]),
+    (
+        "  # reason: byte-mismatch: offset 17",
+        "  # reason: byte-mismatch: offset 18",
+        &[NotItsReason],
+    ),
+    ("# FAILURE byte-mismatch: offset 17", "# FAILURE byte-mismatch: offset 18", &[NotItsReason]),
+    ("  1..3\n", "  # remedy: x\n  1..3\n", &[OutOfPlace, Missing]),
+    (
+        "  ok 1 nothing_is_kept\n",
+        "  # reason: x\n",
+        &[OutOfPlace, Contradiction, Missing, NotAsPlanned],
+    ),
     ("  1..3\n", "  1..3\n  Test result: FAILURE\n", &[OutOfPlace]),
     ("  1..3\n", "  1..3\n  PANIC: x\n", &[OutOfPlace]),
     ("  1..3\n", "  1..3\n# taken frames=0\n", &[OutOfPlace]),

@@ -149,7 +149,7 @@ mod tests {
     fn what_went_wrong_in_a_log_comes_before_what_was_passed_over() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let text = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: net\n  1..2\n  \
-                    ok 1 a # SKIP pci-no-msi: x\n  not ok 2 b # FAILURE dhcp-timeout: y\nnot ok 1 net # FAILURE\n\
+                    ok 1 a # SKIP pci-no-msi: x\n  # reason: dhcp-timeout: y\n  not ok 2 b # FAILURE dhcp-timeout: y\nnot ok 1 net # FAILURE\n\
                     Test result: FAILURE\n";
         fs::write(file.path(), text).unwrap();
         let codes = of_log(file.path()).unwrap();

@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn a_screen_has_to_say_what_the_report_does() {
         let good = record("ok 2 frames # SKIP no-screen: x");
-        let bad = record("not ok 2 frames # FAILURE dma-overrun: x");
+        let bad = record("# reason: dma-overrun: x\n  not ok 2 frames # FAILURE dma-overrun: x");
         let code = |record: &JobRecord, verdict: &str, said: &str| {
             wrong(record, verdict, Some(said)).map(|problem| problem.code)
         };

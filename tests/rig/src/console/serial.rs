@@ -296,7 +296,10 @@ Test result: SUCCESS\r\r
 
     /// The same run, with a check that failed.
     fn failed() -> String {
-        let suite = BOARD.replace("  ok 2 features", "  not ok 2 features # FAILURE none: x");
+        let suite = BOARD.replace(
+            "  ok 2 features",
+            "  # reason: none: x\n  not ok 2 features # FAILURE none: x",
+        );
         let suite = suite.replace("\nok 1 boot", "\nnot ok 1 boot");
         suite.replace("SUCCESS", "FAILURE")
     }

@@ -45,6 +45,7 @@ await() {
 # Ends the report with its first failure: number, check, code, what was seen. The plan comes last, as KTAP allows: how many
 # checks there are depends on how far it got.
 fail() {
+    echo "  # reason: $3: $4"
     echo "  not ok $1 $2 # FAILURE $3: $4"
     echo "  1..$1"
     echo "not ok 1 net # FAILURE"

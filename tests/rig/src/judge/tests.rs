@@ -174,12 +174,8 @@ fn a_report_that_contradicts_itself_is_an_error() {
 
 #[test]
 fn the_first_check_that_failed_is_named() {
-    let text = GOOD
-        .replace("ok 1 loopback", "not ok 1 loopback # FAILURE byte-mismatch: offset 17")
-        .replace("ok 1 dma", "not ok 1 dma # FAILURE")
-        .replace("SUCCESS", "FAILURE");
     assert_eq!(
-        verdict_of(&text, &end(Some(0)), None),
+        verdict_of(&bad(), &end(Some(0)), None),
         (Verdict::Failure, "byte-mismatch".to_owned())
     );
 }
@@ -210,10 +206,7 @@ fn what_the_guest_did_not_show_is_named() {
 
 #[test]
 fn what_the_network_left_open_is_no_fault_of_the_machine() {
-    let text = GOOD
-        .replace("ok 1 loopback", "not ok 1 loopback # INCONCLUSIVE ping-lost: 7 of 10")
-        .replace("ok 1 dma", "not ok 1 dma # INCONCLUSIVE")
-        .replace("SUCCESS", "INCONCLUSIVE");
+    let text = ended_badly("INCONCLUSIVE", "ping-lost: 7 of 10");
     assert_eq!(
         verdict_of(&text, &end(Some(0)), None),
         (Verdict::Inconclusive, "ping-lost".to_owned())
@@ -307,9 +300,15 @@ fn what_xen_complains_of_comes_first() {
 
 /// The report of a run that found the machine wrong.
 fn bad() -> String {
-    GOOD.replace("ok 1 loopback", "not ok 1 loopback # FAILURE byte-mismatch: offset 17")
-        .replace("ok 1 dma", "not ok 1 dma # FAILURE")
-        .replace("SUCCESS", "FAILURE")
+    ended_badly("FAILURE", "byte-mismatch: offset 17")
+}
+
+/// The report of a run whose one check ended so, for this reason.
+fn ended_badly(verdict: &str, reason: &str) -> String {
+    let check = format!("# reason: {reason}\n  not ok 1 loopback # {verdict} {reason}");
+    GOOD.replace("ok 1 loopback", &check)
+        .replace("ok 1 dma", &format!("not ok 1 dma # {verdict}"))
+        .replace("SUCCESS", verdict)
 }
 
 #[test]
@@ -329,8 +328,8 @@ fn a_guests_verdict_outlives_a_toolstack_that_hangs() {
 
 #[test]
 fn the_check_that_failed_tells_more_than_what_follows_from_it() {
-    let other = "1..2\n  ok 1 other\n  not";
-    let text = bad().replace("1..1\n  not", other).replace("1 loopback", "2 loopback");
+    let other = "1..2\n  ok 1 other\n  # reason";
+    let text = bad().replace("1..1\n  # reason", other).replace("1 loopback", "2 loopback");
     let case = Case { trace: Trace::Seen(seen(0, 0)), ..Case::default() };
     let wanted = codes(["byte-mismatch", "dma-unseen"]);
     assert_eq!(judged(&text, &case), (Verdict::Failure, wanted));

@@ -251,7 +251,10 @@ mod tests {
 
     #[test]
     fn a_run_that_has_to_fail_has_to_show_it_too() {
-        let text = BOUNCED.replace("ok 1 frames # bouncing", "not ok 1 frames # FAILURE x: b");
+        let text = BOUNCED.replace(
+            "ok 1 frames # bouncing",
+            "# reason: x: it is forced\n  not ok 1 frames # FAILURE x: it",
+        );
         let text = text.replace("ok 1 dma", "not ok 1 dma # FAILURE").replace("SUCCESS", "FAILURE");
         let job =
             Job::new("x", "no-device.cfg", None).expect(Verdict::Failure, &[("dma.frames", "x")]);
@@ -265,7 +268,9 @@ mod tests {
     fn two(first: &str, second: &str, job: &Job) -> JobRecord {
         let line = |number, (name, code): (&str, &str)| match code {
             "" => format!("  ok {number} {name}\n"),
-            code => format!("  not ok {number} {name} # FAILURE {code}: y\n"),
+            code => {
+                format!("  # reason: {code}: y\n  not ok {number} {name} # FAILURE {code}: y\n")
+            }
         };
         let checks = line(1, ("a", first)) + &line(2, ("b", second));
         let (suite, result) = match (first, second) {

@@ -90,7 +90,7 @@ fn each_verdict_has_its_exit_code() {
     };
     let skipped = GOOD.replace("ok 1 boot", "ok 1 boot # SKIP no-x: y");
     let failed = GOOD
-        .replace("ok 1 every_length_comes_back # 1455 transfers", "not ok 1 every_length_comes_back # FAILURE dma-byte-mismatch: byte 3\n  # remedy: look there")
+        .replace("ok 1 every_length_comes_back # 1455 transfers", "# reason: dma-byte-mismatch: byte 3\n  # remedy: look there\n  not ok 1 every_length_comes_back # FAILURE dma-byte-mismatch: byte 3")
         .replace("\nok 2 dma", "\nnot ok 2 dma # FAILURE")
         .replace("SUCCESS", "FAILURE");
     let cases = [
@@ -104,7 +104,7 @@ fn each_verdict_has_its_exit_code() {
         ),
         (skipped.replace("dma", "close").replace("SUCCESS", "SKIP"), "---s--", 3, ""),
         (whole("ERROR"), "---s--", 4, ""),
-        (failed, "---s--", 5, "dma.every_length_comes_back # FAILURE dma-byte-mismatch: byte 3"),
+        (failed, "---s--", 5, "byte 3\n               remedy: look there"),
         (whole("INCONCLUSIVE"), "---s--", 8, ""),
         // Lines that got lost, a word that is none, a verdict that is not what came before it or not the end, and none.
         (
