@@ -5,6 +5,10 @@
 //! | PV ring (`public/io/console.h`) | a domU; dom0's xenconsoled reads it |
 //! | `CONSOLEIO_write` | dom0, and any domain of a debug Xen |
 //! | COM port | a domain that was given the port's I/O range |
+//!
+//! A line ends as its reader takes it: in `\r\n` in the ring and at a COM port, whose bytes go to a terminal as they are,
+//! and in `\n` for Xen, which puts the `\r` before it on its serial line itself. Xen gets whole lines: between two writes
+//! it may print lines of its own.
 
 use crate::{
     arch::volatile::{Window, full_barrier, read_barrier, write_barrier},
@@ -70,6 +74,48 @@ pub fn with_carriage_returns(text: &str, mut sink: impl FnMut(&[u8])) {
     }
 }
 
+/// Holds back what is no whole line yet.
+#[derive(Debug)]
+pub struct Lines {
+    held: [u8; LINE],
+    len: usize,
+}
+
+/// The longest line that goes out in one piece, with its end.
+const LINE: usize = 512;
+
+impl Lines {
+    /// With nothing held back.
+    pub const fn new() -> Self {
+        Self { held: [0; LINE], len: 0 }
+    }
+
+    /// Gives out each line that is whole now, and of a longer one what there is.
+    pub fn push(&mut self, text: &[u8], mut sink: impl FnMut(&[u8])) {
+        for &byte in text {
+            self.held[self.len] = byte;
+            self.len += 1;
+            if byte == b'\n' || self.len == LINE {
+                self.flush(&mut sink);
+            }
+        }
+    }
+
+    /// Gives out what is held back.
+    pub fn flush(&mut self, mut sink: impl FnMut(&[u8])) {
+        let held = &self.held[..core::mem::take(&mut self.len)];
+        if !held.is_empty() {
+            sink(held);
+        }
+    }
+}
+
+impl Default for Lines {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// Shows a value on one line, with a space for each control character: what a backend or a device put into it can't
 /// start a line of its own.
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +148,7 @@ mod real {
     //! The sinks of the running guest, in one static so that a panic finds them.
     #![expect(unsafe_code, reason = "claims the I/O ports of a UART")]
 
-    use super::{OneLine, Ring, with_carriage_returns};
+    use super::{Lines, OneLine, Ring, with_carriage_returns};
     use crate::{
         arch::time::{Clock, Instant, tsc},
         xen::{events::Port, hypercall, shared_info::SharedInfo},
@@ -123,12 +169,12 @@ mod real {
 
     struct Sinks {
         ring: Option<(Ring, Option<SharedInfo>)>,
-        xen: bool,
+        xen: Option<Lines>,
         uart: Option<(u16, Uart16550<PioBackend>)>,
     }
 
     static SINKS: spin::Mutex<Sinks> =
-        spin::Mutex::new(Sinks { ring: None, xen: false, uart: None });
+        spin::Mutex::new(Sinks { ring: None, xen: None, uart: None });
 
     /// Sends output to the PV ring from now on. Without a clock its reader is not slept for.
     pub fn add_ring(ring: Ring, clock: Option<SharedInfo>) {
@@ -138,7 +184,7 @@ mod real {
     /// Sends output to Xen's console from now on, if Xen takes it from this domain.
     pub fn add_xen() -> bool {
         let takes = hypercall::console_write(b"").is_ok();
-        SINKS.lock().xen = takes;
+        SINKS.lock().xen = takes.then(Lines::new);
         takes
     }
 
@@ -219,8 +265,9 @@ mod real {
         }
     }
 
-    /// Waits, not for ever, until the reader of the ring has taken everything.
+    /// Gives Xen what is no whole line, and waits, not for ever, until the reader of the ring has taken everything.
     pub fn drain() {
+        SINKS.lock().xen.iter_mut().for_each(|lines| lines.flush(to_xen));
         let Some((ring, clock)) = SINKS.lock().ring else {
             return;
         };
@@ -266,15 +313,16 @@ mod real {
             if let Some((ring, clock)) = &self.ring {
                 push_all(ring, &Patience::new(*clock), bytes);
             }
-            if self.xen {
-                let _ = hypercall::console_write(bytes);
-            }
             if let Some((_, uart)) = &mut self.uart {
                 let mut send = |&byte| (0..UART_SPINS).any(|_| uart.try_send_byte(byte).is_ok());
                 // A line that takes no byte in all that time is dead: drop the rest.
                 let _ = bytes.iter().all(&mut send);
             }
         }
+    }
+
+    fn to_xen(bytes: &[u8]) {
+        let _ = hypercall::console_write(bytes);
     }
 
     fn push_all(ring: &Ring, patience: &Patience, mut bytes: &[u8]) {
@@ -290,6 +338,9 @@ mod real {
 
     impl Write for Sinks {
         fn write_str(&mut self, text: &str) -> fmt::Result {
+            if let Some(lines) = &mut self.xen {
+                lines.push(text.as_bytes(), to_xen);
+            }
             with_carriage_returns(text, |bytes| self.bytes(bytes));
             Ok(())
         }
@@ -343,6 +394,21 @@ mod tests {
         let page = shared_page();
         page.write_u32(OUT_CONS, 7);
         assert_eq!(Ring::new(page, Port(1)).push(b"hello"), 0);
+    }
+
+    #[test]
+    fn lines_go_out_whole_and_each_byte_once() {
+        let mut lines = Lines::new();
+        let mut out: Vec<Vec<u8>> = Vec::new();
+        let mut push = |text: &[u8]| lines.push(text, |bytes| out.push(bytes.to_vec()));
+        push(b"  ok 1");
+        push(b" a\n\nhalf");
+        push(&[b'x'; LINE]);
+        lines.flush(|bytes| out.push(bytes.to_vec()));
+        lines.flush(|bytes| out.push(bytes.to_vec()));
+        assert_eq!(out[..2], [&b"  ok 1 a\n"[..], b"\n"]);
+        assert_eq!(out[2..].iter().map(Vec::len).collect::<Vec<_>>(), [LINE, 4]);
+        assert!(out[2].starts_with(b"half"));
     }
 
     #[test]
