@@ -125,6 +125,7 @@ mod tests {
             "  1..2",
             "  ok 1 a",
             "  # 7 words of the suite's own",
+            "  # reason: x: y",
             "  not ok 2 b # FAILURE x: y",
         ]
         .iter()
@@ -135,11 +136,11 @@ mod tests {
         let (suite, ended) = reading.suite(0).unwrap();
         assert!(!ended && suite.verdict == Verdict::Crash);
         let said: Vec<_> = suite.checks.iter().map(|check| (check.at, check.line)).collect();
-        assert_eq!(said, [(8.0, 9), (10.0, 11)]);
-        reading.line(11.0, "not ok 1 dma # FAILURE");
+        assert_eq!(said, [(8.0, 9), (11.0, 12)]);
+        reading.line(12.0, "not ok 1 dma # FAILURE");
         let (suite, ended) = reading.suite(0).unwrap();
         assert!(ended && suite.verdict == Verdict::Failure);
-        assert_eq!((suite.at, suite.seconds), (5.0, 5.0));
+        assert_eq!((suite.at, suite.seconds), (5.0, 6.0));
         let [stage] = reading.stages() else { panic!("one stage") };
         assert_eq!((&*stage.name, &*stage.detail), ("memory", "3 of 4 pages free"));
         assert_eq!((stage.at, stage.guest_at, stage.line), (1.0, 0.021, 2));

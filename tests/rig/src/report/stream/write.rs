@@ -153,15 +153,13 @@ impl OfJob {
         );
         self.stages = self.reading.stages().len();
         while let Some((suite, ended)) = self.reading.suite(self.suites) {
-            // What follows a check may still be about it.
-            let settled = suite.checks.len() - usize::from(!ended && !suite.checks.is_empty());
-            let known = std::mem::replace(&mut self.checks, settled);
+            let known = std::mem::replace(&mut self.checks, suite.checks.len());
             if ended {
                 news.extend(super::of_suite(job, suite).into_iter().skip(known));
                 (self.suites, self.checks) = (self.suites + 1, 0);
                 continue;
             }
-            let checks = suite.checks.into_iter().take(settled).skip(known);
+            let checks = suite.checks.into_iter().skip(known);
             news.extend(checks.map(|check| super::of_check(job, &suite.name, check)));
             break;
         }
