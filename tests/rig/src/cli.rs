@@ -7,7 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::artifacts::{RELEASES, Release};
+use crate::artifacts::{Own, RELEASES, Release};
 use crate::dom0::Xenstored;
 use crate::error::{Error, Result};
 use crate::machine::{DEFAULT_NIC, Iommu, Setting};
@@ -261,6 +261,15 @@ pub(crate) struct Options {
     /// The distribution release that Xen, dom0 and QEMU come from
     #[arg(long, global = true, value_name = "NAME", value_parser = releases())]
     pub(crate) release: Option<&'static Release>,
+    /// A Xen of one's own in place of the release's: xen.gz, xen or xen-syms
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) xen: Option<PathBuf>,
+    /// A kernel of one's own as dom0's: a bzImage
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) dom0_kernel: Option<PathBuf>,
+    /// Where its modules are: where they were installed to, or its build tree [default: the tree it is in, else /lib/modules]
+    #[arg(long, global = true, value_name = "DIR", requires = "dom0_kernel")]
+    pub(crate) dom0_modules: Option<PathBuf>,
     /// Leave out a setting that no real host has: the rig needs none of them (docs/testing.md)
     #[arg(long, global = true, value_enum, value_name = "SETTING", value_delimiter = ',')]
     pub(crate) without: Vec<Setting>,
@@ -299,6 +308,15 @@ impl Options {
     /// The release asked for, or the host's.
     pub(crate) fn release(&self) -> Result<&'static Release> {
         self.release.map_or_else(Release::of_host, Ok)
+    }
+
+    /// What of Xen and dom0 is the user's own.
+    pub(crate) fn own(&self) -> Own<'_> {
+        Own {
+            xen: self.xen.as_deref(),
+            kernel: self.dom0_kernel.as_deref(),
+            modules: self.dom0_modules.as_deref(),
+        }
     }
 
     /// The device asked for, by whichever option.

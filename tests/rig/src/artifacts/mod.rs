@@ -4,7 +4,8 @@
 //! release, mirror   which distribution release, fetched from where      (source.rs)
 //!   -> .deb files   by apt, in a private state: no root, host untouched (apt.rs)
 //!   -> files        the few that are needed                             (unpack.rs)
-//!   -> Stack        xen, vmlinuz, dom0.cpio, a QEMU with its libraries  (here; dom0.rs packs the image)
+//!   -> Stack        xen, vmlinuz, dom0.cpio, a QEMU with its libraries  (here; dom0 packs the archives, modules.rs knows what of)
+//!   -> with Own     a Xen or a kernel of somebody's own in their place  (own.rs)
 //!   -> Tools        what a boot stick is made and tried with            (tools.rs)
 //! ```
 //!
@@ -13,29 +14,34 @@
 
 mod apt;
 mod elf;
+mod modules;
+mod own;
+mod packed;
 mod source;
 mod tools;
 mod unpack;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 
-use flate2::read::GzDecoder;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use elf::library_closure;
+pub(crate) use modules::{CD, DOM0, Modules, PCIBACK, PEER};
+pub(crate) use own::Own;
 pub(crate) use source::{RELEASES, Release};
 pub(crate) use tools::Tools;
-pub(crate) use unpack::{CD_MODULES, MODULES, PCIBACK, PEER_MODULES, find};
+pub(crate) use unpack::find;
 
 use crate::dom0;
 use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
 
 /// Bumped when what a stack holds changes, so that an older cache is not mistaken for a newer one.
-const FORMAT: &str = "stack-9";
-const PEER: &str = "peer.cpio";
+const FORMAT: &str = "stack-10";
+const DOM0_MODULES: &str = "modules.cpio";
+const PEER_FILES: &str = "peer.cpio";
 const SSHD: &str = "sshd.cpio";
 const PEER_DRIVERS: &str = "peer-drivers";
 
@@ -54,29 +60,49 @@ pub(crate) struct Versions {
 #[derive(Clone, Debug)]
 pub(crate) struct Stack {
     folder: PathBuf,
+    /// The hypervisor, unpacked: QEMU's `-kernel` does not gunzip.
+    pub(crate) xen: PathBuf,
+    /// The name of the file that it came as, if it is somebody's own.
+    pub(crate) xen_of: Option<String>,
+    /// dom0's kernel.
+    pub(crate) dom0_kernel: PathBuf,
+    /// That one's modules for dom0, as a cpio archive.
+    pub(crate) modules: PathBuf,
+    /// Those that dom0 has the devices with where it is to have them, as any host has.
+    pub(crate) drivers: PathBuf,
+    /// Whether dom0's pciback is in its kernel, where it can't be told anything new.
+    pub(crate) pciback_stays: bool,
     /// What it is made of.
     pub(crate) versions: Versions,
 }
 
 impl Stack {
-    /// The hypervisor, unpacked: QEMU's `-kernel` does not gunzip.
-    pub(crate) fn xen(&self) -> PathBuf {
-        self.folder.join("xen")
+    fn in_its_folder(folder: PathBuf, versions: Versions) -> Self {
+        Self {
+            xen: folder.join("xen"),
+            xen_of: None,
+            dom0_kernel: folder.join("vmlinuz"),
+            modules: folder.join(DOM0_MODULES),
+            drivers: folder.join(PEER_FILES),
+            pciback_stays: false,
+            versions,
+            folder,
+        }
     }
 
-    /// dom0's kernel.
+    /// The distribution's kernel.
     pub(crate) fn linux(&self) -> PathBuf {
         self.folder.join("vmlinuz")
     }
 
-    /// dom0's files, as a cpio archive without the init script and the jobs.
+    /// dom0's files, as a cpio archive without its kernel's modules, the init script and the jobs.
     pub(crate) fn dom0(&self) -> PathBuf {
         self.folder.join("dom0.cpio")
     }
 
     /// The files of a Linux guest, as a cpio archive without the init script.
     pub(crate) fn peer(&self) -> PathBuf {
-        self.folder.join(PEER)
+        self.folder.join(PEER_FILES)
     }
 
     /// What dom0 has beside its other files to be reached by ssh, as a cpio archive.
@@ -101,13 +127,13 @@ impl Stack {
     pub(crate) fn in_folder(folder: &Path) -> Self {
         let version = || "0".to_owned();
         let versions = Versions { xen: version(), linux: version(), qemu: version() };
-        Self { folder: folder.to_owned(), versions }
+        Self::in_its_folder(folder.to_owned(), versions)
     }
 
     fn load(folder: PathBuf) -> Option<Self> {
         let text = fs::read_to_string(folder.join("versions.json")).ok()?;
         let versions = serde_json::from_str(&text).ok()?;
-        Some(Self { folder, versions })
+        Some(Self::in_its_folder(folder, versions))
     }
 }
 
@@ -185,11 +211,20 @@ fn assemble(part: &Path, debs: &apt::Debs) -> Result {
     // Debian's Linux 7 lies beside its modules.
     let linux = find(&boot, |name| name.starts_with("vmlinuz-"))
         .or_else(|_| find(&root.join("usr/lib/modules"), |name| name == "vmlinuz"))?;
-    gunzip(&gz, &part.join("xen"))?;
+    let xen = fs::read(&gz).and_then(packed::unpacked).on("unpack", &gz)?;
+    fs::write(part.join("xen"), xen).on("write", part.join("xen"))?;
     fs::rename(&linux, part.join("vmlinuz")).on("move", &linux)?;
+    let modules = Modules::in_folder(&root.join("usr/lib/modules"))?;
+    if let missing @ [_, ..] = &modules.missing()[..] {
+        return Err(Error::unfit(
+            format!("the packages hold no kernel module of these: {}", missing.join(", ")),
+            "the release may have renamed it: try another --release",
+        ));
+    }
     dom0::pack_base(&root, &part.join("dom0.cpio"))?;
+    dom0::pack_modules(&modules, &part.join(DOM0_MODULES))?;
     dom0::pack_sshd(&root, &part.join(SSHD))?;
-    let drivers = dom0::pack_peer(&root, &part.join(PEER))?;
+    let drivers = dom0::pack_peer(&root, &modules, &part.join(PEER_FILES))?;
     let list = part.join(PEER_DRIVERS);
     fs::write(&list, drivers.join("\n")).on("write", &list)?;
     // dom0's image has them now; QEMU needs none of them.
@@ -199,13 +234,6 @@ fn assemble(part: &Path, debs: &apt::Debs) -> Result {
     let versions = part.join("versions.json");
     let text = serde_json::to_string_pretty(&debs.versions).map_err(io::Error::from);
     fs::write(&versions, text.on("encode", &versions)?).on("write", &versions)
-}
-
-fn gunzip(from: &Path, to: &Path) -> Result {
-    let mut bytes = Vec::new();
-    let file = File::open(from).on("open", from)?;
-    GzDecoder::new(file).read_to_end(&mut bytes).on("unpack", from)?;
-    fs::write(to, bytes).on("write", to)
 }
 
 /// Removes a folder and all in it; one that isn't there is fine.

@@ -10,44 +10,10 @@ use std::time::Duration;
 
 use tar::{Archive, Entry, EntryType};
 
+use super::modules::{self, BUILTIN};
 use crate::child::Guard;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
-
-/// dom0's modules, in the order they are loaded. One that is built into the kernel is not missed.
-pub(crate) const MODULES: [&str; 5] =
-    ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs"];
-
-/// What dom0 reads its jobs with, a CD, in load order. Older kernels have less of it.
-pub(crate) const CD_MODULES: [&str; 7] =
-    ["scsi_common", "scsi_mod", "libata", "libahci", "ahci", "cdrom", "sr_mod"];
-
-/// The one that is told whose the devices are, and is loaded when that is known.
-pub(crate) const PCIBACK: &str = "xen-pciback";
-
-/// What a Linux guest may need for a passed-through card, in load order. Not every distribution has each of them in the
-/// packages that are fetched; a guest is only asked to do what they allow.
-pub(crate) const PEER_MODULES: [&str; 19] = [
-    "xen-pcifront",
-    "mii",
-    "8139cp",
-    "pcnet32",
-    "pps_core",
-    "ptp",
-    "e1000",
-    "e1000e",
-    "dca",
-    "i2c-algo-bit",
-    "igb",
-    "virtio",
-    "virtio_ring",
-    "virtio_pci_modern_dev",
-    "virtio_pci_legacy_dev",
-    "virtio_pci",
-    "failover",
-    "net_failover",
-    "virtio_net",
-];
 
 /// What a stack needs of its packages: how the paths start.
 pub(super) const STACK: &[&str] = &[
@@ -142,14 +108,11 @@ fn is_kept(path: &Path, kept: &[&str]) -> bool {
         return false;
     };
     let modules = text.starts_with("usr/lib/modules/");
-    let wanted = || {
-        let mut names = MODULES.iter().chain(&CD_MODULES).chain([&PCIBACK]).chain(&PEER_MODULES);
-        names.any(|name| text.contains(&format!("/{name}.ko")))
-    };
-    let builtin = text.ends_with("/modules.builtin") || text.ends_with("/vmlinuz");
+    let file = text.rsplit('/').next().unwrap_or(text);
+    let wanted = || modules::is_wanted(file) || file == BUILTIN || file == "vmlinuz";
     // Xen as an EFI program is 29 MB that nothing here boots.
     let efi = text.ends_with(".efi") || text.starts_with("usr/lib/debug/");
-    kept.iter().any(|prefix| text.starts_with(prefix)) && !efi && (!modules || builtin || wanted())
+    kept.iter().any(|prefix| text.starts_with(prefix)) && !efi && (!modules || wanted())
 }
 
 /// The file in a folder, or below it, whose name fits.

@@ -193,6 +193,13 @@ impl<'j> Boot<'j> {
                 self.keep()?;
                 self.begin(SLACK)?;
             }
+            Marker::Stranger(said) => {
+                return Err(Error::unfit(
+                    format!("dom0's xl does not get on with this Xen: {said}"),
+                    "with --xen, name the --release whose Xen has the same version, since xl is of that one; \
+                     or run `./run.sh dom0`, which needs no xl",
+                ));
+            }
             Marker::Ask(_) => return self.asked(),
             Marker::Begin(_) => {
                 self.began = Some(Instant::now());

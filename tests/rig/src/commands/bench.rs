@@ -83,6 +83,11 @@ impl Bench {
         };
         let now = Utc::now();
         let folder = run_folder(&format!("{}-{name}", now.format("%Y%m%d-%H%M%S")))?;
+        let mut stack = options.own().in_stack(stack, &folder.join("own"))?;
+        if let Some(file) = &stack.xen_of {
+            let version = machine::xen_version(&stack, release, &folder.join("own"))?;
+            stack.versions.xen = format!("{version} ({file})");
+        }
         let image_bytes = guest.strip(&folder.join(IMAGE))?;
         let versions = &stack.versions;
         let store = if options.xenstored == Xenstored::Ocaml { " with oxenstored" } else { "" };
@@ -265,6 +270,12 @@ impl Bench {
             Device::Reporting => true,
             _ => Card::is_mirrored(nic),
         });
+        if self.stack.pciback_stays && jobs.iter().any(|job| job.host_numbers) {
+            return Err(Error::unfit(
+                "dom0's pciback numbers devices as it was told when it was loaded, and is built into the kernel",
+                "build that with CONFIG_XEN_PCIDEV_BACKEND=m, or leave out --host-numbers",
+            ));
+        }
         let hide: String = devices.iter().map(|device| format!("({})", device.bdf())).collect();
         let (image, archive) = (folder.join(DOM0), folder.join(JOBS));
         dom0::pack_dom0(&self.stack, &self.image(), jobs, &hide, self.xenstored, &image)?;
@@ -276,7 +287,10 @@ impl Bench {
             accel: self.accel.clone(),
             without: self.without.clone(),
             start: Start::Xen,
-            modules: vec![(self.stack.linux(), "console=hvc0".to_owned()), (image, String::new())],
+            modules: vec![
+                (self.stack.dom0_kernel.clone(), "console=hvc0".to_owned()),
+                (image, String::new()),
+            ],
             memory_gib: machine::memory_gib(
                 jobs.iter().filter_map(|job| job.memory).max().unwrap_or(0),
             ),

@@ -60,11 +60,12 @@ fn make(options: &Options) -> Result<ExitCode> {
     let guest = Guest::get(options.guest.as_deref())?;
     let folder = Path::new("target");
     fs::create_dir_all(folder).on("create", folder)?;
+    let stack = options.own().in_stack(stack, &folder.join("own"))?;
     let stripped = folder.join("pvbounce.elf");
     guest.strip(&stripped)?;
     let words = words(options);
     let contents =
-        Contents { xen: &stack.xen(), guest: &stripped, words: &words, memory: options.memory };
+        Contents { xen: &stack.xen, guest: &stripped, words: &words, memory: options.memory };
     let image = stick::make(&tools, &contents, folder)?;
     let kib = fs::metadata(&image).on("read", &image)?.len().div_ceil(1024);
     let image = image.display();
@@ -152,12 +153,12 @@ fn png(firmware: Firmware) -> String {
 /// What the machine starts from, made in its folder.
 fn start(bench: &Bench, firmware: Firmware, options: &Options, folder: &Path) -> Result<Start> {
     let folder = fs::canonicalize(folder).on("find", folder)?;
-    let (xen, guest) = (bench.stack.xen(), bench.image());
+    let (xen, guest) = (&bench.stack.xen, bench.image());
     if firmware == Firmware::Ipxe {
         let served = folder.join("tftp");
         fs::create_dir_all(&served).on("create", &served)?;
         let script = PathBuf::from("boot").join(SCRIPT);
-        for (from, to) in [(&xen, "xen"), (&guest, "pvbounce")] {
+        for (from, to) in [(xen, "xen"), (&guest, "pvbounce")] {
             fs::copy(from, served.join(to)).on("copy", from)?;
         }
         let text = fs::read_to_string(&script).on("read", &script)?;
@@ -167,7 +168,7 @@ fn start(bench: &Bench, firmware: Firmware, options: &Options, folder: &Path) ->
     }
     let tools = Tools::ensure(bench.release)?;
     let words = words(options);
-    let contents = Contents { xen: &xen, guest: &guest, words: &words, memory: options.memory };
+    let contents = Contents { xen, guest: &guest, words: &words, memory: options.memory };
     let stick = stick::make(&tools, &contents, &folder)?;
     if firmware == Firmware::Bios {
         return Ok(Start::Bios(stick));

@@ -7,6 +7,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Marker {
     /// dom0 is up and its daemons run.
     Ready,
+    /// xl does not get on with this Xen: what it says.
+    Stranger(String),
     /// dom0 waits for a word before it starts this job.
     Ask(String),
     /// `xl create` starts.
@@ -74,6 +76,7 @@ impl Marker {
         let owned = |key| value(fields, key).map(str::to_owned);
         Some(match kind {
             "ready" => Self::Ready,
+            "stranger" => Self::Stranger(rest_after(fields, "text")?.to_owned()),
             "ask" => Self::Ask(owned("job")?),
             "begin" => Self::Begin(owned("job")?),
             "store" => Self::Store(owned("key")?, rest_after(fields, "value")?.to_owned()),

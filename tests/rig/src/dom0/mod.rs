@@ -8,16 +8,12 @@
 mod image;
 
 use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use flate2::read::GzDecoder;
-use xz2::read::XzDecoder;
-
 use image::Image;
 
-use crate::artifacts::{CD_MODULES, MODULES, PCIBACK, PEER_MODULES, Stack, find};
+use crate::artifacts::{CD, DOM0, Modules, PCIBACK, PEER, Stack, find};
 use crate::bundle;
 use crate::error::{Context, Result};
 use crate::job::{Act, Hog, Job};
@@ -58,10 +54,10 @@ pub(crate) const GUEST: &str = "/jobs/pvbounce";
 /// Where it finds Linux's if it runs that instead, and the files that go with it.
 pub(crate) const LINUX: [&str; 2] = ["/jobs/vmlinuz", "/jobs/peer.cpio"];
 
-/// Packs what only depends on the packages in `root`: busybox, Xen's tools, their libraries, the kernel modules.
+/// Packs what only depends on the packages in `root`: busybox, Xen's tools, their libraries.
 pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
     let mut image = Image::create(to)?;
-    for folder in ["bin", "mods", "lib64", "usr", "usr/lib", LIBRARIES] {
+    for folder in ["bin", "lib64", "usr", "usr/lib", LIBRARIES] {
         image.folder(folder)?;
     }
     image.file("bin/busybox", &read(&root.join("usr/bin/busybox"))?)?;
@@ -81,24 +77,33 @@ pub(crate) fn pack_base(root: &Path, to: &Path) -> Result {
     // The loader is also a library (`ld-linux` is in DT_NEEDED of some), but programs name it by this path.
     image.file(&format!("lib64/{LOADER}"), &read(&libraries.join(LOADER))?)?;
     image.folder("jobs")?;
-    let kernel = Kernel::of(root)?;
+    image.finish()
+}
+
+/// Packs what of dom0 goes with its kernel: modules, and the lists of those that are loaded.
+pub(crate) fn pack_modules(modules: &Modules, to: &Path) -> Result {
+    let mut image = Image::create(to)?;
+    for folder in ["mods", "jobs"] {
+        image.folder(folder)?;
+    }
+    for (list, names) in [("modules", &DOM0[..]), ("cd-modules", &CD)] {
+        let loaded = put(&mut image, modules, names)?;
+        image.file(&format!("jobs/{list}"), loaded.as_bytes())?;
+    }
+    put(&mut image, modules, &[PCIBACK])?;
+    image.finish()
+}
+
+/// Puts those of these modules into an image that are not in the kernel, and gives their names, a line each.
+fn put(image: &mut Image, modules: &Modules, names: &[&str]) -> Result<String> {
     let mut loaded = String::new();
-    for module in MODULES.into_iter().filter(|name| !kernel.has_built_in(name)) {
-        image.file(&format!("mods/{module}.ko"), &decompress(&kernel.module(module)?)?)?;
-        loaded.push_str(module);
+    for name in names.iter().filter(|name| !modules.has_built_in(name)) {
+        let Some(bytes) = modules.read(name)? else { continue };
+        image.file(&format!("mods/{name}.ko"), &bytes)?;
+        loaded.push_str(name);
         loaded.push('\n');
     }
-    image.file(&format!("mods/{PCIBACK}.ko"), &decompress(&kernel.module(PCIBACK)?)?)?;
-    let mut cd = String::new();
-    for module in CD_MODULES {
-        let Ok(path) = kernel.module(module) else { continue };
-        image.file(&format!("mods/{module}.ko"), &decompress(&path)?)?;
-        cd.push_str(module);
-        cd.push('\n');
-    }
-    image.file("jobs/cd-modules", cd.as_bytes())?;
-    image.file("jobs/modules", loaded.as_bytes())?;
-    image.finish()
+    Ok(loaded)
 }
 
 /// Packs what makes dom0 a host that ssh gets to: a daemon with its libraries.
@@ -112,61 +117,18 @@ pub(crate) fn pack_sshd(root: &Path, to: &Path) -> Result {
 
 /// Packs what of a Linux guest only depends on the packages: busybox and the cards' modules. Returns the drivers it has;
 /// what the packages lack is not missed before somebody asks for it.
-pub(crate) fn pack_peer(root: &Path, to: &Path) -> Result<Vec<String>> {
+pub(crate) fn pack_peer(root: &Path, modules: &Modules, to: &Path) -> Result<Vec<String>> {
     let mut image = Image::create(to)?;
     for folder in ["bin", "mods"] {
         image.folder(folder)?;
     }
     image.file("bin/busybox", &read(&root.join("usr/bin/busybox"))?)?;
     image.link("bin/sh", "busybox")?;
-    let kernel = Kernel::of(root)?;
-    let mut drivers = Vec::new();
-    for module in PEER_MODULES {
-        if !kernel.has_built_in(module) {
-            let Ok(path) = kernel.module(module) else { continue };
-            image.file(&format!("mods/{module}.ko"), &decompress(&path)?)?;
-        }
-        drivers.push(module.to_owned());
-    }
+    let loaded = put(&mut image, modules, &PEER)?;
+    let is_there =
+        |name: &&str| modules.has_built_in(name) || loaded.lines().any(|loaded| loaded == *name);
+    let drivers = PEER.into_iter().filter(is_there).map(str::to_owned).collect();
     image.finish().map(|()| drivers)
-}
-
-/// The kernel's modules among the unpacked packages.
-struct Kernel {
-    folder: PathBuf,
-    builtin: String,
-}
-
-impl Kernel {
-    fn of(root: &Path) -> Result<Self> {
-        let folder = root.join("usr/lib/modules");
-        let builtin = read(&find(&folder, |name| name == "modules.builtin")?)?;
-        Ok(Self { folder, builtin: String::from_utf8_lossy(&builtin).into_owned() })
-    }
-
-    fn has_built_in(&self, module: &str) -> bool {
-        self.builtin.contains(&format!("/{module}.ko"))
-    }
-
-    fn module(&self, module: &str) -> Result<PathBuf> {
-        find(&self.folder, |name| name.split_once(".ko").is_some_and(|(stem, _)| stem == module))
-    }
-}
-
-fn decompress(path: &Path) -> Result<Vec<u8>> {
-    let packed = read(path)?;
-    let mut bytes = Vec::new();
-    let done = match path.extension().and_then(|e| e.to_str()) {
-        Some("xz") => XzDecoder::new(&packed[..]).read_to_end(&mut bytes),
-        Some("gz") => GzDecoder::new(&packed[..]).read_to_end(&mut bytes),
-        Some("zst") => match ruzstd::decoding::StreamingDecoder::new(&packed[..]) {
-            Ok(mut decoder) => decoder.read_to_end(&mut bytes),
-            Err(error) => Err(io::Error::other(error)),
-        },
-        _ => return Ok(packed),
-    };
-    done.on("unpack", path)?;
-    Ok(bytes)
 }
 
 /// Packs dom0's initramfs, with the devices that are the jobs', as pciback wants them, and with what some of these jobs want
@@ -181,9 +143,9 @@ pub(crate) fn pack_dom0(
 ) -> Result {
     let mut image = Image::create(to)?;
     image.archive(&stack.dom0())?;
+    image.archive(&stack.modules)?;
     if jobs.iter().any(|job| job.bundle.is_some()) {
-        // The drivers that dom0 has the devices with, as any host has.
-        image.archive(&stack.peer())?;
+        image.archive(&stack.drivers)?;
     }
     let mut stories = jobs.iter().filter_map(|job| job.bundle.as_ref());
     let door = stories.find_map(|story| story.door.as_ref());

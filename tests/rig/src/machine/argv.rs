@@ -1,7 +1,7 @@
 //! QEMU's command line, part by part.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::{Accel, BRIDGES, Bridge, Card, Device, Iommu, REPORTING, Start, VIRTIO, Without};
@@ -127,15 +127,29 @@ impl Plan {
         command
     }
 
+    /// The link to Xen in the machine's folder: with it the command is the same wherever a Xen of somebody's own lies.
+    const XEN: &str = "xen";
+
     /// A link to the n-th module in the machine's folder: QEMU takes a path up to its first blank.
-    pub(super) fn link(n: usize) -> String {
+    fn link(n: usize) -> String {
         format!("module{n}")
+    }
+
+    /// What QEMU loads itself, each a file and its link's name.
+    pub(super) fn links(&self) -> impl Iterator<Item = (&Path, String)> {
+        let xen =
+            matches!(self.start, Start::Xen).then(|| (&*self.stack.xen, Self::XEN.to_owned()));
+        let modules = self.modules.iter().enumerate();
+        xen.into_iter().chain(modules.map(|(n, (file, _))| (&**file, Self::link(n))))
     }
 
     fn boot(&self, command: &mut Command) {
         let strict = if self.strict { "dom0-iommu=strict" } else { "" };
         let words = [&self.without.xen(self.dom0_memory), self.release.xen, strict].join(" ");
-        command.arg("-kernel").arg(self.stack.xen()).args(["-append", words.trim_end()]);
+        command.args(["-kernel", Self::XEN, "-append", words.trim_end()]);
+        if self.modules.is_empty() {
+            return;
+        }
         let words = self.modules.iter().map(|(_, words)| words.replace(',', ",,"));
         let modules = words.enumerate().map(|(n, words)| format!("{} {words}", Self::link(n)));
         command.args(["-initrd", &modules.collect::<Vec<_>>().join(",")]);

@@ -95,9 +95,8 @@ fn make(plan: &Plan) -> Result<String> {
     let command = plain.command();
     let mut make = format!("{}\n", child::line(&command));
     let programs = command.get_args().map(Path::new).filter(|word| word.is_file());
-    let loaded = plan.modules.iter().map(|(file, _)| file.as_path());
     // By what is in them: where dom0's image is depends on the run.
-    for file in programs.chain(loaded) {
+    for file in programs.chain(plan.links().map(|(file, _)| file)) {
         let _infallible = writeln!(make, "{}", sum(file)?);
     }
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
@@ -221,7 +220,9 @@ mod tests {
     fn whatever_a_machine_is_told_or_loads_makes_it_another_one() {
         let home = tempfile::tempdir().unwrap();
         let module = home.path().join("dom0.cpio");
+        let xen = home.path().join("xen");
         fs::write(&module, "dom0").unwrap();
+        fs::write(&xen, "Xen").unwrap();
         let plan = Plan {
             stack: Stack::in_folder(home.path()),
             release: &RELEASES[0],
@@ -262,6 +263,13 @@ mod tests {
         ] {
             assert!(!same(other.clone()), "{other:?}");
         }
+        let own = home.path().join("own");
+        fs::write(&own, "Xen").unwrap();
+        let mut with_own = plan.clone();
+        with_own.stack.xen.clone_from(&own);
+        assert!(same(with_own.clone()), "the same one from elsewhere");
+        fs::write(&own, "another Xen").unwrap();
+        assert!(!same(with_own));
         fs::write(&module, "another dom0").unwrap();
         assert!(!same(plan));
     }

@@ -12,6 +12,7 @@ mod relay;
 mod running;
 mod setting;
 mod start;
+mod xen;
 
 pub(crate) use accel::{Accel, probe};
 pub(crate) use argv::{COM2_LOG, Plan, TRACE_LOG, memory_gib};
@@ -26,6 +27,7 @@ pub(crate) use relay::{Mischief, Side};
 pub(crate) use running::{Machine, Next, Source};
 pub(crate) use setting::{Setting, Without};
 pub(crate) use start::Start;
+pub(crate) use xen::version as xen_version;
 
 /// A device on the machine's bus that a job can be given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -54,8 +54,8 @@ impl Machine {
     pub(crate) fn start(plan: &Plan) -> Result<Self> {
         let folder = &plan.folder;
         let log = folder.join(QEMU_LOG);
-        for (n, (file, _)) in plan.modules.iter().enumerate() {
-            let link = folder.join(Plan::link(n));
+        for (file, name) in plan.links() {
+            let link = folder.join(name);
             symlink(file, &link).on("link", &link)?;
         }
         let mut command = plan.command();
