@@ -1,5 +1,6 @@
 //! The command line: what `./run.sh --help` shows.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -190,6 +191,15 @@ pub(crate) enum Command {
     },
     /// Print the manual page: `./run.sh man | man -l -`
     Man,
+    /// Run this program with these words, and draw what it prints, line by line as it comes, as a picture (SVG)
+    Session {
+        /// Where that goes
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+        /// The words; none: as without any
+        #[arg(value_name = "WORD", trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
     /// Remove build output and runs/
     Clean {
         /// Also remove the fetched pieces

@@ -69,7 +69,8 @@ fn build() -> Result<Guest> {
     let elf = elf.filter_map(|message| message.executable).next_back();
     let elf =
         elf.ok_or_else(|| Error::unfit("cargo named no image", "check [[bin]] in Cargo.toml"))?;
-    stage.done(elf.display().to_string());
+    let here = std::env::current_dir().unwrap_or_default();
+    stage.done(elf.strip_prefix(here).unwrap_or(&elf).display().to_string());
     Ok(Guest { elf })
 }
 

@@ -21,6 +21,7 @@ mod mutants;
 mod nightly;
 mod pair;
 mod place;
+mod session;
 mod smoke;
 mod soak;
 mod stick;
@@ -79,6 +80,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Bundle { stories, seed, .. } => bundle::nested(options, &stories, seed),
         Command::Completion { shell } => words::completion(shell),
         Command::Man => words::manual(),
+        Command::Session { file, words } => session::run(&file, &words),
         Command::Clean { cache } => clean(cache),
     }
 }
