@@ -81,9 +81,10 @@ pub(super) fn with(mut job: Job, device: Device, iommu: Iommu) -> Job {
     job
 }
 
-/// What the guest sees of what it was given, and what of it QEMU's trace does.
-fn board(job: &Job, iommu: Iommu) -> Board {
+/// What the guest sees of what it was given, and what of it QEMU's trace does; and of what the machine starts from.
+fn board(job: &Job, iommu: Iommu, start: &Start) -> Board {
     let mut board = Board::default();
+    board.watched.extend(start.device().map(machine::traced));
     for (n, device) in job.devices().enumerate() {
         let bdf = iommu.bdf(n).unwrap_or_else(|| device.bdf());
         if iommu.covers(n) {
@@ -115,7 +116,7 @@ pub(super) fn boot_from(
     for name in job.devices().filter_map(Device::medium) {
         Medium::in_folder(&folder, name)?;
     }
-    let board = board(job, home.iommu);
+    let board = board(job, home.iommu, &start);
     let mirrored = Card::is_mirrored(home.nic);
     let plan = Plan {
         stack: bench.stack.clone(),

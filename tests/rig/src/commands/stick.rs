@@ -7,14 +7,14 @@ use std::process::ExitCode;
 use pvbounce::report::ktap;
 
 use super::home::{self, Home};
-use super::{Bench, conclude};
+use super::{Bench, conclude, smoke};
 use crate::artifacts::{self, Tools};
 use crate::cli::{Firmware, Options};
 use crate::error::{Context, Result};
 use crate::guest::Guest;
 use crate::job::Job;
 use crate::judge::{Problem, Verdict};
-use crate::machine::{Machine, Start};
+use crate::machine::{DEFAULT_NIC, Machine, Start};
 use crate::picture::Picture;
 use crate::report::JobRecord;
 use crate::stick::{self, Contents};
@@ -104,6 +104,11 @@ fn boot(
     job.memory = Some(options.memory.unwrap_or(MEMORY));
     // Emulated firmware takes its time.
     job.limit = options.limit(180);
+    let (nic, device) = options.asked_for().map_or((DEFAULT_NIC, None), smoke::device);
+    if let Some(device) = device {
+        job = home::with(job, device, Home::USUAL.iommu);
+    }
+    let home = Home { nic, ..Home::USUAL };
     let start = start(bench, firmware, options, &folder)?;
     // QEMU works in another folder.
     let whole = |folder: &Path| fs::canonicalize(folder).on("find", folder);
@@ -124,7 +129,7 @@ fn boot(
             Ok(())
         }
     };
-    let mut record = home::boot_from(bench, &job, Home::USUAL, (start, folder), &mut look)?;
+    let mut record = home::boot_from(bench, &job, home, (start, folder), &mut look)?;
     if ppm.exists() {
         let said = Picture::read(&ppm)?.code();
         let seen = wrong(&record, &verdict, said.as_deref());

@@ -24,7 +24,19 @@ pub(crate) enum Start {
     Net(PathBuf, &'static str),
 }
 
+/// Where the device is that firmware starts from, unless it is the CD of the machine's own controller.
+const SLOT: &str = "1d.0";
+const BDF: &str = "0000:00:1d.0";
+
 impl Start {
+    /// The device that firmware starts from, as the guest finds it: one more that moves bytes.
+    pub(crate) const fn device(&self) -> Option<&'static str> {
+        match self {
+            Self::Xen | Self::Bios(_) => None,
+            Self::Uefi { .. } | Self::Net(..) => Some(BDF),
+        }
+    }
+
     /// The devices that firmware starts from, and a screen.
     pub(super) fn plug(&self, command: &mut Command) {
         match self {
@@ -36,7 +48,7 @@ impl Start {
             Self::Uefi { stick, code, variables } => {
                 command.args(["-drive", &format!("if=pflash,unit=0,readonly=on,{}", file(code))]);
                 command.args(["-drive", &format!("if=pflash,unit=1,{}", file(variables))]);
-                command.args(["-device", "qemu-xhci,id=usb"]);
+                command.args(["-device", &format!("qemu-xhci,id=usb,addr={SLOT}")]);
                 command.args(["-drive", &format!("if=none,id=stick,readonly=on,{}", file(stick))]);
                 command.args(["-device", "usb-storage,bus=usb.0,drive=stick,bootindex=1"]);
             }
@@ -44,7 +56,8 @@ impl Start {
                 let folder = folder.display().to_string().replace(',', ",,");
                 let netdev = format!("user,id=boot,restrict=on,tftp={folder},bootfile={script}");
                 command.args(["-netdev", &netdev]);
-                command.args(["-device", "e1000,netdev=boot,bootindex=1"]);
+                let card = format!("e1000,netdev=boot,bootindex=1,addr={SLOT}");
+                command.args(["-device", &card]);
             }
         }
         command.args(["-device", "VGA"]);
