@@ -8,6 +8,7 @@
 //!                  ├─ boot        one boot of a machine (machine, dom0, console), with those jobs of the queue in it that come to it
 //!                  ├─ judge       verdict on each job, from the guest's report and QEMU's own trace (evidence)
 //!                  ├─ checks      what `check` and `test` do without a machine
+//!                  ├─ readers     what others' programs make of a run
 //!                  └─ report      records.jsonl as the run goes; of it table, result.json, junit.xml, report.html
 //! ```
 //!
@@ -35,6 +36,7 @@ mod peers;
 mod picture;
 mod progress;
 mod queue;
+mod readers;
 mod report;
 mod stick;
 

@@ -82,6 +82,22 @@ pub(super) fn closure(
     apt.archives()
 }
 
+/// Fetches what a package depends on whose name starts so, alone.
+pub(super) fn part(
+    release: &Release,
+    home: &Path,
+    [whole, prefix]: [&str; 2],
+    stage: &Stage,
+) -> Result<Vec<PathBuf>> {
+    let apt = Apt::new(release, home)?;
+    stage.doing(format!("package lists of {release} from {}", apt.mirror));
+    apt.update()?;
+    let part = apt.dependency(whole, prefix)?;
+    stage.doing(&part);
+    apt.without_closure(&[part])?;
+    apt.archives()
+}
+
 struct Apt {
     home: PathBuf,
     mirror: String,

@@ -18,6 +18,7 @@ mod modules;
 mod own;
 mod packed;
 mod source;
+mod sources;
 mod tools;
 mod unpack;
 
@@ -31,6 +32,7 @@ pub(crate) use elf::library_closure;
 pub(crate) use modules::{CD, DOM0, Modules, PCIBACK, PEER};
 pub(crate) use own::Own;
 pub(crate) use source::{RELEASES, Release};
+pub(crate) use sources::kernel_sources;
 pub(crate) use tools::Tools;
 pub(crate) use unpack::find;
 

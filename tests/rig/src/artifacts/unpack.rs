@@ -38,6 +38,9 @@ pub(super) const STICK: &[&str] = &[
     "usr/share/OVMF/",
 ];
 
+/// What the kernel's sources are in.
+pub(super) const SOURCES: &[&str] = &["usr/src/"];
+
 /// Unpacks what is kept of one package into `root`.
 pub(super) fn deb(package: &Path, root: &Path, kept: &[&str]) -> Result {
     let mut command = Command::new("dpkg-deb");

@@ -1,5 +1,5 @@
 //! `test --deep`: what takes a nightly compiler or an hour. Miri on the host tests where memory is touched, libFuzzer for
-//! a minute a target, and a sample of the mutants, on the host and as guests.
+//! a minute a target, and a sample of the mutants, on the host and as guests. Others' programs on the run: see `readers`.
 
 use std::process::Command;
 

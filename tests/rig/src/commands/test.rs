@@ -18,6 +18,7 @@ use crate::job::{Fault, Job};
 use crate::judge::Verdict;
 use crate::machine::{CARDS, COM2_LOG, Card, Device, Model, NO_MIRROR, Wire};
 use crate::peers::Peers;
+use crate::readers;
 use crate::report::{self, JobRecord};
 
 /// The promise that the guest stays small: 768 KiB, stripped.
@@ -45,6 +46,9 @@ pub(super) fn run(options: &Options, deep: bool) -> Result<ExitCode> {
     let run = bench.record(records);
     let run = report::write(run, &bench.stream)?;
     report::print(&run, &bench.folder);
+    if deep {
+        tally.add(readers::deep(bench.release, &bench.folder, &run)?);
+    }
     check::close(&tally)
 }
 

@@ -248,9 +248,9 @@ impl Plan {
     }
 }
 
-/// A serial port that QEMU connects to a socket of ours.
+/// A serial port that QEMU connects to a socket of ours, and keeps byte by byte.
 fn serial(command: &mut Command, name: &str, path: &str) {
-    command.args(["-chardev", &format!("socket,id={name},path={path}")]);
+    command.args(["-chardev", &format!("socket,id={name},path={path},logfile=serial-{name}.log")]);
     command.args(["-serial", &format!("chardev:{name}")]);
 }
 

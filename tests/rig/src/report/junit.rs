@@ -49,7 +49,7 @@ fn rig(run: &RunRecord, job: &JobRecord) -> TestSuite {
     suite
 }
 
-/// A suite's checks. What has to fail in this job, and nothing else, passes here.
+/// A suite's checks, or why it has none. What has to fail in this job, and nothing else, passes here.
 fn guest(job: &JobRecord, record: &SuiteRecord) -> TestSuite {
     let name = format!("{}.{}", job.name, record.name);
     let mut suite = TestSuite::new(name.clone());
@@ -59,6 +59,12 @@ fn guest(job: &JobRecord, record: &SuiteRecord) -> TestSuite {
         let mut case = case(check, job.is_wanted(&record.name, check));
         case.set_classname(name.clone()).set_time(duration(check.at - before));
         before = check.at;
+        suite.add_test_case(case);
+    }
+    if record.checks.is_empty() {
+        let (code, detail) = record.reason.split_once(": ").unwrap_or((&record.reason, ""));
+        let mut case = TestCase::new(&record.name, status(record.verdict, code, detail, ""));
+        case.set_classname(name);
         suite.add_test_case(case);
     }
     suite
@@ -121,7 +127,9 @@ mod tests {
             checks: vec![check.clone(), CheckRecord { at: 1e300, ..check.clone() }],
             ..SuiteRecord::new(name)
         };
-        let suites = vec![with("net@0000:00:00.0"), with("net@0000:00:01.0")];
+        let reason = "pci-no-board: a domU".to_owned();
+        let none = SuiteRecord { verdict: Verdict::Skip, reason, ..SuiteRecord::new("board") };
+        let suites = vec![with("net@0000:00:00.0"), with("net@0000:00:01.0"), none];
         let job = JobRecord { suites, ..JobRecord::new("x") };
         let run = RunRecord { jobs: vec![job], machine: "Xen".into(), ..RunRecord::default() };
         let text = render(&run).unwrap();
@@ -131,6 +139,8 @@ mod tests {
             r#"<property name="line" value="7""#,
             "waited &lt;10&gt; ms (remedy: start a server)",
             r#"<property name="machine" value="Xen""#,
+            r#"<testcase name="board" classname="x.board""#,
+            r#"<skipped message="a domU" type="pci-no-board""#,
         ] {
             assert!(text.contains(wanted), "{wanted} in {text}");
         }

@@ -192,6 +192,11 @@ impl JobRecord {
         self.problem.iter().chain(&self.also)
     }
 
+    /// How many cases it is where all is counted: a suite that could not run is one.
+    pub(crate) fn cases(&self) -> usize {
+        self.suites.iter().map(|suite| suite.checks.len().max(1)).sum()
+    }
+
     /// Whether this check has to end so.
     pub(crate) fn is_wanted(&self, suite: &str, check: &CheckRecord) -> bool {
         let at = format!("{suite}.{}", check.name);
