@@ -69,8 +69,12 @@ impl Error {
         match self {
             Self::Unfit { remedy, .. } | Self::Advised { remedy, .. } => Some(remedy),
             Self::File { source, .. } => match source.kind() {
-                io::ErrorKind::StorageFull => Some("free some disk space, or set XDG_CACHE_HOME"),
-                io::ErrorKind::PermissionDenied => Some("give this user access, then run again"),
+                io::ErrorKind::StorageFull => {
+                    Some("free some disk space; the cache can be elsewhere, by XDG_CACHE_HOME")
+                }
+                io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
+                    Some("let this user write there; the cache can be elsewhere, by XDG_CACHE_HOME")
+                }
                 _ => None,
             },
             Self::Start { .. } => Some("install it, or put it on PATH"),

@@ -6,6 +6,7 @@
 //! The Xen tools are taken without their dependencies, which would pull in Python and an init system; instead the
 //! libraries among those dependencies are asked for by name.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,6 +39,7 @@ pub(super) fn fetch(release: &Release, home: &Path, stage: &Stage) -> Result<Deb
     let apt = Apt::new(release, home)?;
     stage.doing(format!("package lists of {release} from {}", apt.mirror));
     apt.update()?;
+    apt.refuse_damaged()?;
 
     let hypervisor = apt.dependency("xen-system-amd64", "xen-hypervisor-4")?;
     let tools = apt.dependency("xen-system-amd64", "xen-utils-4")?;
@@ -77,6 +79,7 @@ pub(super) fn closure(
     let apt = Apt::new(release, home)?;
     stage.doing(format!("package lists of {release} from {}", apt.mirror));
     apt.update()?;
+    apt.refuse_damaged()?;
     stage.doing(names.join(", "));
     apt.with_closure(&names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>())?;
     apt.archives()
@@ -156,25 +159,44 @@ impl Apt {
     }
 
     fn update(&self) -> Result {
-        child::output(self.command("apt-get").arg("update")).map(drop).advise(format!(
+        let remedy = format!(
             "the first run fetches about 150 MB from {}: check the network (later runs need none), or name \
              another mirror with PVBOUNCE_MIRROR; if a signature is refused, update this host's archive keyring",
             self.mirror
-        ))
+        );
+        advised(child::output(self.command("apt-get").arg("update")), &remedy)
     }
 
     /// Downloads packages with all they depend on.
     fn with_closure(&self, names: &[String]) -> Result {
         let mut command = self.command("apt-get");
         command.args(["install", "--yes", "--download-only"]).args(names);
-        child::output(&mut command).map(drop).advise(RETRY)
+        advised(child::output(&mut command), RETRY)
     }
 
     /// Downloads just these packages.
     fn without_closure(&self, names: &[String]) -> Result {
         let mut command = self.command("apt-get");
         command.current_dir(self.home.join("cache/archives")).arg("download").args(names);
-        child::output(&mut command).map(drop).advise(RETRY)
+        advised(child::output(&mut command), RETRY)
+    }
+
+    /// Removes what an interrupted run left and is not what the archive has by now. apt itself goes by a file's length.
+    fn refuse_damaged(&self) -> Result {
+        let debs = self.archives()?;
+        if debs.is_empty() {
+            return Ok(());
+        }
+        let known = sums_in(&child::output(self.command("apt-cache").arg("dumpavail"))?);
+        let printed = child::output(Command::new("sha256sum").arg("--").args(&debs))?;
+        for (deb, line) in debs.iter().zip(printed.lines()) {
+            let name = deb.file_name().unwrap_or_default().to_string_lossy();
+            let found = line.trim_start_matches('\\').split(' ').next();
+            if known.get(&*name).map(String::as_str) != found {
+                fs::remove_file(deb).on("remove", deb)?;
+            }
+        }
+        Ok(())
     }
 
     fn show(&self, package: &str, field: &str) -> Result<String> {
@@ -216,6 +238,32 @@ impl Apt {
 
 const RETRY: &str = "check the network and run again: what is complete is kept";
 
+/// A disk that is full is none of the network's doing.
+fn advised(printed: Result<String>, usual: &str) -> Result {
+    let full = |error: &Error| {
+        let text = error.to_string();
+        ["enough free space", "No space left"].iter().any(|words| text.contains(words))
+    };
+    let remedy = match &printed {
+        Err(error) if full(error) => "free 700 MB of disk space, or set XDG_CACHE_HOME",
+        _ => usual,
+    };
+    printed.map(drop).advise(remedy)
+}
+
+/// The checksums in an archive's index, by the names that apt gives the files.
+fn sums_in(index: &str) -> BTreeMap<String, String> {
+    let stanzas = index.split("\n\n").filter_map(|stanza| {
+        let field = |name: &str| {
+            stanza.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+        };
+        let version = field("Version")?.replace(':', "%3a");
+        let name = format!("{}_{version}_{}.deb", field("Package")?, field("Architecture")?);
+        Some((name, field("SHA256")?.to_owned()))
+    });
+    stanzas.collect()
+}
+
 /// How the host reaches the network: its proxies and the like, nothing else of its settings.
 fn proxies() -> Result<String> {
     let dump = child::output(Command::new("apt-config").arg("dump"))?;
@@ -248,6 +296,28 @@ mod tests {
             "libc6 (>= 2.38), python3:any, libyajl2 (>= 2.0.4) | x, xen-utils-common (= 1)";
         assert_eq!(matching(depends, "lib"), ["libc6", "libyajl2"]);
         assert_eq!(matching("", "lib"), [""; 0]);
+    }
+
+    #[test]
+    fn an_index_names_files_as_apt_does() {
+        let index = "Package: qemu\nVersion: 1:10.0+ds-1\nArchitecture: amd64\nSHA256: ab12\n\n\
+                     Package: tzdata\nArchitecture: all\nVersion: 2026a-1\nSHA256: cd34\n\n\
+                     Package: old\nVersion: 1\nArchitecture: all\n";
+        let sums: Vec<_> = sums_in(index).into_iter().collect();
+        let pair = |name: &str, sum: &str| (name.to_owned(), sum.to_owned());
+        assert_eq!(
+            sums,
+            [pair("qemu_1%3a10.0+ds-1_amd64.deb", "ab12"), pair("tzdata_2026a-1_all.deb", "cd34")]
+        );
+    }
+
+    #[test]
+    fn a_full_disk_is_not_called_a_network() {
+        let failed = |said: &str| Err(Error::unfit(said, ""));
+        let remedy = |said| advised(failed(said), RETRY).unwrap_err().remedy().unwrap().to_owned();
+        let said = "E: You don't have enough free space in /c/apt/cache/archives/.";
+        assert!(remedy(said).contains("disk space"));
+        assert_eq!(remedy("E: Failed to fetch"), RETRY);
     }
 
     #[test]

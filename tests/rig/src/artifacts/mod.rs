@@ -9,16 +9,19 @@
 //!   -> Tools        what a boot stick is made and tried with            (tools.rs)
 //! ```
 //!
-//! A finished stack is one folder that appears by a rename; what an interruption leaves is a folder nobody reads. With a
-//! stack in the cache nothing here uses the network.
+//! A finished stack is one folder that appears by a rename; what an interruption leaves is a folder nobody reads. Of a
+//! finished one each file is looked at before it is used; where one is not what it was, all of it is made anew (shelf.rs). With a
+//! whole stack in the cache nothing here uses the network.
 
 mod apt;
 mod elf;
 mod modules;
 mod own;
 mod packed;
+mod shelf;
 mod source;
 mod sources;
+mod sums;
 mod tools;
 mod unpack;
 
@@ -33,6 +36,7 @@ pub(crate) use modules::{CD, DOM0, Modules, PCIBACK, PEER};
 pub(crate) use own::Own;
 pub(crate) use source::{RELEASES, Release};
 pub(crate) use sources::kernel_sources;
+pub(crate) use sums::of as sum;
 pub(crate) use tools::Tools;
 pub(crate) use unpack::find;
 
@@ -150,17 +154,13 @@ pub(crate) fn cache() -> Result<PathBuf> {
 
 /// The stack of a release: from the cache, or fetched now.
 pub(crate) fn ensure(release: &Release) -> Result<Stack> {
-    let home = cache()?.join(release.name);
-    if let Some(stack) = Stack::load(home.join(FORMAT)) {
-        return Ok(stack);
-    }
-    fs::create_dir_all(&home).on("create", &home)?;
-    let _lock = lock(&home)?;
-    // Another rig may have finished it while this one waited for the lock.
-    match Stack::load(home.join(FORMAT)) {
-        Some(stack) => Ok(stack),
-        None => build(release, &home),
-    }
+    let folder = shelf::whole(release, FORMAT, |home, part| build(release, home, part))?;
+    Stack::load(folder).ok_or_else(|| {
+        Error::unfit(
+            "the cache is not readable right after it was written",
+            "run `./run.sh clean --cache`",
+        )
+    })
 }
 
 /// Waits until no other rig changes what is kept for this release; the lock goes with the file.
@@ -171,29 +171,17 @@ pub(crate) fn lock(home: &Path) -> Result<File> {
     Ok(file)
 }
 
-fn build(release: &Release, home: &Path) -> Result<Stack> {
+fn build(release: &Release, home: &Path, part: &Path) -> Result {
     let stage = Stage::start("fetch", format!("packages of {release}"));
     let debs = apt::fetch(release, &home.join("apt"), &stage)?;
     stage.done(format!("{} packages of {release}, {} MiB", debs.files.len(), debs.mebibytes()));
 
     let stage = Stage::start("unpack", "packages");
-    let part = home.join(format!("{FORMAT}.part"));
-    remove(&part)?;
-    let root = part.join("root");
-    unpack_all(&debs.files, &root, unpack::STACK, &stage)?;
-    assemble(&part, &debs)?;
-
-    let finished = home.join(FORMAT);
-    remove(&finished)?;
-    fs::rename(&part, &finished).on("rename", &part)?;
+    unpack_all(&debs.files, &part.join("root"), unpack::STACK, &stage)?;
+    assemble(part, &debs)?;
     remove(&home.join("apt"))?;
     stage.done(format!("Xen {}, Linux {}", debs.versions.xen, debs.versions.linux));
-    Stack::load(finished).ok_or_else(|| {
-        Error::unfit(
-            "the cache is not readable right after it was written",
-            "run `./run.sh clean --cache`",
-        )
-    })
+    Ok(())
 }
 
 /// Unpacks what is kept of these packages.
@@ -205,7 +193,7 @@ fn unpack_all(debs: &[PathBuf], root: &Path, kept: &[&str], stage: &Stage) -> Re
     })
 }
 
-/// Makes the hypervisor, the kernel and dom0's image out of unpacked packages. `versions.json` comes last.
+/// Makes the hypervisor, the kernel and dom0's image out of unpacked packages.
 fn assemble(part: &Path, debs: &apt::Debs) -> Result {
     let root = part.join("root");
     let boot = root.join("boot");

@@ -1,13 +1,12 @@
 //! What a boot stick is made and tried with: GRUB for both kinds of firmware, xorriso, mtools, and firmware of the newer
 //! kind. A folder of its own beside the stack's, fetched when the first stick is made.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::{Release, apt, cache, lock, remove, unpack, unpack_all};
+use super::{Release, apt, remove, shelf, unpack, unpack_all};
 use crate::child;
-use crate::error::{Advice, Context, Result};
+use crate::error::{Advice, Result};
 use crate::progress::Stage;
 
 /// Bumped when what it holds changes.
@@ -25,31 +24,8 @@ pub(crate) struct Tools {
 impl Tools {
     /// From the cache, or fetched now.
     pub(crate) fn ensure(release: &Release) -> Result<Self> {
-        let home = cache()?.join(release.name);
-        let tools = Self { root: home.join(FORMAT) };
-        if tools.root.is_dir() {
-            return Ok(tools);
-        }
-        fs::create_dir_all(&home).on("create", &home)?;
-        let _lock = lock(&home)?;
-        // Another rig may have finished it while this one waited for the lock.
-        if !tools.root.is_dir() {
-            tools.fetch(release, &home)?;
-        }
-        Ok(tools)
-    }
-
-    fn fetch(&self, release: &Release, home: &Path) -> Result {
-        let stage = Stage::start("fetch", format!("GRUB, xorriso and OVMF of {release}"));
-        let apt = home.join("apt-stick");
-        let debs = apt::closure(release, &apt, &PACKAGES, &stage)?;
-        let part = home.join(format!("{FORMAT}.part"));
-        remove(&part)?;
-        unpack_all(&debs, &part, unpack::STICK, &stage)?;
-        fs::rename(&part, &self.root).on("rename", &part)?;
-        remove(&apt)?;
-        stage.done(format!("{} packages of {release}", debs.len()));
-        Ok(())
+        shelf::whole(release, FORMAT, |home, part| fetch(release, home, part))
+            .map(|root| Self { root })
     }
 
     /// A program of these packages, with its own loader and libraries.
@@ -75,4 +51,14 @@ impl Tools {
     pub(crate) fn ovmf(&self) -> [PathBuf; 2] {
         ["CODE", "VARS"].map(|part| self.root.join(format!("usr/share/OVMF/OVMF_{part}_4M.fd")))
     }
+}
+
+fn fetch(release: &Release, home: &Path, part: &Path) -> Result {
+    let stage = Stage::start("fetch", format!("GRUB, xorriso and OVMF of {release}"));
+    let apt = home.join("apt-stick");
+    let debs = apt::closure(release, &apt, &PACKAGES, &stage)?;
+    unpack_all(&debs, part, unpack::STICK, &stage)?;
+    remove(&apt)?;
+    stage.done(format!("{} packages of {release}", debs.len()));
+    Ok(())
 }

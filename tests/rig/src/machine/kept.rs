@@ -6,7 +6,6 @@
 use std::fmt::Write;
 use std::fs::{self, File};
 use std::hash::{DefaultHasher, Hash, Hasher};
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -79,7 +78,7 @@ impl Kept {
 
     /// What is written beside a state: what machine it is of, and what tells it from a damaged one.
     fn label(&self, state: &Path) -> Result<String> {
-        Ok(format!("{}\n{}\n", self.make, sum(state)?))
+        Ok(format!("{}\n{}\n", self.make, artifacts::sum(state)?))
     }
 
     /// Takes away the one that is there: it did not work.
@@ -97,7 +96,7 @@ fn make(plan: &Plan) -> Result<String> {
     let programs = command.get_args().map(Path::new).filter(|word| word.is_file());
     // By what is in them: where dom0's image is depends on the run.
     for file in programs.chain(plan.links().map(|(file, _)| file)) {
-        let _infallible = writeln!(make, "{}", sum(file)?);
+        let _infallible = writeln!(make, "{}", artifacts::sum(file)?);
     }
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let kind =
@@ -106,23 +105,6 @@ fn make(plan: &Plan) -> Result<String> {
     lines.sort_unstable();
     lines.dedup();
     Ok(make + &lines.join("\n"))
-}
-
-/// What tells a file from another of its name.
-fn sum(file: &Path) -> Result<String> {
-    let mut open = File::open(file).on("open", file)?;
-    let mut hasher = crc32fast::Hasher::new();
-    let mut buffer = vec![0; 1 << 20];
-    let mut length = 0;
-    loop {
-        match open.read(&mut buffer).on("read", file)? {
-            0 => return Ok(format!("{length} {:08x}", hasher.finalize())),
-            more => {
-                hasher.update(&buffer[..more]);
-                length += more;
-            }
-        }
-    }
 }
 
 /// Keeps the youngest ones. Who calls it has the lock, so that nobody is at one that is not whole.
