@@ -6,6 +6,7 @@
 //!   cap, msi   the capability list and the two interrupt capabilities
 //!   ids        class codes
 //!   resources  all of it, read once
+//!   place      where its memory ranges are: none under RAM, no two at one address
 //!   writes     which bits take what is written
 //!   mastering  when a function may do DMA
 //! access     the trait all of that goes through, with its errors
@@ -30,6 +31,7 @@ mod host;
 pub mod ids;
 pub mod mastering;
 pub mod msi;
+pub mod place;
 mod resources;
 pub mod writes;
 
@@ -40,4 +42,5 @@ pub use cap::{Capability, CapabilityId};
 pub use function::{Command, Function, PciError, Status};
 pub use host::{Delivery, Host, Lacks};
 pub use mastering::{Decoding, MasteringError};
+pub use place::Objection;
 pub use resources::{NoBar, Resources};

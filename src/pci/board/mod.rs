@@ -10,17 +10,16 @@
 //! bytecode names, so there is none here: what has no messages is polled.
 
 mod messages;
-mod place;
 mod scan;
 
 pub use messages::MessageError;
-pub use place::{Objection, Range};
 pub use scan::ScanError;
 
 use super::{
     Bdf, Command, ConfigAccess, ConfigError, Delivery, Function, Resources, Width,
     direct::Direct,
     ids::{Class, DeviceId},
+    place::{self, Objection, Range},
 };
 use crate::{
     mm::e820::Map,

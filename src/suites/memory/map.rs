@@ -5,7 +5,7 @@ use crate::{
     addr::{PAGE_SHIFT, Pfn},
     guest::Guest,
     mm::p2m::PfnRange,
-    pci::{Bar, BarKind},
+    pci::place,
     report::verdict::{Outcome, Reason},
     suites::check::{Finding, failure, skip},
 };
@@ -80,33 +80,15 @@ pub(super) fn bars_are_apart(guest: &mut Guest) -> Finding {
     }
     let resources = guest.device()?.resources.as_ref().map_err(Outcome::as_skip)?;
     let map = guest.map.as_ref().map_err(|error| skip("memory-map", error.to_string()))?;
-    let conflict = |detail| {
+    let ranges: Vec<_> = place::sized(resources).collect();
+    if let Some((_, objection)) = place::objections(&ranges, &[], map).first() {
         let remedy = "add `e820_host=1` to the xl config and create the domain anew: the guest's RAM \
                       then leaves the host's holes free";
-        Err(Outcome::Failure(Reason::new("memory-bar-conflict", detail).remedy(remedy)))
-    };
-    let ranges: Vec<_> = resources.bars.iter().filter_map(memory_range).collect();
-    for (place, &(index, start, size)) in ranges.iter().enumerate() {
-        if let Some(ram) = map.ram_under(start, size) {
-            return conflict(format!("BAR {index} {start:#x}+{size:#x} lies under {ram}"));
-        }
-        let others = &ranges[..place];
-        let other = others.iter().find(|(_, s, n)| start < s + n && *s < start + size);
-        if let Some((other, s, n)) = other {
-            let detail = format!("BAR {index} {start:#x}+{size:#x}, BAR {other} {s:#x}+{n:#x}");
-            return conflict(detail);
-        }
+        let reason = Reason::new("memory-bar-conflict", objection.to_string()).remedy(remedy);
+        return Err(Outcome::Failure(reason));
     }
     match ranges.len() {
         0 => Err(skip("pci-no-bar", "the device has no memory BAR")),
         count => Ok(format!("{count} of memory, none under RAM")),
-    }
-}
-
-/// Number, address and size of a BAR of memory.
-const fn memory_range(bar: &Bar) -> Option<(u8, u64, u64)> {
-    match bar.kind {
-        BarKind::Memory { address, .. } if address.0 != 0 => Some((bar.index, address.0, bar.size)),
-        _ => None,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Only what has a driver is sized, since a register is sized by moving it. Of the rest it is known where a range starts.
 
-use super::super::{Bar, Bdf, ConfigError, Function, Resources, function::reg};
+use super::{Bar, Bdf, ConfigError, Function, Resources, function::reg};
 use crate::{
     mm::e820::{Entry, Map},
     xen::errno::XenError,
@@ -75,7 +75,7 @@ impl Objection {
 crate::report::verdict::coded!(Objection);
 
 /// The memory ranges of a function that was sized.
-pub(super) fn sized(resources: &Resources) -> impl Iterator<Item = Range> {
+pub fn sized(resources: &Resources) -> impl Iterator<Item = Range> {
     resources.bars.iter().filter_map(|bar| {
         let Bar { index, size, .. } = *bar;
         Some(Range { bdf: resources.bdf, index, start: bar.placed()?.0, size })
@@ -83,7 +83,7 @@ pub(super) fn sized(resources: &Resources) -> impl Iterator<Item = Range> {
 }
 
 /// Where the memory ranges of a function start; nothing is changed.
-pub(super) fn starts(function: &Function<'_>) -> Result<Vec<Range>, ConfigError> {
+pub fn starts(function: &Function<'_>) -> Result<Vec<Range>, ConfigError> {
     let count = match function.header_type()? {
         0 => 6,
         1 => 2,
@@ -107,7 +107,7 @@ pub(super) fn starts(function: &Function<'_>) -> Result<Vec<Range>, ConfigError>
 }
 
 /// The first objection to each function of `ours`, of those that there are.
-pub(super) fn objections(ours: &[Range], others: &[Range], ram: &Map) -> Vec<(Bdf, Objection)> {
+pub fn objections(ours: &[Range], others: &[Range], ram: &Map) -> Vec<(Bdf, Objection)> {
     let mut found: Vec<(Bdf, Objection)> = Vec::new();
     for (place, range) in ours.iter().enumerate() {
         if found.iter().any(|(bdf, _)| *bdf == range.bdf) {
