@@ -134,12 +134,14 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .collect()
 }
 
-/// Those in which something is wrong on purpose, in a machine like any: what each suite has to see.
-pub(super) fn with_faults(peers: &Peers) -> Vec<Job> {
-    let usual = |job: &Job| matches!(job.device, None | Some(Device::Nic)) && job.beside.is_none();
-    let alone = |job: &Job| job.takes_any_dom0() && job.abuse.is_none() && !job.together;
+/// Those of one guest to which nothing is done but by the words it is told.
+pub(super) fn of_one_guest(peers: &Peers) -> Vec<Job> {
     let mut jobs = matrix(peers);
-    jobs.retain(|job| !job.faults.is_empty() && usual(job) && alone(job) && job.hog.is_none());
+    let alone = |job: &Job| job.takes_any_dom0() && job.hog.is_none() && !job.hotplug;
+    jobs.retain(|job| alone(job) && job.abuse.is_none() && job.fails.is_none());
+    // Of two that go together neither is one.
+    let together: Vec<usize> = (0..jobs.len()).filter(|n| jobs[*n].together).collect();
+    together.into_iter().rev().for_each(|n| drop(jobs.drain(n.saturating_sub(1)..=n)));
     jobs
 }
 

@@ -1,8 +1,9 @@
 //! One image with all mutants in it, and a domain for each: a mutant whose run is as good as the source's, and says the
 //! same, has survived that.
 //!
-//! What is wrong with a comparison is not seen while all is right. So a mutant of the suites that got so far has a domain more
-//! for each fault on purpose that its suite has to see, and it survived if all of them are seen.
+//! What is wrong with a comparison is not seen while all is right, and what only another device, option or home needs is not
+//! seen with the usual ones. So what got so far goes through the jobs of `test` that run the mutant's suite, one after the
+//! other, until one does not end as it has to; and at last it is dom0. It survived if all of that ends as it has to.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -12,12 +13,14 @@ use super::notes::{self, Steady};
 use super::switched::{Edit, Source};
 use super::{Fate, Mutant};
 use crate::cli::Options;
+use crate::commands::at_once::{self, Task};
 use crate::commands::bench::Spread;
+use crate::commands::home::{self, Home};
 use crate::commands::{Bench, smoke, test};
 use crate::error::{Error, Result};
-use crate::job::{Fault, Job};
+use crate::job::Job;
 use crate::judge::Verdict;
-use crate::machine::Device;
+use crate::machine::{Card, Device};
 use crate::peers::Peers;
 use crate::report::JobRecord;
 
@@ -48,11 +51,10 @@ const NO_MUTANT: usize = 1_000_000;
 /// A run takes some five seconds, on a busy machine thirty; one that takes twice that will not end.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// The suite that follows whatever was asked for.
+const CLOSE: &str = "close";
 /// Stands before the number at the end of a job's name.
 const OF: &str = "-of-";
-
-/// What serves several suites.
-const SHARED: [&str; 4] = ["check", "runner", "suite", "faults"];
 
 /// What became of each.
 pub(super) fn run(options: &Options, mutants: &[Mutant]) -> Result<Vec<Fate>> {
@@ -69,53 +71,45 @@ pub(super) fn run(options: &Options, mutants: &[Mutant]) -> Result<Vec<Fate>> {
         }
     }
     let peers = Peers::start()?;
-    let survived = numbers.into_iter().filter(|number| fates[*number] == Fate::Survived);
-    let tries: Vec<Try> = survived
-        .flat_map(|number| {
-            let faults = test::with_faults(&peers).into_iter();
-            let seen = faults.filter(|job| has_to_see(job, &mutants[number].file));
-            seen.map(move |job| Try { number, job }).collect::<Vec<_>>()
-        })
-        .collect();
-    for tries in tries.chunks(BOOT) {
-        for (number, fate) in faulty(&options, tries)? {
-            fates[number] = fate;
+    let left = |fates: &[Fate]| -> Vec<usize> {
+        numbers.iter().copied().filter(|number| fates[*number] == Fate::Survived).collect()
+    };
+    for job in test::of_one_guest(&peers) {
+        let mut tries = left(&fates);
+        tries.retain(|number| runs_the_suite_of(&job, &mutants[*number].file));
+        for tries in tries.chunks(BOOT) {
+            for number in noticed(&options, &job, tries)? {
+                fates[number] = Fate::Noticed;
+            }
         }
+    }
+    for number in noticed_by_dom0(&options, &left(&fates))? {
+        fates[number] = Fate::Noticed;
     }
     Ok(fates)
 }
 
-/// A mutant and a job with a fault on purpose.
-struct Try {
-    number: usize,
-    job: Job,
-}
-
-impl Try {
-    /// The job as a domain of this mutant's.
-    fn numbered(job: &Job, number: usize) -> Job {
-        let raw_words = format!("{} mutant={number}", job.raw_words).trim().to_owned();
-        Job {
-            name: format!("{}{OF}{number}", job.name),
-            raw_words,
-            limit: job.limit.min(LIMIT),
-            ..job.clone()
-        }
+/// The job as a domain of this mutant's.
+fn numbered(job: &Job, number: usize) -> Job {
+    let raw_words = format!("{} mutant={number}", job.raw_words).trim().to_owned();
+    Job {
+        name: format!("{}{OF}{number}", job.name),
+        raw_words,
+        limit: job.limit.min(LIMIT),
+        ..job.clone()
     }
 }
 
-/// Whether the fault on purpose of this job is one that the suite of this file has to see. What several suites have in common
-/// has to serve all of them.
-fn has_to_see(job: &Job, file: &Path) -> bool {
-    let Ok(file) = file.strip_prefix("src/suites") else { return false };
+/// Whether a job runs the suite whose file this is. What several suites have in common, and what is no suite, runs in all.
+fn runs_the_suite_of(job: &Job, file: &Path) -> bool {
+    let Ok(file) = file.strip_prefix("src/suites") else { return true };
     let room = file.iter().next().unwrap_or_default().to_string_lossy();
-    let room = match room.trim_end_matches(".rs") {
-        "reach" | "transfer" | "walk" => "dma",
-        "rung" => "irq",
-        room => room,
-    };
-    let is_of = |fault: &&Fault| fault.0.split_once('.').is_some_and(|(suite, _)| suite == room);
-    SHARED.contains(&room) || job.faults.iter().any(|fault| is_of(&fault))
+    let room = room.trim_end_matches(".rs");
+    let mut asked = job.words.iter().filter_map(|word| word.strip_prefix("suite="));
+    let is_suite = pvbounce::options::SUITES.contains(&room);
+    asked
+        .next()
+        .is_none_or(|list| !is_suite || room == CLOSE || list.split(',').any(|name| name == room))
 }
 
 fn fate(record: &JobRecord, steady: &Steady) -> Fate {
@@ -137,7 +131,7 @@ fn all_right(options: &Options, numbers: &[usize]) -> Result<Vec<(usize, Fate)>>
     // The report has the command line in it, so the source gets numbers, too: of mutants that there are not.
     let sources = NO_MUTANT..NO_MUTANT + SOURCES;
     let jobs: Vec<Job> =
-        sources.chain(numbers.iter().copied()).map(|number| Try::numbered(&job, number)).collect();
+        sources.chain(numbers.iter().copied()).map(|number| numbered(&job, number)).collect();
     let records = ran(options, &jobs)?;
     let sources = records.iter().filter(|(number, _)| *number >= NO_MUTANT);
     let steady = Steady::of(&sources.map(|(_, record)| notes::of(record)).collect::<Vec<_>>());
@@ -145,20 +139,35 @@ fn all_right(options: &Options, numbers: &[usize]) -> Result<Vec<(usize, Fate)>>
     Ok(mutants.map(|(number, record)| (*number, fate(record, &steady))).collect())
 }
 
-/// What became of those that have to see faults on purpose, of which one that is overlooked is enough.
-fn faulty(options: &Options, tries: &[Try]) -> Result<Vec<(usize, Fate)>> {
-    let mut sources: Vec<Job> = Vec::new();
-    for Try { job, .. } in tries {
-        let source = Try::numbered(job, NO_MUTANT);
-        if !sources.iter().any(|known| known.name == source.name) {
-            sources.push(source);
-        }
+/// Those with which this job does not end as it has to, and does with the source.
+fn noticed(options: &Options, job: &Job, numbers: &[usize]) -> Result<Vec<usize>> {
+    let all = [NO_MUTANT].into_iter().chain(numbers.iter().copied());
+    let jobs: Vec<Job> = all.map(|number| numbered(job, number)).collect();
+    let bad = ran(options, &jobs)?.into_iter().filter(|(_, record)| !record.is_as_expected());
+    Ok(bad.map(|(number, _)| number).collect())
+}
+
+/// The same for a board with no Linux on it.
+fn noticed_by_dom0(options: &Options, numbers: &[usize]) -> Result<Vec<usize>> {
+    if numbers.is_empty() {
+        return Ok(Vec::new());
     }
-    let mutants = tries.iter().map(|Try { number, job }| Try::numbered(job, *number));
-    let records = ran(options, &sources.into_iter().chain(mutants).collect::<Vec<_>>())?;
-    let mutants = records.into_iter().filter(|(number, _)| *number < NO_MUTANT);
-    let overlooked = mutants.filter(|(_, record)| !record.is_as_expected());
-    Ok(overlooked.map(|(number, _)| (number, Fate::Noticed)).collect())
+    let bench = Bench::prepare("mutants", options)?;
+    let all = [NO_MUTANT].into_iter().chain(numbers.iter().copied());
+    let boots = all.map(|number| -> Task<'_, (usize, JobRecord)> {
+        let bench = &bench;
+        Box::new(move || {
+            let job = Job::new("dom0", "no-device.cfg", None).word(home::WORDS);
+            let device = Card::find("e1000e").map_or(Device::Nic, Device::Card);
+            let job = numbered(&home::with(job, device, Home::USUAL.iommu), number);
+            let folder = bench.own_folder(&job.name)?;
+            Ok((number, home::boot(bench, &job, Home::USUAL, folder)?))
+        })
+    });
+    let records = at_once::run(bench.machines, boots.collect())?;
+    source_holds(&records)?;
+    let bad = records.into_iter().filter(|(_, record)| !record.is_as_expected());
+    Ok(bad.map(|(number, _)| number).collect())
 }
 
 /// The records of jobs that are numbered, with their numbers; of the source's each has to be as expected.
@@ -169,14 +178,7 @@ fn ran(options: &Options, jobs: &[Job]) -> Result<Vec<(usize, JobRecord)>> {
     let records = records.into_iter();
     let records: Vec<(usize, JobRecord)> =
         records.filter_map(|record| Some((number(&record.name)?, record))).collect();
-    let sources = records.iter().filter(|(number, _)| *number >= NO_MUTANT);
-    if let Some((_, bad)) = sources.into_iter().find(|(_, record)| !record.is_as_expected()) {
-        let what = format!("{}, which is the source, ended as {}", bad.name, bad.verdict.word());
-        return Err(Error::unfit(
-            what,
-            "see the run's folder; mutants show nothing until it is cured",
-        ));
-    }
+    source_holds(&records)?;
     let seen: BTreeSet<&str> = records.iter().map(|(_, record)| record.name.as_str()).collect();
     match jobs.iter().find(|job| !seen.contains(job.name.as_str())) {
         Some(job) => Err(Error::unfit(
@@ -187,34 +189,43 @@ fn ran(options: &Options, jobs: &[Job]) -> Result<Vec<(usize, JobRecord)>> {
     }
 }
 
+/// Of the source each record has to be as expected.
+fn source_holds(records: &[(usize, JobRecord)]) -> Result {
+    let mut sources = records.iter().filter(|(number, _)| *number >= NO_MUTANT);
+    match sources.find(|(_, record)| !record.is_as_expected()) {
+        None => Ok(()),
+        Some((_, bad)) => Err(Error::unfit(
+            format!("{}, which is the source, ended as {}", bad.name, bad.verdict.word()),
+            "see the run's folder; mutants show nothing until it is cured",
+        )),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_mutant_of_a_suite_has_the_faults_that_the_suite_has_to_see() {
-        const LEAK: &[Fault] = &[("close.nothing_is_kept", "leak")];
-        let leak = Job::new("selftest-leak", "no-device.cfg", None).expect(Verdict::Failure, LEAK);
-        for (file, seen) in [
+    fn a_mutant_of_a_suite_goes_through_the_jobs_that_run_it() {
+        let leak = Job::new("selftest-leak", "no-device.cfg", None).word("suite=boot,dma");
+        let all = Job::new("smoke", "smoke-late.cfg", None);
+        for (file, runs) in [
+            ("src/suites/dma.rs", true),
             ("src/suites/close.rs", true),
             ("src/suites/runner.rs", true),
+            ("src/suites/transfer.rs", true),
             ("src/suites/memory/map.rs", false),
-            ("src/suites/transfer.rs", false),
-            ("src/start.rs", false),
+            ("src/start.rs", true),
         ] {
-            assert_eq!(has_to_see(&leak, Path::new(file)), seen, "{file}");
-        }
-        let every = test::with_faults(&Peers::start().unwrap());
-        for room in ["irq", "transfer", "close", "memory/frames", "swiotlb/mapping"] {
-            let file = format!("src/suites/{room}.rs");
-            assert!(every.iter().any(|job| has_to_see(job, Path::new(&file))), "{file}");
+            assert_eq!(runs_the_suite_of(&leak, Path::new(file)), runs, "{file}");
+            assert!(runs_the_suite_of(&all, Path::new(file)), "{file}");
         }
     }
 
     #[test]
     fn a_domain_is_told_its_mutant_last() {
         let job = Job::new("selftest-leak", "no-device.cfg", None).word("selftest=leak");
-        let job = Try::numbered(&Job { raw_words: "net".into(), ..job }, 17);
+        let job = numbered(&Job { raw_words: "net".into(), ..job }, 17);
         assert_eq!(
             (job.name.as_str(), job.raw_words.as_str()),
             ("selftest-leak-of-17", "net mutant=17")
