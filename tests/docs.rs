@@ -105,6 +105,76 @@ fn every_reason_code_is_explained() {
     assert!(rows.is_sorted(), "the table is not in order");
 }
 
+/// The tests in a file: all of it, or its module of that name.
+fn tests_of(path: &Path) -> String {
+    let text = read(path);
+    let name = path.to_string_lossy();
+    let whole = name.contains("tests.rs") || name.contains("/tests/") || !name.contains("src/");
+    match text.split_once("#[cfg(test)]\nmod tests {") {
+        _ if whole => text,
+        Some((_, tests)) => tests.to_owned(),
+        None => String::new(),
+    }
+}
+
+fn all_tests(folder: &Path, text: &mut String) {
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        match path.is_dir() {
+            true => all_tests(&path, text),
+            false if path.extension().is_some_and(|e| e == "rs") && !path.ends_with("docs.rs") => {
+                *text += &tests_of(&path);
+            }
+            false => {}
+        }
+    }
+}
+
+/// Whether a text has the code, and not as a part of another. One of a single word has to stand in quotes.
+fn names(text: &str, code: &str) -> bool {
+    let quoted = format!("\"{code}\"");
+    let apart = |at: usize| {
+        let before = text[..at].chars().next_back();
+        let after = text[at + code.len()..].chars().next();
+        let joins = |c: Option<char>| c.is_some_and(|c| c == '-' || c.is_ascii_alphanumeric());
+        !joins(before) && !joins(after)
+    };
+    text.contains(&quoted)
+        || code.contains('-') && text.match_indices(code).any(|(at, _)| apart(at))
+}
+
+#[test]
+fn every_reason_code_is_provoked_or_says_what_would() {
+    let document = read("docs/suites.md");
+    let (_, table) = document.split_once("## Reason codes").unwrap();
+    let codes = table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let testing = read("docs/testing.md");
+    let (_, section) = testing.split_once("## What provokes each reason code").unwrap();
+    let section = section.split("\n## ").next().unwrap();
+    let (jobs, excused) = section.split_once("| What would provoke it |").unwrap();
+    let cells = |text: &str| -> BTreeSet<String> {
+        let rows = text.lines().filter_map(|line| line.strip_suffix(" |")?.rsplit("| ").next());
+        rows.flat_map(|cell| cell.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+    };
+    let (jobs, excused) = (cells(jobs), cells(excused));
+    assert!(jobs.len() > 30 && excused.len() > 30);
+    let mut tests = String::new();
+    ["src", "tests"].iter().for_each(|folder| all_tests(Path::new(folder), &mut tests));
+    let (mut nothing, mut twice) = (Vec::new(), Vec::new());
+    for code in codes {
+        let provoked = jobs.contains(code) || names(&tests, code);
+        match (provoked, excused.contains(code)) {
+            (false, false) => nothing.push(code),
+            (true, true) => twice.push(code),
+            _ => {}
+        }
+    }
+    assert_eq!(nothing, [""; 0], "no job of docs/testing.md and no test comes to them");
+    assert_eq!(twice, [""; 0], "docs/testing.md says that nothing comes to them");
+    let known = |code: &&String| !table.contains(&format!("| `{code}` |"));
+    assert_eq!(jobs.union(&excused).filter(known).collect::<Vec<_>>(), [""; 0], "no code");
+}
+
 #[test]
 fn every_option_of_the_guest_is_explained() {
     let readme = read("README.md");

@@ -17,22 +17,28 @@ const DOCS: &str = include_str!("../../../../docs/suites.md");
 const HEADING: &str = "Reason codes";
 
 pub(super) fn run(words: &[String]) -> Result<ExitCode> {
-    let known = codes(DOCS);
-    let mut wanted = Vec::new();
+    let text = told(words, &codes(DOCS))?;
+    io::stdout().lock().write_all(text.as_bytes()).on("write", "standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is said of these codes and logs, each code once. One that a log has and the docs lack is said to be such: the log may be
+/// of another version, and what it has besides is explained all the same.
+fn told(words: &[String], known: &[Code]) -> Result<String> {
+    let mut told = BTreeSet::new();
+    let mut text = String::new();
     for word in words {
-        if Path::new(word).is_file() {
-            wanted.extend(of_log(word.as_ref())?);
-        } else {
-            wanted.push(word.clone());
+        let is_log = Path::new(word).is_file();
+        let codes = if is_log { of_log(word.as_ref())? } else { vec![word.clone()] };
+        for code in codes.into_iter().filter(|code| told.insert(code.clone())) {
+            text += &match explain(known, &code) {
+                Err(_) if is_log => format!("{code}\n  means   not known to this version"),
+                said => said?,
+            };
+            text.push('\n');
         }
     }
-    let mut told = BTreeSet::new();
-    let mut out = io::stdout().lock();
-    for code in wanted.iter().filter(|code| told.insert(code.as_str())) {
-        let text = explain(&known, code)?;
-        writeln!(out, "{text}").on("write", "standard output")?;
-    }
-    Ok(ExitCode::SUCCESS)
+    Ok(text)
 }
 
 /// A reason code, as docs/suites.md has it.
@@ -155,6 +161,14 @@ mod tests {
         let codes = of_log(file.path()).unwrap();
         assert_eq!(codes.first().map(String::as_str), Some("dhcp-timeout"), "{codes:?}");
         assert!(codes.contains(&"pci-no-msi".to_owned()), "{codes:?}");
+        let log = file.path().display().to_string();
+        fs::write(&log, text.replace("pci-no-msi", "of-tomorrow")).unwrap();
+        let known = super::codes(DOCS);
+        let text = told(&[log.clone(), "leak".to_owned(), log.clone()], &known).unwrap();
+        let lines: Vec<_> = text.lines().filter(|line| !line.starts_with(' ')).collect();
+        assert_eq!(lines, ["dhcp-timeout", "of-tomorrow", "leak"], "{text}");
+        assert!(text.contains("not known to this version"), "{text}");
+        assert!(told(&["of-tomorrow".to_owned()], &known).is_err());
         fs::write(file.path(), "nothing").unwrap();
         assert!(of_log(file.path()).is_err());
     }

@@ -21,6 +21,7 @@ mod mutants;
 mod nightly;
 mod pair;
 mod place;
+mod reasons;
 mod session;
 mod smoke;
 mod soak;

@@ -9,7 +9,7 @@ use super::bench::Spread;
 use super::home::{self, Home};
 use super::smoke::DEFAULT_NIC;
 use super::{
-    Bench, abuse, boards, bundle, check, hog, hotplug, isolated, pair, place, stick, sweep,
+    Bench, abuse, boards, bundle, check, hog, hotplug, isolated, pair, place, reasons, stick, sweep,
 };
 use crate::checks::{self, Tally};
 use crate::cli::Options;
@@ -43,6 +43,8 @@ pub(super) fn run(options: &Options, deep: bool) -> Result<ExitCode> {
     let com2 = fs::read_to_string(com2).unwrap_or_default();
     tally.one("dom0-home on COM2", com2.trim_end().ends_with("Test result: SUCCESS"));
     tally.add(count(&records));
+    let unshown = reasons::unshown(&records);
+    tally.one(&format!("each job's reason codes {}", unshown.join(", ")), unshown.is_empty());
     let run = bench.record(records);
     let run = report::write(run, &bench.stream)?;
     report::print(&run, &bench.folder);
@@ -122,7 +124,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
     .chain(movers())
     .chain(come_and_go().into_iter().chain(isolated::jobs()))
     .chain(pairs())
-    .chain(pool_options())
+    .chain(pool_options().into_iter().chain(reasons::jobs()))
     .chain(large(peers))
     .chain(sweep::quick(peers))
     .chain(abuse::quick(peers))
