@@ -110,11 +110,12 @@ fn tests_of(path: &Path) -> String {
     let text = read(path);
     let name = path.to_string_lossy();
     let whole = name.contains("tests.rs") || name.contains("/tests/") || !name.contains("src/");
-    match text.split_once("#[cfg(test)]\nmod tests {") {
-        _ if whole => text,
-        Some((_, tests)) => tests.to_owned(),
-        None => String::new(),
+    if whole {
+        return text;
     }
+    let module =
+        text.split_once("#[cfg(test)]\n").and_then(|(_, rest)| rest.split_once("mod tests {"));
+    module.map_or_else(String::new, |(_, tests)| tests.to_owned())
 }
 
 fn all_tests(folder: &Path, text: &mut String) {

@@ -122,12 +122,18 @@ pub(super) fn round_trip(
             Ok((record, sent))
         }
         Some(at) => {
+            let byte = |bytes: &[u8]| {
+                bytes.get(at).map_or_else(|| "nothing".into(), |byte| format!("{byte:#04x}"))
+            };
+            let source = record.source.map_or_else(
+                || "no RAM".into(),
+                |place| format!("{} at {}", place.phys, place.bus),
+            );
             let detail = format!(
-                "length {}, byte {at}: sent {:02x?}, got {:02x?}; source {:?}, DMA {}",
+                "length {}, byte {at}: sent {}, got {}; source {source}, DMA {}",
                 sent.len(),
-                sent.get(at),
-                back.get(at),
-                record.source,
+                byte(&sent),
+                byte(&back),
                 record.dma
             );
             let mismatch = Reason::new("dma-byte-mismatch", detail).remedy(MISMATCH_REMEDY);

@@ -209,6 +209,7 @@ fn a_server_s_faults_each_have_their_code() {
     with_address(Manner::BadEcho, |_, stack| {
         let error = stack.udp_echo(endpoint(7), 10).unwrap_err();
         assert!(matches!(error, NetError::Echo { at: 99, .. }), "{error}");
+        assert_eq!(error.code(), "udp-mismatch");
         assert_eq!(error.party(), Party::Machine);
     });
     for (manner, found) in [(Manner::LongEcho, 2), (Manner::ShortEcho, 0)] {
