@@ -111,6 +111,15 @@ pub(crate) enum Command {
         #[arg(value_name = "K", value_parser = clap::value_parser!(u32).range(1..), conflicts_with_all = ["from", "to"])]
         sites: Vec<u32>,
     },
+    /// Releases, devices, IOMMUs, memory and the pool's start in as many runs as it takes for each two of them to meet
+    Matrix {
+        /// One domain on each Xen, and on the newest Linux and QEMU, of those that are in the cache
+        #[arg(long)]
+        quick: bool,
+        /// Leave out what was a SUCCESS with the same guest in earlier ones, as after a Ctrl-C
+        #[arg(long)]
+        resume: bool,
+    },
     /// Judge runs on other machines by their serial logs: verdict, junit.xml and page as for a run here
     Judge {
         /// A serial log, raw as it came, with one run or several; or one records.jsonl, to make its reports anew

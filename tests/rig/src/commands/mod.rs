@@ -17,6 +17,7 @@ mod host;
 mod hotplug;
 mod isolated;
 mod judge;
+mod matrix;
 mod mutants;
 mod nightly;
 mod pair;
@@ -64,6 +65,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
             sweep::run(options, from..=to.unwrap_or(sweep::ALL), to.is_some())
         }
         Command::Sweep { sites, .. } => sweep::run(options, sites, true),
+        Command::Matrix { quick, resume } => matrix::run(options, quick, resume),
         Command::Judge { logs } => judge::run(&logs),
         Command::Explain { words } => explain::run(&words),
         Command::Fuzz { minutes, inputs, targets } => {
