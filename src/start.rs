@@ -87,6 +87,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
     let (memory, hole) = owned.unwrap_or_else(|error| give_up(&error, info.is_dom0));
     let (free, all) = (memory.free_pages(), info.nr_pages);
     clock.stage(format_args!("memory: {free} of {all} pages free, {hole}"));
+    let frames_at_boot = memory.p2m().spans();
     let reserve = RESERVE.call_once(|| Reserve::new(memory));
     let pool = POOL.call_once(|| {
         let table = spin::MutexGuard::leak(POOL_TABLE.lock());
@@ -107,11 +108,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         Ok(options) => options,
         Err(error) => crate::ending::refuse(&error, store.map(|s| s as _), &info, shared),
     };
-    clock.stage(format_args!(
-        "services: xenstore {}, grants {}",
-        word(store.is_some()),
-        word(grants.is_ok())
-    ));
+    say_services(&clock, [store.is_some(), grants.is_ok()]);
     crate::run(Guest {
         info,
         options,
@@ -119,6 +116,7 @@ extern "C" fn pvbounce_start(raw: *const xen_sys::start_info, first_stack: u64) 
         clock,
         memory,
         frames_at_start,
+        frames_at_boot,
         map,
         hole,
         events,
@@ -164,8 +162,10 @@ fn plan(options: &Options, info: &StartInfo) -> Plan {
     }
 }
 
-const fn word(open: bool) -> &'static str {
-    if open { "open" } else { "not there" }
+/// Which of xenstore and grants are there.
+fn say_services(clock: &Stopwatch, open: [bool; 2]) {
+    let [store, grants] = open.map(|open| if open { "open" } else { "not there" });
+    clock.stage(format_args!("services: xenstore {store}, grants {grants}"));
 }
 
 /// Shared info page, traps, console. Without the first two there still is a console to say so on.

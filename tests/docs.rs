@@ -83,6 +83,7 @@ fn every_reason_code_is_explained() {
         PathBuf::from("tests/rig/src/judge/ending.rs"),
         PathBuf::from("tests/rig/src/judge/witness.rs"),
         PathBuf::from("tests/rig/src/report/record.rs"),
+        PathBuf::from("tests/rig/src/report/stream/read.rs"),
         PathBuf::from("tests/rig/src/commands/bundle.rs"),
         PathBuf::from("tests/rig/src/commands/versus.rs"),
         PathBuf::from("tests/rig/src/commands/host.rs"),

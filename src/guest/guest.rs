@@ -21,7 +21,7 @@ use crate::{
         Bdf, ConfigAccess, Delivery, Host,
         front::{Front, Services},
     },
-    report::{Outcome, Reason, ktap::Tried},
+    report::{Outcome, Reason, ktap::Tried, spans::Spans},
     screen::mode::{Mode, NoScreen},
     xen::{
         grants::GrantTable, local_events::LocalEvents, shared_info::SharedInfo,
@@ -29,6 +29,9 @@ use crate::{
     },
 };
 use alloc::{boxed::Box, format, string::String, vec::Vec};
+
+/// Where the domain's frames are, in as many lines as a person looks at.
+pub type Placed = Spans<24>;
 
 /// Everything boot made.
 #[derive(Debug)]
@@ -45,6 +48,8 @@ pub struct Guest {
     pub memory: &'static Memory<'static>,
     /// Frames that were free once the heap had its own.
     pub frames_at_start: u64,
+    /// Where its frames were before it traded any.
+    pub frames_at_boot: Placed,
     /// The memory map, or why it can't be believed.
     pub map: Result<Map, MapError>,
     /// What had to move out of the map's holes.

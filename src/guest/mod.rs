@@ -37,7 +37,7 @@ pub use {
     assigned::{Assigned, Compared},
     connection::{Connection, bus_state},
     departed::Departed,
-    guest::Guest,
+    guest::{Guest, Placed},
     hotplug::Followed,
     pool::{PoolState, Unneeded},
     stopwatch::Stopwatch,

@@ -6,6 +6,7 @@
 
 use crate::{
     addr::{Mfn, Pfn, to_usize},
+    report::spans::Spans,
     xen::hypercall::MemoryCalls,
 };
 use core::sync::atomic::{AtomicU64, Ordering};
@@ -73,6 +74,23 @@ impl<'m> P2m<'m> {
         (run.start.0..).zip(entries).filter_map(|(pfn, entry)| {
             Some((Pfn(pfn), Mfn::checked(entry.load(Ordering::Relaxed))?))
         })
+    }
+
+    /// Where all frames are.
+    pub fn spans<const N: usize>(&self) -> Spans<N> {
+        let mut spans = Spans::default();
+        let mut run: Option<(Mfn, u64)> = None;
+        for (_, mfn) in self.frames(PfnRange::between(Pfn(0), Pfn(self.len()))) {
+            run = match run {
+                Some((first, count)) if mfn.0 == first.0 + count => Some((first, count + 1)),
+                ended => {
+                    ended.into_iter().for_each(|(first, count)| spans.add(first.addr().0, count));
+                    Some((mfn, 1))
+                }
+            };
+        }
+        run.into_iter().for_each(|(first, count)| spans.add(first.addr().0, count));
+        spans
     }
 
     /// The same entries in a longer list, which has no frames behind the names after them.

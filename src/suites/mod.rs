@@ -32,6 +32,8 @@ mod irq;
 #[cfg(target_os = "none")]
 mod isolation;
 #[cfg(target_os = "none")]
+mod map;
+#[cfg(target_os = "none")]
 mod memory;
 #[cfg(target_os = "none")]
 mod net;

@@ -1,8 +1,8 @@
 //! Runs the suites that were asked for and writes the report.
 
 use super::{
-    bench, board, boot, check::Suite, close, dma, faults, hog, hotplug, irq, isolation, memory,
-    net, pair, pci, suite, swiotlb,
+    bench, board, boot, check::Suite, close, dma, faults, hog, hotplug, irq, isolation, map,
+    memory, net, pair, pci, suite, swiotlb,
 };
 use crate::{
     addr::PAGE_SIZE_U64,
@@ -48,6 +48,7 @@ pub fn run(guest: &mut Guest) -> Verdict {
 fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
     let chosen = chosen(guest);
     let mut writer = Writer::start(Console, chosen.len() + 1)?.watched(screen::told);
+    map::at_start(guest, &mut writer)?;
     let (mut passed, mut total) = (0, 0);
     // What devices are to show, and suites that run only if somebody asks for them.
     let (mut shown, mut asked) = (suite::Shown::default(), suite::Shown::default());
@@ -81,6 +82,7 @@ fn report(guest: &mut Guest) -> Result<Verdict, fmt::Error> {
         .for_each(|reason| writer.not_shown(reason));
     report_ranges(guest, &mut writer)?;
     let closed = close::SUITE.run(close::SUITE.name, guest, &mut writer, answer_reports)?.tally;
+    map::at_end(guest, &mut writer)?;
     writer.taken(&close::taken(guest))?;
     failing::enter("end");
     if let Some(store) = guest.store {

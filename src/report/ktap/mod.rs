@@ -22,6 +22,7 @@
 //! # pool-walk slots=4096/8192 segments=1/1                  how much of the pool the device was made to use
 //! # dma-limits mask=0xffffffff memory=268435456             the device's reach, and the bytes of the domain's memory
 //! # dma-range 0x0000000012400000 0x00000000125fffff pool  first and last byte that a device may touch, and what they are
+//! # map e820 0x0000000000000000 0x000000000fffffff Ram     what the guest knows of the machine's addresses
 //! # isolation device=0000:00:00.0 what=table page=0x1234000 answer=blocked  what a device was had to read
 //! # taken frames=0 grants=0 ports=0 pirqs=0 slots=0       what is still held at the end
 //! # not-shown no-transfer: the link is down                 only where it makes a SUCCESS a SKIP
@@ -45,6 +46,7 @@
 
 mod defect;
 mod figures;
+mod map;
 mod parse;
 mod report;
 mod sites;
@@ -56,6 +58,7 @@ mod write;
 
 pub use defect::{Defect, Flaw};
 pub use figures::{FigureLine, Figures};
+pub use map::{MAP_LINES, MapKind, MapLine};
 pub use parse::Parser;
 pub use report::{Check, NotShown, Report, Suite};
 pub use sites::{FailedSite, Sites};
@@ -91,6 +94,7 @@ const DMA_LIMITS: &str = "# dma-limits ";
 const NOT_SHOWN: &str = "# not-shown ";
 const FAILED: &str = "# failed ";
 const SITES: &str = "# sites ";
+const MAP: &str = "# map ";
 
 /// What a range that a device may touch is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

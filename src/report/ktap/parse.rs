@@ -10,8 +10,8 @@ use super::defect::{Defect, Flaw};
 use super::figures;
 use super::report::{Check, NotShown, Report, Suite};
 use super::{
-    DMA_LIMITS, DMA_RANGE, FAILED, INDENT, ISOLATION, NOT_SHOWN, PANIC, POOL_WALK, REASON, REMEDY,
-    RESULT, SITES, SUBTEST, TAKEN, TRANSFERS, VERSION, text,
+    DMA_LIMITS, DMA_RANGE, FAILED, INDENT, ISOLATION, MAP, MAP_LINES, MapKind, MapLine, NOT_SHOWN,
+    PANIC, POOL_WALK, REASON, REMEDY, RESULT, SITES, SUBTEST, TAKEN, TRANSFERS, VERSION, text,
 };
 use crate::report::verdict::Verdict;
 
@@ -125,6 +125,20 @@ impl Parser {
             Kind::Range => {
                 report.ranges.push(rest.parse().map_err(|_| Flaw::Unreadable)?);
                 Ok(())
+            }
+            Kind::Map => {
+                let line: MapLine = rest.parse().map_err(|_| Flaw::Unreadable)?;
+                let known = report.map.iter().filter(|known| known.kind == line.kind).count();
+                // What is said of the end is said there, and all else before the first suite.
+                let in_place = (line.kind == MapKind::End) != report.suites.is_empty();
+                match () {
+                    () if known >= MAP_LINES => Err(Flaw::TooMuch),
+                    () if !in_place => Err(Flaw::OutOfPlace),
+                    () => {
+                        report.map.push(line);
+                        Ok(())
+                    }
+                }
             }
             Kind::Tried => {
                 report.tried.push(rest.parse().map_err(|_| Flaw::Unreadable)?);
@@ -254,12 +268,13 @@ enum Kind {
     NotShown,
     Failed,
     Sites,
+    Map,
     Panic,
     Result,
 }
 
 impl Kind {
-    const PREFIXES: [(&str, Self); 15] = [
+    const PREFIXES: [(&str, Self); 16] = [
         (VERSION, Self::Version),
         (SUBTEST, Self::Name),
         (REASON, Self::Reason),
@@ -273,6 +288,7 @@ impl Kind {
         (NOT_SHOWN, Self::NotShown),
         (FAILED, Self::Failed),
         (SITES, Self::Sites),
+        (MAP, Self::Map),
         (PANIC, Self::Panic),
         (RESULT, Self::Result),
     ];

@@ -5,7 +5,7 @@ use alloc::vec::Vec;
 
 use super::defect::{Defect, Flaw};
 use super::figures::Figures;
-use super::{DmaLimits, DmaRange, FailedSite, PoolWalk, Sites, Taken, Transfers, Tried};
+use super::{DmaLimits, DmaRange, FailedSite, MapLine, PoolWalk, Sites, Taken, Transfers, Tried};
 use crate::report::verdict::{Tally, Verdict};
 
 /// One check's line.
@@ -70,6 +70,8 @@ pub struct Report {
     pub suites: Vec<Suite>,
     /// Where the guest let its device go.
     pub ranges: Vec<DmaRange>,
+    /// The machine's addresses as the guest knows them.
+    pub map: Vec<MapLine>,
     /// What a device was had to read.
     pub tried: Vec<Tried>,
     /// What was measured.

@@ -1,7 +1,7 @@
 //! What only the whole report shows: what it lacks, and what contradicts the rest of it.
 
 use super::{
-    Answer, CLOSE, DmaRange, ISOLATION_SUITE, RangeKind, Report, Suite, Tested,
+    Answer, CLOSE, DmaRange, ISOLATION_SUITE, MapKind, RangeKind, Report, Suite, Tested,
     defect::{Defect, Flaw},
 };
 use crate::report::verdict::{Tally, Verdict};
@@ -30,6 +30,7 @@ pub(super) fn of_the_whole(report: &Report) -> Vec<Defect> {
     }
     of_ranges(report, &mut add);
     of_tries(report, &mut add);
+    of_map(report, &mut add);
     match (&report.failed, report.sites) {
         (Some(_), None) => add(Flaw::Missing, "# sites"),
         (Some(failed), Some(sites)) if failed.site > sites.reached => {
@@ -125,6 +126,20 @@ fn of_ranges(report: &Report, add: &mut impl FnMut(Flaw, &str)) {
     }
     if total(None) > u128::from(limits.memory) {
         add(Flaw::TooMuch, "all dma-range lines together");
+    }
+}
+
+/// The domain's frames, at each moment: in no two ranges, and no more than it has.
+fn of_map(report: &Report, add: &mut impl FnMut(Flaw, &str)) {
+    for kind in MapKind::ALL.into_iter().filter(|kind| kind.is_of_frames()) {
+        let lines = || report.map.iter().filter(move |line| line.kind == kind);
+        if lines().zip(lines().skip(1)).any(|(low, high)| high.first <= low.last) {
+            add(Flaw::Overlap, "# map");
+        }
+        let bytes: u128 = lines().map(|line| u128::from(line.frames()) * 4096).sum();
+        if report.dma_limits.is_some_and(|limits| bytes > u128::from(limits.memory)) {
+            add(Flaw::TooMuch, "# map");
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use core::fmt::{self, Write};
 
 use super::text::{self, Note, OneLine, Why};
 use super::{
-    DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, FAILED, FailedSite, ISOLATION, NOT_SHOWN,
-    POOL_WALK, PoolWalk, REASON, REMEDY, RESULT, SITES, SUBTEST, Sites, TAKEN, TRANSFERS, Taken,
-    Transfers, Tried, VERSION,
+    DMA_LIMITS, DMA_RANGE, DmaLimits, DmaRange, FAILED, FailedSite, ISOLATION, MAP, MapLine,
+    NOT_SHOWN, POOL_WALK, PoolWalk, REASON, REMEDY, RESULT, SITES, SUBTEST, Sites, TAKEN,
+    TRANSFERS, Taken, Transfers, Tried, VERSION,
 };
 use crate::report::{
     verdict::{Outcome, Reason, Tally, Verdict},
@@ -65,6 +65,11 @@ impl<W: Write> Writer<W> {
     /// Says which machine addresses a device was allowed to touch.
     pub fn dma_range(&mut self, range: &DmaRange) -> fmt::Result {
         writeln!(self.out, "{DMA_RANGE}{range}")
+    }
+
+    /// Says what is known of a range of the machine's addresses.
+    pub fn map(&mut self, line: &MapLine) -> fmt::Result {
+        writeln!(self.out, "{MAP}{line}")
     }
 
     /// Says what a device was had to read, and whether it got there.

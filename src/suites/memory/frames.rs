@@ -24,9 +24,6 @@ pub(super) fn memory_map(guest: &mut Guest) -> Finding {
     let ram = map.ram_bytes() / PAGE_SIZE as u64;
     let hole = if map.has_own_hole() { "; flat, the hole is ours" } else { "" };
     let note = format!("{} ranges, {ram} pages of RAM{hole}", map.entries().len());
-    for entry in map.entries() {
-        crate::println!("  # e820 {entry}");
-    }
     if ram == 0 {
         return Err(failure("memory-map", note));
     }

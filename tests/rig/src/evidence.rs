@@ -12,6 +12,7 @@ use std::ops::Range;
 use std::path::Path;
 
 use pvbounce::report::ktap::{Answer, DmaRange, RangeKind, Tried};
+use pvbounce::report::spans::{Span, Spans};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
@@ -36,10 +37,45 @@ pub(crate) struct Evidence {
     pub(crate) ranges: usize,
     /// How many times it was outside of all of them.
     pub(crate) outside: u64,
+    /// Where the pages are that it used and may.
+    #[serde(default)]
+    pub(crate) used: Vec<UsedSpan>,
+    /// Where those are that it used and may not.
+    #[serde(default)]
+    pub(crate) strayed: Vec<UsedSpan>,
     /// The first address outside.
     pub(crate) first_outside: Option<u64>,
     /// The first page that the guest says its device read to see whether it can, and that it did not use.
     pub(crate) not_reached: Option<u64>,
+}
+
+/// Addresses from the first byte to the last, and how many pages of 4 KiB of them a device used.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UsedSpan {
+    /// The first byte.
+    pub(crate) first: u64,
+    /// The last.
+    pub(crate) last: u64,
+    /// Pages.
+    pub(crate) pages: u64,
+}
+
+/// Spans that a record has of such pages; where there are more, those that are near each other become one.
+const SPANS: usize = 48;
+
+/// Where these pages are.
+fn spans(pages: &BTreeSet<Page>) -> Vec<UsedSpan> {
+    let mut spans = Spans::<SPANS>::default();
+    let mut from = 0;
+    // In the order of their addresses; a large one may have been split since, so that they overlap.
+    for page in pages {
+        let first = from.max(page.first / SMALL);
+        let end = page.last / SMALL + 1;
+        spans.add(first * SMALL, end.saturating_sub(first));
+        from = from.max(end);
+    }
+    let of = |&Span { first, last, pages }: &Span| UsedSpan { first, last, pages };
+    spans.all().iter().map(of).collect()
 }
 
 /// Where the guest let its device go.
@@ -207,6 +243,8 @@ impl Tally {
             segments: pool.clone().filter(touched).count() as u64,
             ranges: ranges.len(),
             not_reached,
+            used: spans(&self.inside),
+            strayed: spans(&self.outside),
             ..self.found
         }
     }
@@ -377,6 +415,8 @@ mod tests {
             segments: 1,
             ranges: 1,
             outside: 1,
+            used: vec![UsedSpan { first: 0x1240_1000, last: 0x1240_1fff, pages: 1 }],
+            strayed: vec![UsedSpan { first: 0x9999_9000, last: 0x9999_9fff, pages: 1 }],
             first_outside: Some(0x9999_9000),
             not_reached: None,
         };

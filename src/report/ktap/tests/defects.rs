@@ -34,6 +34,18 @@ const CASES: &[(&str, &str, &[Flaw])] = &[
     ("ok 2 irq # SKIP no-device", "ok 2 irq # SKIP", &[Missing]),
     ("ok 2 irq # SKIP no-device", "ok 2 irq", &[Contradiction]),
     ("# transfers", "1..3\n# transfers", &[OutOfPlace]),
+    // The map.
+    ("1..3\n", "1..3\n# map bar 0x1000 0x1fff x\n# map frames-at-boot 0x1000 0x1fff 1\n", &[]),
+    ("1..3\n", "1..3\n# map frames-at-boot 0x1000 0x1fff 2\n", &[Unreadable]),
+    ("1..3\n", "1..3\n# map frames-at-end 0x1000 0x1fff 1\n", &[OutOfPlace]),
+    ("# transfers", "# map frames-at-end 0x1000 0x1fff 1\n# transfers", &[]),
+    ("# transfers", "# map frames-at-boot 0x1000 0x1fff 1\n# transfers", &[OutOfPlace]),
+    (
+        "1..3\n",
+        "1..3\n# map frames-at-boot 0x1000 0x2fff 1\n# map frames-at-boot 0x2000 0x2fff 1\n",
+        &[Overlap],
+    ),
+    ("1..3\n", "1..3\n# map frames-at-boot 0x0 0xffffffffffffffff 4503599627370496\n", &[TooMuch]),
     // Numbers and names.
     ("  ok 2 com1", "  ok 3 com1", &[WrongNumber]),
     ("  ok 2 com1", "  ok +2 com1", &[WrongNumber, NotAsPlanned]),

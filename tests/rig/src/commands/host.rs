@@ -89,8 +89,8 @@ pub(super) fn run(
         machine: machine(host, &told.said),
         image_bytes: 0,
         jobs: jobs(&told, &folder)?,
-        comparison: None,
         over: true,
+        ..RunRecord::default()
     };
     let stream = Stream::create(&folder, &run)?;
     let run = report::write(run, &stream)?;

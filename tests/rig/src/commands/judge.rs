@@ -35,8 +35,8 @@ pub(super) fn run(logs: &[PathBuf]) -> Result<ExitCode> {
         machine,
         image_bytes: 0,
         jobs: jobs.collect::<Result<_>>()?,
-        comparison: None,
         over: true,
+        ..RunRecord::default()
     };
     conclude(run, &folder)
 }

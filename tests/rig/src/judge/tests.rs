@@ -99,7 +99,7 @@ fn seen(addresses: u64, outside: u64) -> Evidence {
         ranges: 1,
         outside,
         first_outside,
-        not_reached: None,
+        ..Evidence::default()
     }
 }
 

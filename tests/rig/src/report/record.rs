@@ -1,9 +1,11 @@
 //! The record of a run: everything that the table, result.json, JUnit and the page show.
 
-use pvbounce::report::ktap::{DmaRange, Figures};
+use pvbounce::report::ktap::Figures;
 use serde::{Deserialize, Serialize};
 
+use super::changes::ChangesRecord;
 use super::failing::FailingRecord;
+pub(crate) use super::told::{LineRecord, MapRecord, RangeRecord, StageRecord};
 use crate::console::Dom0;
 use crate::evidence::Evidence;
 use crate::job::Shown;
@@ -25,6 +27,8 @@ pub(crate) struct RunRecord {
     pub(crate) jobs: Vec<JobRecord>,
     /// Two of them side by side, where the run was for that.
     pub(crate) comparison: Option<ComparisonRecord>,
+    /// What is not as it was in the run before of the same command.
+    pub(crate) changes: Option<ChangesRecord>,
     /// Whether it came to its end: else this is what it had until then.
     pub(crate) over: bool,
 }
@@ -90,6 +94,8 @@ pub(crate) struct JobRecord {
     pub(crate) backtrace: Vec<String>,
     /// Where a device was let.
     pub(crate) ranges: Vec<RangeRecord>,
+    /// What the guest knows of the machine's addresses.
+    pub(crate) map: Vec<MapRecord>,
     /// The guest's console.
     #[serde(skip)]
     pub(crate) console: Vec<LineRecord>,
@@ -123,6 +129,7 @@ impl JobRecord {
             failing: None,
             backtrace: Vec::new(),
             ranges: Vec::new(),
+            map: Vec::new(),
             console: Vec::new(),
         }
     }
@@ -333,45 +340,4 @@ pub(crate) struct CheckRecord {
     pub(crate) detail: String,
     /// What to do.
     pub(crate) remedy: String,
-}
-
-/// A stage of the guest's start.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct StageRecord {
-    /// What it is about: `memory`, `pool`, a device.
-    pub(crate) name: String,
-    /// What came of it.
-    pub(crate) detail: String,
-    /// Seconds from the job's begin to its line on the console.
-    pub(crate) at: f64,
-    /// Seconds by the guest's own clock.
-    pub(crate) guest_at: f64,
-    /// Its line's number, from 1.
-    pub(crate) line: usize,
-}
-
-/// Addresses where a device was let.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct RangeRecord {
-    /// The first byte.
-    pub(crate) first: u64,
-    /// The last byte.
-    pub(crate) last: u64,
-    /// What it is: pool, direct, ring, coherent.
-    pub(crate) kind: String,
-}
-
-impl From<&DmaRange> for RangeRecord {
-    fn from(&DmaRange { first, last, kind }: &DmaRange) -> Self {
-        Self { first, last, kind: kind.word().to_owned() }
-    }
-}
-
-/// A line of the guest's console.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct LineRecord {
-    /// Seconds from the job's begin.
-    pub(crate) at: f64,
-    /// What it says.
-    pub(crate) text: String,
 }

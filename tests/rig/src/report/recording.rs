@@ -8,7 +8,8 @@ use pvbounce::report::verdict;
 use super::failing::FailingRecord;
 use super::reading::Reading;
 use super::record::{
-    FaultRecord, FiguresRecord, JobRecord, LineRecord, RangeRecord, StageRecord, SuiteRecord,
+    FaultRecord, FiguresRecord, JobRecord, LineRecord, MapRecord, RangeRecord, StageRecord,
+    SuiteRecord,
 };
 use crate::boot::{Fate, Seen, guest_log};
 use crate::console::LoggedRun;
@@ -134,6 +135,7 @@ fn compose(job: &Job, seen: Seen, said: Said<'_>, known: Witness) -> JobRecord {
         figures: report.figures.iter().map(FiguresRecord::from).collect(),
         backtrace: known.backtrace,
         ranges: report.ranges.iter().map(RangeRecord::from).collect(),
+        map: report.map.iter().map(MapRecord::from).collect(),
         console: seen.console.into_iter().map(|(at, text)| LineRecord { at, text }).collect(),
         ..JobRecord::new(&job.name)
     };

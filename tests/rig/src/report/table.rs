@@ -1,6 +1,9 @@
-//! The verdict table that ends a run on the terminal, and the first problem of each job that has one.
+//! The verdict table that ends a run on the terminal, and the first problem of each job that has one. The words are coloured where
+//! it is a terminal and nobody asked for none (`NO_COLOR`): they say the same without.
 
 use std::path::Path;
+
+use anstyle::{AnsiColor, Style};
 
 use super::{JobRecord, RunRecord};
 use crate::evidence::Evidence;
@@ -11,14 +14,14 @@ const WORD: usize = Verdict::Inconclusive.word().len();
 
 /// Prints it to standard output.
 pub(crate) fn print(run: &RunRecord, folder: &Path) {
-    print!("{}", render(run, folder));
+    anstream::print!("{}", render(run, folder));
 }
 
 /// Prints only what did not end as it has to, and where the logs are.
 pub(crate) fn print_bad(run: &RunRecord, folder: &Path) {
     let bad = run.jobs.iter().filter(|job| !job.is_as_expected());
     let lines: String = bad.map(problem_lines).collect();
-    print!("{lines}\n{}\nlogs: {}\n", run.machine, folder.display());
+    anstream::print!("{lines}\n{}\nlogs: {}\n", run.machine, folder.display());
 }
 
 fn render(run: &RunRecord, folder: &Path) -> String {
@@ -42,8 +45,8 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
     for suite in job.suites.iter().filter(|_| with_suites) {
         let name = format!("  {}", suite.name);
         let tail = format!("{}{}", counts(|verdict| suite.count(verdict)), reason(&suite.reason));
-        out +=
-            &format!("{name:width$}  {:WORD$}  {:>6.1} s  {tail}\n", suite.verdict, suite.seconds);
+        let word = word(suite.verdict);
+        out += &format!("{name:width$}  {word}  {:>6.1} s  {tail}\n", suite.seconds);
     }
     let expected = match (job.is_as_expected(), job.expected) {
         (_, Verdict::Success) => String::new(),
@@ -51,13 +54,24 @@ fn job_lines(job: &JobRecord, width: usize, with_suites: bool) -> String {
         (false, wanted) => format!(", has to be {wanted}"),
     };
     out + &format!(
-        "{:width$}  {:WORD$}  {:>6.1} s  {}{}{expected}\n",
+        "{:width$}  {}  {:>6.1} s  {}{}{expected}\n",
         job.name,
-        job.verdict,
+        word(job.verdict),
         job.seconds,
         counts(|verdict| job.count(verdict)),
         witnessed(job) + &job.wire.map_or(String::new(), |wire| format!("; {wire}")),
     )
+}
+
+/// A verdict in its colour, as wide as the longest.
+fn word(verdict: Verdict) -> String {
+    let colour = match verdict {
+        Verdict::Success => AnsiColor::Green,
+        Verdict::Skip | Verdict::Inconclusive => AnsiColor::Yellow,
+        Verdict::Failure | Verdict::Error | Verdict::Crash | Verdict::Timeout => AnsiColor::Red,
+    };
+    let style = Style::new().fg_color(Some(colour.into())).bold();
+    format!("{style}{verdict:WORD$}{style:#}")
 }
 
 /// What the second witness saw of the device, or why there is none.
@@ -116,4 +130,24 @@ fn problem_lines(job: &JobRecord) -> String {
     }
     job.backtrace.iter().for_each(|line| out += &format!("  {}\n", line.trim()));
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::SuiteRecord;
+    use super::*;
+
+    #[test]
+    fn columns_line_up_and_say_the_same_without_colour() {
+        let suite = |verdict| SuiteRecord { verdict, ..SuiteRecord::new("net@0000:00:01.0") };
+        let suites = vec![suite(Verdict::Inconclusive), suite(Verdict::Skip)];
+        let job = JobRecord { verdict: Verdict::Inconclusive, suites, ..JobRecord::new("x") };
+        let coloured = job_lines(&job, 18, true);
+        assert!(coloured.contains("\u{1b}[1m\u{1b}[33mINCONCLUSIVE\u{1b}[0m"), "{coloured:?}");
+        let plain = anstream::adapter::strip_str(&coloured).to_string();
+        let wanted = "  net@0000:00:01.0  INCONCLUSIVE     0.0 s  no checks\n  \
+                      net@0000:00:01.0  SKIP             0.0 s  no checks\n\
+                      x                   INCONCLUSIVE     0.0 s  no checks\n";
+        assert_eq!(plain, wanted);
+    }
 }

@@ -9,10 +9,11 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
+use super::changes::ChangesRecord;
 use super::failing::FailingRecord;
 use super::record::{
-    CheckRecord, ComparisonRecord, FaultRecord, FiguresRecord, JobRecord, LineRecord, RangeRecord,
-    RunRecord, StageRecord, SuiteRecord,
+    CheckRecord, ComparisonRecord, FaultRecord, FiguresRecord, JobRecord, LineRecord, MapRecord,
+    RangeRecord, RunRecord, StageRecord, SuiteRecord,
 };
 use crate::console::Dom0;
 use crate::evidence::Evidence;
@@ -55,6 +56,8 @@ enum Record {
     Check { job: String, suite: String, check: CheckRecord },
     /// A suite has ended.
     Suite { job: String, name: String, verdict: Verdict, reason: String, at: f64, seconds: f64 },
+    /// What the guest knows of the machine's addresses.
+    Map { job: String, map: MapRecord },
     /// Where a device was let.
     Range { job: String, range: RangeRecord },
     /// What QEMU traced, or why nobody did.
@@ -88,6 +91,8 @@ enum Record {
     },
     /// Two jobs side by side.
     Comparison { comparison: ComparisonRecord },
+    /// What is not as it was in the run before of the same command.
+    Changes { changes: ChangesRecord },
     /// The run is over, and these are its jobs, in their order.
     Over { jobs: Vec<String> },
     /// A kind that a later version has.
@@ -139,6 +144,7 @@ fn all(record: JobRecord) -> Vec<Record> {
         failing,
         backtrace: lines,
         ranges,
+        map,
         console,
     } = record;
     let name = || job.clone();
@@ -147,6 +153,7 @@ fn all(record: JobRecord) -> Vec<Record> {
     all.extend(stages.into_iter().map(|stage| Record::Stage { job: name(), stage }));
     all.extend(suites.into_iter().flat_map(|suite| of_suite(&job, suite)));
     all.extend(ranges.into_iter().map(|range| Record::Range { job: name(), range }));
+    all.extend(map.into_iter().map(|map| Record::Map { job: name(), map }));
     if evidence.is_some() || why_none.is_some() {
         all.push(Record::Witness { job: name(), evidence, why_none });
     }

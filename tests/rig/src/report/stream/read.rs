@@ -79,6 +79,7 @@ impl Run {
                 self.run = RunRecord { name, started, machine, image_bytes, ..self.run.clone() };
             }
             Record::Comparison { comparison } => self.run.comparison = Some(comparison),
+            Record::Changes { changes } => self.run.changes = Some(changes),
             Record::Over { jobs } => self.over = Some(jobs),
             Record::Unknown => {}
             of_job => return self.of_job(of_job),
@@ -177,6 +178,7 @@ fn put(job: &mut JobRecord, record: Record) {
     match record {
         Record::Stage { stage, .. } => job.stages.push(stage),
         Record::Range { range, .. } => job.ranges.push(range),
+        Record::Map { map, .. } => job.map.push(map),
         Record::Witness { evidence, why_none, .. } => {
             (job.evidence, job.no_witness) = (evidence, why_none);
         }
@@ -214,6 +216,7 @@ impl Record {
             | Self::Check { job, .. }
             | Self::Suite { job, .. }
             | Self::Range { job, .. }
+            | Self::Map { job, .. }
             | Self::Witness { job, .. }
             | Self::Memory { job, .. }
             | Self::Wire { job, .. }
@@ -226,6 +229,7 @@ impl Record {
             Self::Schema { .. }
             | Self::Run { .. }
             | Self::Comparison { .. }
+            | Self::Changes { .. }
             | Self::Over { .. }
             | Self::Unknown => None,
         }

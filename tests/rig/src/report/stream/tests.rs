@@ -4,6 +4,7 @@ use std::fs;
 
 use super::*;
 use crate::boot::Watch;
+use crate::report::changes::ChangeRecord;
 use crate::report::failing::SiteRecord;
 use crate::report::reading::Reading;
 
@@ -62,6 +63,7 @@ fn full(name: &str) -> JobRecord {
         }),
         backtrace: vec!["#0 main".into()],
         ranges: vec![RangeRecord { first: 0, last: u64::MAX, kind: "pool".into() }],
+        map: vec![MapRecord { kind: "e820".into(), first: 1, last: 2, word: "Ram".into() }],
         console: console().into_iter().map(|(at, text)| LineRecord { at, text }).collect(),
         ..JobRecord::new(name)
     }
@@ -74,8 +76,8 @@ fn run(jobs: Vec<JobRecord>) -> RunRecord {
         machine: "Xen".into(),
         image_bytes: 1,
         jobs,
-        comparison: None,
         over: true,
+        ..RunRecord::default()
     }
 }
 
@@ -90,7 +92,11 @@ fn stream(head: &RunRecord) -> (tempfile::TempDir, Stream) {
 fn what_is_written_is_what_is_read() {
     let figures = full("x").figures.remove(0);
     let comparison = Some(ComparisonRecord { figures, legend: vec!["how".into()] });
-    let run = RunRecord { comparison, ..run(vec![full("b"), full("a"), JobRecord::new("c")]) };
+    let [job, at, was, is] = ["x", "dma.a", "SUCCESS", ""].map(str::to_owned);
+    let changes = vec![ChangeRecord { job, at, was, is }];
+    let changes = Some(ChangesRecord { before: "20260101".into(), changes });
+    let run =
+        RunRecord { comparison, changes, ..run(vec![full("b"), full("a"), JobRecord::new("c")]) };
     let (_folder, stream) = stream(&run);
     stream.close(&run).unwrap();
     assert_eq!(read(stream.path()).unwrap(), run);
@@ -205,6 +211,7 @@ fn the_docs_have_each_kind_with_its_fields() {
         Record::Schema { schema: SCHEMA.into(), version: VERSION },
         super::head(&head),
         Record::Comparison { comparison },
+        Record::Changes { changes: ChangesRecord { before: String::new(), changes: vec![] } },
         Record::Over { jobs: vec![] },
     ]);
     let mut kinds = std::collections::BTreeSet::new();

@@ -73,6 +73,9 @@ impl Stream {
             if let Some(comparison) = run.comparison.clone() {
                 told.write(&Record::Comparison { comparison }, &self.path)?;
             }
+            if let Some(changes) = run.changes.clone() {
+                told.write(&Record::Changes { changes }, &self.path)?;
+            }
             if !run.over {
                 return Ok(());
             }
