@@ -12,7 +12,7 @@ use super::{
 use crate::{
     addr::{self, BusAddr, DmaMask, GIB_4, PAGE_SIZE},
     device::{Lengths, Traffic},
-    dma::{Limits, OwnedSlice, Policy, PowerOfTwo, SegmentInfo, Why},
+    dma::{Limits, OwnedSlice, Policy, PowerOfTwo, SegmentInfo, Why, run::SLOT_SIZE},
     guest::{Guest, blame::of_memory},
     mm::{
         contiguous::Order,
@@ -192,7 +192,9 @@ fn pool_serves_everywhere(guest: &mut Guest) -> Finding {
     let held = guest.pool.held;
     let seen = walk.seen();
     guest.device_mut()?.walked = seen;
-    if walk.missed() > held {
+    // A slot that is taken stands in the way of the whole run that it is in.
+    let run = if keeps { PAGE_SIZE / SLOT_SIZE } else { 1 };
+    if walk.missed() > held * run {
         let detail = format!("{} slots missed, {held} are taken", walk.missed());
         return Err(failure("dma-wrong-slot", detail));
     }

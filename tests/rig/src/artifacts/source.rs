@@ -25,6 +25,8 @@ pub(crate) struct Release {
     pub(crate) emulated_cpu: &'static str,
     /// What Xen has to be told because of this release's QEMU.
     pub(crate) xen: &'static str,
+    /// QEMU's AMD IOMMU, with what has it translate what devices do.
+    pub(crate) amd_iommu: &'static str,
 }
 
 /// All of them, oldest first.
@@ -43,12 +45,13 @@ pub(crate) const RELEASES: [Release; 6] = [
         kernel: "linux-image-generic",
         emulated_cpu: OLD_CPU,
         xen: "",
+        amd_iommu: TRIXIE.amd_iommu,
     },
     TRIXIE,
     // Debian's testing: Xen 4.20, Linux 7.2, QEMU 11.1 by the end of 2026.
-    Release { name: "forky", ..TRIXIE },
+    Release { name: "forky", amd_iommu: NEW_AMD_IOMMU, ..TRIXIE },
     // Its unstable.
-    Release { name: "sid", ..TRIXIE },
+    Release { name: "sid", amd_iommu: NEW_AMD_IOMMU, ..TRIXIE },
 ];
 
 /// Debian 13: Xen 4.20, Linux 6.12, QEMU 10.0.
@@ -60,9 +63,13 @@ const TRIXIE: Release = Release {
     kernel: "linux-image-amd64",
     emulated_cpu: "max",
     xen: "",
+    amd_iommu: "amd-iommu,intremap=on",
 };
 
 const OLD_CPU: &str = "max,-smap";
+
+/// This QEMU's lets devices pass unless it is told; ones before 10.2 do not know the word.
+const NEW_AMD_IOMMU: &str = "amd-iommu,intremap=on,dma-remap=on";
 
 impl Release {
     /// The one of this name.

@@ -84,7 +84,7 @@ impl Plan {
         command.args(["-M", &format!("q35,kernel-irqchip=split{low}{}", self.iommu.machine())]);
         command.args(["-smp", "2", "-m", &format!("{}G", self.memory_gib)]);
         command.args(["-display", "none", "-nodefaults", "-no-reboot"]);
-        for device in self.iommu.devices() {
+        for device in self.iommu.devices(self.release) {
             command.args(["-device", &device]);
         }
         command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
