@@ -28,7 +28,7 @@ const LOOPS: [(&str, &str, &str); 26] = [
     ("src/net/run.rs", "while interface.poll_egress(", "the sockets' send buffers"),
     ("src/net/udp.rs", "while let Ok((bytes, from)) = socket.recv() {", "a buffer of 4 packets"),
     ("src/pci/bar.rs", "while index < count {", "six BARs"),
-    ("src/pci/board/place.rs", "while index < count {", "six BARs"),
+    ("src/pci/place.rs", "while index < count {", "six BARs"),
     ("src/pci/board/scan.rs", "while let Some(number) = next.pop() {", "256 buses, each once"),
     ("src/pci/cap.rs", "while next != 0 {", "48 capabilities"),
     ("src/pci/cap.rs", "while offset != 0 {", "960 places, each once"),

@@ -298,9 +298,20 @@ impl<R: Registers> Driver for Nvme<'_, R> {
         &Delivery::LADDER
     }
 
-    /// Both queues that interrupt do so by vector 0, whose number the controller was told when they were made.
+    /// Both queues that interrupt do so by vector 0. How that comes is to be set up before they are made (NVMe 1.4, 7.6.1), and
+    /// there are controllers that look then: so they are made anew.
     fn deliver(&mut self, how: Delivery) -> Result<(), ResetError> {
+        let anew = how != self.delivery && self.down.is_none() && self.life == Life::Running;
         self.delivery = how;
+        if anew {
+            // Whoever asked for these bytes does so no more.
+            let _ = self.end_arriving();
+            let stopped = self.controller.disable().map_err(|error| self.life.lose(error))?;
+            let _ = self.reclaim(&stopped);
+            self.down = Some(stopped);
+            // Whoever has it do something finds out.
+            self.failed = self.failed.or(self.bring_up().err());
+        }
         Ok(())
     }
 

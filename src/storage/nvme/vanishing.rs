@@ -43,7 +43,7 @@ impl Life for Disk {
             if seed == 1 {
                 disk.enable_interrupts(Cause::empty());
                 chip.use_msix();
-                disk.deliver(Delivery::Msix).unwrap();
+                disk.deliver(Delivery::Msix).map_err(|error| error.code())?;
             }
             disk.fill(&mut bytes, seed).map_err(code)?;
             disk.send(bytes.clone().into()).map_err(code)?;

@@ -59,7 +59,7 @@ impl FakeNvme<'_> {
     fn complete(&self, state: &mut State, number: u16, identifier: u32, status: u16, result: u32) {
         let fault = state.fault;
         let queue = state.queues.get_mut(&number).expect("the command's queue");
-        state.messages += usize::from(state.msix && queue.interrupts && fault != Fault::Silent);
+        state.messages += usize::from(queue.messages && fault != Fault::Silent);
         queue.head = (queue.head + 1) % queue.entries;
         let at = BusAddr(queue.completions + u64::from(queue.written) * 16);
         let last = (u32::from(status) << 1 | u32::from(queue.phase)) << 16;
@@ -185,7 +185,8 @@ impl State {
         assert_eq!(words[11] & !2, 1, "contiguous, vector 0");
         let (number, queue) = self.half(words);
         let (completions, interrupts) = (wide(words, 6), words[11] & 2 != 0);
-        self.halves.insert(number, Queue { completions, interrupts, ..queue });
+        let messages = interrupts && self.msix;
+        self.halves.insert(number, Queue { completions, interrupts, messages, ..queue });
         0
     }
 

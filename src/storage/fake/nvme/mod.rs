@@ -110,6 +110,8 @@ struct Queue {
     taken: u16,
     phase: bool,
     interrupts: bool,
+    /// Whether it does so by MSI-X, which the controller looks at when the queue is made.
+    messages: bool,
 }
 
 #[derive(Debug)]

@@ -96,6 +96,7 @@ impl State {
             entries,
             phase: true,
             interrupts,
+            messages: self.msix,
             ..Queue::default()
         };
         self.queues.insert(0, queue);
