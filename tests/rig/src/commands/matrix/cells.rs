@@ -35,12 +35,17 @@ struct Never {
     why: &'static str,
 }
 
-const NEVER: [Never; 4] = [
+const NEVER: [Never; 5] = [
     Never { one: &["igb"], other: &["bullseye", "bookworm"], why: "QEMU has it from 8.0 on" },
     Never {
         one: &["xhci"],
         other: &["bullseye", "bookworm"],
         why: "their QEMU's has no MSI, and knows no word for it",
+    },
+    Never {
+        one: &["e1000e"],
+        other: &["bullseye"],
+        why: "QEMU 5.2's loses messages, and ends by an assertion of its own (`e1000e_intrmgr_on_msix_throttling_timer`)",
     },
     Never {
         one: &["some"],
