@@ -25,17 +25,23 @@ pub(crate) struct Release {
     pub(crate) emulated_cpu: &'static str,
     /// What Xen has to be told because of this release's QEMU.
     pub(crate) xen: &'static str,
-    /// QEMU's AMD IOMMU, with what has it translate what devices do.
-    pub(crate) amd_iommu: &'static str,
+    /// Properties of devices that its QEMU does not know: its devices do without.
+    unknown: &'static [&'static str],
 }
 
 /// All of them, oldest first.
 pub(crate) const RELEASES: [Release; 6] = [
     // Xen 4.14, Linux 5.10, QEMU 5.2. To this Xen, a device that nobody has is in a table that leads each of its 2^27 pages to
     // one; and this QEMU, told of a device that has moved, walks the table from end to end: 100 s in each `xl pci-detach`.
-    Release { name: "bullseye", emulated_cpu: OLD_CPU, xen: "iommu=no-quarantine", ..TRIXIE },
+    Release {
+        name: "bullseye",
+        emulated_cpu: OLD_CPU,
+        xen: "iommu=no-quarantine",
+        unknown: &[DMA_REMAP, MSI],
+        ..TRIXIE
+    },
     // Xen 4.17, Linux 6.1, QEMU 7.2.
-    Release { name: "bookworm", emulated_cpu: OLD_CPU, ..TRIXIE },
+    Release { name: "bookworm", emulated_cpu: OLD_CPU, unknown: &[DMA_REMAP, MSI], ..TRIXIE },
     // Ubuntu 24.04: Xen 4.17, Linux 6.8, QEMU 8.2.
     Release {
         name: "noble",
@@ -45,13 +51,13 @@ pub(crate) const RELEASES: [Release; 6] = [
         kernel: "linux-image-generic",
         emulated_cpu: OLD_CPU,
         xen: "",
-        amd_iommu: TRIXIE.amd_iommu,
+        unknown: &[DMA_REMAP, MSI],
     },
     TRIXIE,
     // Debian's testing: Xen 4.20, Linux 7.2, QEMU 11.1 by the end of 2026.
-    Release { name: "forky", amd_iommu: NEW_AMD_IOMMU, ..TRIXIE },
+    Release { name: "forky", unknown: &[], ..TRIXIE },
     // Its unstable.
-    Release { name: "sid", amd_iommu: NEW_AMD_IOMMU, ..TRIXIE },
+    Release { name: "sid", unknown: &[], ..TRIXIE },
 ];
 
 /// Debian 13: Xen 4.20, Linux 6.12, QEMU 10.0.
@@ -63,15 +69,23 @@ const TRIXIE: Release = Release {
     kernel: "linux-image-amd64",
     emulated_cpu: "max",
     xen: "",
-    amd_iommu: "amd-iommu,intremap=on",
+    unknown: &[DMA_REMAP],
 };
 
 const OLD_CPU: &str = "max,-smap";
 
-/// This QEMU's lets devices pass unless it is told; ones before 10.2 do not know the word.
-const NEW_AMD_IOMMU: &str = "amd-iommu,intremap=on,dma-remap=on";
+/// Has AMD's IOMMU translate, since QEMU 10.2; before it always did.
+const DMA_REMAP: &str = "dma-remap=on";
+/// Gives qemu-xhci MSI beside MSI-X, since QEMU 10.0; before it had none.
+const MSI: &str = "msi=on";
 
 impl Release {
+    /// A device as its QEMU takes it.
+    pub(crate) fn device(&self, words: &str) -> String {
+        let known = words.split(',').filter(|word| !self.unknown.contains(word));
+        known.collect::<Vec<_>>().join(",")
+    }
+
     /// The one of this name.
     pub(crate) fn find(name: &str) -> Option<&'static Self> {
         const { &RELEASES }.iter().find(|release| release.name == name)
@@ -164,5 +178,13 @@ mod tests {
                       $(ORIGIN) noble Packages http://b.example/ubuntu/\n";
         assert_eq!(choose(listed, "Ubuntu").unwrap(), "http://b.example/ubuntu");
         assert_eq!(choose(listed, "Debian"), None);
+    }
+
+    #[test]
+    fn a_device_has_no_words_that_its_qemu_does_not_know() {
+        let device = |name| Release::find(name).unwrap().device("qemu-xhci,msi=on,addr=0xe");
+        assert_eq!(device("bookworm"), "qemu-xhci,addr=0xe");
+        assert_eq!(device("sid"), "qemu-xhci,msi=on,addr=0xe");
+        assert_eq!(TRIXIE.device("amd-iommu,intremap=on,dma-remap=on"), "amd-iommu,intremap=on");
     }
 }

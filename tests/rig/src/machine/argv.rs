@@ -84,8 +84,8 @@ impl Plan {
         command.args(["-M", &format!("q35,kernel-irqchip=split{low}{}", self.iommu.machine())]);
         command.args(["-smp", "2", "-m", &format!("{}G", self.memory_gib)]);
         command.args(["-display", "none", "-nodefaults", "-no-reboot"]);
-        for device in self.iommu.devices(self.release) {
-            command.args(["-device", &device]);
+        for device in self.iommu.devices() {
+            command.args(["-device", &self.release.device(&device)]);
         }
         command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
         command.args(["-mon", "chardev=qmp,mode=control"]);
@@ -219,7 +219,7 @@ impl Plan {
                 if let Some(drive) = model.drive() {
                     command.args(["-drive", &drive]);
                 }
-                command.args(["-device", &format!("{},{seat}", model.device)]);
+                command.args(["-device", &format!("{},{seat}", self.release.device(model.device))]);
                 if let Some(disk) = model.behind {
                     command.args(["-device", disk]);
                 }

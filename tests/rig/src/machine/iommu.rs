@@ -2,8 +2,6 @@
 
 use clap::ValueEnum;
 
-use crate::artifacts::Release;
-
 /// The machine's IOMMU.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Iommu {
@@ -31,11 +29,11 @@ impl Iommu {
     }
 
     /// QEMU's devices: the IOMMU, and what leads to a root behind it.
-    pub(super) fn devices(self, release: &Release) -> Vec<String> {
+    pub(super) fn devices(self) -> Vec<String> {
         match self {
             Self::None => Vec::new(),
             Self::All => vec!["intel-iommu,intremap=on".to_owned()],
-            Self::Amd => vec![release.amd_iommu.to_owned()],
+            Self::Amd => vec!["amd-iommu,intremap=on,dma-remap=on".to_owned()],
             // Xen has no messages for a device that is behind none, as long as it remaps interrupts.
             Self::Some => vec![
                 "intel-iommu,intremap=off".to_owned(),

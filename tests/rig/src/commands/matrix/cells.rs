@@ -35,13 +35,8 @@ struct Never {
     why: &'static str,
 }
 
-const NEVER: [Never; 5] = [
+const NEVER: [Never; 4] = [
     Never { one: &["igb"], other: &["bullseye", "bookworm"], why: "QEMU has it from 8.0 on" },
-    Never {
-        one: &["xhci"],
-        other: &["bullseye", "bookworm"],
-        why: "their QEMU's has no MSI, and knows no word for it",
-    },
     Never {
         one: &["e1000e"],
         other: &["bullseye"],
