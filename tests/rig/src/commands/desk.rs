@@ -1,6 +1,7 @@
 //! The desk: `./run.sh host`, as a process of its own, on a nested dom0 that ssh gets to. Once to its end, once to a Ctrl-C, once
 //! until the connection is lost; and after each the device has its driver.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -17,6 +18,7 @@ use crate::child;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::job::Door;
+use crate::progress::Stage;
 
 /// What a run over ssh takes at most, with an emulated dom0 at the other end.
 const LIMIT: Duration = Duration::from_secs(300);
@@ -34,6 +36,16 @@ enum Way {
     Nothing,
     CtrlC,
     Lost,
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Nothing => "to its end",
+            Self::CtrlC => "to a Ctrl-C",
+            Self::Lost => "to a lost connection",
+        })
+    }
 }
 
 /// A person's folder with a key and a configuration of ssh's.
@@ -90,10 +102,10 @@ impl Desk {
         let ended = self.await_sshd(over).and_then(|()| {
             let owner = self.owner()?;
             for way in [Way::Nothing, Way::CtrlC, Way::Lost] {
-                let start = Instant::now();
-                wrong.extend(self.go(way)?.into_iter().map(|what| format!("{way:?}: {what}")));
-                wrong.extend(self.await_owner(&owner)?.map(|what| format!("{way:?}: {what}")));
-                eprintln!("desk: {way:?} {:.1} s, {wrong:?}", start.elapsed().as_secs_f64());
+                let stage = Stage::start("desk", format!("`./run.sh host`, {way}"));
+                wrong.extend(self.go(way)?.into_iter().map(|what| format!("{way}: {what}")));
+                wrong.extend(self.await_owner(&owner)?.map(|what| format!("{way}: {what}")));
+                stage.done(format!("`./run.sh host`, {way}"));
             }
             Ok(())
         });
@@ -193,10 +205,6 @@ impl Desk {
                 return Ok(vec![format!("no end after {} s", limit.as_secs())]);
             }
         };
-        eprintln!(
-            "desk: {way:?} ended {:.1} s after what happened to it",
-            since.elapsed().as_secs_f64()
-        );
         said.extend(std::iter::from_fn(|| lines.recv_timeout(Duration::from_secs(1)).ok()));
         let wanted = [(Way::Nothing, 0), (Way::CtrlC, 130), (Way::Lost, 4)];
         let code = wanted.into_iter().find_map(|(known, code)| (known == way).then_some(code));

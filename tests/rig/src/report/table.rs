@@ -89,7 +89,8 @@ fn witnessed(job: &JobRecord) -> String {
         0 => "; no DMA".to_owned(),
         all if *ranges == 0 => format!("; {all} DMA addresses, and no report to hold them against"),
         all => format!(
-            "; {all} DMA addresses, {place}; {pool_pages} pool pages in {segments} segments"
+            "; {all} DMA addresses, {place}; {pool_pages} pool pages in {segments} segment{}",
+            if *segments == 1 { "" } else { "s" }
         ),
     }
 }
