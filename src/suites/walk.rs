@@ -79,6 +79,11 @@ impl Walk {
         self.missed
     }
 
+    /// Whether so many slots that somebody else has explain that: each stands in the way of its whole run, of so many slots.
+    pub const fn is_explained(&self, taken: usize, run: usize) -> bool {
+        self.missed <= taken * run
+    }
+
     /// How far it has come.
     pub fn seen(&self) -> PoolWalk {
         let sum = |count: fn(&Leg) -> usize| self.legs.iter().map(count).sum::<usize>() as u64;
@@ -153,6 +158,11 @@ mod tests {
         walk.went(BusAddr(0x10_1000), BusAddr(0x10_1040));
         walk.went(BusAddr(0x10_1000), BusAddr(0x10_1800));
         assert_eq!(walk.missed(), 3);
+        assert!(walk.is_explained(3, 1) && !walk.is_explained(2, 1));
+        assert!(
+            walk.is_explained(2, 2) && !walk.is_explained(1, 2),
+            "half a page, and the other half"
+        );
         let seen = PoolWalk { slots: 2, all_slots: 32, segments: 2, all_segments: 2 };
         assert_eq!(walk.seen(), seen);
     }

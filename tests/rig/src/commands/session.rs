@@ -107,12 +107,7 @@ fn coloured(text: &str, columns: usize) -> Markup {
     else {
         return html! { (text) };
     };
-    let class = match verdict {
-        Verdict::Success => "good",
-        Verdict::Skip | Verdict::Inconclusive => "skip",
-        Verdict::Failure | Verdict::Error | Verdict::Crash | Verdict::Timeout => "bad",
-    };
-    html! { (before) tspan class=(class) { (word) } (after) }
+    html! { (before) tspan class=(verdict.class()) { (word) } (after) }
 }
 
 #[cfg(test)]

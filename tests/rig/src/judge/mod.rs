@@ -71,6 +71,15 @@ impl Verdict {
         Self::ALL.into_iter().find(|verdict| verdict.word() == word)
     }
 
+    /// What style sheets know it by.
+    pub(crate) const fn class(self) -> &'static str {
+        match self {
+            Self::Success => "good",
+            Self::Skip | Self::Inconclusive => "skip",
+            Self::Failure | Self::Error | Self::Crash | Self::Timeout => "bad",
+        }
+    }
+
     /// The word in the table.
     pub(crate) const fn word(self) -> &'static str {
         match self {

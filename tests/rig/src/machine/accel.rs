@@ -8,7 +8,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::argv::QEMU_LOG;
-use super::{Iommu, Machine, Next, Plan, Start, Without};
+use super::{Iommu, Machine, Next, Plan, Without};
 use crate::artifacts::{self, Release, Stack};
 use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
@@ -95,26 +95,10 @@ fn try_kvm(stack: &Stack, release: &'static Release, folder: &Path) -> Result<Ac
 /// Whether dom0's kernel prints its first line in time.
 fn boot_xen(stack: &Stack, release: &'static Release, folder: &Path) -> Result<bool> {
     let plan = Plan {
-        stack: stack.clone(),
-        release,
-        accel: Accel::Kvm,
-        without: Without::default(),
-        start: Start::Xen,
         modules: vec![(stack.linux(), "console=hvc0".to_owned())],
         memory_gib: 6,
-        little_low: false,
         iommu: Iommu::All,
-        strict: false,
-        dom0_memory: 512,
-        nic: String::new(),
-        mirror: None,
-        door: None,
-        devices: Vec::new(),
-        trace: false,
-        channels: false,
-        jobs: None,
-        resumed: None,
-        folder: folder.to_owned(),
+        ..Plan::bare(stack, release, Accel::Kvm, folder)
     };
     let mut machine = Machine::start(&plan)?;
     let log = folder.join(QEMU_LOG);

@@ -74,6 +74,37 @@ pub(crate) const QEMU_LOG: &str = "qemu.log";
 pub(crate) const TRACE_LOG: &str = "dma-trace.log";
 
 impl Plan {
+    /// A machine that boots Xen and nothing else.
+    pub(super) fn bare(
+        stack: &Stack,
+        release: &'static Release,
+        accel: Accel,
+        folder: &Path,
+    ) -> Self {
+        Self {
+            stack: stack.clone(),
+            release,
+            accel,
+            without: Without::default(),
+            start: Start::Xen,
+            modules: Vec::new(),
+            memory_gib: 1,
+            little_low: false,
+            iommu: Iommu::None,
+            strict: false,
+            dom0_memory: 512,
+            nic: String::new(),
+            mirror: None,
+            door: None,
+            devices: Vec::new(),
+            trace: false,
+            channels: false,
+            jobs: None,
+            resumed: None,
+            folder: folder.to_owned(),
+        }
+    }
+
     /// The whole command, to be run in the machine's folder.
     pub(crate) fn command(&self) -> Command {
         let mut command = qemu(&self.stack);

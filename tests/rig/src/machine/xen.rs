@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use super::argv::QEMU_LOG;
-use super::{Accel, Iommu, Machine, Next, Plan, Start, Without};
+use super::{Accel, Machine, Next, Plan};
 use crate::artifacts::{self, Release, Stack};
 use crate::error::{Context, Error, Result};
 
@@ -15,29 +15,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub(crate) fn version(stack: &Stack, release: &'static Release, folder: &Path) -> Result<String> {
     let folder = folder.join("asked");
     std::fs::create_dir(&folder).on("create", &folder)?;
-    let plan = Plan {
-        stack: stack.clone(),
-        release,
-        // Enough for a first line, wherever it runs later.
-        accel: Accel::Tcg(String::new()),
-        without: Without::default(),
-        start: Start::Xen,
-        modules: Vec::new(),
-        memory_gib: 1,
-        little_low: false,
-        iommu: Iommu::None,
-        strict: false,
-        dom0_memory: 512,
-        nic: String::new(),
-        mirror: None,
-        door: None,
-        devices: Vec::new(),
-        trace: false,
-        channels: false,
-        jobs: None,
-        resumed: None,
-        folder: folder.clone(),
-    };
+    // Enough for a first line, wherever it runs later.
+    let plan = Plan::bare(stack, release, Accel::Tcg(String::new()), &folder);
     let mut machine = Machine::start(&plan)?;
     let start = Instant::now();
     let mut last = String::new();

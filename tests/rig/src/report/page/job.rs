@@ -5,9 +5,7 @@ use maud::{Markup, html};
 use super::super::record::{FiguresRecord, JobRecord};
 use super::super::table::counts;
 use super::console::Shown;
-use super::{
-    as_it_has_to, checks, class, console, curves, ended, figures, ladder, memory, timeline,
-};
+use super::{as_it_has_to, checks, console, curves, ended, figures, ladder, memory, timeline};
 
 /// Jobs of a run whose page has drawings of all of them.
 const DRAWN: usize = 30;
@@ -54,7 +52,7 @@ fn problem(job: &JobRecord) -> Markup {
     };
     let surprises = job.said_surprises();
     html! {
-        div.problem.(class(job.verdict)) {
+        div.problem.(job.verdict.class()) {
             p { code { (problem.at) " " (problem.code) } br; (problem.detail) }
             @if !problem.remedy.is_empty() { p { b { "Remedy: " } (problem.remedy) } }
             @if !job.also.is_empty() || !surprises.is_empty() {

@@ -144,15 +144,7 @@ fn mark(verdict: Verdict, counts_as: Verdict) -> Markup {
         Verdict::Failure | Verdict::Error | Verdict::Crash | Verdict::Timeout => "\u{2718}",
     };
     html! {
-        span.badge.(class(counts_as)) { span aria-hidden="true" { (shape) } " " (verdict) }
-    }
-}
-
-const fn class(verdict: Verdict) -> &'static str {
-    match verdict {
-        Verdict::Success => "good",
-        Verdict::Skip | Verdict::Inconclusive => "skip",
-        Verdict::Failure | Verdict::Error | Verdict::Crash | Verdict::Timeout => "bad",
+        span.badge.(counts_as.class()) { span aria-hidden="true" { (shape) } " " (verdict) }
     }
 }
 
