@@ -7,8 +7,8 @@
 //! | COM port | a domain that was given the port's I/O range |
 //!
 //! A line ends as its reader takes it: in `\r\n` in the ring and at a COM port, whose bytes go to a terminal as they are,
-//! and in `\n` for Xen, which puts the `\r` before it on its serial line itself. Xen gets whole lines: between two writes
-//! it may print lines of its own.
+//! and in `\n` for Xen, which puts the `\r` before it on its serial line itself. Each sink gets whole lines: between two
+//! writes Xen may print lines of its own, and xenconsoled is woken for each write (a table's line is formatted in a hundred).
 
 use crate::{
     arch::volatile::{Window, full_barrier, read_barrier, write_barrier},
@@ -61,17 +61,9 @@ impl Ring {
     }
 }
 
-/// Splits text into runs that end in `\r\n` where the text has `\n`.
-pub fn with_carriage_returns(text: &str, mut sink: impl FnMut(&[u8])) {
-    for line in text.split_inclusive('\n') {
-        match line.strip_suffix('\n') {
-            Some(bare) => {
-                sink(bare.as_bytes());
-                sink(b"\r\n");
-            }
-            None => sink(line.as_bytes()),
-        }
-    }
+/// What a terminal is to get of a line, or of a part of one: the text, and its end.
+pub fn for_terminals(line: &[u8]) -> [&[u8]; 2] {
+    line.strip_suffix(b"\n").map_or([line, b""], |bare| [bare, b"\r\n"])
 }
 
 /// Holds back what is no whole line yet.
@@ -148,7 +140,7 @@ mod real {
     //! The sinks of the running guest, in one static so that a panic finds them.
     #![expect(unsafe_code, reason = "claims the I/O ports of a UART")]
 
-    use super::{Lines, OneLine, Ring, with_carriage_returns};
+    use super::{Lines, OneLine, Ring, for_terminals};
     use crate::{
         arch::time::{Clock, Instant, tsc},
         xen::{events::Port, hypercall, shared_info::SharedInfo},
@@ -167,24 +159,32 @@ mod real {
     const UART_SPINS: u32 = 100_000;
     const COM_PORTS: [u16; 2] = [0x3f8, 0x2f8];
 
+    /// The sinks, behind what is no whole line yet.
+    struct Buffered {
+        lines: Lines,
+        sinks: Sinks,
+    }
+
     struct Sinks {
         ring: Option<(Ring, Option<SharedInfo>)>,
-        xen: Option<Lines>,
+        xen: bool,
         uart: Option<(u16, Uart16550<PioBackend>)>,
     }
 
-    static SINKS: spin::Mutex<Sinks> =
-        spin::Mutex::new(Sinks { ring: None, xen: None, uart: None });
+    static BUFFERED: spin::Mutex<Buffered> = spin::Mutex::new(Buffered {
+        lines: Lines::new(),
+        sinks: Sinks { ring: None, xen: false, uart: None },
+    });
 
     /// Sends output to the PV ring from now on. Without a clock its reader is not slept for.
     pub fn add_ring(ring: Ring, clock: Option<SharedInfo>) {
-        SINKS.lock().ring = Some((ring, clock));
+        BUFFERED.lock().sinks.ring = Some((ring, clock));
     }
 
     /// Sends output to Xen's console from now on, if Xen takes it from this domain.
     pub fn add_xen() -> bool {
         let takes = hypercall::console_write(b"").is_ok();
-        SINKS.lock().xen = takes.then(Lines::new);
+        BUFFERED.lock().sinks.xen = takes;
         takes
     }
 
@@ -200,7 +200,7 @@ mod real {
                 continue;
             };
             if uart.init(config.clone()).is_ok() {
-                SINKS.lock().uart = Some((port, uart));
+                BUFFERED.lock().sinks.uart = Some((port, uart));
                 return Some(port);
             }
         }
@@ -209,7 +209,7 @@ mod real {
 
     /// The base port of the UART in use.
     pub fn uart_port() -> Option<u16> {
-        SINKS.lock().uart.as_ref().map(|(port, _)| *port)
+        BUFFERED.lock().sinks.uart.as_ref().map(|(port, _)| *port)
     }
 
     /// Prints what lower layers report without being able to return it.
@@ -243,32 +243,32 @@ mod real {
 
     impl Write for Console {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            SINKS.lock().write_str(text)
+            BUFFERED.lock().write_str(text)
         }
     }
 
     /// Writes to every sink.
     pub fn print(text: fmt::Arguments<'_>) {
         // Formatting errors can only come from the sinks, which drop what they can't take.
-        let _ = SINKS.lock().write_fmt(text);
+        let _ = BUFFERED.lock().write_fmt(text);
     }
 
     /// As [`print`], also when the panic came in the middle of printing.
     pub fn print_in_panic(text: fmt::Arguments<'_>) {
-        match SINKS.try_lock() {
-            Some(mut sinks) => drop(sinks.write_fmt(text)),
+        match BUFFERED.try_lock() {
+            Some(mut buffered) => drop(buffered.write_fmt(text)),
             None => {
                 // SAFETY: one CPU, upcalls masked: the holder is the code that panicked, and never resumes.
-                unsafe { SINKS.force_unlock() };
-                let _ = SINKS.lock().write_fmt(text);
+                unsafe { BUFFERED.force_unlock() };
+                let _ = BUFFERED.lock().write_fmt(text);
             }
         }
     }
 
-    /// Gives Xen what is no whole line, and waits, not for ever, until the reader of the ring has taken everything.
+    /// Gives out what is no whole line, and waits, not for ever, until the reader of the ring has taken everything.
     pub fn drain() {
-        SINKS.lock().xen.iter_mut().for_each(|lines| lines.flush(to_xen));
-        let Some((ring, clock)) = SINKS.lock().ring else {
+        BUFFERED.lock().flush();
+        let Some((ring, clock)) = BUFFERED.lock().sinks.ring else {
             return;
         };
         Patience::new(clock).wait(&ring);
@@ -309,39 +309,51 @@ mod real {
     }
 
     impl Sinks {
-        fn bytes(&mut self, bytes: &[u8]) {
+        fn put(&mut self, line: &[u8]) {
+            if self.xen {
+                let _ = hypercall::console_write(line);
+            }
+            let parts = for_terminals(line);
             if let Some((ring, clock)) = &self.ring {
-                push_all(ring, &Patience::new(*clock), bytes);
+                push_all(ring, &Patience::new(*clock), parts);
             }
             if let Some((_, uart)) = &mut self.uart {
                 let mut send = |&byte| (0..UART_SPINS).any(|_| uart.try_send_byte(byte).is_ok());
-                // A line that takes no byte in all that time is dead: drop the rest.
-                let _ = bytes.iter().all(&mut send);
+                // A port that takes no byte in all that time is dead: drop the rest.
+                let _ = parts.into_iter().flatten().all(&mut send);
             }
         }
     }
 
-    fn to_xen(bytes: &[u8]) {
-        let _ = hypercall::console_write(bytes);
+    /// Tells the reader once, unless there is no room for all.
+    fn push_all(ring: &Ring, patience: &Patience, parts: [&[u8]; 2]) {
+        let _dropped = parts.into_iter().all(|part| push(ring, patience, part));
+        let _ = hypercall::notify_console(ring.port);
     }
 
-    fn push_all(ring: &Ring, patience: &Patience, mut bytes: &[u8]) {
+    /// Puts all of `text` in, as its reader makes room; false if it makes none.
+    fn push(ring: &Ring, patience: &Patience, mut text: &[u8]) -> bool {
         loop {
-            let taken = ring.push(bytes);
-            bytes = &bytes[taken..];
+            text = &text[ring.push(text)..];
+            if text.is_empty() {
+                return true;
+            }
             let _ = hypercall::notify_console(ring.port);
-            if bytes.is_empty() || !patience.wait(ring) {
-                return;
+            if !patience.wait(ring) {
+                return false;
             }
         }
     }
 
-    impl Write for Sinks {
+    impl Buffered {
+        fn flush(&mut self) {
+            self.lines.flush(|part| self.sinks.put(part));
+        }
+    }
+
+    impl Write for Buffered {
         fn write_str(&mut self, text: &str) -> fmt::Result {
-            if let Some(lines) = &mut self.xen {
-                lines.push(text.as_bytes(), to_xen);
-            }
-            with_carriage_returns(text, |bytes| self.bytes(bytes));
+            self.lines.push(text.as_bytes(), |line| self.sinks.put(line));
             Ok(())
         }
     }
@@ -413,8 +425,8 @@ mod tests {
 
     #[test]
     fn lines_end_as_terminals_like_them() {
-        let mut out = Vec::new();
-        with_carriage_returns("a\nb\n\nc", |bytes| out.extend_from_slice(bytes));
-        assert_eq!(out, b"a\r\nb\r\n\r\nc");
+        let [whole, empty, part] =
+            [&b"a\n"[..], b"\n", b"c"].map(|line| for_terminals(line).concat());
+        assert_eq!([&whole[..], &empty, &part], [&b"a\r\n"[..], b"\r\n", b"c"]);
     }
 }

@@ -151,12 +151,13 @@ impl Life<'_> {
         let written = self.random.below(len + 1);
         let mut seen = vec![0; len];
         mapping.read(0, &mut seen);
-        mapping.write(0, &vec![!byte; written]);
+        let (old, new) = (vec![byte; len], vec![!byte; written]);
+        mapping.write(0, &new);
         let buffer = mapping.end(written).map_err(|e| failure(e.code(), e.to_string()))?;
         let parts = [
-            ("seen by the device", seen.iter().all(|b| *b == byte)),
-            ("what it wrote", buffer[..written].iter().all(|b| *b == !byte)),
-            ("what it did not", buffer[written..].iter().all(|b| *b == byte)),
+            ("seen by the device", seen == old),
+            ("what it wrote", buffer[..written] == new),
+            ("what it did not", buffer[written..] == old[written..]),
         ];
         let measured = || format!("{written} of {len} bytes written");
         all_hold("swiotlb-byte-mismatch", &parts, measured)
