@@ -14,13 +14,22 @@ use core::fmt;
 
 /// Address widths, in bits.
 pub const WIDTHS: [u32; 5] = [24, 28, 30, 32, 36];
+const MASKS: [DmaMask; WIDTHS.len()] = {
+    let mut masks = [DmaMask::BITS_64; WIDTHS.len()];
+    let mut n = 0;
+    while n < WIDTHS.len() {
+        masks[n] = DmaMask::from_bits(WIDTHS[n]).expect("1 to 64 bits");
+        n += 1;
+    }
+    masks
+};
 /// Orders up to 2 MiB: what Xen permits any domain unless told otherwise (`memop-max-order=`).
 const ANY_DOMAINS: usize = 10;
 
 /// What came of one exchange.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// Xen gave such frames, and took them back.
+    /// Xen gave such frames.
     Granted,
     /// It did not.
     Refused(XenError),
@@ -193,18 +202,13 @@ impl Granted {
 
 /// Exchanges pages that nobody has mapped or written, there and back: they need not be mapped or wiped.
 fn ask(memory: &Memory<'_>, order: Order) -> Result<Row, GrantedError> {
-    let mut row = [Answer::NoPages; WIDTHS.len()];
-    for (answer, mask) in row.iter_mut().zip(WIDTHS.map(DmaMask::from_bits)) {
-        let Some(mask) = mask else { continue };
-        *answer = match memory.try_exchange(order, mask) {
-            Ok(Ok(())) => Answer::Granted,
-            Ok(Err(error)) => return Err(GrantedError::Release(error)),
-            Err(AcquireError::NoFreePages { .. }) => Answer::NoPages,
-            Err(AcquireError::Refused { error, .. }) => Answer::Refused(error),
-            Err(error) => return Err(GrantedError::Exchange(error)),
-        };
+    let answer =
+        |asked: Result<(), XenError>| asked.map_or_else(Answer::Refused, |()| Answer::Granted);
+    match memory.try_exchanges(order, MASKS) {
+        Ok(asked) => asked.map(|asked| asked.map(answer)).map_err(GrantedError::Release),
+        Err(AcquireError::NoFreePages { .. }) => Ok([Answer::NoPages; WIDTHS.len()]),
+        Err(error) => Err(GrantedError::Exchange(error)),
     }
-    Ok(row)
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ fn whichever_calls_fail_no_page_is_lost() {
         }
     });
     with_failing_calls(|memory| {
-        memory.try_exchange(order(4), low()).ok();
+        memory.try_exchanges(order(4), [low(), DmaMask::BITS_64]).ok();
     });
 }
 

@@ -64,7 +64,7 @@ fn whatever_an_exchange_lies_about_no_foreign_frame_becomes_free() {
         with_guest(|xen, memory| acquire_over(lie, order(n), xen, memory));
         with_guest(|xen, memory| {
             xen.lie(lie);
-            memory.try_exchange(order(n), low()).ok();
+            memory.try_exchanges(order(n), [low(), DmaMask::BITS_64]).ok();
             assert_all_free_is_ours(xen, memory);
         });
     }

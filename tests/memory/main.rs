@@ -270,7 +270,9 @@ fn no_low_memory_is_xens_enomem() {
         let free = memory.free_pages();
         let error = AcquireError::Refused { order: order(9), bits, error: XenError::NoMemory };
         assert_eq!(memory.acquire(order(9), mask).unwrap_err(), error);
-        assert_eq!(memory.try_exchange(order(9), mask), Err(error));
+        let wider = DmaMask::from_bits(bits + 1).unwrap();
+        let answers = memory.try_exchanges(order(9), [mask, wider]).unwrap();
+        assert_eq!(answers, Ok([Err(XenError::NoMemory), Ok(())]));
         assert_eq!(memory.free_pages(), free);
         for region in held {
             memory.release(region).unwrap();

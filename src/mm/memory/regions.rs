@@ -68,21 +68,43 @@ impl Memory<'_> {
         }
     }
 
-    /// Trades free pages there and back, without mapping them: what Xen grants within `mask`.
-    pub fn try_exchange(
+    /// Trades free pages for neighbours within each of `masks`, which get wider, and back at last, without mapping them: what
+    /// Xen grants. From the widest to the narrowest, so that what was had for one is either in the next one's reach, too,
+    /// and the answer, or not in its way.
+    pub fn try_exchanges<const N: usize>(
         &self,
         order: Order,
-        mask: DmaMask,
-    ) -> Result<Result<(), ReleaseError>, AcquireError> {
+        masks: [DmaMask; N],
+    ) -> Result<Result<[Result<(), XenError>; N], ReleaseError>, AcquireError> {
         let run = self.take_run(order)?;
-        let tried = self.trade(run, order, mask).and_then(|mfn| {
-            let back = self.trade_back(run, order, mfn)?;
-            Ok(back.map_err(|error| ReleaseError { mfn, order, error }))
-        });
+        let tried = self.trade_in_turn(run, order, masks);
         if tried.as_ref().map_or_else(AcquireError::leaves_pages_free, |_| true) {
             self.free_again(run);
         }
         tried
+    }
+
+    fn trade_in_turn<const N: usize>(
+        &self,
+        run: PfnRange,
+        order: Order,
+        masks: [DmaMask; N],
+    ) -> Result<Result<[Result<(), XenError>; N], ReleaseError>, AcquireError> {
+        let mut answers = [Ok(()); N];
+        let mut held: Option<Mfn> = None;
+        for (answer, mask) in answers.iter_mut().zip(masks).rev() {
+            if held.is_some_and(|mfn| mask.covers(mfn.addr(), order.bytes())) {
+                continue;
+            }
+            match self.trade(run, order, mask) {
+                Ok(mfn) => held = Some(mfn),
+                Err(AcquireError::Refused { error, .. }) => *answer = Err(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let Some(mfn) = held else { return Ok(Ok(answers)) };
+        let back = self.trade_back(run, order, mfn)?;
+        Ok(back.map(|()| answers).map_err(|error| ReleaseError { mfn, order, error }))
     }
 
     /// [`exchange::gather`], and back again if what came does not fit.
