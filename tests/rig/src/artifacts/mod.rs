@@ -32,7 +32,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use elf::library_closure;
-pub(crate) use modules::{CD, DOM0, Modules, PCIBACK, PEER};
+pub(crate) use modules::{CHANNEL, DOM0, Modules, PCIBACK, PEER};
 pub(crate) use own::Own;
 pub(crate) use source::{RELEASES, Release};
 pub(crate) use sources::kernel_sources;
@@ -45,7 +45,7 @@ use crate::error::{Context, Error, Result};
 use crate::progress::Stage;
 
 /// Bumped when what a stack holds changes, so that an older cache is not mistaken for a newer one.
-const FORMAT: &str = "stack-10";
+const FORMAT: &str = "stack-11";
 const DOM0_MODULES: &str = "modules.cpio";
 const PEER_FILES: &str = "peer.cpio";
 const SSHD: &str = "sshd.cpio";

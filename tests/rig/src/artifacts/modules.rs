@@ -11,12 +11,12 @@ use crate::error::{Context, Error, Result};
 pub(crate) const DOM0: [&str; 5] =
     ["xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs"];
 
-/// What dom0 reads its jobs with, a CD, in load order.
-pub(crate) const CD: [&str; 7] =
-    [SCSI_COMMON, "scsi_mod", "libata", "libahci", "ahci", "cdrom", "sr_mod"];
+/// What dom0 has for its channel to the rig, a virtio console's port, in load order.
+pub(crate) const CHANNEL: [&str; 6] =
+    ["virtio", "virtio_ring", VIRTIO_PARTS[0], VIRTIO_PARTS[1], "virtio_pci", "virtio_console"];
 
-/// A part of the one that follows, in older kernels.
-const SCSI_COMMON: &str = "scsi_common";
+/// Parts of the one that follows, in newer kernels.
+const VIRTIO_PARTS: [&str; 2] = ["virtio_pci_modern_dev", "virtio_pci_legacy_dev"];
 
 /// The one that is told whose the devices are, and is loaded when that is known.
 pub(crate) const PCIBACK: &str = "xen-pciback";
@@ -51,7 +51,7 @@ pub(super) const BUILTIN: &str = "modules.builtin";
 /// Whether a file of this name is one of those.
 pub(super) fn is_wanted(file: &str) -> bool {
     let stem = file.split_once(".ko").map(|(stem, _)| stem);
-    let mut all = DOM0.iter().chain(&CD).chain([&PCIBACK]).chain(&PEER);
+    let mut all = DOM0.iter().chain(&CHANNEL).chain([&PCIBACK]).chain(&PEER);
     stem.is_some_and(|stem| all.any(|name| *name == stem))
 }
 
@@ -107,8 +107,8 @@ impl Modules {
 
     /// Those without which a dom0 is none, and that are nowhere.
     pub(crate) fn missing(&self) -> Vec<&'static str> {
-        let needed = DOM0.into_iter().chain(CD).chain([PCIBACK]);
-        let needed = needed.filter(|name| *name != SCSI_COMMON);
+        let needed = DOM0.into_iter().chain(CHANNEL).chain([PCIBACK]);
+        let needed = needed.filter(|name| !VIRTIO_PARTS.contains(name));
         needed.filter(|name| !self.files.contains_key(*name) && !self.has_built_in(name)).collect()
     }
 
@@ -137,7 +137,7 @@ mod tests {
         assert!(Modules::in_folder(home.path()).is_err(), "nothing there");
         let drivers = home.path().join("kernel/drivers");
         fs::create_dir_all(&drivers).unwrap();
-        for name in [PCIBACK, "scsi_mod", "libata", "libahci", "cdrom", "sr_mod"] {
+        for name in [PCIBACK, "virtio_ring", "virtio_pci", "virtio_console"] {
             fs::write(drivers.join(format!("{name}.ko")), "\0vermagic=7.2.0-own SMP\0").unwrap();
         }
         let builtin = "kernel/drivers/xen/xen-evtchn.ko\nkernel/fs/xenfs/xenfs.ko\n";
@@ -145,14 +145,14 @@ mod tests {
         // As an installed kernel's `build` does: without end, if it were followed.
         std::os::unix::fs::symlink("..", drivers.join("build")).unwrap();
         let modules = Modules::in_folder(home.path()).unwrap();
-        assert_eq!(modules.missing(), ["xen-gntdev", "xen-gntalloc", "xen-privcmd", "ahci"]);
+        assert_eq!(modules.missing(), ["xen-gntdev", "xen-gntalloc", "xen-privcmd", "virtio"]);
         assert_eq!(modules.kernel().unwrap().as_deref(), Some("7.2.0-own"));
         assert!(!modules.has_built_in("evtchn"), "not by the end of a name");
     }
 
     #[test]
     fn a_module_is_known_by_its_whole_name() {
-        assert!(is_wanted("xen-evtchn.ko.xz") && is_wanted("ahci.ko"));
-        assert!(!is_wanted("acard-ahci.ko") && !is_wanted("ahci.c"));
+        assert!(is_wanted("xen-evtchn.ko.xz") && is_wanted("virtio.ko"));
+        assert!(!is_wanted("rpmsg-virtio.ko") && !is_wanted("virtio.c"));
     }
 }

@@ -238,7 +238,7 @@ fn name(file: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::artifacts::modules::{CD, DOM0};
+    use crate::artifacts::modules::{CHANNEL, DOM0};
 
     const PHYSICAL: u64 = 0x20_0000;
 
@@ -335,7 +335,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let folder = home.path().join("lib/modules/7.2.0-own");
         fs::create_dir_all(&folder).unwrap();
-        for name in DOM0.iter().chain(&CD) {
+        for name in DOM0.iter().chain(&CHANNEL) {
             fs::write(folder.join(format!("{name}.ko")), "\0vermagic=7.2.0-own SMP\0").unwrap();
         }
         let look = |version| modules_of("bzImage".as_ref(), Some(home.path()), version);

@@ -85,6 +85,7 @@ pub(crate) fn run(plan: &Plan, work: Work<'_>, each: Each<'_>) -> Result<Ended> 
         each,
         any: false,
         folder: &plan.folder,
+        archive: plan.jobs.as_deref(),
         before: Before::default(),
         due: Due { trace: plan.trace, memory: true },
         xen: Vec::new(),
@@ -122,6 +123,7 @@ struct Boot<'j> {
     // Whether dom0 has asked about any job.
     any: bool,
     folder: &'j Path,
+    archive: Option<&'j Path>,
     before: Before,
     due: Due,
     // What Xen has said since the last job ended, or dom0 was ready.
@@ -159,7 +161,7 @@ impl<'j> Boot<'j> {
                 }
                 Ok(true)
             }
-            Next::Line(Source::Com2, line) => match Marker::parse(&line) {
+            Next::Line(Source::Channel, line) => match Marker::parse(&line) {
                 Some(marker) => self.marker(marker),
                 None => self.guest_line(line).map(|()| true),
             },
@@ -258,7 +260,10 @@ impl<'j> Boot<'j> {
     fn begin(&mut self, limit: Duration) -> Result {
         self.xen.clear();
         self.deadline = Instant::now() + limit;
-        self.machine.tell("jobs")
+        self.machine.tell("jobs")?;
+        self.archive.map_or(Ok(()), |archive| self.machine.hand(archive))?;
+        // Whatever of its end was nobody's is a word of its own.
+        self.machine.tell("")
     }
 
     /// dom0 asks whether it is to run the next job; false when no job is left for any machine.

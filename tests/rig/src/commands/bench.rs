@@ -303,7 +303,6 @@ impl Bench {
             door: jobs.iter().find_map(|job| Some(job.bundle.as_ref()?.door.as_ref()?.port)),
             trace: !options.no_trace && !devices.is_empty(),
             devices,
-            channels: true,
             jobs: Some(PathBuf::from(JOBS)),
             resumed: None,
             folder,

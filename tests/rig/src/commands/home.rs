@@ -138,7 +138,6 @@ pub(super) fn boot_from(
         door: None,
         devices: job.devices().collect(),
         trace: home.trace && !board.watched.is_empty(),
-        channels: false,
         jobs: None,
         resumed: None,
         folder,

@@ -1,4 +1,4 @@
-//! The lines on COM2 that dom0's init script means for the rig: `@rig KIND key=value …`.
+//! The lines on its channel that dom0's init script means for the rig: `@rig KIND key=value …`.
 
 use serde::{Deserialize, Serialize};
 

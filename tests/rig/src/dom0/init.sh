@@ -1,13 +1,14 @@
 #!/bin/sh
 # dom0's whole userland: Xen's daemons, then one job after the other, then the end. No disk, no device model.
 #
-# Two ways out: hvc0 (Xen's COM1) carries what a person may want to read; COM2 carries the guests' consoles and, between
-# them, the lines that the rig acts on, each starting with "@rig ". The rig reads them in tests/rig/src/console.
+# Two ways out: hvc0 (Xen's COM1) carries what a person may want to read; a channel, the port of a virtio console, carries the
+# guests' consoles and, between them, the lines that the rig acts on, each starting with "@rig ". The rig reads them in
+# tests/rig/src/console. What it says, words and the jobs, comes by the channel, too.
 #
 # What the rig puts into /jobs before dom0 is ready:
 #   xenstored        the program to start as that
 #   modules          kernel modules in /mods, in load order
-#   cd-modules       those for the CD that the jobs come on
+#   channel-modules  those for the channel
 #   abuse.sh         what is done to guests, by functions
 #   bundle.sh        what the script for a real host is put through, by functions, too
 #   bundle.tar.gz    what a real host is given
@@ -47,15 +48,12 @@ ln -sfn /run/lock /var/lock
 # xl and its libraries complain about settings that aren't there.
 touch /etc/xen/xl.conf
 
-# COM2 behind a pipe of 64 KiB, so that the console daemon never waits for a slow UART. Descriptor 9 holds the pipe open.
-stty -F /dev/ttyS1 115200 raw -echo
-exec 8</dev/ttyS1
-mkfifo /run/com2
-exec 9<>/run/com2
-cat </run/com2 >/dev/ttyS1 9>&- 8<&- &
+# A pipe for all who write to the channel, whose port can be opened but once. Descriptor 9 holds it open.
+mkfifo /run/channel
+exec 9<>/run/channel
 
 # The console daemon opens its log by the domain's name, and every job's domain is called "guest".
-ln -sf /run/com2 /var/log/xen/console/guest-guest.log
+ln -sf /run/channel /var/log/xen/console/guest-guest.log
 
 uptime() {
     read -r up _ </proc/uptime
@@ -71,8 +69,8 @@ mark() {
 # need; and how many domains there are.
 measure() {
     xl debug-keys H
-    low=$(xl dmesg | sed -n 's/.*heap\[node=0\]\[zone=\([0-9]*\)\] -> \([0-9]*\) pages.*/\1 \2/p' |
-        awk '$1 == 0 { all = low = 0; next } { all += $2 } $1 <= 20 { low += $2 } END { print int(all / 256), low }')
+    low=$(xl dmesg | awk -F '[]=]|-> | pages' '!/heap\[node=0\]\[zone=/ { next } $4 == 0 { all = low = 0; next }
+        { all += $6 } $4 <= 20 { low += $6 } END { print int(all / 256), low }')
     free=${low% *}
     low=${low#* }
     domains=$(xl list | awk '$2 == "0" { own = $3 } END { print own, NR - 1 }')
@@ -82,7 +80,7 @@ measure() {
 
 # What dom0 itself has and holds: memory to spare, its event channels.
 own_figures() {
-    available=$(sed -n 's/^MemAvailable: *\([0-9]*\).*/\1/p' /proc/meminfo)
+    until [ "$of" = MemAvailable: ]; do read -r of available _ || break; done </proc/meminfo
     echo "dom0-kib=$available dom0-ports=$(grep -c 'xen-' /proc/interrupts)"
 }
 
@@ -101,11 +99,19 @@ settle() {
 
 echo "dom0: up $(uptime)"
 while read -r module; do insmod "/mods/$module.ko"; done </jobs/modules
-# The machine's own controller only: others are for guests.
+# The channel's console only: others of virtio are for guests.
 echo 0 >/sys/bus/pci/drivers_autoprobe
-while read -r module; do insmod "/mods/$module.ko"; done </jobs/cd-modules
-echo 0000:00:1f.2 >/sys/bus/pci/drivers/ahci/bind
+while read -r module; do insmod "/mods/$module.ko"; done </jobs/channel-modules
+echo 0000:00:01.0 >/sys/bus/pci/drivers/virtio-pci/bind
 echo 1 >/sys/bus/pci/drivers_autoprobe
+# The console tells of its port in the background.
+tries=600
+until [ -c /dev/vport0p1 ] || [ "$tries" = 0 ]; do
+    tries=$((tries - 1))
+    usleep 100000
+done
+exec 8<>/dev/vport0p1
+cat </run/channel >&8 9>&- &
 mount -t xenfs xenfs /proc/xen
 case $(cat /jobs/xenstored) in
 xenstored) xenstored --pid-file /run/xenstored.pid ;;
@@ -128,12 +134,6 @@ start_xenconsoled() {
 start_xenconsoled
 . /jobs/abuse.sh
 . /jobs/bundle.sh
-# The controller looks at its ports in the background.
-tries=600
-until [ -b /dev/sr0 ] || [ "$tries" = 0 ]; do
-    tries=$((tries - 1))
-    usleep 100000
-done
 # A driver that is built into dom0's kernel has its device already, and pciback takes none away.
 for device in $(tr '()' '  ' </jobs/hide); do
     driver=/sys/bus/pci/devices/$device/driver
@@ -155,9 +155,9 @@ measure
 echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
 
-# The rig says when the jobs are there. Nobody has looked at the CD before.
+# The rig says when the jobs follow.
 until [ "${word:-}" = jobs ]; do read -r word <&8; done
-(cd / && cpio -idmu </dev/sr0)
+(cd / && cpio -idmu <&8)
 echo "dom0: has the jobs $(uptime)"
 
 # pciback numbers a guest's devices as it was told when it was loaded: 0, each in a slot of bus 0; 1, as the host does.
@@ -171,17 +171,18 @@ number_devices() {
 
 # Whose number this is: nothing for the job's guest, and what ends the names of files for its partner.
 whose() {
-    [ -n "$partner" ] && [ "$(xl domid partner 2>/dev/null)" = "$1" ] && echo -partner
+    [ "$(xl domid partner 2>/dev/null)" = "$1" ] && echo -partner
 }
 
 # The guest is done with its device. Taken back now it goes at once; from a dead guest, after ten seconds. Once only: the
 # watch may tell twice, and a second xl would wait for a device that is gone.
 take_back() {
     [ ! -e "$job/bundle" ] || return 0
-    mkdir "/tmp/taken-back-$1" 2>/dev/null || return 0
+    case " $taken_back " in *" $1 "*) return 0 ;; esac
+    taken_back="$taken_back $1"
     folder=$job
     [ -n "$2" ] && folder=$partner
-    for device in $(cat "$folder/device"); do xl pci-detach "$1" "$device"; done
+    while read -r device; do xl pci-detach "$1" "$device"; done <"$folder/device"
 }
 
 # What suite hotplug asks for, as ROUND-DEVICES: none yet, or as many as it is to have. Once each: the watch may tell twice.
@@ -195,13 +196,15 @@ come_and_go() {
 
 # Notes what the guest writes to data/pvbounce while it runs: its part of the store goes with it.
 watch_store() {
+    taken_back=
     xenstore-watch "/local/domain/$1/data/pvbounce" "/local/domain/$(($1 + 1))/data/pvbounce" \
         "/local/domain/$(($1 + 2))/data/pvbounce" | while read -r path; do
         value=$(xenstore-read "$path" 2>/dev/null) || continue
         [ -n "$value" ] || continue
         id=${path#/local/domain/}
         id=${id%%/*}
-        whose=$(whose "$id")
+        whose=
+        [ -n "$partner" ] && whose=$(whose "$id")
         echo "key=${path##*/} value=$value" >>"/tmp/store$whose"
         case ${path##*/} in
         detach) take_back "$id" "$whose" ;;
@@ -331,7 +334,7 @@ start_partner() {
     touch /tmp/store-partner
     set --
     while read -r line; do set -- "$@" "$line"; done <"$partner/overrides"
-    partner_start=$(uptime)
+    read -r partner_start _ </proc/uptime
     xl create -F "$partner/guest.cfg" "$@" </dev/null >/tmp/xl-partner 2>&1 &
     partner_xl=$!
     watchdog "$(cat "$partner/limit")" "$partner_xl" partner -partner &
@@ -343,7 +346,7 @@ await_partner() {
     wait "$partner_xl"
     partner_code=$?
     [ "$partner_code" = 0 ] || bounded xl destroy partner
-    partner_gone=$(uptime)
+    read -r partner_gone _ </proc/uptime
     end "$partner_dog" 2>/dev/null
 }
 
@@ -371,28 +374,36 @@ await_go() {
     return 1
 }
 
-# The number after that of the domain that xl created, by what it said. A creation that failed may or may not have used a
-# number up; the watch covers three.
+# Has the next domain's number follow that of the one that xl created, by what it said. A creation that failed may or may not
+# have used a number up; the watch covers three.
 number_after() {
-    domid=$(sed -n 's/.*(domid \([0-9]*\)).*/\1/p' "$1" | tail -n 1)
-    domid=$((${domid:-$((next - 1))} + 1))
-    [ "$domid" -gt "$next" ] && next=$domid
+    while read -r line; do
+        case $line in
+        *'(domid '*) domid=${line##*'(domid '} && domid=${domid%%)*} ;;
+        *) continue ;;
+        esac
+        [ "$domid" -lt "$next" ] || next=$((domid + 1))
+    done <"$1"
 }
 
 # What there is to tell of a domain that is gone: when it started, when it was gone, xl's exit code; and whose it was.
 tell_end() {
-    reason=$(sed -n 's/.*has shut down, reason code \([0-9]*\).*/\1/p' "/tmp/xl$4" | tail -n 1)
+    reason=none
     [ -e "/tmp/late$4" ] && late=1 || late=0
     while read -r line; do mark "store job=$name $line"; done <"/tmp/store$4"
-    while read -r line; do mark "xl job=$name text=$line"; done <"/tmp/xl$4"
-    mark "end job=$name start=$1 gone=$2 code=$3 reason=${reason:-none} late=$late stuck=$stuck $figures"
+    while read -r line; do
+        mark "xl job=$name text=$line"
+        case $line in *'has shut down, reason code '*) reason=${line##*'reason code '} && reason=${reason%% *} ;; esac
+    done <"/tmp/xl$4"
+    mark "end job=$name start=$1 gone=$2 code=$3 reason=$reason late=$late stuck=$stuck $figures"
 }
 
 # Runs a job, and beside it the one that follows if the two go together.
 run_job() {
     job=$1
-    name=$(cat "$job/name")
-    limit=$(cat "$job/limit")
+    # Neither has a line end.
+    read -r name <"$job/name"
+    read -r limit <"$job/limit"
     partner=
     [ -e "$2/together" ] && partner=$2
     await_go || {
@@ -400,8 +411,10 @@ run_job() {
         return
     }
     rm -f /tmp/store /tmp/late /tmp/xl /tmp/said /tmp/stuck /tmp/abusing
-    touch /tmp/store
-    number_devices "$([ -e "$job/host-numbers" ] && echo 1 || echo 0)"
+    : >/tmp/store
+    wanted=0
+    [ -e "$job/host-numbers" ] && wanted=1
+    number_devices "$wanted"
     # As the job before left it, unless something was mended since.
     [ -n "$free" ] || settle 0 0
     before=$free
@@ -423,7 +436,7 @@ run_job() {
 
     [ -e "$job/bundle" ] && bundle_before
     mark "begin job=$name"
-    start=$(uptime)
+    read -r start _ </proc/uptime
     if [ -e "$job/bundle" ]; then
         bundle_run </dev/null >/tmp/xl 2>&1 &
     else
@@ -442,7 +455,7 @@ run_job() {
     elif [ "$code" != 0 ]; then
         bury
     fi
-    gone=$(uptime)
+    read -r gone _ </proc/uptime
     await_abuse
     [ -n "$partner" ] && await_partner
     # The guest may have ended in the middle of a line.

@@ -7,18 +7,18 @@
 
 mod image;
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use image::Image;
 
-use crate::artifacts::{CD, DOM0, Modules, PCIBACK, PEER, Stack, find};
+use crate::artifacts::{CHANNEL, DOM0, Modules, PCIBACK, PEER, Stack, find};
 use crate::bundle;
 use crate::error::{Context, Result};
 use crate::job::{Act, Hog, Job};
 use crate::judge::Verdict;
-use crate::machine::{Device, Without};
+use crate::machine::Without;
 
 const INIT: &str = include_str!("init.sh");
 const ABUSE: &str = include_str!("abuse.sh");
@@ -86,7 +86,7 @@ pub(crate) fn pack_modules(modules: &Modules, to: &Path) -> Result {
     for folder in ["mods", "jobs"] {
         image.folder(folder)?;
     }
-    for (list, names) in [("modules", &DOM0[..]), ("cd-modules", &CD)] {
+    for (list, names) in [("modules", &DOM0[..]), ("channel-modules", &CHANNEL)] {
         let loaded = put(&mut image, modules, names)?;
         image.file(&format!("jobs/{list}"), loaded.as_bytes())?;
     }
@@ -176,20 +176,14 @@ pub(crate) fn pack_dom0(
     image.finish()
 }
 
-/// The block of a CD.
-const BLOCK: u64 = 2048;
-
-/// Packs the jobs, with the guest's image, into an archive that QEMU takes for a CD.
+/// Packs the jobs, with the guest's image, into an archive.
 pub(crate) fn pack_jobs(guest: &Path, jobs: &[Job], without: &Without, to: &Path) -> Result {
     let mut image = Image::create(to)?;
     image.folder("jobs")?;
     image.file(GUEST.trim_start_matches('/'), &read(guest)?)?;
     let mut each = jobs.iter().enumerate();
     each.try_for_each(|(number, job)| pack_job(&mut image, number, job, without))?;
-    image.finish()?;
-    let file = File::options().write(true).open(to).on("open", to)?;
-    let whole = file.metadata().and_then(|data| file.set_len(data.len().next_multiple_of(BLOCK)));
-    whole.on("fill", to)
+    image.finish()
 }
 
 /// What dom0 has to know of one job.
@@ -230,8 +224,8 @@ fn pack_job(image: &mut Image, number: usize, job: &Job, without: &Without) -> R
         image.file(&format!("{folder}/abuse"), name.as_bytes())?;
     }
     if job.device.is_some() {
-        let devices: Vec<_> = job.devices().map(Device::bdf).collect();
-        image.file(&format!("{folder}/device"), devices.join("\n").as_bytes())?;
+        let devices: String = job.devices().map(|device| device.bdf() + "\n").collect();
+        image.file(&format!("{folder}/device"), devices.as_bytes())?;
     }
     Ok(())
 }

@@ -47,9 +47,7 @@ pub(crate) struct Plan {
     pub(crate) devices: Vec<Device>,
     /// Whether to note each address that a device uses.
     pub(crate) trace: bool,
-    /// Whether the second serial port is the rig's.
-    pub(crate) channels: bool,
-    /// The archive of jobs that a dom0 is given, as a CD.
+    /// The archive of jobs that a dom0 is given by a channel of its own; without one the second serial port is a guest's.
     pub(crate) jobs: Option<PathBuf>,
     /// The state that it goes on from; none: it boots.
     pub(crate) resumed: Option<PathBuf>,
@@ -64,10 +62,13 @@ pub(crate) const fn memory_gib(guests_mib: u32) -> u32 {
 
 /// Names in the machine's folder, QEMU's working directory: socket paths must be short.
 pub(super) const COM1: &str = "com1.sock";
-pub(super) const COM2: &str = "com2.sock";
-/// What a guest wrote to COM2 where that is not a channel of the rig's.
+pub(super) const CHANNEL: &str = "channel.sock";
+/// What a guest wrote to COM2.
 pub(crate) const COM2_LOG: &str = "guest-com2.log";
 pub(super) const QMP: &str = "qmp.sock";
+/// The slot of the console whose port dom0 has for a channel: a byte at a serial port is an instruction that leaves the emulated
+/// processor, and for a guest's console that was a second of each job.
+const CHANNEL_SLOT: u8 = 1;
 /// How QEMU was called, and what it said.
 pub(crate) const QEMU_LOG: &str = "qemu.log";
 /// Each address that a device used.
@@ -98,7 +99,6 @@ impl Plan {
             door: None,
             devices: Vec::new(),
             trace: false,
-            channels: false,
             jobs: None,
             resumed: None,
             folder: folder.to_owned(),
@@ -120,9 +120,11 @@ impl Plan {
         }
         command.args(["-chardev", &format!("socket,id=qmp,path={QMP}")]);
         command.args(["-mon", "chardev=qmp,mode=control"]);
-        serial(&mut command, "com1", COM1);
-        if self.channels {
-            serial(&mut command, "com2", COM2);
+        command.args(["-chardev", &socket("com1", COM1), "-serial", "chardev:com1"]);
+        if self.jobs.is_some() {
+            command.args(["-chardev", &socket("channel", CHANNEL)]);
+            command.args(["-device", &format!("virtio-serial-pci,bus=pcie.0,addr={CHANNEL_SLOT}")]);
+            command.args(["-device", "virtserialport,chardev=channel"]);
         } else {
             // Nobody else's, so the guest finds a COM port of its own there.
             command.args(["-serial", &format!("file:{COM2_LOG}")]);
@@ -130,12 +132,6 @@ impl Plan {
         match &self.start {
             Start::Xen => self.boot(&mut command),
             firmware => firmware.plug(&mut command),
-        }
-        if let Some(jobs) = &self.jobs {
-            let file = jobs.display().to_string().replace(',', ",,");
-            command.arg("-drive");
-            command.arg(format!("file={file},if=none,id=jobs,format=raw,readonly=on,media=cdrom"));
-            command.args(["-device", "ide-cd,bus=ide.0,drive=jobs"]);
         }
         if self.resumed.is_some() {
             command.args(["-incoming", "defer"]);
@@ -279,10 +275,9 @@ impl Plan {
     }
 }
 
-/// A serial port that QEMU connects to a socket of ours, and keeps byte by byte.
-fn serial(command: &mut Command, name: &str, path: &str) {
-    command.args(["-chardev", &format!("socket,id={name},path={path},logfile=serial-{name}.log")]);
-    command.args(["-serial", &format!("chardev:{name}")]);
+/// What QEMU connects to a socket of ours, and keeps byte by byte.
+fn socket(name: &str, path: &str) -> String {
+    format!("socket,id={name},path={path},logfile=serial-{name}.log")
 }
 
 /// The QEMU that the user wants instead of the stack's.

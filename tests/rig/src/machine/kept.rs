@@ -222,7 +222,6 @@ mod tests {
             door: None,
             devices: vec![Device::Nic],
             trace: true,
-            channels: true,
             jobs: Some("jobs.cpio".into()),
             resumed: None,
             folder: home.path().to_owned(),

@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SendError, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::argv::{COM1, COM2, QEMU_LOG, QMP};
+use super::argv::{CHANNEL, COM1, QEMU_LOG, QMP};
 use super::relay::{self, Relay};
 use super::{Device, End, Mischief, Plan, Qmp, Wire};
 use crate::child::{self, Guard};
@@ -23,7 +23,7 @@ pub(crate) enum Source {
     /// Xen's console, with dom0's in it.
     Com1,
     /// The guests' console, with the job markers in it.
-    Com2,
+    Channel,
 }
 
 /// A running machine. Dropping it kills QEMU and removes its sockets.
@@ -32,7 +32,7 @@ pub(crate) struct Machine {
     qemu: Guard,
     sockets: Sockets,
     lines: Receiver<(Source, String)>,
-    com2: Option<UnixStream>,
+    channel: Option<UnixStream>,
     relay: Option<Relay>,
     /// The control socket.
     pub(crate) qmp: Option<Qmp>,
@@ -67,16 +67,16 @@ impl Machine {
         let sockets = Sockets(folder.to_owned());
         let com1 = listen(&folder.join(COM1))?;
         let qmp = listen(&folder.join(QMP))?;
-        let com2 = plan.channels.then(|| listen(&folder.join(COM2))).transpose()?;
+        let channel = plan.jobs.is_some().then(|| listen(&folder.join(CHANNEL))).transpose()?;
         let relay = rough(plan).map(|seed| Relay::start(folder, seed)).transpose()?;
         let mut qemu = Guard::spawn(&mut command)?;
         let (sender, lines) = mpsc::channel();
         read_lines(Source::Com1, accept(&com1, &mut qemu, &log)?, sender.clone());
-        let mut machine = Self { qemu, sockets, lines, com2: None, relay, qmp: None };
-        if let Some(com2) = com2 {
-            let stream = accept(&com2, &mut machine.qemu, &log)?;
-            machine.com2 = Some(stream.try_clone().on("open", folder.join(COM2))?);
-            read_lines(Source::Com2, stream, sender);
+        let mut machine = Self { qemu, sockets, lines, channel: None, relay, qmp: None };
+        if let Some(channel) = channel {
+            let stream = accept(&channel, &mut machine.qemu, &log)?;
+            machine.channel = Some(stream.try_clone().on("open", folder.join(CHANNEL))?);
+            read_lines(Source::Channel, stream, sender);
         }
         let stream = accept(&qmp, &mut machine.qemu, &log)?;
         // What QEMU refuses it refuses only now; then its own words are better than ours.
@@ -102,12 +102,19 @@ impl Machine {
 
     /// Says a word to dom0.
     pub(crate) fn tell(&mut self, word: &str) -> Result {
-        match &mut self.com2 {
-            Some(stream) => stream
-                .write_all(format!("{word}\n").as_bytes())
-                .on("write", self.sockets.0.join(COM2)),
-            None => Ok(()),
-        }
+        self.send(format!("{word}\n").as_bytes())
+    }
+
+    /// Hands dom0 a file, which is to know its own end.
+    pub(crate) fn hand(&mut self, file: &Path) -> Result {
+        let bytes = fs::read(self.sockets.0.join(file)).on("read", file)?;
+        self.send(&bytes)
+    }
+
+    fn send(&mut self, bytes: &[u8]) -> Result {
+        let stream = self.channel.as_mut();
+        let sent = stream.map_or(Ok(()), |stream| stream.write_all(bytes));
+        sent.on("write", self.sockets.0.join(CHANNEL))
     }
 
     /// What was done so far to the frames on its rough wire.
@@ -139,9 +146,9 @@ struct Sockets(PathBuf);
 
 impl Drop for Sockets {
     fn drop(&mut self) {
-        let names = [COM1, COM2, QMP].map(str::to_owned);
+        let names = [COM1, CHANNEL, QMP].map(str::to_owned);
         for name in names.into_iter().chain(relay::ends()) {
-            // A machine without channels has only one of them, and most have no wire.
+            // Not every machine has a channel, and most have no wire.
             let _missing = fs::remove_file(self.0.join(name));
         }
     }

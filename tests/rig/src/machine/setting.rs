@@ -11,8 +11,8 @@ pub(crate) enum Setting {
     /// cpus="1" for the guest: Xen moves a domain's interrupts along with its processor, and QEMU's I/O APIC goes on raising
     /// the vector they had before
     Cpus,
-    /// dom0_vcpus_pin for Xen: each time it moves dom0's processor it moves dom0's interrupts, too, and one of COM2's that is
-    /// lost on the way stops the port for good
+    /// dom0_vcpus_pin for Xen: each time it moves dom0's processor it moves dom0's interrupts, too, and QEMU's I/O APIC goes on
+    /// raising the vector they had before
     Dom0VcpusPin,
     /// bootscrub=0 for Xen, which prefers clean memory to high memory and scrubs from below, so that for the first minute guests
     /// would get frames that need no bounce. QEMU's memory is clean as it comes
