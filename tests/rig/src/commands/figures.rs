@@ -14,6 +14,9 @@ use crate::error::{Context, Result};
 use crate::peers::Peers;
 use crate::report::{ComparisonRecord, FiguresRecord, RunRecord};
 
+/// MiB of a guest that is measured, unless told: more than our configs have, for the peer with its files.
+const MEMORY: u32 = 256;
+
 /// What bench.json holds.
 #[derive(Serialize)]
 struct Document<'r> {
@@ -26,6 +29,7 @@ struct Document<'r> {
 pub(super) fn run(options: &Options, peer: Option<(Peer, u32)>) -> Result<ExitCode> {
     let mut options = options.clone();
     options.suite.get_or_insert_with(|| "bench".to_owned());
+    options.memory.get_or_insert(MEMORY);
     // The trace of each address costs the card's time, and nothing here asks for it.
     options.no_trace = true;
     let bench = Bench::prepare("bench", &options)?;

@@ -138,7 +138,7 @@ mod tests {
         for job in drawn(1) {
             let words = job.words.join(" ");
             let options = Options::parse(&words).unwrap();
-            let memory = usize::try_from(job.memory.unwrap_or(256)).unwrap() << 20;
+            let memory = usize::try_from(job.memory.unwrap_or(128)).unwrap() << 20;
             assert!(options.pool_bytes.is_none_or(|pool| pool <= memory / 4), "{words}");
         }
     }
