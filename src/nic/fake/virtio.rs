@@ -261,7 +261,7 @@ impl Virtio {
         if board.fault == Fault::Underrun {
             board.flip(BusAddr(bus - 1));
         }
-        let length = board.fill_stripped(BusAddr(bus + 12), frame) + 12;
+        let length = board.fill_as_sent(BusAddr(bus + 12), frame) + 12;
         let told =
             if board.fault == Fault::Bad { 0x1_0000 | u32::from(number) } else { number.into() };
         let rings = queue.use_up(board, told, u32::try_from(length).unwrap_or(u32::MAX));

@@ -9,7 +9,7 @@ use crate::{
         fake::{FakeMachine, Reused},
     },
     nic::{
-        Nic, TxFailure, cplus, e1000,
+        FRAME_MIN, HEADER, Nic, TxFailure, cplus, e1000,
         fake::{
             cplus::CPlus,
             intel::{Intel, Kind},
@@ -81,6 +81,11 @@ pub(super) fn failures(card: &dyn Nic) -> &'static [TxFailure] {
 /// Whether a card's chip counts the frames that it had no room for.
 pub(super) fn counts_missed(card: &dyn Nic) -> bool {
     card.name() != "virtio-net"
+}
+
+/// The shortest frame that a card's chip may hand over: the device that is none has no wire.
+pub(super) fn shortest(card: &dyn Nic) -> usize {
+    if card.name() == "virtio-net" { HEADER } else { FRAME_MIN }
 }
 
 /// Whether a card's chip is told by its ring how far it has come, and not by each descriptor.

@@ -5,7 +5,7 @@ use crate::{
     arch::time::Instant,
     device::{Cause, ResetError},
     dma::{DeviceStopped, Limits},
-    nic::TxFailure,
+    nic::{FRAME_MIN, TxFailure},
     pci::Delivery,
 };
 use core::fmt;
@@ -138,6 +138,11 @@ pub trait Chip: fmt::Debug {
     /// words that are made there of what the device lists, and frames have a header before them.
     fn is_split(&self) -> bool {
         false
+    }
+
+    /// The shortest frame that it may hand over, without checksum: what came by no wire may not have a wire's least length.
+    fn shortest(&self) -> usize {
+        FRAME_MIN
     }
 
     /// Whether it can send to itself. If not, loopback takes somebody on the wire who sends frames back.

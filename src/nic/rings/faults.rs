@@ -1,7 +1,7 @@
 //! Chips that lie, hang, halt and stay on.
 
 use super::{
-    bench::{failures, frame, is_split, on_each, to_us, with_card},
+    bench::{failures, frame, is_split, on_each, shortest, to_us, with_card},
     chip::{RECEIVE, TRANSMIT},
 };
 use crate::{
@@ -36,7 +36,6 @@ fn refuses(fault: Fault, code: &str) {
 fn a_lying_device_is_caught_and_started_anew() {
     for (fault, code) in [
         (Fault::Length(0), "nic-rx-length"),
-        (Fault::Length(59), "nic-rx-length"),
         (Fault::Length(1519), "nic-rx-length"),
         (Fault::Length(u16::MAX), "nic-rx-length"),
         (Fault::Length(1000), "nic-rx-unwritten"),
@@ -48,6 +47,19 @@ fn a_lying_device_is_caught_and_started_anew() {
     ] {
         refuses(fault, code);
     }
+}
+
+#[test]
+fn the_shortest_frame_is_taken_and_a_shorter_one_refused() {
+    with_card(|chip, card| {
+        let (shortest, mut received) = (shortest(card), Vec::new());
+        chip.deliver(&to_us(shortest, 1));
+        assert_eq!(card.receive(&mut received), Ok(Some(shortest)));
+        chip.set_fault(Fault::Length(u16::try_from(shortest - 1).unwrap()));
+        chip.deliver(&to_us(60, 2));
+        assert_eq!(card.receive(&mut received).unwrap_err().code(), "nic-rx-length");
+        chip.set_fault(Fault::None);
+    });
 }
 
 /// The ring is gone round more than once before, so that a frame was in each buffer.

@@ -5,7 +5,7 @@
 
 use super::{
     super::{
-        FRAME_MAX, FRAME_MIN,
+        FRAME_MAX,
         error::{ReceiveError, RingError},
     },
     Card,
@@ -17,8 +17,8 @@ use core::time::Duration;
 
 /// Bytes of a VLAN tag, with which a frame may be longer than [`FRAME_MAX`].
 const TAG: usize = 4;
-/// The shortest and the longest frame, without checksum.
-const LENGTHS: (usize, usize) = (FRAME_MIN, FRAME_MAX + TAG);
+/// The longest frame, without checksum.
+const LONGEST: usize = FRAME_MAX + TAG;
 /// After how many frames the device is told of the buffers that are free again: each time is an exit to an emulator.
 const REPORT: usize = RECEIVE / 4;
 /// How often a device that has nothing to say is asked whether it is still there.
@@ -56,7 +56,7 @@ impl Card<'_> {
         if !good {
             return Err(RingError::BadStatus { status, offset });
         }
-        let (min, max) = LENGTHS;
+        let (min, max) = (self.chip.shortest(), LONGEST);
         if length < min || length > max {
             return Err(RingError::BadLength { length, offset, min, max });
         }

@@ -17,9 +17,12 @@ use crate::{
     arch::time::{Clock, Instant, TimedOut},
     device::{Cause, Refused, Registers, ResetError, StartError},
     dma::{DeviceStopped, Limits},
-    nic::rings::{
-        chip::{self, Descriptor, Places, Progress, Received},
-        split,
+    nic::{
+        HEADER,
+        rings::{
+            chip::{self, Descriptor, Places, Progress, Received},
+            split,
+        },
     },
     pci::Delivery,
 };
@@ -336,6 +339,10 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
 
     fn is_split(&self) -> bool {
         true
+    }
+
+    fn shortest(&self) -> usize {
+        HEADER
     }
 
     fn loops(&self) -> bool {
