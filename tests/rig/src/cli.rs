@@ -113,7 +113,7 @@ pub(crate) enum Command {
     },
     /// Releases, devices, IOMMUs, memory and the pool's start in as many runs as it takes for each two of them to meet
     Matrix {
-        /// One domain on each Xen, and on the newest Linux and QEMU, of those that are in the cache
+        /// One domain on each Xen, and on the newest Linux and QEMU
         #[arg(long)]
         quick: bool,
         /// Leave out what was a SUCCESS with the same guest in earlier ones, as after a Ctrl-C

@@ -163,11 +163,6 @@ pub(crate) fn ensure(release: &Release) -> Result<Stack> {
     })
 }
 
-/// Whether a release's stack is in the cache.
-pub(crate) fn is_in_cache(release: &Release) -> Result<bool> {
-    Ok(sums::is_noted(&cache()?.join(release.name).join(FORMAT)))
-}
-
 /// Waits until no other rig changes what is kept for this release; the lock goes with the file.
 pub(crate) fn lock(home: &Path) -> Result<File> {
     let path = home.join("lock");

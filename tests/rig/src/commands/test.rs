@@ -9,7 +9,8 @@ use super::bench::Spread;
 use super::home::{self, Home};
 use super::smoke::DEFAULT_NIC;
 use super::{
-    Bench, abuse, boards, bundle, check, hog, hotplug, isolated, pair, place, reasons, stick, sweep,
+    Bench, abuse, boards, bundle, check, hog, hotplug, isolated, matrix, pair, place, reasons,
+    stick, sweep,
 };
 use crate::checks::{self, Tally};
 use crate::cli::Options;
@@ -33,8 +34,9 @@ pub(super) fn run(options: &Options, deep: bool) -> Result<ExitCode> {
         tally.add(super::deep::run(options)?);
     }
 
+    tally.add(matrix::quick(options)?);
     let bench = Bench::prepare("test", options)?;
-    let mut records = bench.run(options, DEFAULT_NIC, &matrix(&Peers::start()?), Spread::Many)?;
+    let mut records = bench.run(options, DEFAULT_NIC, &domains(&Peers::start()?), Spread::Many)?;
     records.extend(at_once::run(bench.machines, boards(&bench, options))?);
     let image = fs::metadata(bench.image()).map_or(u64::MAX, |image| image.len());
     tally.one(&format!("image of {image} bytes within {IMAGE_MAX}"), image <= IMAGE_MAX);
@@ -67,7 +69,7 @@ fn boards<'b>(bench: &'b Bench, options: &'b Options) -> Vec<Task<'b, JobRecord>
 }
 
 /// The jobs, one domain each. Those of a machine share one boot of it, so each also shows that the one before left it clean.
-fn matrix(peers: &Peers) -> Vec<Job> {
+fn domains(peers: &Peers) -> Vec<Job> {
     let late = |name: &str, device| {
         let mut job = Job::new(name, "smoke-late.cfg", Some(device));
         job.words.extend(peers.words());
@@ -138,7 +140,7 @@ fn matrix(peers: &Peers) -> Vec<Job> {
 
 /// Those of one guest to which nothing is done but by the words it is told.
 pub(super) fn of_one_guest(peers: &Peers) -> Vec<Job> {
-    let mut jobs = matrix(peers);
+    let mut jobs = domains(peers);
     let alone = |job: &Job| job.takes_any_dom0() && job.hog.is_none() && !job.hotplug;
     jobs.retain(|job| alone(job) && job.abuse.is_none() && job.fails.is_none());
     // Of two that go together neither is one.

@@ -13,6 +13,7 @@
 #   bundle.sh        what the script for a real host is put through, by functions, too
 #   bundle.tar.gz    what a real host is given
 #   desk.pub         the key of who comes by ssh, where a story wants that
+#   channel          the address of the console whose port is the channel: 0000:00:0f.0
 #   hide             devices for pciback, as its parameter wants them: (0000:00:05.0)(...)
 #
 # What it gives a dom0 that is ready, which may have been so for days:
@@ -102,7 +103,7 @@ while read -r module; do insmod "/mods/$module.ko"; done </jobs/modules
 # The channel's console only: others of virtio are for guests.
 echo 0 >/sys/bus/pci/drivers_autoprobe
 while read -r module; do insmod "/mods/$module.ko"; done </jobs/channel-modules
-echo 0000:00:01.0 >/sys/bus/pci/drivers/virtio-pci/bind
+cat /jobs/channel >/sys/bus/pci/drivers/virtio-pci/bind
 echo 1 >/sys/bus/pci/drivers_autoprobe
 # The console tells of its port in the background.
 tries=600

@@ -18,7 +18,7 @@ use crate::bundle;
 use crate::error::{Context, Result};
 use crate::job::{Act, Hog, Job};
 use crate::judge::Verdict;
-use crate::machine::Without;
+use crate::machine::{self, Without};
 
 const INIT: &str = include_str!("init.sh");
 const ABUSE: &str = include_str!("abuse.sh");
@@ -155,6 +155,7 @@ pub(crate) fn pack_dom0(
     image.file("init", INIT.as_bytes())?;
     image.folder("jobs")?;
     image.file("jobs/hide", hide.as_bytes())?;
+    image.file("jobs/channel", machine::channel_bdf().as_bytes())?;
     image.file("jobs/abuse.sh", ABUSE.as_bytes())?;
     image.file("jobs/bundle.sh", BUNDLE.as_bytes())?;
     let xenstored = daemon(&mut image, &stack.root(), xenstored)?;

@@ -55,6 +55,11 @@ pub(crate) struct Plan {
     pub(crate) folder: PathBuf,
 }
 
+/// That console's address, as dom0 has it.
+pub(crate) fn channel_bdf() -> String {
+    format!("0000:00:{CHANNEL_SLOT:02x}.0")
+}
+
 /// The machine's memory in GiB for guests of so many MiB together: enough above 4 GiB for all of theirs.
 pub(crate) const fn memory_gib(guests_mib: u32) -> u32 {
     if guests_mib <= 2560 { 6 } else { 12 }
@@ -68,7 +73,7 @@ pub(crate) const COM2_LOG: &str = "guest-com2.log";
 pub(super) const QMP: &str = "qmp.sock";
 /// The slot of the console whose port dom0 has for a channel: a byte at a serial port is an instruction that leaves the emulated
 /// processor, and for a guest's console that was a second of each job.
-const CHANNEL_SLOT: u8 = 1;
+pub(super) const CHANNEL_SLOT: u8 = 15;
 /// How QEMU was called, and what it said.
 pub(crate) const QEMU_LOG: &str = "qemu.log";
 /// Each address that a device used.
@@ -123,7 +128,8 @@ impl Plan {
         command.args(["-chardev", &socket("com1", COM1), "-serial", "chardev:com1"]);
         if self.jobs.is_some() {
             command.args(["-chardev", &socket("channel", CHANNEL)]);
-            command.args(["-device", &format!("virtio-serial-pci,bus=pcie.0,addr={CHANNEL_SLOT}")]);
+            command
+                .args(["-device", &format!("virtio-serial-pci,bus=pcie.0,addr={CHANNEL_SLOT:#x}")]);
             command.args(["-device", "virtserialport,chardev=channel"]);
         } else {
             // Nobody else's, so the guest finds a COM port of its own there.

@@ -15,7 +15,7 @@ mod start;
 mod xen;
 
 pub(crate) use accel::{Accel, probe};
-pub(crate) use argv::{COM2_LOG, Plan, TRACE_LOG, memory_gib};
+pub(crate) use argv::{COM2_LOG, Plan, TRACE_LOG, channel_bdf, memory_gib};
 pub(crate) use end::{End, Wire};
 pub(crate) use iommu::Iommu;
 pub(crate) use kept::Kept;
@@ -151,6 +151,31 @@ pub(crate) fn traced(bdf: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use argv::CHANNEL_SLOT;
+
+    #[test]
+    fn no_device_is_where_dom0_s_channel_is() {
+        assert_eq!(channel_bdf(), "0000:00:0f.0");
+        let cards = CARDS.iter().map(Device::Card);
+        let models =
+            ["edu", "nvme", "ahci", "xhci", "sdhci"].map(|name| Model::find(name).unwrap());
+        let ends = [Wire::Hub, Wire::Rough(7)]
+            .into_iter()
+            .flat_map(|wire| [Side::A, Side::B].map(|side| End { card: None, side, wire }));
+        let others = [
+            Device::Nic,
+            Device::LonelyNic,
+            Device::Undriven,
+            Device::Pullable,
+            Device::Reporting,
+            Device::Bridged,
+            Device::Second,
+        ];
+        let all = cards.chain(models.map(Device::Other)).chain(ends.map(Device::End)).chain(others);
+        // An igb's virtual functions are 16 and 17 slots above it.
+        let mut taken = all.flat_map(|device| [0, 16, 17].map(|above| device.slot() + above));
+        assert!(taken.all(|slot| slot != CHANNEL_SLOT));
+    }
 
     #[test]
     fn an_address_is_written_for_xl_and_as_the_trace_has_it() {

@@ -16,7 +16,8 @@ use serde::{Deserialize, Serialize};
 
 use super::at_once::{self, Task};
 use super::bench::run_folder;
-use crate::artifacts::{self, Release};
+use crate::artifacts::{self, RELEASES};
+use crate::checks::Tally;
 use crate::child::{self, Guard};
 use crate::cli::Options;
 use crate::error::{Context, Error, Result};
@@ -57,38 +58,70 @@ struct Shared<'o> {
     done: Done,
 }
 
+/// A cell, and what came of it, or why it was not run.
+type Told = (Cell, std::result::Result<Outcome, String>);
+
 pub(super) fn run(options: &Options, quick: bool, resume: bool) -> Result<ExitCode> {
     let cells = if quick { cells::quick() } else { cells::all() };
+    let (told, folder) = go(options, cells, quick, resume)?;
+    println!();
+    told.iter().for_each(print);
+    if !quick {
+        cells::left_out().for_each(|line| println!("{line}"));
+    }
+    println!("logs: {}", folder.display());
+    let outcomes = told.iter().filter_map(|(_, came)| came.as_ref().ok());
+    let worst = outcomes.map(|outcome| outcome.verdict).max().unwrap_or(Verdict::Skip);
+    Ok(ExitCode::from(worst.exit_code()))
+}
+
+/// The quick form, as a part of `test`.
+pub(super) fn quick(options: &Options) -> Result<Tally> {
+    let (told, _) = go(options, cells::quick(), true, false)?;
+    let mut tally = Tally::default();
+    for (cell, came) in &told {
+        match came {
+            Ok(outcome) => tally.one(&cell.line(), outcome.verdict == Verdict::Success),
+            Err(_) => tally.skipped += 1,
+        }
+    }
+    told.iter()
+        .filter(|(_, came)| !matches!(came, Ok(o) if o.verdict == Verdict::Success))
+        .for_each(print);
+    Ok(tally)
+}
+
+/// Runs these cells, and says where their logs are.
+fn go(
+    options: &Options,
+    cells: Vec<Cell>,
+    may_lack: bool,
+    resume: bool,
+) -> Result<(Vec<Told>, PathBuf)> {
     let elf = Guest::get(options.guest.as_deref())?.elf;
     let sum = artifacts::sum(&elf)?;
     let earlier = if resume { earlier(Path::new("runs"), &sum)? } else { Vec::new() };
-    let (skipped, cells) = if quick { in_cache(cells)? } else { (Vec::new(), cells) };
-    for release in cells.iter().filter_map(|cell| Release::find(cell.release)) {
-        // Here, so that no cell's time is the network's.
-        artifacts::ensure(release)?;
-    }
+    let lacking = lacking(&cells, may_lack)?;
     let folder = run_folder(&format!("{}-{NAME}", Utc::now().format("%Y%m%d-%H%M%S")))?;
     let [rig, guest] = ["rig", "pvbounce"].map(|name| folder.join(name));
     let own = std::env::current_exe().on("find", &rig)?;
     fs::copy(&own, &rig).on("copy", &own)?;
     fs::copy(&elf, &guest).on("copy", &elf)?;
     let done = Done::create(&folder)?;
-    let shared = &Shared { options, rig, guest, sum, folder, earlier, done };
-    let task =
-        |(number, cell)| -> Task<'_, Outcome> { Box::new(move || shared.cell(number, cell)) };
+    let shared = Shared { options, rig, guest, sum, folder, earlier, done };
+    let task = |(number, cell): (usize, Cell)| -> Task<'_, Told> {
+        let (shared, lacking) = (&shared, &lacking);
+        Box::new(move || {
+            let came = match lacking.iter().find(|(release, _)| *release == cell.release) {
+                Some((_, why)) => Err(why.clone()),
+                None => Ok(shared.cell(number, &cell)?),
+            };
+            Ok((cell, came))
+        })
+    };
     let machines = options.machines.unwrap_or_else(at_once::fitting);
-    let outcomes = at_once::run(machines, cells.iter().enumerate().map(task).collect())?;
-    println!();
-    cells.iter().zip(&outcomes).for_each(|(cell, outcome)| print(cell, outcome));
-    for cell in skipped {
-        println!("{}  SKIP: its packages are not in the cache", cell.line());
-    }
-    if !quick {
-        cells::left_out().for_each(|line| println!("{line}"));
-    }
-    println!("logs: {}", shared.folder.display());
-    let worst = outcomes.iter().map(|outcome| outcome.verdict).max().unwrap_or(Verdict::Skip);
-    Ok(ExitCode::from(worst.exit_code()))
+    let told = at_once::run(machines, cells.into_iter().enumerate().map(task).collect())?;
+    Ok((told, shared.folder))
 }
 
 impl Shared<'_> {
@@ -126,19 +159,31 @@ impl Shared<'_> {
     }
 }
 
-/// The cells whose packages are not in the cache, and those whose are.
-fn in_cache(cells: Vec<Cell>) -> Result<(Vec<Cell>, Vec<Cell>)> {
-    let mut there = Vec::new();
-    for release in cells.iter().filter_map(|cell| Release::find(cell.release)) {
-        there.extend(artifacts::is_in_cache(release)?.then_some(release.name));
+/// Gets the packages of all cells, here, so that no cell's time is the network's. Where some may lack: the releases whose
+/// packages can't be had, and why.
+fn lacking(cells: &[Cell], may_lack: bool) -> Result<Vec<(&'static str, String)>> {
+    let mut lacking = Vec::new();
+    for release in RELEASES.iter().filter(|one| cells.iter().any(|cell| cell.release == one.name)) {
+        match artifacts::ensure(release) {
+            Ok(_) => {}
+            Err(error) if may_lack && !matches!(error, Error::Interrupted) => {
+                lacking.push((release.name, format!("its packages can't be had: {error}")));
+            }
+            Err(error) => return Err(error),
+        }
     }
-    Ok(cells.into_iter().partition(|cell| !there.contains(&cell.release)))
+    Ok(lacking)
 }
 
-fn print(cell: &Cell, outcome: &Outcome) {
-    println!("{}  {:<12} {:>6.1} s", cell.line(), outcome.verdict, outcome.seconds);
-    if outcome.verdict != Verdict::Success {
-        println!("    {}\n    ./run.sh {}", outcome.reason, outcome.command);
+fn print((cell, came): &Told) {
+    match came {
+        Err(why) => println!("{}  SKIP: {why}", cell.line()),
+        Ok(Outcome { verdict, seconds, reason, command, .. }) => {
+            println!("{}  {verdict:<12} {seconds:>6.1} s", cell.line());
+            if *verdict != Verdict::Success {
+                println!("    {reason}\n    ./run.sh {command}");
+            }
+        }
     }
 }
 
