@@ -135,6 +135,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "maps 260,608 pages, which takes an hour there")]
     fn what_the_window_holds_is_mapped_as_long_as_half_of_the_pages_is_left() {
         with_memory(|xen, memory| {
             let most = (page_table::END - page_table::IO) / PAGE_SIZE_U64;
