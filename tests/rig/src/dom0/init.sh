@@ -103,15 +103,17 @@ while read -r module; do insmod "/mods/$module.ko"; done </jobs/modules
 # The channel's console only: others of virtio are for guests.
 echo 0 >/sys/bus/pci/drivers_autoprobe
 while read -r module; do insmod "/mods/$module.ko"; done </jobs/channel-modules
-cat /jobs/channel >/sys/bus/pci/drivers/virtio-pci/bind
+# No line end follows the address. A driver that is built into dom0's kernel has it already.
+read -r channel </jobs/channel
+[ -e "/sys/bus/pci/devices/$channel/driver" ] || echo "$channel" >/sys/bus/pci/drivers/virtio-pci/bind
 echo 1 >/sys/bus/pci/drivers_autoprobe
-# The console tells of its port in the background.
+# The console tells of its port in the background. Its number depends on what else there is of virtio.
 tries=600
-until [ -c /dev/vport0p1 ] || [ "$tries" = 0 ]; do
+until set -- /dev/vport*p1 && [ -c "$1" ] || [ "$tries" = 0 ]; do
     tries=$((tries - 1))
     usleep 100000
 done
-exec 8<>/dev/vport0p1
+exec 8<>"$1"
 cat </run/channel >&8 9>&- &
 mount -t xenfs xenfs /proc/xen
 case $(cat /jobs/xenstored) in
@@ -183,7 +185,7 @@ take_back() {
     taken_back="$taken_back $1"
     folder=$job
     [ -n "$2" ] && folder=$partner
-    while read -r device; do xl pci-detach "$1" "$device"; done <"$folder/device"
+    while read -r device; do xl pci-detach "$1" "$device" </dev/null; done <"$folder/device"
 }
 
 # What suite hotplug asks for, as ROUND-DEVICES: none yet, or as many as it is to have. Once each: the watch may tell twice.
