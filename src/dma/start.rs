@@ -122,7 +122,7 @@ impl fmt::Display for Step {
 impl fmt::Display for Started {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { bytes, segments, lowest, requests } = self;
-        write!(f, "{} KiB in {segments} segments from {lowest}, {requests} exchanges", bytes >> 10)
+        write!(f, "{} KiB from {lowest}; segments: {segments}, exchanges: {requests}", bytes >> 10)
     }
 }
 

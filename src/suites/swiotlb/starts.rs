@@ -51,7 +51,7 @@ pub(super) fn pool_is_started(guest: &mut Guest) -> Finding {
     let asked = guest.pool.plan.bytes;
     let halved =
         if stats.bytes < asked { format!(" of {} asked for", asked >> 10) } else { String::new() };
-    Ok(format!("{when}, {} KiB{halved} in {} segments", stats.bytes >> 10, stats.segments))
+    Ok(format!("{when}, {} KiB{halved}; segments: {}", stats.bytes >> 10, stats.segments))
 }
 
 pub(super) fn pool_is_low_and_contiguous(guest: &mut Guest) -> Finding {
@@ -72,7 +72,7 @@ pub(super) fn pool_is_low_and_contiguous(guest: &mut Guest) -> Finding {
     if let Some(detail) = wrong {
         return Err(failure("swiotlb-not-contiguous", detail));
     }
-    Ok(format!("{count} segments in {lowest:#x}..{highest:#x}, within a {mask}"))
+    Ok(format!("in {lowest:#x}..{highest:#x}, within a {mask}; segments: {count}"))
 }
 
 /// The first page of a segment that does not follow the one before in both numberings, or that is none of
