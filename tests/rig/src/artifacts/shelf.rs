@@ -66,7 +66,25 @@ fn whole_in(
     }
     remove(&folder)?;
     fs::rename(&part, &folder).on("rename", &part)?;
+    forget_older(home, name)?;
     Ok(folder)
+}
+
+/// Removes the folders of older formats, but for that of the last one: two trees of two ages may take turns.
+fn forget_older(home: &Path, name: &str) -> Result {
+    let Some((kind, format)) = format_of(name) else { return Ok(()) };
+    let entries = fs::read_dir(home).on("read", home)?.filter_map(std::result::Result::ok);
+    let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let is_old = |name: &String| {
+        format_of(name).is_some_and(|(other, number)| other == kind && number + 1 < format)
+    };
+    names.filter(is_old).try_for_each(|name| remove(&home.join(name)))
+}
+
+/// What a folder is for, and the number of its format: `stack-11`.
+fn format_of(name: &str) -> Option<(&str, u32)> {
+    let (kind, number) = name.split_once('-')?;
+    Some((kind, number.parse().ok()?))
 }
 
 #[cfg(test)]
@@ -90,6 +108,17 @@ mod tests {
         whole_in(home, "stack", make, Vec::new).unwrap();
         assert_eq!(fs::read_to_string(folder.join("xen")).unwrap(), "Xen");
         whole_in(home, "stack", again, Vec::new).unwrap();
+    }
+
+    #[test]
+    fn of_older_formats_the_last_one_stays() {
+        let home = tempfile::tempdir().unwrap();
+        let home = home.path();
+        let names = ["stack-8", "stack-9", "stack-10", "stick-1", "kept-12", "kvm-3f"];
+        names.iter().for_each(|name| fs::create_dir(home.join(name)).unwrap());
+        whole_in(home, "stack-11", make, Vec::new).unwrap();
+        let left = names.map(|name| home.join(name).exists());
+        assert_eq!(left, [false, false, true, true, true, true]);
     }
 
     #[test]
