@@ -26,7 +26,7 @@ pub(super) fn sample() -> String {
 /// The same on a console, between other lines.
 fn consoles() -> [String; 2] {
     ["\r\n", "\n"].map(|end| {
-        let around = ["(XEN) Latest ChangeSet: ", "pvbounce 0.1.0 on Xen"];
+        let around = ["(XEN) Xen version 4.20.4-pre", "pvbounce 0.1.0 on Xen"];
         let text = sample();
         around.into_iter().chain(text.lines()).map(|line| format!("{line}{end}")).collect()
     })
@@ -104,11 +104,11 @@ fn xtf_runner_gets_the_result_and_has_no_word_for_what_a_network_left_open() {
 }
 
 /// Xen's own tests wait for `BOOT_MSG`, then for `PASSED`, two regular expressions, on the serial line
-/// (automation/scripts/console.exp in Xen's sources). Those are what its runs of XTF give it (include/xtf-runner there).
+/// (automation/scripts/console.exp in Xen's sources). docs/testing.md names them.
 #[test]
 fn xen_s_automation_sees_a_success_and_nothing_else() {
     let passes = |console: &str| {
-        let (_, rest) = console.split_once("Latest ChangeSet: ").unwrap();
+        let (_, rest) = console.split_once("Xen version ").unwrap();
         rest.contains("Test result: SUCCESS")
     };
     for console in consoles() {
