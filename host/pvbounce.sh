@@ -41,7 +41,7 @@ usage: pvbounce [OPTION]... DEVICE...     a PCI address, as lspci -D writes it: 
        pvbounce --give-back               gives back what a run left behind that was killed
   --force           take a device although something on this host depends on it
   --timeout S       how long the guest may live (600)
-  --memory MIB      its memory (256)
+  --memory MIB      its memory (128)
   --cpus LIST       the processors it may run on (any)
   --words WORDS     further words for its command line, such as "suite=boot,dma swiotlb=early"
   --console         print its console as it is; what this script says goes to standard error
@@ -1054,7 +1054,7 @@ read_options() {
     esac
 }
 
-mode=run devices='' force='' raw='' tied='' timeout=600 memory=256 cpus='' words='' output=$here/runs
+mode=run devices='' force='' raw='' tied='' timeout=600 memory=128 cpus='' words='' output=$here/runs
 verdict='' reason='' dir='' root='' busy='' watcher='' console='' reader='' domain='' domid='' keeper='' interrupted='' taken=''
 newline='
 '
