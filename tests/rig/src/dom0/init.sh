@@ -377,26 +377,26 @@ await_go() {
     return 1
 }
 
-# Has the next domain's number follow that of the one that xl created, by what it said. A creation that failed may or may not
-# have used a number up; the watch covers three.
-number_after() {
-    while read -r line; do
-        case $line in
-        *'(domid '*) domid=${line##*'(domid '} && domid=${domid%%)*} ;;
-        *) continue ;;
-        esac
-        [ "$domid" -lt "$next" ] || next=$((domid + 1))
-    done <"$1"
-}
-
-# What there is to tell of a domain that is gone: when it started, when it was gone, xl's exit code; and whose it was.
+# What there is to tell of a domain that is gone: when it started, when it was gone, xl's exit code; and whose it was. The next
+# domain's number follows that of the one that xl created, by what it said. A creation that failed may or may not have used a
+# number up; the watch covers three.
 tell_end() {
     reason=none
     [ -e "/tmp/late$4" ] && late=1 || late=0
     while read -r line; do mark "store job=$name $line"; done <"/tmp/store$4"
     while read -r line; do
         mark "xl job=$name text=$line"
-        case $line in *'has shut down, reason code '*) reason=${line##*'reason code '} && reason=${reason%% *} ;; esac
+        case $line in
+        *'(domid '*)
+            domid=${line##*'(domid '}
+            domid=${domid%%)*}
+            [ "$domid" -lt "$next" ] || next=$((domid + 1))
+            ;;
+        *'has shut down, reason code '*)
+            reason=${line##*'reason code '}
+            reason=${reason%% *}
+            ;;
+        esac
     done <"/tmp/xl$4"
     mark "end job=$name start=$1 gone=$2 code=$3 reason=$reason late=$late stuck=$stuck $figures"
 }
@@ -466,8 +466,6 @@ run_job() {
 
     # A part whose guest was never created still waits for it, and would take the next one for it.
     for helper in "$dog" "$store" "$ears" $player; do end "$helper"; done 2>/dev/null
-    number_after /tmp/xl
-    [ -n "$partner" ] && number_after /tmp/xl-partner
     [ -e /tmp/stuck ] && stuck=1 || stuck=0
     [ -e "$job/hog" ] && stop_hog
     figures=

@@ -79,12 +79,13 @@ impl Machine {
             read_lines(Source::Channel, stream, sender);
         }
         let stream = accept(&qmp, &mut machine.qemu, &log)?;
-        // What QEMU refuses it refuses only now; then its own words are better than ours.
-        let open = Qmp::open(stream);
-        machine.qmp = match (open, machine.qemu.wait(Duration::from_millis(50))?) {
-            (Ok(qmp), None) => Some(qmp),
-            (Err(error), None) => return Err(error),
-            (_, Some(status)) => return Err(ended_at_once(status, &log)),
+        // It answers once it has made all devices. What it refuses it refuses before, and its own words are better than ours.
+        machine.qmp = match Qmp::open(stream) {
+            Ok(qmp) => Some(qmp),
+            Err(error) => {
+                let ended = machine.qemu.wait(Duration::from_secs(1))?;
+                return Err(ended.map_or(error, |status| ended_at_once(status, &log)));
+            }
         };
         Ok(machine)
     }
