@@ -144,3 +144,19 @@ impl<'m> P2m<'m> {
         frames.find(|&(pfn, _, back)| back != Some(pfn))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::addr::PAGE_SIZE;
+    use alloc::vec::Vec;
+
+    #[test]
+    fn frames_that_follow_each_other_are_one_span_and_others_are_not() {
+        let entries = [5, 6, 9, 7].map(AtomicU64::new);
+        let spans = P2m::new(&entries).spans::<8>();
+        let page = |at: u64| at / PAGE_SIZE as u64;
+        let found = spans.all().iter().map(|span| (page(span.first), page(span.last), span.pages));
+        assert_eq!(found.collect::<Vec<_>>(), [(5, 7, 3), (9, 9, 1)]);
+    }
+}

@@ -151,6 +151,7 @@ mod tests {
                 (0x00, 0x10d3_8086),
                 // Memory and mastering on; a list of capabilities.
                 (0x04, 0x0010_0006),
+                (0x0c, 0x0000_4010),
                 (0x34, 0x40),
                 (0x40, 0x0000_5001),
                 // Asleep, with an event.
@@ -219,6 +220,8 @@ mod tests {
             let before = space.bytes.borrow().clone();
             let fields = space.fields();
             assert_eq!(fields.len(), 10, "{fields:?}");
+            let at = |name| fields.iter().find(|field| field.name == name).unwrap().offset;
+            assert_eq!([at("msi-address"), at("msi-data")], [0x54, 0x5c]);
             for field in fields {
                 let done = field.attempt(&space.function()).unwrap();
                 let mask = field.tried & u32::from_le_bytes([writable; 4]);

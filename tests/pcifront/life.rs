@@ -4,7 +4,7 @@ use crate::world::{World, assert_clean, bdf, nic, toolstack};
 use pvbounce::{
     arch::volatile::host::shared_page,
     pci::{
-        Bus, Command, ConfigAccess, Function, Width,
+        Bus, Command, ConfigAccess, Function, Host, Width,
         fake::FakeBackend,
         front::{Front, FrontError, Pending, Services, Timeouts, await_arrival, await_removal},
     },
@@ -27,6 +27,7 @@ fn a_whole_life_gives_everything_back() {
     let world = World::new();
     let front = world.connect().unwrap();
     assert_eq!(front.functions(), [bdf("00:00.0")]);
+    assert_eq!(Host::functions(&front), [bdf("00:00.0")]);
     assert_eq!(world.frontend_state(), "4");
     let function = Function::probe(&front, bdf("00:00.0")).unwrap().unwrap();
     assert_eq!(function.id().unwrap().to_string(), "10ec:8139");

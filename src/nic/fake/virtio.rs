@@ -29,6 +29,8 @@ const NEEDS_RESET: u32 = 0x40;
 const FAILED: u32 = 0x80;
 /// Of the features: it knows of its link.
 const STATUS: u64 = 1 << 16;
+/// Of the link's status: it wants to be announced.
+const ANNOUNCE: u32 = 1 << 1;
 /// The number of [`Fault::NoVector`] for the configuration.
 const CONFIGURATION: usize = 2;
 /// Among others: checksums, mergeable buffers, a control queue, indirect descriptors, event index, packed rings.
@@ -114,6 +116,7 @@ pub struct Virtio {
     select: u16,
     vector: u16,
     isr: u32,
+    looked: u32,
     /// A message since the status was last read.
     message: bool,
 }
@@ -314,7 +317,9 @@ impl Logic for Virtio {
             (0x2000..0x2006, 1) => mac[offset - 0x2000].into(),
             (0x2006, 2) => {
                 assert_ne!(self.traits.offers & STATUS, 0, "it does not know of its link");
-                board.link.into()
+                // Another bit of it changes each time: of an announcement, which was not offered.
+                self.looked ^= ANNOUNCE;
+                u32::from(board.link) | self.looked
             }
             _ => panic!("a read of {bytes} bytes at {offset:#x}"),
         }

@@ -207,6 +207,9 @@ fn a_card_says_who_it_is_and_counts_what_it_missed_before_a_reset_or_was_told_of
         (0..30).for_each(|_| chip.deliver(&frame));
         card.set_loopback(false).unwrap();
         assert_eq!(card.counters().rx_missed, 2 * missed);
+        (0..30).for_each(|_| chip.deliver(&frame));
+        card.acknowledge();
+        assert_eq!(card.counters().rx_missed, 3 * missed, "told by an interrupt");
         // An interrupt for nothing is none.
         let before = card.counters().interrupts;
         card.acknowledge();

@@ -20,6 +20,8 @@ const LINK: u32 = 1 << 2;
 const OVERRUN: u32 = 1 << 6;
 const RECEIVED: u32 = 1 << 7;
 const LOOPBACK: u16 = 1 << 14;
+/// Of the control register: pauses are kept to, as the firmware had it.
+const FLOW: u32 = 1 << 27;
 const EN: u32 = 2;
 /// A queue's enable bit.
 const OPEN: u32 = 1 << 25;
@@ -97,7 +99,7 @@ impl Intel {
     pub fn new(kind: Kind) -> Self {
         Self {
             kind,
-            ctrl: 1 << 6,
+            ctrl: 1 << 6 | FLOW,
             rctl: EN,
             tctl: EN,
             icr: 0,

@@ -2,7 +2,7 @@
 
 use super::{
     super::played::{Board, Fault},
-    EN, Intel, Kind, OPEN, Ring,
+    EN, FLOW, Intel, Kind, OPEN, Ring,
 };
 
 const CTRL: usize = 0x0000;
@@ -124,8 +124,10 @@ impl Intel {
             }
             RAL0 => u32::from_le_bytes([a, b, c, d]),
             RAH0 => {
-                let valid = if board.fault == Fault::NoAddress { 0 } else { 0x80 };
-                u32::from_le_bytes([e, f, 0, valid])
+                // What is not said to be an address may be anything.
+                let [more, valid] =
+                    if board.fault == Fault::NoAddress { [1, 0] } else { [0, 0x80] };
+                u32::from_le_bytes([e | more, f, 0, valid])
             }
             _ => panic!("a read of {offset:#x}"),
         }
@@ -149,6 +151,7 @@ impl Intel {
 
     fn control(&mut self, board: &mut Board<'_>, value: u32) {
         assert_eq!(value & 1 << 30, 0, "VLAN tags are not to be touched");
+        assert_eq!(value & FLOW, self.ctrl & FLOW, "flow control is not to be touched");
         if value & RST == 0 {
             self.ctrl = value;
             return;

@@ -178,7 +178,10 @@ impl FakeNvme<'_> {
 impl State {
     /// How many I/O queues there may be, less one of each kind; more than asked for.
     fn granted(&self) -> u32 {
-        if self.fault == Fault::OneQueue { 7 } else { 0x7_0001 }
+        match self.fault {
+            Fault::Queues(granted) => granted,
+            _ => 0x7_0001,
+        }
     }
 
     fn make_completions(&mut self, words: &Words) -> u16 {

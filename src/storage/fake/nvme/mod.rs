@@ -57,8 +57,8 @@ pub enum Fault {
     Silent,
     /// It never says that it may lose power.
     NeverShutsDown,
-    /// It grants one I/O queue of each kind.
-    OneQueue,
+    /// It grants so many I/O queues: those for completions, less one, above those for submissions, less one.
+    Queues(u32),
     /// CAP reads as this.
     Capabilities(u64),
     /// Nothing answers: all bits read as ones.

@@ -155,7 +155,9 @@ fn a_controller_in_any_state_is_disabled_before_it_has_memory() {
     assert_eq!(start(Fault::None, Fault::Halts), Err("device-reset-timeout"));
     assert_eq!(start(Fault::None, Fault::AdminStatus(2)), Err("device-command"));
     assert_eq!(start(Fault::None, Fault::Identifier(0)), Err("device-unfit"));
-    assert_eq!(start(Fault::None, Fault::OneQueue), Err("device-lacks"));
+    for one in [7, 0x7_0000] {
+        assert_eq!(start(Fault::None, Fault::Queues(one)), Err("device-lacks"));
+    }
 }
 
 #[test]
