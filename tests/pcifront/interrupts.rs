@@ -1,8 +1,11 @@
 //! MSI, MSI-X and error reports.
 
-use crate::world::{World, assert_clean, bdf, soon};
+use crate::world::{World, assert_clean, bdf, nic as device, soon};
 use pvbounce::{
-    pci::{Command, ConfigAccess, Function, Width, fake::Answers, front::FrontError},
+    pci::{
+        Command, ConfigAccess, Delivery, Function, Host, Resources, Width, fake::Answers,
+        front::FrontError,
+    },
     xen::{
         abi::pciif::command,
         events::{EventChannels, Pirq},
@@ -25,6 +28,23 @@ fn msi_gives_a_pirq_and_closing_takes_it_back() {
     assert!(front.enable_msi(nic).is_err(), "it is on already");
     assert_eq!(front.interrupts_on(), 1);
     assert_eq!(world.backend.irqs_on(), 1);
+    assert_clean(&world, &front.close());
+}
+
+#[test]
+fn as_a_host_it_turns_on_what_the_function_offers_and_off_again() {
+    let (world, nic) = (World::new(), bdf("00:00.0"));
+    world.backend.bus.insert(nic, device().capability(0x50, 0x05, &[0x86, 0]));
+    let front = world.connect().unwrap();
+    let offering = Resources::read(&front, nic).unwrap().unwrap();
+    let nothing = Resources { msi: None, ..offering.clone() };
+    Function::probe(&front, nic).unwrap().unwrap().enable(Command::MEMORY).unwrap();
+    let refused = front.turn_on(&nothing, Delivery::Msi).unwrap_err();
+    assert_eq!((refused.code, front.interrupts_on()), ("pci-no-msi", 0));
+    assert_eq!(front.turn_on(&offering, Delivery::Msi), Ok(Pirq(16)));
+    assert_eq!((front.interrupts_on(), world.backend.irqs_on()), (1, 1));
+    front.turn_off(nic, Delivery::Msi).unwrap();
+    assert_eq!((front.interrupts_on(), world.backend.irqs_on()), (0, 0));
     assert_clean(&world, &front.close());
 }
 

@@ -86,3 +86,14 @@ bitflags! {
         const SHST_COMPLETE = 1 << 3;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_controller_that_names_no_time_has_the_shortest() {
+        let timeout = |units: u64| Capabilities(units << 24).timeout();
+        assert_eq!([0, 1, 3].map(timeout), [500, 500, 1500].map(Duration::from_millis));
+    }
+}
