@@ -390,7 +390,8 @@ tell_end() {
         *'(domid '*)
             domid=${line##*'(domid '}
             domid=${domid%%)*}
-            [ "$domid" -lt "$next" ] || next=$((domid + 1))
+            # A guest may say such words, too.
+            [ "$domid" -ge "$next" ] 2>/dev/null && next=$((domid + 1))
             ;;
         *'has shut down, reason code '*)
             reason=${line##*'reason code '}
