@@ -102,6 +102,11 @@ fn uefi_names_the_pointer_and_the_newer_of_two_counts() {
     assert_eq!(find(&memory, Some((at, 3))).unwrap().at.0, 0x1_2345_6000);
     assert_eq!(find(&memory, Some((at, 2))).unwrap().at.0, 0x1000);
     assert_eq!(find(&memory, Some((at, 1))), Err(TableError::NoPointer));
+    // What firmware names has to have the mark, too, whatever its sum.
+    let mut unmarked = pointer(0x1000, None);
+    unmarked.swap(0, 1);
+    let memory = FakeMemory::default().with(0x7f00_0000, &unmarked).with(0x7e00_0000, &list);
+    assert_eq!(find(&memory, Some((at, 2))).unwrap_err().code(), "acpi-damaged");
     let error = find(&memory, Some((at, usize::MAX))).unwrap_err();
     assert_eq!(error.code(), "acpi-unreadable", "more than lies there");
 }

@@ -186,7 +186,12 @@ fn a_controller_without_compare_writes_to_where_the_bytes_lie_and_says_so() {
             assert_eq!(fetch(disk, &mut again), Ok(1024));
             assert!(again == bytes);
         }
-        assert_eq!(disk.traffic().sent, 0, "nothing was read from memory");
+        let Traffic { sent, received, .. } = disk.traffic();
+        assert_eq!(
+            (sent, received),
+            (0, 60),
+            "nothing was read from memory, all was written thrice"
+        );
         let bytes = filled(disk, 1024, 1).unwrap();
         chip.set_fault(Fault::Short(100));
         assert_eq!(code(disk.send(bytes.into())), "dma-overreported");
