@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers may panic")]
 
 mod failures;
+mod granted;
 mod lies;
 
 use pvbounce::{
@@ -112,22 +113,6 @@ fn an_order_above_the_limit_is_refused_with_xens_reason_and_costs_nothing() {
             AcquireError::Refused { order: order(10), bits: LOW, error: XenError::NotPermitted };
         assert_eq!(error, refused);
         assert_eq!(memory.free_pages(), GUEST);
-    });
-}
-
-#[test]
-fn what_xen_grants_is_asked_order_by_order_and_costs_nothing() {
-    with_guest(|xen, memory| {
-        xen.limit_order(9);
-        let mut rows = Vec::new();
-        let granted = Granted::measure(memory, &mut |order, row| rows.push((order, *row))).unwrap();
-        assert!(rows.iter().map(|(order, _)| *order).eq(Order::every()));
-        let ok = rows.iter().flat_map(|(_, row)| row).filter(|answer| **answer == Answer::Granted);
-        assert_eq!(granted.count(), ok.count());
-        assert_eq!(rows[9].1.last(), Some(&Answer::Granted));
-        assert_eq!(granted.limit(), Some(order(10)));
-        assert_eq!(memory.free_pages(), GUEST);
-        assert_tables_agree(xen, memory);
     });
 }
 

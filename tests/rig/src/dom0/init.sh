@@ -113,6 +113,11 @@ until set -- /dev/vport*p1 && [ -c "$1" ] || [ "$tries" = 0 ]; do
     tries=$((tries - 1))
     usleep 100000
 done
+# Nobody would hear of anything that follows.
+[ -c "$1" ] || {
+    echo "dom0: no channel: the console at $channel has no port"
+    poweroff -f
+}
 exec 8<>"$1"
 cat </run/channel >&8 9>&- &
 mount -t xenfs xenfs /proc/xen

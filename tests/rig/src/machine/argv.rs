@@ -72,7 +72,7 @@ pub(super) const CHANNEL: &str = "channel.sock";
 pub(crate) const COM2_LOG: &str = "guest-com2.log";
 pub(super) const QMP: &str = "qmp.sock";
 /// The slot of the console whose port dom0 has for a channel: a byte at a serial port is an instruction that leaves the emulated
-/// processor, and for a guest's console that was a second of each job.
+/// processor, and for a guest's console that was half a second of each job.
 pub(super) const CHANNEL_SLOT: u8 = 15;
 /// How QEMU was called, and what it said.
 pub(crate) const QEMU_LOG: &str = "qemu.log";

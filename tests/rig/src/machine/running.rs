@@ -17,6 +17,9 @@ use crate::child::{self, Guard};
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 
+/// How long dom0 may take nothing of what it is sent; it takes all in a tenth of a second.
+const TAKING: Duration = Duration::from_secs(30);
+
 /// Where a piece of text came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
@@ -75,6 +78,7 @@ impl Machine {
         let mut machine = Self { qemu, sockets, lines, channel: None, relay, qmp: None };
         if let Some(channel) = channel {
             let stream = accept(&channel, &mut machine.qemu, &log)?;
+            stream.set_write_timeout(Some(TAKING)).on("set up", folder.join(CHANNEL))?;
             machine.channel = Some(stream.try_clone().on("open", folder.join(CHANNEL))?);
             read_lines(Source::Channel, stream, sender);
         }
@@ -113,9 +117,7 @@ impl Machine {
     }
 
     fn send(&mut self, bytes: &[u8]) -> Result {
-        let stream = self.channel.as_mut();
-        let sent = stream.map_or(Ok(()), |stream| stream.write_all(bytes));
-        sent.on("write", self.sockets.0.join(CHANNEL))
+        self.channel.as_mut().map_or(Ok(()), |stream| send(stream, bytes))
     }
 
     /// What was done so far to the frames on its rough wire.
@@ -153,6 +155,16 @@ impl Drop for Sockets {
             let _missing = fs::remove_file(self.0.join(name));
         }
     }
+}
+
+/// Sends all of it, unless dom0 takes nothing for as long as it may.
+fn send(stream: &mut UnixStream, bytes: &[u8]) -> Result {
+    stream.write_all(bytes).map_err(|error| {
+        Error::unfit(
+            format!("dom0 did not take {} bytes of the rig's: {error}", bytes.len()),
+            "see dom0.log and xen.log in the run's folder; --cold boots a dom0 where one was kept",
+        )
+    })
 }
 
 fn listen(path: &Path) -> Result<UnixListener> {
@@ -223,4 +235,19 @@ fn send_whole(
 
 fn text(line: &[u8]) -> String {
     String::from_utf8_lossy(line).trim_end_matches(['\r', '\n']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dom0_that_takes_nothing_is_not_waited_for_without_end() {
+        let (mut rig, dom0) = UnixStream::pair().unwrap();
+        rig.set_write_timeout(Some(Duration::from_millis(20))).unwrap();
+        send(&mut rig, b"jobs\n").unwrap();
+        let error = send(&mut rig, &[0; 8 << 20]).unwrap_err();
+        assert!(error.to_string().starts_with("dom0 did not take 8388608 bytes"), "{error}");
+        drop(dom0);
+    }
 }
