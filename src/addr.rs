@@ -9,6 +9,7 @@
 //!
 //! Only [`crate::mm::p2m`] turns one into the other.
 
+use crate::options::DmaBits;
 use core::fmt;
 
 /// log2 of [`PAGE_SIZE`].
@@ -160,6 +161,12 @@ impl DmaMask {
             Some(end) => end.0 <= self.0,
             None => false,
         }
+    }
+}
+
+impl From<DmaBits> for DmaMask {
+    fn from(bits: DmaBits) -> Self {
+        Self(u64::MAX >> (u64::BITS - bits.get()))
     }
 }
 

@@ -3,7 +3,7 @@
 //! Layers, lowest first; a lower one never names a higher one:
 //!
 //! ```text
-//! addr < arch, report < xen < mm < acpi < dma < pci < device < nic, engine, storage, usb < drivers, net, screen < options < guest < suites < lib
+//! protocol < addr < arch < xen < mm < acpi < dma < pci < device < nic, engine, storage, usb < drivers, net, screen < guest < suites < lib
 //! ```
 //!
 //! On the host the same library builds with fakes in place of Xen, dom0 and the device; that is where the
@@ -25,14 +25,14 @@ pub mod guest;
 pub mod mm;
 pub mod net;
 pub mod nic;
-pub mod options;
 pub mod pci;
-pub mod report;
 pub mod screen;
 pub mod storage;
 pub mod suites;
 pub mod usb;
 pub mod xen;
+
+pub use protocol::{options, report};
 
 #[cfg(target_os = "none")]
 mod ending;

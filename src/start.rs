@@ -17,7 +17,7 @@ use crate::{
         time, traps,
         volatile::Window,
     },
-    dma::{Plan, Pool, Table},
+    dma::{Plan, Pool, Table, run::SLOT_SIZE},
     ending::{StartError, give_up},
     guest::{Departed, Guest, PoolState, Stopwatch},
     mm::{
@@ -156,9 +156,9 @@ const GROWTH: Option<Order> = Order::new(9);
 fn plan(options: &Options, info: &StartInfo) -> Plan {
     let share = to_usize(info.nr_pages / 16).saturating_mul(PAGE_SIZE).clamp(1 << 20, 64 << 20);
     Plan {
-        mask: options.reach.map_or(DmaMask::BITS_32, |reach| reach.min(DmaMask::BITS_32)),
+        mask: options.dma_bits.map_or(DmaMask::BITS_32, DmaMask::from).min(DmaMask::BITS_32),
         growth: GROWTH.filter(|_| options.grow),
-        ..Plan::new(options.pool_bytes.unwrap_or(share))
+        ..Plan::new(options.pool_size.map_or(share, |size| size.bytes(SLOT_SIZE)))
     }
 }
 

@@ -88,7 +88,7 @@ fn every_reason_code_is_explained() {
         PathBuf::from("tests/rig/src/commands/versus.rs"),
         PathBuf::from("tests/rig/src/commands/host.rs"),
     ];
-    sources(Path::new("src"), &mut files);
+    ["src", "protocol/src"].iter().for_each(|folder| sources(Path::new(folder), &mut files));
     let mut used: BTreeSet<_> = files.iter().flat_map(|file| codes(&read(file))).collect();
     used.extend(script_codes(&read("tests/rig/src/dom0/peer.sh")));
     let host = host_codes(&read("host/pvbounce.sh"));
@@ -161,7 +161,7 @@ fn every_reason_code_is_provoked_or_says_what_would() {
     let (jobs, excused) = (cells(jobs), cells(excused));
     assert!(jobs.len() > 30 && excused.len() > 30);
     let mut tests = String::new();
-    ["src", "tests"].iter().for_each(|folder| all_tests(Path::new(folder), &mut tests));
+    ["src", "protocol", "tests"].iter().for_each(|folder| all_tests(Path::new(folder), &mut tests));
     let (mut nothing, mut twice) = (Vec::new(), Vec::new());
     for code in codes {
         let provoked = jobs.contains(code) || names(&tests, code);

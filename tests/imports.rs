@@ -294,7 +294,7 @@ fn layers() -> Vec<String> {
     let ends = [names.first(), names.last()].map(|name| name.map_or("", String::as_str));
     assert_eq!(
         ends,
-        ["addr", "lib"],
+        ["protocol", "lib"],
         "the first block of docs/architecture.md is that of the layers"
     );
     let entries = fs::read_dir("src").expect("the repository's top folder").flatten();

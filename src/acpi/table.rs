@@ -110,7 +110,7 @@ impl TableError {
     }
 }
 
-crate::report::verdict::coded!(TableError);
+protocol::coded!(TableError);
 
 /// Bytes of the head of each table, and of the longest one that is read.
 pub(super) const HEAD: usize = 36;

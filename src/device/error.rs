@@ -62,7 +62,7 @@ impl Refused {
     }
 }
 
-crate::report::verdict::coded!(Refused);
+protocol::coded!(Refused);
 
 impl ResetError {
     /// A stable name for reports.
@@ -87,7 +87,7 @@ impl ResetError {
     }
 }
 
-crate::report::verdict::coded!(ResetError);
+protocol::coded!(ResetError);
 
 /// The device was quiesced and has no memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -214,7 +214,7 @@ impl StartError {
     }
 }
 
-crate::report::verdict::coded!(StartError);
+protocol::coded!(StartError);
 
 /// What was wrong when a device was stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -252,7 +252,7 @@ impl QuiesceError {
     }
 }
 
-crate::report::verdict::coded!(QuiesceError);
+protocol::coded!(QuiesceError);
 
 #[cfg(test)]
 mod tests {

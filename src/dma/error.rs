@@ -171,7 +171,7 @@ impl MapError {
     }
 }
 
-crate::report::verdict::coded!(MapError);
+protocol::coded!(MapError);
 
 /// What a device did wrong, seen when the mapping ended. Its slots are back in the pool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -243,7 +243,7 @@ impl FinishError {
     }
 }
 
-crate::report::verdict::coded!(FinishError);
+protocol::coded!(FinishError);
 
 /// Why a region handed in was not taken.
 #[derive(Debug, thiserror::Error)]

@@ -1,6 +1,6 @@
 //! What a device can do and what it is allowed to: decided once per device, from what was measured.
 
-use crate::addr::DmaMask;
+use crate::{addr::DmaMask, options::Bouncing};
 use core::{fmt, num::NonZeroUsize};
 
 /// A power of two, in bytes: an alignment or a boundary.
@@ -94,4 +94,14 @@ pub enum Policy {
     Direct,
     /// No DMA at all: every mapping fails.
     Refuse,
+}
+
+impl From<Bouncing> for Policy {
+    fn from(asked: Bouncing) -> Self {
+        match asked {
+            Bouncing::Needed => Self::Auto,
+            Bouncing::Forced => Self::Force,
+            Bouncing::Never => Self::Direct,
+        }
+    }
 }

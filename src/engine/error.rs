@@ -81,4 +81,4 @@ impl EngineError {
     }
 }
 
-crate::report::verdict::coded!(EngineError);
+protocol::coded!(EngineError);

@@ -8,7 +8,6 @@ use super::{
 use crate::{
     acpi::{TableError, Tables},
     addr::DmaMask,
-    dma::Policy,
     drivers,
     mm::{
         e820::{Map, MapError},
@@ -16,7 +15,7 @@ use crate::{
         hole::Hole,
         memory::{Memory, MemoryError},
     },
-    options::{FunctionSet, Options, SelfTest},
+    options::{Bouncing, FunctionSet, Options, SelfTest},
     pci::{
         Bdf, ConfigAccess, Delivery, Host,
         front::{Front, Services},
@@ -248,9 +247,9 @@ impl Guest {
         Setup {
             memory: self.memory,
             pool: self.pool.pool,
-            policy: self.options.bouncing,
+            policy: self.options.bouncing.into(),
             when: self.options.swiotlb,
-            reach: self.options.reach,
+            reach: self.options.dma_bits.map(DmaMask::from),
             driver: self.options.driver,
             events: self.events,
             clock: self.shared,
@@ -308,11 +307,11 @@ pub(super) fn need(
     found: &[Found<'_>],
     options: &Options,
 ) -> Result<DmaMask, Reason> {
-    let reach = options.reach.unwrap_or(DmaMask::BITS_64);
+    let reach = options.dma_bits.map_or(DmaMask::BITS_64, DmaMask::from);
     let masks = found.iter().filter_map(Found::mask);
     let nearest = masks.min().map(|mask| mask.min(reach));
     match (nearest, connection) {
-        (Some(_), _) if options.bouncing == Policy::Direct && !options.soft_iommu => {
+        (Some(_), _) if options.bouncing == Bouncing::Never && !options.soft_iommu => {
             Err(Reason::new("swiotlb-not-needed", "noforce: nothing may bounce"))
         }
         (Some(mask), _) => Ok(mask),

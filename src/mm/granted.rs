@@ -128,7 +128,7 @@ impl GrantedError {
     }
 }
 
-crate::report::verdict::coded!(GrantedError);
+protocol::coded!(GrantedError);
 
 impl Granted {
     /// Asks Xen for each order at each width, and gives back at once what was granted; `each` sees every row.

@@ -36,5 +36,4 @@ pub use pair::PairReport;
 pub use ping::PingReport;
 pub use smoltcp::wire::Ipv4Cidr;
 pub use stack::{Stack, Wait};
-pub use stream::End;
 pub use udp::UdpReport;

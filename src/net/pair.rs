@@ -14,11 +14,14 @@ use super::{
     download::per_second,
     error::{NetError, Party, Progress, Stopped, Waited},
     stack::Stack,
-    stream::{End, Place},
+    stream::Place,
 };
-use crate::arch::{
-    time::{Clock, Instant},
-    wait::Deadline,
+use crate::{
+    arch::{
+        time::{Clock, Instant},
+        wait::Deadline,
+    },
+    options::End,
 };
 use alloc::vec;
 use core::{net::Ipv4Addr, time::Duration};
@@ -44,13 +47,11 @@ const SLOWEST: u64 = 256 << 10;
 /// How long the end of the connection is seen to; by then both have all.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-impl End {
-    /// Its address: nobody else is on the wire.
-    pub const fn address(self) -> Ipv4Addr {
-        match self {
-            Self::A => Ipv4Addr::new(10, 77, 0, 1),
-            Self::B => Ipv4Addr::new(10, 77, 0, 2),
-        }
+/// An end's address: nobody else is on the wire.
+pub(super) const fn address(end: End) -> Ipv4Addr {
+    match end {
+        End::A => Ipv4Addr::new(10, 77, 0, 1),
+        End::B => Ipv4Addr::new(10, 77, 0, 2),
     }
 }
 
@@ -91,7 +92,7 @@ impl Stack<'_> {
         self.look_at_every_segment();
         let mut room = true;
         self.interface.update_ip_addrs(|addresses| {
-            let address = IpCidr::Ipv4(Ipv4Cidr::new(end.address(), 24));
+            let address = IpCidr::Ipv4(Ipv4Cidr::new(address(end), 24));
             room = addresses.push(address).is_ok();
         });
         if room { Ok(()) } else { Err(NetError::Socket("an address")) }
@@ -121,7 +122,7 @@ impl Stack<'_> {
         let port = self.fresh();
         let socket = self.sockets.get_mut::<Socket<'_>>(handle);
         socket.abort();
-        let begun = socket.connect(self.interface.context(), (end.other().address(), PORT), port);
+        let begun = socket.connect(self.interface.context(), (address(end.other()), PORT), port);
         begun.map_err(|_| NetError::Socket("a TCP connection"))
     }
 

@@ -3,42 +3,14 @@
 //! They come in words of 64 bits, and no two words of a pair are the same, of either end: so what was left out, sent
 //! twice or moved shows at its first byte, and a word that stands at the wrong place tells where it belongs.
 
-use crate::addr::to_usize;
+use crate::{addr::to_usize, options::End};
 use core::fmt;
 
-/// One end of a pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum End {
-    /// The one that listens.
-    A,
-    /// The one that connects.
-    B,
-}
-
-impl End {
-    /// The other one.
-    pub const fn other(self) -> Self {
-        match self {
-            Self::A => Self::B,
-            Self::B => Self::A,
-        }
-    }
-
-    /// The number of its first word: those of the two are further apart than any stream is long.
-    const fn first(self) -> u64 {
-        match self {
-            Self::A => 1 << 40,
-            Self::B => 1 << 41,
-        }
-    }
-}
-
-impl fmt::Display for End {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::A => "a",
-            Self::B => "b",
-        })
+/// The number of an end's first word: those of the two are further apart than any stream is long.
+const fn first(end: End) -> u64 {
+    match end {
+        End::A => 1 << 40,
+        End::B => 1 << 41,
     }
 }
 
@@ -119,7 +91,7 @@ const WORD: usize = 8;
 impl Place {
     /// The word that it lies in, and the byte's place there.
     fn word(self) -> ([u8; WORD], usize) {
-        let word = word(self.end.first().wrapping_add(self.offset / WORD as u64));
+        let word = word(first(self.end).wrapping_add(self.offset / WORD as u64));
         (word.to_le_bytes(), to_usize(self.offset % WORD as u64))
     }
 
@@ -156,7 +128,7 @@ impl Place {
     fn of(bytes: [u8; WORD]) -> Option<Self> {
         let number = number(u64::from_le_bytes(bytes));
         [End::B, End::A].into_iter().find_map(|end| {
-            let words = number.checked_sub(end.first()).filter(|words| words >> 39 == 0)?;
+            let words = number.checked_sub(first(end)).filter(|words| words >> 39 == 0)?;
             Some(Self { end, offset: words * WORD as u64 })
         })
     }

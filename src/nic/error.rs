@@ -119,7 +119,7 @@ impl TransmitError {
     }
 }
 
-crate::report::verdict::coded!(TransmitError);
+protocol::coded!(TransmitError);
 
 /// What a device wrote that can't be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -220,7 +220,7 @@ impl ReceiveError {
     }
 }
 
-crate::report::verdict::coded!(ReceiveError);
+protocol::coded!(ReceiveError);
 
 /// A card's address in its usual form.
 #[derive(Clone, Copy, Debug)]

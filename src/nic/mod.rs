@@ -30,6 +30,7 @@ pub mod virtio;
 pub use counters::Counters;
 pub use error::{ReceiveError, RingError, TransmitError, TxFailure, Unsent};
 pub use loopback::Loopback;
+pub use protocol::EXPERIMENTAL;
 
 use crate::{
     device::{Driver, Sent, StartError},
@@ -43,9 +44,6 @@ pub const FRAME_MIN: usize = 60;
 pub const FRAME_MAX: usize = 1514;
 /// Destination, source and type.
 pub const HEADER: usize = 14;
-/// The type of frames for local experiments (IEEE 802, section 9.2.3): what a card sends to itself, by way of the wire if
-/// it has no loop inside.
-pub const EXPERIMENTAL: [u8; 2] = [0x88, 0xb5];
 
 /// Who sends frames back to a card in loopback.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -155,7 +155,7 @@ impl ConfigError {
     }
 }
 
-crate::report::verdict::coded!(ConfigError);
+protocol::coded!(ConfigError);
 
 /// A way to config space.
 pub trait ConfigAccess: Debug {

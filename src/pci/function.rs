@@ -121,7 +121,7 @@ impl PciError {
     }
 }
 
-crate::report::verdict::coded!(PciError);
+protocol::coded!(PciError);
 
 /// The interrupt registers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

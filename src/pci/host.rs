@@ -92,7 +92,7 @@ impl Lacks {
     }
 }
 
-crate::report::verdict::coded!(Lacks);
+protocol::coded!(Lacks);
 
 impl Resources {
     /// Whether the function has what it takes to interrupt that way.

@@ -97,7 +97,7 @@ impl MasteringError {
     }
 }
 
-crate::report::verdict::coded!(MasteringError);
+protocol::coded!(MasteringError);
 
 /// Turns a function's bus mastering and decoding off, and looks whether it is.
 pub fn stop_dma(access: &dyn ConfigAccess, bdf: Bdf) -> Result<DeviceStopped, MasteringError> {

@@ -18,7 +18,6 @@
 //! ```
 
 pub mod access;
-mod address;
 pub mod bar;
 pub mod board;
 pub mod cap;
@@ -36,11 +35,11 @@ mod resources;
 pub mod writes;
 
 pub use access::{ConfigAccess, ConfigError, Width};
-pub use address::{Bdf, Bus, ParseError};
 pub use bar::{Bar, BarKind};
 pub use cap::{Capability, CapabilityId};
 pub use function::{Command, Function, PciError, Status};
 pub use host::{Delivery, Host, Lacks};
 pub use mastering::{Decoding, MasteringError};
 pub use place::Objection;
+pub use protocol::{Bdf, Bus, ParseError};
 pub use resources::{NoBar, Resources};

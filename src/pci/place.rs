@@ -72,7 +72,7 @@ impl Objection {
     }
 }
 
-crate::report::verdict::coded!(Objection);
+protocol::coded!(Objection);
 
 /// The memory ranges of a function that was sized.
 pub fn sized(resources: &Resources) -> impl Iterator<Item = Range> {

@@ -96,7 +96,7 @@ impl BusErrors {
     }
 }
 
-crate::report::verdict::coded!(BusErrors);
+protocol::coded!(BusErrors);
 
 /// A function lacks the memory range that its driver needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

@@ -12,12 +12,13 @@ use super::{
 use crate::{
     addr::{self, BusAddr, DmaMask, GIB_4, PAGE_SIZE},
     device::{Lengths, Traffic},
-    dma::{Limits, OwnedSlice, Policy, PowerOfTwo, SegmentInfo, Why, run::SLOT_SIZE},
+    dma::{Limits, OwnedSlice, PowerOfTwo, SegmentInfo, Why, run::SLOT_SIZE},
     guest::{Guest, blame::of_memory},
     mm::{
         contiguous::Order,
         pages::{LowPages, Pages},
     },
+    options::Bouncing,
     report::Outcome,
 };
 use alloc::{
@@ -121,7 +122,7 @@ fn straddling_buffers_come_back(guest: &mut Guest) -> Finding {
 /// What the device can reach it uses in place, also over two pages that are machine neighbours.
 fn low_buffers_go_direct(guest: &mut Guest) -> Finding {
     let len = ready(guest)?.near(USUAL);
-    if guest.options.bouncing == Policy::Force {
+    if guest.options.bouncing == Bouncing::Forced {
         return Err(skip("dma-force-asked-for", "the command line says force: everything bounces"));
     }
     let order = Order::holding(2 * PAGE_SIZE).unwrap_or(Order::ZERO);
@@ -154,7 +155,7 @@ fn source_is_high_and_dma_address_in_reach(guest: &mut Guest) -> Finding {
     let low = reach.covers(record.dma, record.len);
     // The driver was told the policy: what is forced says so.
     let as_told =
-        (record.bounced == Some(Why::Forced)) == (guest.options.bouncing == Policy::Force);
+        (record.bounced == Some(Why::Forced)) == (guest.options.bouncing == Bouncing::Forced);
     let source = record.source.map_or_else(|| "nowhere".into(), |place| place.bus.to_string());
     let why = record.bounced.map_or_else(|| "not bounced".into(), |why| why.to_string());
     let note = format!("{source} -> {}, within a {reach}: {why}", record.dma);
@@ -234,7 +235,7 @@ pub(super) fn bouncing_pages(
     guest: &mut Guest,
     len: usize,
 ) -> Result<(Pages<'static>, Start), Outcome> {
-    if guest.options.bouncing == Policy::Force {
+    if guest.options.bouncing == Bouncing::Forced {
         return Ok((Pages::new(guest.memory, 1).map_err(of_memory)?, Start::Slot(0)));
     }
     let running = guest.device_mut()?.running()?;

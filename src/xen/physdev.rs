@@ -15,6 +15,12 @@ pub struct Place {
     pub devfn: u8,
 }
 
+impl From<protocol::Bdf> for Place {
+    fn from(bdf: protocol::Bdf) -> Self {
+        Self { segment: bdf.bus().segment, bus: bdf.bus().number, devfn: bdf.devfn() }
+    }
+}
+
 /// Config space in memory (ECAM): a page for each function of these buses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ConfigRegion {

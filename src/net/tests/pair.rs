@@ -2,10 +2,14 @@
 
 use super::peer::Cable;
 use super::*;
-use crate::net::{
-    error::{Progress, Stopped},
-    stack::{instant, time},
-    stream::Place,
+use crate::{
+    net::{
+        error::{Progress, Stopped},
+        pair::address,
+        stack::{instant, time},
+        stream::Place,
+    },
+    options::End,
 };
 use smoltcp::{
     iface::{Config, Interface, SocketHandle, SocketSet},
@@ -89,7 +93,7 @@ impl<'a, 'm> Other<'a, 'm> {
         let mac = [0x52, 0x54, 0, 0, 0, 2];
         let config = Config::new(HardwareAddress::Ethernet(EthernetAddress(mac)));
         let mut interface = Interface::new(config, &mut cable, time(clock.now()));
-        let address = IpCidr::new(end.address().into(), 24);
+        let address = IpCidr::new(address(end).into(), 24);
         interface.update_ip_addrs(|all| all.push(address).unwrap());
         let buffer = || SocketBuffer::new(vec![0; 1 << 15]);
         let mut sockets = SocketSet::new([]);
@@ -158,7 +162,7 @@ impl<'a, 'm> Other<'a, 'm> {
         let again = self.asked.is_none_or(|asked| now.since(asked) > Duration::from_secs(2));
         if self.end == End::B && !socket.is_open() && self.sent == 0 && again {
             self.asked = Some(now);
-            let to = (End::A.address(), 7777);
+            let to = (address(End::A), 7777);
             socket.connect(self.interface.context(), to, 50_000).unwrap();
         }
         let stalls = matches!(self.sends, Sends::Stalls(after) if self.sent == after);

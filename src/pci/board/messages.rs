@@ -87,7 +87,7 @@ impl MessageError {
     }
 }
 
-crate::report::verdict::coded!(MessageError);
+protocol::coded!(MessageError);
 
 impl Host for Board<'_> {
     fn functions(&self) -> &[Bdf] {

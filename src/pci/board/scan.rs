@@ -59,7 +59,7 @@ impl ScanError {
     }
 }
 
-crate::report::verdict::coded!(ScanError);
+protocol::coded!(ScanError);
 
 /// The buses of a segment, a bit each.
 #[derive(Debug, Default)]

@@ -119,7 +119,7 @@ impl EcamError {
     }
 }
 
-crate::report::verdict::coded!(EcamError);
+protocol::coded!(EcamError);
 
 /// Has Xen take a region, if it can be one.
 pub(super) fn admit(

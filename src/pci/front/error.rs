@@ -142,7 +142,7 @@ impl FrontError {
     }
 }
 
-crate::report::verdict::coded!(FrontError);
+protocol::coded!(FrontError);
 
 /// What was given back, and what could not be.
 #[derive(Debug, Default)]

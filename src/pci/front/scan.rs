@@ -4,7 +4,7 @@
 use super::{Front, FrontError};
 use crate::{
     arch::wait::Deadline,
-    pci::{Bdf, Bus, Function, address::DEVFNS},
+    pci::{Bdf, Bus, Function},
     xen::store::{StoreError, TxId},
 };
 use alloc::{format, vec::Vec};
@@ -21,8 +21,7 @@ impl Front<'_> {
         let mut announced = self.announced(&budget)?;
         if announced.is_empty() {
             let buses = self.roots(&budget)?;
-            announced
-                .extend(buses.into_iter().flat_map(|bus| DEVFNS.map(move |devfn| bus.at(devfn))));
+            announced.extend(buses.into_iter().flat_map(Bus::functions));
         }
         // In order and once each, by insertion: the library's sort would be a fortieth of the image.
         let mut candidates = Vec::new();

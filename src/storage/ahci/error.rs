@@ -107,7 +107,7 @@ impl AhciError {
     }
 }
 
-crate::report::verdict::coded!(AhciError);
+protocol::coded!(AhciError);
 
 impl From<AhciError> for StartError {
     fn from(error: AhciError) -> Self {

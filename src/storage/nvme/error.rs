@@ -138,7 +138,7 @@ impl NvmeError {
     }
 }
 
-crate::report::verdict::coded!(NvmeError);
+protocol::coded!(NvmeError);
 
 impl From<NvmeError> for StartError {
     fn from(error: NvmeError) -> Self {

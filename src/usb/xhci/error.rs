@@ -82,4 +82,4 @@ impl XhciError {
     }
 }
 
-crate::report::verdict::coded!(XhciError);
+protocol::coded!(XhciError);

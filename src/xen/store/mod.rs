@@ -158,7 +158,7 @@ impl StoreError {
     }
 }
 
-crate::report::verdict::coded!(StoreError);
+protocol::coded!(StoreError);
 
 /// Operations on the tree. Each ends within the implementation's own deadline.
 pub trait Store: Debug {

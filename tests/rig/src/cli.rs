@@ -364,7 +364,7 @@ impl Options {
     /// built here may know others.
     pub(crate) fn check_words(&self) -> Result {
         let words = [self.words().join(" "), self.cmdline.clone()].join(" ");
-        match pvbounce::options::Options::parse(&words) {
+        match protocol::options::Options::parse(&words) {
             Err(error) if self.guest.is_none() => Err(Error::unfit(
                 format!("{}: {error}", error.code()),
                 "see docs/suites.md, or README on --suite and --cmdline",

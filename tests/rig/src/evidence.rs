@@ -11,8 +11,8 @@ use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
 use std::path::Path;
 
-use pvbounce::report::ktap::{Answer, DmaRange, RangeKind, Tried};
-use pvbounce::report::spans::{Span, Spans};
+use protocol::report::ktap::{Answer, DmaRange, RangeKind, Tried};
+use protocol::report::spans::{Span, Spans};
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Context, Result};
@@ -317,7 +317,7 @@ fn intel(line: &str, wanted: &[String]) -> Option<Asked> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use pvbounce::report::ktap::Tested;
+    use protocol::report::ktap::Tested;
     use std::io::Write;
 
     fn seen(line: &str, device: &str) -> Option<Page> {

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
 use crate::error::{Error, Result};
-use pvbounce::nic::EXPERIMENTAL;
+use protocol::EXPERIMENTAL;
 
 /// Longer than any frame of QEMU's.
 const LONGEST: usize = 68 << 10;

@@ -11,7 +11,8 @@ use core::net::SocketAddrV4;
 use pvbounce::{
     arch::time::{Clock, Instant},
     device::fake::TickingClock,
-    net::{End, Ipv4Cidr, Lease, NetError, Offer, Stack, Wait},
+    net::{Ipv4Cidr, Lease, NetError, Offer, Stack, Wait},
+    options::End,
 };
 use smoltcp::wire::Ipv4Address;
 use std::time::Duration;

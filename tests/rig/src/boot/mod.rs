@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use pvbounce::report::ktap;
+use protocol::report::ktap;
 
 use crate::console::{JobEnd, Marker, Piece, Splitter};
 use crate::error::{Error, Result};

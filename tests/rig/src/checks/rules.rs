@@ -21,14 +21,14 @@ pub(super) const ALL: [(&str, Rule); 5] = [
 const LONGEST: usize = 400;
 
 fn headers() -> Result<Vec<String>> {
-    each(&["src", "tests"], |text| {
+    each(&["src", "protocol", "tests"], |text| {
         let found = text.lines().take(5).any(|line| line.starts_with("//!"));
         (!found).then(|| "does not open with //! saying what it is for".to_owned())
     })
 }
 
 fn sizes() -> Result<Vec<String>> {
-    each(&["src", "tests"], |text| {
+    each(&["src", "protocol", "tests"], |text| {
         let lines = text.lines().take_while(|line| !line.starts_with("#[cfg(test)]")).count();
         (lines > LONGEST).then(|| format!("{lines} lines without its tests: split it"))
     })
@@ -36,7 +36,7 @@ fn sizes() -> Result<Vec<String>> {
 
 fn features() -> Result<Vec<String>> {
     let feature = concat!("#!", "[feature");
-    each(&["src", "tests"], |text| {
+    each(&["src", "protocol", "tests"], |text| {
         text.contains(feature).then(|| "uses an unstable feature".to_owned())
     })
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use pvbounce::report::ktap;
+use protocol::report::ktap;
 
 use super::home::{self, Home};
 use super::{Bench, conclude, smoke};

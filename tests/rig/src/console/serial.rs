@@ -173,8 +173,8 @@ fn parts(text: &str) -> impl Iterator<Item = (Part, usize)> + '_ {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use pvbounce::report::ktap::Parser;
-    use pvbounce::report::verdict::Verdict;
+    use protocol::report::ktap::Parser;
+    use protocol::report::verdict::Verdict;
 
     /// A board's log: Xen's boot, the guest as dom0, Xen's words in the middle of its lines.
     const BOARD: &str = "\

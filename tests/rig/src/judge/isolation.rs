@@ -3,7 +3,7 @@
 //! A fault is the answer to a try, and no complaint, only where all of it fits: it is a read, by the device that the guest
 //! names, in a page that the guest says it was kept from. And a guest that says so is believed where there is such a fault.
 
-use pvbounce::report::ktap::{Answer, Tried};
+use protocol::report::ktap::{Answer, Tried};
 
 /// Bytes of a page.
 const PAGE: u64 = 4096;
@@ -92,7 +92,7 @@ fn is_device(tried: &Tried, host: &str, hosts: &[String]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvbounce::report::ktap::Tested;
+    use protocol::report::ktap::Tested;
 
     const FAULT: &str =
         "(XEN) [VT-D]DMAR:[DMA Read] Request device [0000:00:05.0] fault addr 7fbbf000";

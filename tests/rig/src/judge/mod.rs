@@ -1,7 +1,7 @@
 //! The verdict on a job: what the guest said, what dom0 and Xen saw and what QEMU traced, put together.
 
-use pvbounce::report::ktap::{self, NotShown, Report, Suite};
-use pvbounce::report::verdict;
+use protocol::report::ktap::{self, NotShown, Report, Suite};
+use protocol::report::verdict;
 use serde::{Deserialize, Serialize};
 
 use crate::boot::Fate;

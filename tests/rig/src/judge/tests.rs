@@ -1,6 +1,6 @@
 //! Each way a job can end, and the verdict on it.
 
-use pvbounce::report::ktap::Parser;
+use protocol::report::ktap::Parser;
 
 use super::*;
 use crate::evidence::Evidence;

@@ -1,7 +1,7 @@
 //! What others than the guest saw: QEMU each address that the device used, dom0 how much memory Xen has.
 
-use pvbounce::report::ktap::{Check, PoolWalk, Report};
-use pvbounce::report::verdict;
+use protocol::report::ktap::{Check, PoolWalk, Report};
+use protocol::report::verdict;
 
 use super::{Facts, Finding, Problem, Verdict};
 use crate::evidence::{Evidence, Trace};

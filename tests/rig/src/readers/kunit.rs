@@ -5,8 +5,8 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use pvbounce::report::ktap::{Check, Report};
-use pvbounce::report::verdict::Verdict;
+use protocol::report::ktap::{Check, Report};
+use protocol::report::verdict::Verdict;
 use tar::Archive;
 use xz2::read::XzDecoder;
 
@@ -133,7 +133,7 @@ fn lacking(said: &str, report: &Report) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::readers::tests::sample;
-    use pvbounce::report::ktap::Parser;
+    use protocol::report::ktap::Parser;
 
     /// As it prints it, but for what it prints of those that passed.
     const SAID: &str = "\

@@ -15,7 +15,7 @@ use crate::console::runs;
 use crate::error::{Context, Result};
 use crate::progress::Stage;
 use crate::report::RunRecord;
-use pvbounce::report::ktap::{Parser, Report};
+use protocol::report::ktap::{Parser, Report};
 
 /// Gives a run's consoles and its `junit.xml` to the programs that others read such with.
 pub(crate) fn deep(release: &Release, folder: &Path, run: &RunRecord) -> Result<Tally> {

@@ -2,8 +2,8 @@
 //! kind, with the line ends of a console and of Xen's serial line.
 
 use fancy_regex::Regex;
-use pvbounce::report::ktap::Writer;
-use pvbounce::report::verdict::{Outcome, Reason};
+use protocol::report::ktap::Writer;
+use protocol::report::verdict::{Outcome, Reason};
 
 use super::*;
 
@@ -94,7 +94,7 @@ fn xtf(console: &str) -> &str {
 #[test]
 fn xtf_runner_gets_the_result_and_has_no_word_for_what_a_network_left_open() {
     assert_eq!(consoles().map(|console| xtf(&console).to_owned()), ["FAILURE"; 2]);
-    for verdict in pvbounce::report::verdict::Verdict::ALL {
+    for verdict in protocol::report::verdict::Verdict::ALL {
         let wanted = if verdict.word() == "INCONCLUSIVE" { "CRASH" } else { verdict.word() };
         assert_eq!(
             xtf(&sample().replace("result: FAILURE", &format!("result: {verdict}"))),

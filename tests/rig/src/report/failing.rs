@@ -3,8 +3,7 @@
 //! Whatever fails, a verdict comes in time: no crash, nothing that Xen or dom0 complain of, and nothing is kept, unless what
 //! failed was to give it back.
 
-use pvbounce::report::ktap::{FailedSite, Report};
-use pvbounce::xen::failing::Operation;
+use protocol::report::ktap::{FailedSite, Report};
 use serde::{Deserialize, Serialize};
 
 use super::record::JobRecord;
@@ -81,8 +80,7 @@ fn wrong(wanted: u32, record: &JobRecord, report: &Report) -> Vec<String> {
         (_, None) => wrong.push("it did not say how many sites it has".to_owned()),
         _ => {}
     }
-    let operation = report.failed.as_ref().and_then(|failed| operation(&failed.operation));
-    let may_keep = operation.is_some_and(Operation::may_keep);
+    let may_keep = report.failed.as_ref().is_some_and(|failed| failed.may_keep);
     if let Some(taken) = report.taken.filter(|taken| !taken.is_nothing() && !may_keep) {
         wrong.push(format!("the guest kept {taken}"));
     }
@@ -90,8 +88,4 @@ fn wrong(wanted: u32, record: &JobRecord, report: &Report) -> Vec<String> {
         wrong.push(format!("nothing failed, and it ended as {}", record.verdict));
     }
     wrong
-}
-
-fn operation(word: &str) -> Option<Operation> {
-    Operation::ALL.into_iter().find(|operation| operation.word() == word)
 }

@@ -1,6 +1,6 @@
 //! A guest's console, read line by line as it comes: its report, and when and where each part of it was said.
 
-use pvbounce::report::ktap::{Check, Parser, Report};
+use protocol::report::ktap::{Check, Parser, Report};
 
 use super::record::{CheckRecord, StageRecord, SuiteRecord};
 use crate::judge::Verdict;

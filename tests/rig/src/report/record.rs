@@ -1,6 +1,6 @@
 //! The record of a run: everything that the table, result.json, JUnit and the page show.
 
-use pvbounce::report::ktap::Figures;
+use protocol::report::ktap::Figures;
 use serde::{Deserialize, Serialize};
 
 use super::changes::ChangesRecord;

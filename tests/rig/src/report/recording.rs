@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use pvbounce::report::ktap::{Report, Tried};
-use pvbounce::report::verdict;
+use protocol::report::ktap::{Report, Tried};
+use protocol::report::verdict;
 
 use super::failing::FailingRecord;
 use super::reading::Reading;
@@ -201,7 +201,7 @@ mod tests {
     use crate::console::JobEnd;
     use crate::judge::Problem;
     use crate::machine::Mischief;
-    use pvbounce::report::ktap::{Answer, Tested};
+    use protocol::report::ktap::{Answer, Tested};
 
     fn ended(job: &Job, text: &str) -> JobRecord {
         let console = text.lines().map(|line| (0.0, line.to_owned())).collect();

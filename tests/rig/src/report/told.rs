@@ -1,6 +1,6 @@
 //! What a guest told beside its checks: the stages of its start, addresses, and its console as it was.
 
-use pvbounce::report::ktap::{DmaRange, MapLine};
+use protocol::report::ktap::{DmaRange, MapLine};
 use serde::{Deserialize, Serialize};
 
 /// A stage of the guest's start.

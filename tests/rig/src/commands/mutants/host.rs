@@ -10,16 +10,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::switched::{self, Source, Switched};
-use super::{Fate, Mutant, singly};
+use super::{Fate, LIBRARY, Mutant, PACKAGES, Package, singly};
 use crate::child::{self, Guard};
 use crate::error::{Error, Result};
 use crate::progress::Stage;
 
-/// Unit tests and tests through the public API, of the library and of the rig.
-const BUILD: [&str; 6] = ["build", "--profile", "mutants", "--tests", "--package", "pvbounce"];
-const RIG: [&str; 2] = ["--package", "rig"];
-const ROOTS: [&str; 1] = ["src/lib.rs"];
-const ALL_ROOTS: [&str; 2] = ["src/lib.rs", "tests/rig/src/main.rs"];
+/// Unit tests and tests through the public API.
+const BUILD: [&str; 4] = ["build", "--profile", "mutants", "--tests"];
 /// Tests of the source's text, which is another one in the copy.
 const OF_TEXT: [&str; 3] = ["docs-", "imports-", "waits-"];
 /// A mutant that is this much slower than the source will not end.
@@ -40,18 +37,22 @@ const MEMORY: &str = "--as=4294967296";
 #[derive(Debug)]
 struct Program {
     path: PathBuf,
-    package: &'static str,
-    is_library: bool,
+    package: &'static Package,
+    has_units: bool,
     /// Alone, and its tests of one module.
     takes: BTreeMap<String, Duration>,
 }
 
 /// What became of each.
 pub(super) fn run(mutants: &[Mutant]) -> Result<Vec<Fate>> {
-    let judged = mutants.iter().any(|mutant| mutant.package == "rig");
-    let words: Vec<&str> = BUILD.into_iter().chain(RIG.into_iter().filter(|_| judged)).collect();
-    let roots = if judged { &ALL_ROOTS[..] } else { &ROOTS };
-    let switched = Source { mutants, roots, edits: &[], words: &words }.build()?;
+    let asked = PACKAGES.iter().filter(|package| {
+        package.name == LIBRARY || mutants.iter().any(|mutant| mutant.package == package.name)
+    });
+    let asked: Vec<&Package> = asked.collect();
+    let roots: Vec<&str> = asked.iter().map(|package| package.root).collect();
+    let packages = asked.iter().flat_map(|package| ["--package", package.name]);
+    let words: Vec<&str> = BUILD.into_iter().chain(packages).collect();
+    let switched = Source { mutants, roots: &roots, edits: &[], words: &words }.build()?;
     let programs = measure(&switched, mutants)?;
     let mut fates = all(mutants, &switched.numbers, &programs)?;
     for number in switched.refused {
@@ -73,11 +74,13 @@ fn measure(switched: &Switched, mutants: &[Mutant]) -> Result<Vec<Program>> {
         if OF_TEXT.iter().any(|test| name.starts_with(test)) {
             continue;
         }
-        let package = if name.starts_with("rig-") { "rig" } else { "pvbounce" };
-        let is_library = name.starts_with("pvbounce-");
+        // The tests through the public API are programs of the library's package, and called as their files.
+        let own = PACKAGES.iter().find(|package| name.starts_with(&format!("{}-", package.name)));
+        let package = own.unwrap_or(&PACKAGES[0]);
+        let has_units = own.is_some();
         let mut program =
-            Program { path: path.clone(), package, is_library, takes: BTreeMap::new() };
-        let parts = if program.has_units() { parts(package) } else { BTreeSet::new() };
+            Program { path: path.clone(), package, has_units, takes: BTreeMap::new() };
+        let parts = if has_units { parts(package.name) } else { BTreeSet::new() };
         for part in parts.into_iter().chain([WHOLE.to_owned()]) {
             let start = Instant::now();
             if program.run(usize::MAX - 1, &part)? != Fate::Survived {
@@ -132,13 +135,19 @@ fn all(
 /// First the unit tests of the mutant's own file and folder, which mostly suffice and take a moment, then all programs, the
 /// quick ones first.
 fn one(number: usize, mutant: &Mutant, programs: &[Program]) -> Result<Fate> {
-    let shared = mutant.file.starts_with("src/suites") || mutant.package == "rig";
-    let fitting = programs.iter().filter(|program| shared || program.package == "pvbounce");
-    let fitting: Vec<_> = fitting
-        .filter(|program| mutant.package == "pvbounce" || program.package == "rig")
-        .collect();
-    let own =
-        fitting.iter().filter(|program| program.has_units() && program.package == mutant.package);
+    let fitting = programs.iter().filter(|program| match mutant.package.as_str() {
+        // Who is built from it.
+        "protocol" => true,
+        LIBRARY => {
+            program.package.name == LIBRARY
+                || program.package.name == "rig" && mutant.file.starts_with("src/suites")
+        }
+        own => program.package.name == own,
+    });
+    let fitting: Vec<_> = fitting.collect();
+    let own = fitting
+        .iter()
+        .filter(|program| program.has_units && program.package.name == mutant.package);
     let parts: Vec<_> = modules(&mutant.file).collect();
     let first = own.flat_map(|program| parts.iter().map(move |part| (program, part.as_str())));
     for (program, part) in first.chain(fitting.iter().map(|program| (program, WHOLE))) {
@@ -153,7 +162,8 @@ fn one(number: usize, mutant: &Mutant, programs: &[Program]) -> Result<Fate> {
 /// The paths of a file's module, and of the folder's that it is in, as the names of their tests have them: of
 /// `src/dma/slots.rs` `dma::slots::` and `dma::`.
 fn modules(file: &Path) -> impl Iterator<Item = String> {
-    let inside = file.strip_prefix("src").or_else(|_| file.strip_prefix("tests/rig/src"));
+    let sources = PACKAGES.iter().filter_map(|package| Path::new(package.root).parent());
+    let inside = sources.filter_map(|folder| file.strip_prefix(folder).ok()).next();
     let path = inside.map(|inside| inside.with_extension("")).unwrap_or_default();
     let names: Vec<_> = path.iter().map(|name| name.to_string_lossy().into_owned()).collect();
     let names = names.strip_suffix(&["mod".to_owned()]).unwrap_or(&names).to_vec();
@@ -164,10 +174,6 @@ fn modules(file: &Path) -> impl Iterator<Item = String> {
 }
 
 impl Program {
-    fn has_units(&self) -> bool {
-        self.is_library || self.package == "rig"
-    }
-
     /// How long it, or a part of it, takes without a mutant; unmeasured, it has its time.
     fn takes(&self, part: &str) -> Duration {
         self.takes.get(part).copied().unwrap_or(UNMEASURED)
@@ -185,8 +191,9 @@ impl Program {
         command.env("PROPTEST_DISABLE_FAILURE_PERSISTENCE", "true");
         // Nobody asks for the smallest input that a mutant fails at.
         command.env("PROPTEST_MAX_SHRINK_ITERS", "0");
-        let folder = if self.package == "rig" { "tests/rig" } else { "" };
-        command.current_dir(switched::tree().join(folder)).env("MUTANT", number.to_string());
+        command
+            .current_dir(switched::tree().join(self.package.folder()))
+            .env("MUTANT", number.to_string());
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         Ok(match Guard::spawn(&mut command)?.wait(limit * ASLEEP)? {
             None => Fate::Endless,
@@ -206,7 +213,7 @@ mod tests {
         let names = |file: &str| modules(file.as_ref()).collect::<Vec<_>>();
         assert_eq!(names("src/dma/slots.rs"), ["dma::slots::", "dma::"]);
         assert_eq!(names("src/nic/intel/ring.rs"), ["nic::intel::ring::", "nic::"]);
-        assert_eq!(names("src/options.rs"), ["options::"]);
+        assert_eq!(names("protocol/src/options/mod.rs"), ["options::"]);
         assert_eq!(names("tests/rig/src/judge/mod.rs"), ["judge::"]);
         assert_eq!(names("elsewhere.rs"), [""; 0]);
     }

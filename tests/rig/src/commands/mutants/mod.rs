@@ -31,8 +31,35 @@ use crate::judge::Verdict;
 const TOOL: [&str; 2] = ["cargo-mutants", "27.1.0"];
 const OUTPUT: &str = "target/mutants";
 
-/// The part of the rig that decides.
-const JUDGE: [&str; 2] = ["tests/rig/src/judge/**", "tests/rig/src/evidence.rs"];
+/// A package with mutants.
+#[derive(Debug)]
+struct Package {
+    name: &'static str,
+    /// The root of its program.
+    root: &'static str,
+    /// Its files, as globs.
+    files: &'static [&'static str],
+}
+
+/// The guest, as a library.
+const LIBRARY: &str = "pvbounce";
+/// All of them, the library first; of the rig the part that decides.
+const PACKAGES: [Package; 3] = [
+    Package { name: LIBRARY, root: "src/lib.rs", files: &["src/**"] },
+    Package { name: "protocol", root: "protocol/src/lib.rs", files: &["protocol/src/**"] },
+    Package {
+        name: "rig",
+        root: "tests/rig/src/main.rs",
+        files: &["tests/rig/src/judge/**", "tests/rig/src/evidence.rs"],
+    },
+];
+
+impl Package {
+    /// Where its tests run.
+    fn folder(&self) -> &'static Path {
+        Path::new(self.root).ancestors().nth(2).unwrap_or(Path::new(""))
+    }
+}
 
 /// Which mutants, and where they run.
 #[derive(Clone, Debug)]
@@ -147,31 +174,27 @@ fn cargo() -> Result<Command> {
 
 /// Those of the host or those of the guest, as wanted.
 fn list(choice: &Choice) -> Result<Vec<Mutant>> {
-    let library = list_files("pvbounce", &globs(choice, &["src/**"]))?;
+    let [library, others @ ..] = &PACKAGES;
+    let library = listed(library, choice)?;
     let guest_only = switched::guest_only(&library)?;
     let wanted = |(number, _): &(usize, Mutant)| guest_only.contains(number) == choice.nested;
     let library = library.into_iter().enumerate().filter(wanted);
     let mut all: Vec<Mutant> = library.map(|(_, mutant)| mutant).collect();
-    if !choice.nested {
-        all.extend(list_files("rig", &globs(choice, &JUDGE))?);
+    for package in others.iter().filter(|_| !choice.nested) {
+        all.extend(listed(package, choice)?);
     }
     Ok(all)
 }
 
-/// What is wanted, else these.
-fn globs(choice: &Choice, default: &[&str]) -> Vec<String> {
-    match choice.files.is_empty() {
-        true => default.iter().map(|&glob| glob.to_owned()).collect(),
-        false => choice.files.clone(),
-    }
-}
-
-fn list_files(package: &str, globs: &[String]) -> Result<Vec<Mutant>> {
+/// A package's, in the files that are wanted.
+fn listed(package: &Package, choice: &Choice) -> Result<Vec<Mutant>> {
     let mut command = cargo()?;
-    command.args(["mutants", "--list", "--json", "--package", package]);
-    globs.iter().for_each(|glob| {
-        command.args(["--file", glob]);
-    });
+    command.args(["mutants", "--list", "--json", "--package", package.name]);
+    let default = package.files.iter().copied();
+    let wanted = choice.files.iter().map(String::as_str);
+    let globs: Vec<&str> =
+        if choice.files.is_empty() { default.collect() } else { wanted.collect() };
+    command.args(globs.into_iter().flat_map(|glob| ["--file", glob]));
     let printed = child::output(&mut command)?;
     serde_json::from_str(&printed).map_err(|error| {
         Error::unfit(format!("cargo-mutants listed no JSON: {error}"), "see `cargo mutants --list`")

@@ -106,7 +106,7 @@ fn runs_the_suite_of(job: &Job, file: &Path) -> bool {
     let room = file.iter().next().unwrap_or_default().to_string_lossy();
     let room = room.trim_end_matches(".rs");
     let mut asked = job.words.iter().filter_map(|word| word.strip_prefix("suite="));
-    let is_suite = pvbounce::options::SUITES.contains(&room);
+    let is_suite = protocol::options::SUITES.contains(&room);
     asked
         .next()
         .is_none_or(|list| !is_suite || room == CLOSE || list.split(',').any(|name| name == room))

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use super::{Fate, Mutant, OUTPUT, cargo};
+use super::{Fate, Mutant, OUTPUT, PACKAGES, cargo};
 use crate::child;
 use crate::error::{Context, Result};
 use crate::progress::Stage;
@@ -26,16 +26,8 @@ pub(super) fn the_rest(mutants: &[Mutant], fates: Vec<Option<Fate>>) -> Result<V
 fn run(mutants: &[&Mutant]) -> Result<[Vec<String>; 2]> {
     let stage = Stage::start("mutants", format!("{} mutants, a build each", mutants.len()));
     let mut command = cargo()?;
-    command.args([
-        "mutants",
-        "--no-times",
-        "--output",
-        OUTPUT,
-        "--package",
-        "pvbounce",
-        "--package",
-        "rig",
-    ]);
+    command.args(["mutants", "--no-times", "--output", OUTPUT]);
+    command.args(PACKAGES.iter().flat_map(|package| ["--package", package.name]));
     for mutant in mutants {
         command.args(["--re", &format!("^{}$", escaped(&mutant.name))]);
         // Its mutants that leave a field out are no matter of names: those of other files would all be tried.

@@ -148,8 +148,9 @@ fn ask<T: DeserializeOwned>(what: &OsStr, request: &Request<'_>) -> Result<T> {
 }
 
 /// Lints are for the tree itself; here they would refuse what is only unusual.
-const UNLOCK: [Edit<'_>; 2] = [
+const UNLOCK: [Edit<'_>; 3] = [
     ("Cargo.toml", ["[lints]\nworkspace = true\n", ""]),
+    ("protocol/Cargo.toml", ["[lints]\nworkspace = true\n", ""]),
     ("tests/rig/Cargo.toml", ["[lints]\nworkspace = true\n", ""]),
 ];
 

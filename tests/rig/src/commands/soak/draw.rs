@@ -97,7 +97,7 @@ fn pool(memory: u32, dice: &mut Dice) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use pvbounce::options::Options;
+    use protocol::options::Options;
 
     fn drawn(seed: u64) -> Vec<Job> {
         jobs(seed, 200, &Peers::start().unwrap(), Duration::from_secs(1))
@@ -139,7 +139,7 @@ mod tests {
             let words = job.words.join(" ");
             let options = Options::parse(&words).unwrap();
             let memory = usize::try_from(job.memory.unwrap_or(128)).unwrap() << 20;
-            assert!(options.pool_bytes.is_none_or(|pool| pool <= memory / 4), "{words}");
+            assert!(options.pool_size.is_none_or(|size| size.bytes(2048) <= memory / 4), "{words}");
         }
     }
 }

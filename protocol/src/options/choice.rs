@@ -1,6 +1,6 @@
 //! What is chosen by lists of names: suites, and the devices that they are about.
 
-use crate::pci::Bdf;
+use crate::Bdf;
 
 /// Every suite by its name on the command line, in running order.
 pub const SUITES: [&str; 13] = [
@@ -24,6 +24,24 @@ const IN_SMOKE: usize = 8;
 
 /// Suite `pci` among [`SUITES`].
 const PCI: u16 = 1 << 4;
+
+/// Every driver by its name on the command line.
+pub const DRIVERS: [&str; 14] = [
+    "rtl8139",
+    "rtl8139-cplus",
+    "rtl8168",
+    "rtl8125",
+    "pcnet",
+    "e1000",
+    "e1000e",
+    "igb",
+    "igc",
+    "virtio-net",
+    "edu",
+    "nvme",
+    "ahci",
+    "xhci",
+];
 
 /// A choice of suites.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

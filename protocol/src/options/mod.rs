@@ -4,15 +4,11 @@
 //! the ones it does: a test that ran with half its options would prove something else.
 
 mod choice;
+mod size;
 
-pub use choice::{FunctionSet, SUITES, SuiteSet};
+pub use choice::{DRIVERS, FunctionSet, SUITES, SuiteSet};
+pub use size::{DmaBits, PoolSize};
 
-use crate::{
-    addr::DmaMask,
-    dma::{Policy, run::SLOT_SIZE},
-    drivers,
-    net::End,
-};
 use core::{fmt, net::SocketAddrV4, time::Duration};
 
 /// When the bounce pool is started, if at all.
@@ -26,6 +22,45 @@ pub enum PoolStart {
     Reserve,
     /// Never: what can't go direct can't go at all.
     Off,
+}
+
+/// Which buffers are bounced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bouncing {
+    /// Those that won't do themselves.
+    Needed,
+    /// All of them.
+    Forced,
+    /// None: what can't go direct fails and says why.
+    Never,
+}
+
+/// One end of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The one that listens.
+    A,
+    /// The one that connects.
+    B,
+}
+
+impl End {
+    /// The other one.
+    pub const fn other(self) -> Self {
+        match self {
+            Self::A => Self::B,
+            Self::B => Self::A,
+        }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::A => "a",
+            Self::B => "b",
+        })
+    }
 }
 
 /// A deliberate fault, to see that it is seen.
@@ -55,7 +90,7 @@ pub enum SelfTest {
     Panic,
     /// The guest stops answering: TIMEOUT.
     Hang,
-    /// An operation on Xen or the store fails, at the call site of this number: [`crate::xen::failing`].
+    /// An operation on Xen or the store fails, at the call site of this number.
     Fail(u32),
 }
 
@@ -122,16 +157,16 @@ pub struct Options {
     pub driver: Option<&'static str>,
     /// When the pool starts.
     pub swiotlb: PoolStart,
-    /// Bytes of the pool; `None` for a sixteenth of the domain, between 1 and 64 MiB.
-    pub pool_bytes: Option<usize>,
-    /// Which buffers bounce: those that must, all, or none.
-    pub bouncing: Policy,
+    /// The pool's size; `None` for a sixteenth of the domain, between 1 and 64 MiB.
+    pub pool_size: Option<PoolSize>,
+    /// Which buffers bounce.
+    pub bouncing: Bouncing,
     /// Whether a full pool may grow.
     pub grow: bool,
     /// Whether there is a pool even where nothing needs one.
     pub soft_iommu: bool,
-    /// The reach that the device is held to, if that is less than its own.
-    pub reach: Option<DmaMask>,
+    /// The address lines that the device is held to, if they are fewer than its own.
+    pub dma_bits: Option<DmaBits>,
     /// What suite `hog` does.
     pub hog: Hog,
     /// How many transfers each walk of suite `dma` makes at most, about; `None` for as many as there are.
@@ -159,11 +194,11 @@ impl Default for Options {
             functions: FunctionSet::default(),
             driver: None,
             swiotlb: PoolStart::Late,
-            pool_bytes: None,
-            bouncing: Policy::Auto,
+            pool_size: None,
+            bouncing: Bouncing::Needed,
             grow: false,
             soft_iommu: false,
-            reach: None,
+            dma_bits: None,
             hog: Hog { hold: Duration::from_secs(30), leave: 0 },
             transfers: None,
             rounds: 1,
@@ -282,7 +317,7 @@ impl Options {
         match name {
             "suite" => self.suites = SuiteSet::parse(value)?,
             "dev" => self.functions = FunctionSet::parse(value)?,
-            "driver" => self.driver = Some(drivers::named(value)?),
+            "driver" => self.driver = Some(DRIVERS.into_iter().find(|name| *name == value)?),
             "swiotlb" => self.set_swiotlb(value)?,
             "echo" => self.echo = Some(value.parse().ok()?),
             "download" => self.download = Some(parse_download(value)?),
@@ -292,10 +327,7 @@ impl Options {
             }
             "selftest" => self.selftest = Some(SelfTest::parse(value)?),
             "iommu" => self.soft_iommu = (value == "soft").then_some(true)?,
-            "dma_bits" => {
-                let bits = value.parse().ok().filter(|bits| (24..=64).contains(bits))?;
-                self.reach = Some(DmaMask::from_bits(bits)?);
-            }
+            "dma_bits" => self.dma_bits = Some(DmaBits::parse(value)?),
             "transfers" => {
                 let most = value.parse().ok().filter(|most| (1..=65536).contains(most))?;
                 self.transfers = Some(most);
@@ -324,24 +356,14 @@ impl Options {
                 "late" => self.swiotlb = PoolStart::Late,
                 "reserve" => self.swiotlb = PoolStart::Reserve,
                 "off" => self.swiotlb = PoolStart::Off,
-                "force" => self.bouncing = Policy::Force,
-                "noforce" => self.bouncing = Policy::Direct,
+                "force" => self.bouncing = Bouncing::Forced,
+                "noforce" => self.bouncing = Bouncing::Never,
                 "grow" => self.grow = true,
-                size => self.pool_bytes = Some(parse_size(size)?),
+                size => self.pool_size = Some(PoolSize::parse(size)?),
             }
         }
         Some(())
     }
-}
-
-/// A pool of 1 MiB to 1 GiB, in MiB or in slots.
-fn parse_size(value: &str) -> Option<usize> {
-    let (count, unit) = match value.strip_prefix("slots=") {
-        Some(slots) => (slots, SLOT_SIZE),
-        None => (value, 1 << 20),
-    };
-    let bytes = count.parse::<usize>().ok()?.checked_mul(unit)?;
-    (1 << 20..=1 << 30).contains(&bytes).then_some(bytes)
 }
 
 fn parse_hog(value: &str) -> Option<Hog> {
@@ -392,14 +414,14 @@ mod tests {
                     driver=rtl8139-cplus pair=b,64 end=stay";
         let options = Options::parse(line).unwrap();
         assert_eq!(options.swiotlb, PoolStart::Early);
-        assert_eq!(options.pool_bytes, Some(16 << 20));
-        assert_eq!(options.bouncing, Policy::Force);
+        assert_eq!(options.pool_size, Some(PoolSize::Mib(16)));
+        assert_eq!(options.bouncing, Bouncing::Forced);
         assert!(options.grow && options.soft_iommu);
-        assert_eq!(options.reach.unwrap().bits(), 28);
+        assert_eq!(options.dma_bits.unwrap().get(), 28);
         assert_eq!(options.hog, Hog { hold: Duration::from_secs(20), leave: 6 << 20 });
         assert_eq!((options.transfers, options.rounds), (Some(50), 20));
         assert_eq!(options.driver, Some("rtl8139-cplus"));
-        let bdf = |text: &str| text.parse::<crate::pci::Bdf>().unwrap();
+        let bdf = |text: &str| text.parse::<crate::Bdf>().unwrap();
         assert!(options.functions.named().eq(["00:01.0", "00:02.1"].map(bdf)));
         assert_eq!(options.echo.unwrap().port(), 7);
         assert_eq!(options.download.unwrap().bytes, 1000);
@@ -441,7 +463,10 @@ mod tests {
     fn a_pool_is_sized_in_mib_or_in_slots() {
         let options = Options::parse("swiotlb=reserve,slots=1024,noforce").unwrap();
         assert_eq!(options.swiotlb, PoolStart::Reserve);
-        assert_eq!((options.pool_bytes, options.bouncing), (Some(2 << 20), Policy::Direct));
+        assert_eq!(
+            (options.pool_size, options.bouncing),
+            (Some(PoolSize::Slots(1024)), Bouncing::Never)
+        );
     }
 
     #[test]

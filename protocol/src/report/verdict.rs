@@ -153,6 +153,7 @@ pub trait Coded: fmt::Display {
 }
 
 /// Makes an error [`Coded`] by its own functions of the same names.
+#[macro_export]
 macro_rules! coded {
     ($error:ty) => {
         impl $crate::report::Coded for $error {
@@ -166,7 +167,6 @@ macro_rules! coded {
         }
     };
 }
-pub(crate) use coded;
 
 impl<E: Coded> From<E> for Reason {
     fn from(error: E) -> Self {

@@ -1,10 +1,6 @@
 //! Where a PCI function is: segment, bus, device, function, as `lspci -D` and xl write it.
 
-use crate::xen::physdev::Place;
 use core::{fmt, str::FromStr};
-
-/// Functions a bus has room for: 32 devices of 8.
-pub(super) const DEVFNS: core::ops::RangeInclusive<u8> = 0..=255;
 
 /// A bus within a segment.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -22,6 +18,11 @@ impl Bus {
     /// The function with this device and function number, packed as `device << 3 | function`.
     pub const fn at(self, devfn: u8) -> Bdf {
         Bdf { bus: self, devfn }
+    }
+
+    /// Every function that it has room for: 32 devices of 8.
+    pub fn functions(self) -> impl Iterator<Item = Bdf> {
+        (0..=u8::MAX).map(move |devfn| self.at(devfn))
     }
 }
 
@@ -51,14 +52,6 @@ impl Bdf {
     /// Both, packed as `device << 3 | function`.
     pub const fn devfn(self) -> u8 {
         self.devfn
-    }
-}
-
-/// Xen's name for a place.
-impl From<Bdf> for Place {
-    fn from(bdf: Bdf) -> Self {
-        let Bdf { bus, devfn } = bdf;
-        Self { segment: bus.segment, bus: bus.number, devfn }
     }
 }
 

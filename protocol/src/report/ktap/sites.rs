@@ -1,4 +1,4 @@
-//! Which operation was made to fail, in a run where one was: `# failed site=12 operation=send in=pci way=0x…,0x…` as soon
+//! Which operation was made to fail, in a run where one was: `# failed site=12 operation=send keeps=no in=pci way=0x…,0x…` as soon
 //! as there is a report to say it in, and `# sites reached=240` at the end.
 
 use alloc::borrow::ToOwned;
@@ -9,6 +9,9 @@ use core::str::FromStr;
 
 use super::totals::{BadTotals, fields, number};
 
+const YES: &str = "yes";
+const NO: &str = "no";
+
 /// The call site whose operation failed on purpose.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FailedSite {
@@ -16,6 +19,8 @@ pub struct FailedSite {
     pub site: u64,
     /// What failed.
     pub operation: String,
+    /// Whether something may still be held because it failed.
+    pub may_keep: bool,
     /// The stage or suite that ran.
     pub place: String,
     /// Return addresses on the stack, innermost first.
@@ -24,8 +29,9 @@ pub struct FailedSite {
 
 impl fmt::Display for FailedSite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { site, operation, place, way } = self;
-        write!(f, "site={site} operation={operation} in={place} way=")?;
+        let Self { site, operation, may_keep, place, way } = self;
+        let keeps = if *may_keep { YES } else { NO };
+        write!(f, "site={site} operation={operation} keeps={keeps} in={place} way=")?;
         way.iter().enumerate().try_for_each(|(place, address)| {
             let comma = if place == 0 { "" } else { "," };
             write!(f, "{comma}{address:#x}")
@@ -37,8 +43,8 @@ impl FromStr for FailedSite {
     type Err = BadTotals;
 
     fn from_str(text: &str) -> Result<Self, BadTotals> {
-        let [site, operation, place, way] =
-            fields(text, ["site", "operation", "in", "way"]).ok_or(BadTotals)?;
+        let [site, operation, keeps, place, way] =
+            fields(text, ["site", "operation", "keeps", "in", "way"]).ok_or(BadTotals)?;
         let is_word = |text: &str| {
             text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         };
@@ -49,6 +55,11 @@ impl FromStr for FailedSite {
         Ok(Self {
             site: number(site).filter(|site| *site > 0).ok_or(BadTotals)?,
             operation: operation.to_owned(),
+            may_keep: match keeps {
+                YES => true,
+                NO => false,
+                _ => return Err(BadTotals),
+            },
             place: place.to_owned(),
             way: addresses.map(super::hex).collect::<Option<_>>().ok_or(BadTotals)?,
         })
@@ -85,8 +96,13 @@ mod tests {
     #[test]
     fn what_is_printed_is_what_is_read() {
         for way in [Vec::new(), Vec::from([0xffff_ffff_8010_1234]), Vec::from([1, 2])] {
-            let failed =
-                FailedSite { site: 12, operation: "close-port".into(), place: "pci".into(), way };
+            let failed = FailedSite {
+                site: 12,
+                operation: "close-port".into(),
+                may_keep: way.is_empty(),
+                place: "pci".into(),
+                way,
+            };
             assert_eq!(failed.to_string().parse(), Ok(failed));
         }
         let sites = Sites { reached: 240 };
@@ -95,7 +111,7 @@ mod tests {
 
     #[test]
     fn less_or_more_or_other_fields_are_refused() {
-        let good = "site=12 operation=send in=pci way=0x1,0x2";
+        let good = "site=12 operation=send keeps=no in=pci way=0x1,0x2";
         assert!(good.parse::<FailedSite>().is_ok());
         for (what, other) in [
             ("site=12 ", ""),
@@ -103,6 +119,7 @@ mod tests {
             ("site=12", "site=-1"),
             ("operation=send", "operation="),
             ("operation=send", "operation=Send"),
+            ("keeps=no", "keeps=maybe"),
             ("in=pci", "in=pci,irq"),
             ("0x1,", "1,"),
             ("0x1,", ","),
