@@ -68,9 +68,10 @@ mapfile -t packages < <(missing_packages)
 [ "${#packages[@]}" -eq 0 ] || install_packages "${packages[@]}"
 ensure_target
 
-# Whether nothing in the tree is newer than the rig: cargo would take 0.2 s to find that out.
+# Whether nothing that the rig is built from is newer: cargo would take 0.2 s to find that out.
 is_current() {
-    [ -x "$1" ] && [ -z "$(find . -mindepth 1 \( -name target -o -name runs -o -name .git \) -prune -o -newer "$1" -print -quit)" ]
+    local sources=(Cargo.toml Cargo.lock rust-toolchain.toml protocol tests/rig)
+    [ -x "$1" ] && [ -z "$(find "${sources[@]}" -newer "$1" -print -quit)" ]
 }
 
 # Built apart from the guest, with its own profile: quick to build. --quiet keeps the first build silent, so say it.
