@@ -15,7 +15,10 @@ use pvbounce::{
     addr::BusAddr,
     xen::physdev::ConfigRegion,
 };
-use std::{ptr::NonNull, rc::Rc};
+use std::{
+    ptr::{self, NonNull},
+    rc::Rc,
+};
 
 const LONGEST: usize = 64 << 10;
 const POINTER: u64 = 0xf_0000;
@@ -122,11 +125,16 @@ impl AcpiHandler for Lender {
             self.0.read(BusAddr(at as u64), into).is_ok()
         });
         let start = NonNull::from(Box::leak(copy.into_boxed_slice())).cast();
-        // SAFETY: the copy has as many bytes, is never freed (a test's memory), and a table has no alignment.
+        // SAFETY: the copy has as many bytes, is freed when the mapping goes, and a table has no alignment.
         unsafe { PhysicalMapping::new(at, start, len, len, self.clone()) }
     }
 
-    fn unmap_physical_region<T>(_: &PhysicalMapping<Self, T>) {}
+    fn unmap_physical_region<T>(mapping: &PhysicalMapping<Self, T>) {
+        let len = mapping.mapped_length().max(size_of::<T>());
+        let copy = ptr::slice_from_raw_parts_mut(mapping.virtual_start().as_ptr().cast::<u8>(), len);
+        // SAFETY: it was leaked with this length when the mapping was made, which is going.
+        drop(unsafe { Box::from_raw(copy) });
+    }
 }
 
 /// The regions of a root pointer that is right, as the crate reads them.

@@ -97,7 +97,10 @@ impl Chip<'_> {
                 self.command.set(command & !1);
                 command & !1
             }
-            15 => self.around.input.u32(),
+            15 => {
+                self.odd.set(true);
+                self.around.input.u32()
+            }
             _ => command,
         }
     }

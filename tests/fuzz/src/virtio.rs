@@ -12,7 +12,7 @@ use pvbounce::{
     addr::{DmaMask, to_usize},
     device::{Idle as _, Registers, fake::TickingClock},
     dma::{Device, Limits, Policy},
-    nic::{FRAME_MAX, FRAME_MIN, fake::virtio::CAPABILITIES, virtio},
+    nic::{FRAME_MAX, FRAME_MIN, HEADER, fake::virtio::CAPABILITIES, virtio},
 };
 use std::{cell::Cell, time::Duration};
 
@@ -236,6 +236,11 @@ impl Registers for &Chip<'_> {
 }
 
 impl Far for Chip<'_> {
+    // What comes by no wire may be a header alone.
+    fn shortest(&self) -> usize {
+        HEADER
+    }
+
     fn input(&self) -> &Input {
         &self.input
     }

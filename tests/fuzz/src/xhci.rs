@@ -23,6 +23,8 @@ struct Chip<'c> {
     around: Surroundings<'c>,
     /// Whether its list of capabilities goes on for as long as its registers do.
     endless: bool,
+    /// Whether it once said that its registers are elsewhere: it may not have been told where anything is.
+    elsewhere: Cell<bool>,
     command: Cell<u32>,
     ring: Cell<u64>,
     table: Cell<u64>,
@@ -114,7 +116,10 @@ impl Registers for &Chip<'_> {
     fn read_u32(&self, offset: usize) -> u32 {
         self.around.clock.advance(LOOK);
         match offset {
-            _ if self.strange(64) => self.around.input.u32(),
+            _ if self.strange(64) => {
+                self.elsewhere.set(self.elsewhere.get() || offset < OPERATIONAL);
+                self.around.input.u32()
+            }
             0x00 => 0x0100_0020,
             0x04 => 2 << 24 | SLOTS,
             0x08 => 2 << 27,
@@ -123,7 +128,7 @@ impl Registers for &Chip<'_> {
             0x18 => 0x80,
             OPERATIONAL => self.command.get() & !2,
             0x24 => {
-                if self.command.get() & 1 != 0 {
+                if self.command.get() & 1 != 0 && !self.elsewhere.get() {
                     self.work();
                 }
                 !self.command.get() & 1
@@ -189,6 +194,7 @@ impl Story for Guest {
         Chip {
             around,
             endless,
+            elsewhere: Cell::default(),
             command: Cell::default(),
             ring: Cell::default(),
             table: Cell::default(),
