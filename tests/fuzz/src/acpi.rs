@@ -131,7 +131,8 @@ impl AcpiHandler for Lender {
 
     fn unmap_physical_region<T>(mapping: &PhysicalMapping<Self, T>) {
         let len = mapping.mapped_length().max(size_of::<T>());
-        let copy = ptr::slice_from_raw_parts_mut(mapping.virtual_start().as_ptr().cast::<u8>(), len);
+        let copy =
+            ptr::slice_from_raw_parts_mut(mapping.virtual_start().as_ptr().cast::<u8>(), len);
         // SAFETY: it was leaked with this length when the mapping was made, which is going.
         drop(unsafe { Box::from_raw(copy) });
     }

@@ -51,6 +51,8 @@ struct Chip<'c> {
     odd: Cell<bool>,
     /// Whether a property has read as anything.
     wild: Cell<bool>,
+    /// Whether it once said that its doorbells are apart by something else than they are: it may then hear of none, or of others.
+    elsewhere: Cell<bool>,
 }
 
 fn wide(words: &[u32], at: usize) -> u64 {
@@ -204,7 +206,10 @@ impl Registers for &Chip<'_> {
         match offset {
             _ if !self.around.tame.get() && self.around.input.once_in(64) => {
                 self.wild.set(true);
-                self.around.input.u32()
+                self.elsewhere.set(self.elsewhere.get() || offset == 4);
+                let drawn = self.around.input.u32();
+                // It may ask for two minutes to become ready (TO), and would get them.
+                if offset == 0 { drawn & 0x00ff_ffff | 1 << 24 } else { drawn }
             }
             // MQES 31, TO 500 ms; the NVM command set.
             0 => 31 | 1 << 24,
@@ -236,6 +241,7 @@ impl Registers for &Chip<'_> {
             CC => self.configure(value),
             0x24 => self.entries.set(value),
             0x28 | 0x2c | 0x30 | 0x34 => self.words.borrow_mut()[(offset - 0x28) / 4] = value,
+            0x1000.. if self.elsewhere.get() => {}
             0x1000 | 0x1008 | 0x1010 => {
                 self.queues.borrow_mut()[(offset - 0x1000) / 8].tail = value.into();
             }
@@ -271,6 +277,7 @@ impl Story for Guest {
             queues: RefCell::default(),
             odd: Cell::default(),
             wild: Cell::default(),
+            elsewhere: Cell::default(),
         }
     }
 
