@@ -9,6 +9,7 @@
 //! | `hide-range` | the report                                        | the rig, which has QEMU's trace            |
 //! | `isolation`  | between the suite and what it saw                | `isolation` `page_table_…`, and the rig    |
 //! | `mask-irq`   | between a driver and its caller                   | `irq` `intx_interrupts`                    |
+//! | `message`    | between the suite and what it read                | `irq` `msi_interrupts`, `msix_interrupts`  |
 //! | `bus-master` | the way to config space                           | `close` `device_lets_go`                   |
 //! | `keep-port`  | the guest                                         | `close` `nothing_is_kept`, and `hotplug`   |
 //! | `leak`       | the guest                                         | the same                                   |
@@ -35,6 +36,11 @@ pub(super) fn strike(guest: &Guest) {
         }
         _ => {}
     }
+}
+
+/// Where the device's messages go, or a place in memory.
+pub(super) fn stray(fault: Option<SelfTest>, address: u64) -> u64 {
+    if fault == Some(SelfTest::Message) { address & 0xf_ffff } else { address }
 }
 
 /// Leaves a range out of the report.

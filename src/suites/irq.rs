@@ -2,6 +2,7 @@
 
 use super::{
     check::{Finding, Suite, attends, failure, nothing, proof},
+    faults,
     rung::{ENTRY, is_no_storm, is_on, message_in, reaches_a_processor},
     transfer::{irq_lost, send_and_poll, send_and_receive, with_bus_state},
 };
@@ -233,6 +234,7 @@ fn turned_on(guest: &Guest, how: Delivery) -> Result<String, Outcome> {
         (_, Some(msix)) => first_message(guest, msix.table)?,
         _ => return Ok(String::new()),
     };
+    let address = faults::stray(guest.options.selftest, address);
     if !reaches_a_processor(address) {
         let detail =
             format!("the device sends its messages to {address:#x}, which is no processor");

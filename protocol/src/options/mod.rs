@@ -80,6 +80,8 @@ pub enum SelfTest {
     Isolation,
     /// The device's interrupt is masked after a few frames.
     MaskIrq,
+    /// The device's messages go to memory, as its capability or table reads.
+    Message,
     /// Turning bus mastering off has no effect.
     BusMaster,
     /// An event channel is kept.
@@ -96,7 +98,7 @@ pub enum SelfTest {
 
 impl SelfTest {
     /// Each with its word, except [`SelfTest::Fail`], whose word has a number.
-    const WORDS: [(&str, Self); 12] = [
+    const WORDS: [(&str, Self); 13] = [
         ("corrupt", Self::Corrupt),
         ("copyback", Self::CopyBack),
         ("loopback", Self::Loopback),
@@ -104,6 +106,7 @@ impl SelfTest {
         ("hide-range", Self::HideRange),
         ("isolation", Self::Isolation),
         ("mask-irq", Self::MaskIrq),
+        ("message", Self::Message),
         ("bus-master", Self::BusMaster),
         ("keep-port", Self::KeepPort),
         ("leak", Self::Leak),
@@ -251,8 +254,8 @@ pub const KNOWN: [(&str, &str); 16] = [
     ("detach", "<seconds>, 1 to 60, to wait for `xl pci-detach` at the end"),
     (
         "selftest",
-        "corrupt|copyback|loopback|dirty|hide-range|isolation|mask-irq|bus-master|keep-port|leak|panic|hang, \
-         or fail:<call site, from 1>",
+        "corrupt|copyback|loopback|dirty|hide-range|isolation|mask-irq|message|bus-master|keep-port|leak|panic|\
+         hang, or fail:<call site, from 1>",
     ),
     (END, "stay: as dom0, keep the page on the screen until a key is pressed; or restart, at once"),
     ("console", "ignored: Xen and xl add it"),

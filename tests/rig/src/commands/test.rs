@@ -176,7 +176,7 @@ const LOOPED: &str = "dma-byte-mismatch";
 
 /// A fault on purpose for each comparison, the suite that has to see it, and each check of it that does.
 fn faults() -> impl Iterator<Item = Job> {
-    const SEEN: [(&str, &str, &[Fault]); 8] = [
+    const SEEN: [(&str, &str, &[Fault]); 9] = [
         (
             "copyback",
             "swiotlb",
@@ -211,11 +211,22 @@ fn faults() -> impl Iterator<Item = Job> {
             ],
         ),
         ("hide-range", "dma", &[("rig", "dma-outside")]),
+        // The others' messages are as good as this one's that is told wrong.
+        (
+            "message",
+            "irq",
+            &[("irq.msi_interrupts", "irq-message"), ("irq.msix_interrupts", "irq-message")],
+        ),
         // Only a run that has a device turns its bus mastering off.
         ("bus-master", "irq", &[("close.device_lets_go", "pci-bus-master-left")]),
     ];
     SEEN.into_iter().map(|(fault, suite, seen)| {
-        let device = matches!(suite, "irq" | "irq,dma" | "dma").then_some(Device::Nic);
+        let device = match (fault, suite) {
+            // The first card has none.
+            ("message", _) => Card::find("e1000e").map(Device::Card),
+            (_, "irq" | "irq,dma" | "dma") => Some(Device::Nic),
+            _ => None,
+        };
         let config = if device.is_some() { "smoke-late.cfg" } else { "no-device.cfg" };
         let job = Job::new(format!("selftest-{fault}"), config, device)
             .word(format!("suite={suite}"))
