@@ -15,10 +15,7 @@ use pvbounce::{
     addr::BusAddr,
     xen::physdev::ConfigRegion,
 };
-use std::{
-    ptr::{self, NonNull},
-    rc::Rc,
-};
+use std::ptr::{self, NonNull};
 
 const LONGEST: usize = 64 << 10;
 const POINTER: u64 = 0xf_0000;
@@ -90,7 +87,7 @@ pub fn run(bytes: &[u8]) {
     if let Ok(regions) = &tables.regions {
         apart(regions);
         if alone && by_uefi.is_none() {
-            assert!(others(memory, regions.len()).is_none_or(|others| others == *regions));
+            assert!(others(&memory, regions.len()).is_none_or(|others| others == *regions));
         }
     }
 }
@@ -113,10 +110,10 @@ fn apart(regions: &[ConfigRegion]) {
 }
 
 /// Lends the crate copies. It trusts lengths, so it is only shown what this guest took for whole.
-#[derive(Clone, Debug)]
-struct Lender(Rc<FakeMemory>);
+#[derive(Clone, Copy, Debug)]
+struct Lender<'m>(&'m FakeMemory);
 
-impl AcpiHandler for Lender {
+impl AcpiHandler for Lender<'_> {
     unsafe fn map_physical_region<T>(&self, at: usize, len: usize) -> PhysicalMapping<Self, T> {
         let mut copy = vec![0_u8; len.max(size_of::<T>())];
         // As far as it goes, and zeros behind: the crate looks at 36 bytes of a pointer that has 20, and of what is no table.
@@ -126,7 +123,7 @@ impl AcpiHandler for Lender {
         });
         let start = NonNull::from(Box::leak(copy.into_boxed_slice())).cast();
         // SAFETY: the copy has as many bytes, is freed when the mapping goes, and a table has no alignment.
-        unsafe { PhysicalMapping::new(at, start, len, len, self.clone()) }
+        unsafe { PhysicalMapping::new(at, start, len, len, *self) }
     }
 
     fn unmap_physical_region<T>(mapping: &PhysicalMapping<Self, T>) {
@@ -139,11 +136,10 @@ impl AcpiHandler for Lender {
 }
 
 /// The regions of a root pointer that is right, as the crate reads them; `None` if it wants the makers' names to be text.
-fn others(memory: FakeMemory, most: usize) -> Option<Vec<ConfigRegion>> {
-    let lender = Lender(Rc::new(memory));
+fn others(memory: &FakeMemory, most: usize) -> Option<Vec<ConfigRegion>> {
     let at = usize::try_from(POINTER).unwrap_or(0);
     // SAFETY: a pointer, a root table and a table of regions stand there whose lengths are theirs.
-    let tables = match unsafe { AcpiTables::from_rsdp(lender, at) } {
+    let tables = match unsafe { AcpiTables::from_rsdp(Lender(memory), at) } {
         Err(
             AcpiError::RsdpInvalidOemId
             | AcpiError::SdtInvalidOemId(_)
