@@ -294,6 +294,7 @@ mod tests {
             assert_eq!(name(0x8086, device, NO_CLASS), Some("igc"), "{device:x}");
         }
         assert!(names().eq(crate::options::DRIVERS));
+        assert!(names().all(|name| remedy().contains(name)), "{}", remedy());
     }
 
     #[test]

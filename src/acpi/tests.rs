@@ -174,6 +174,17 @@ fn a_table_that_can_t_be_is_told_and_the_others_are_read() {
 }
 
 #[test]
+fn of_two_tables_of_regions_the_first_is_read() {
+    const OTHER: u64 = 0x7fe0_6000;
+    let memory = board(&one())
+        .with(XSDT, &directory(b"XSDT", 8, &[MCFG, OTHER]))
+        .with(OTHER, &mcfg(&[region(BASE << 4, 0, 0, 0xff)]));
+    let tables = all(&memory).unwrap();
+    assert_eq!(tables.regions.unwrap()[0].start().0, BASE);
+    assert_eq!(tables.names, [Signature::MCFG; 2]);
+}
+
+#[test]
 fn a_region_that_can_t_be_is_none() {
     let why = |records: &[[u8; 16]]| match regions(&mcfg(records)) {
         Err(TableError::Damaged { why, .. }) => why,
@@ -193,6 +204,8 @@ fn a_region_that_can_t_be_is_none() {
     let apart = regions(&mcfg(&apart)).unwrap();
     assert_eq!(apart.iter().map(|region| region.start().0).max(), Some(BASE << 4));
     assert_eq!(apart[1].start().0, BASE + (10 << 20), "the base is bus 0's");
+    let below = [region(BASE + (256 << 20), 1, 0, 0xff), region(BASE, 0, 0, 0xff)];
+    assert_eq!(regions(&mcfg(&below)).unwrap().len(), 2, "one ends where the other begins");
     let many = |count: u64| -> Vec<_> {
         (0..count).map(|n| region(BASE + (n << 28), u16::try_from(n).unwrap(), 0, 0)).collect()
     };

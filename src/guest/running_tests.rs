@@ -7,7 +7,10 @@ use crate::{
         self, Plan, Policy, Pool, Table,
         fake::{FakeMachine, Frames},
     },
-    engine::{edu, fake::FakeEdu},
+    engine::{
+        edu,
+        fake::{self, FakeEdu},
+    },
     nic::{
         Nic,
         fake::{
@@ -95,6 +98,11 @@ impl Host for FakeHost {
 
 /// Runs `test` with a device that was started on `host`, and polled; afterwards all must be back.
 fn with_device(host: &FakeHost, test: impl FnOnce(Running<'_>, &Resources)) {
+    with_chip(host, |_, running, resources| test(running, resources));
+}
+
+/// As [`with_device`], with what plays the device.
+fn with_chip(host: &FakeHost, test: impl FnOnce(&FakeEdu<'_>, Running<'_>, &Resources)) {
     let machine = FakeMachine::new(Frames::default());
     let (chip, clock) = (FakeEdu::new(&machine), TickingClock::default());
     let (events, mut table) = (FakeEvents::new(), Box::new(Table::new()));
@@ -108,7 +116,7 @@ fn with_device(host: &FakeHost, test: impl FnOnce(Running<'_>, &Resources)) {
     let none = Reason::new("pci-no-intx", "no interrupt");
     let event_clock = events.clock();
     let interrupt = Interrupt::none(&*events, &*event_clock, none);
-    test(Running::new(started, interrupt, &resources, limits), &resources);
+    test(&chip, Running::new(started, interrupt, &resources, limits), &resources);
     assert_eq!((events.taken(), pool.stats().in_use), (0, 0));
     assert_eq!(host.on.borrow().len(), 0, "left on");
 }
@@ -210,6 +218,39 @@ fn a_stopped_device_does_no_dma_and_keeps_no_interrupt() {
         running.stop(&host, &host, &mut kept).unwrap();
         assert!(!function.command().unwrap().contains(Command::MASTER));
         assert_eq!(kept, Vec::<String>::new());
+    });
+}
+
+#[test]
+fn memory_of_a_device_that_hangs_comes_back_once_it_masters_the_bus_no_more() {
+    let host = FakeHost::new(None);
+    with_chip(&host, |chip, mut running, _| {
+        chip.set_fault(fake::Fault::Halts);
+        running.mover().send(vec![3; 100].into()).map(drop).unwrap_err();
+        let stopped = running.stop(&host, &host, &mut Vec::new());
+        assert_eq!(stopped.unwrap_err().code, "device-reset-timeout");
+    });
+}
+
+#[test]
+fn an_interrupt_is_masked_on_purpose_after_a_few_that_were_the_device_s() {
+    let host = FakeHost::new(None);
+    with_chip(&host, |chip, running, resources| {
+        let mut running = running.with_fault(Some(SelfTest::MaskIrq));
+        running.climb(&host, resources, &mut |_, _| {});
+        running.mover().enable_interrupts(Cause::RECEIVER);
+        let mut interrupts = || {
+            let (_, sent) = running.mover().send(vec![7; 100].into()).unwrap();
+            let mut looks = (0..100).map(|_| running.fetch(&sent, &mut Vec::new()).unwrap());
+            assert!(looks.any(|arrival| arrival == Arrival::Back(100)));
+            (chip.interrupts(), (0..RINGS).map(|_| running.acknowledge()).collect::<Vec<_>>())
+        };
+        for _ in 0..RINGS {
+            let (interrupts, causes) = interrupts();
+            assert!(interrupts && causes[0] == Cause::RECEIVED && causes[1].is_empty());
+        }
+        assert!(!interrupts().0, "masked");
+        running.stop(&host, &host, &mut Vec::new()).unwrap();
     });
 }
 

@@ -35,24 +35,15 @@ pub struct Download {
 
 impl Download {
     /// Bytes of body a second.
-    pub const fn rate(&self) -> u64 {
+    pub fn rate(&self) -> u64 {
         per_second(self.bytes as u64, self.took)
     }
 }
 
 /// So many bytes a second; no time is no rate.
-pub(super) const fn per_second(bytes: u64, took: Duration) -> u64 {
-    let nanos = took.as_nanos();
-    if nanos == 0 {
-        return 0;
-    }
-    let rate = bytes as u128 * 1_000_000_000 / nanos;
-    if rate > u64::MAX as u128 {
-        return u64::MAX;
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "compared with u64::MAX just above")]
-    let rate = rate as u64;
-    rate
+pub(super) fn per_second(bytes: u64, took: Duration) -> u64 {
+    let rate = (u128::from(bytes) * 1_000_000_000).checked_div(took.as_nanos());
+    u64::try_from(rate.unwrap_or(0)).unwrap_or(u64::MAX)
 }
 
 /// A body as far as it came.

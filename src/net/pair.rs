@@ -68,7 +68,7 @@ pub struct PairReport {
 
 impl PairReport {
     /// Bytes a second, out and in.
-    pub const fn rates(&self) -> [u64; 2] {
+    pub fn rates(&self) -> [u64; 2] {
         [per_second(self.bytes, self.sent_in), per_second(self.bytes, self.received_in)]
     }
 }

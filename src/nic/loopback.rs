@@ -282,6 +282,8 @@ mod tests {
             assert_eq!(card.traffic().sent, 4);
             assert!(chip.take_sent().is_empty(), "none was on the wire");
             assert_eq!((card.name(), card.label().as_str()), ("rtl8139", "02:00:00:00:00:01"));
+            assert!(card.holds_back(), "what came while its cause was masked");
+            assert_eq!(card.series(), usize::MAX, "as long as is asked for");
             card.on_wire().unwrap();
             let bytes = filled(card, max);
             send(card, &bytes);

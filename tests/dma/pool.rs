@@ -24,6 +24,22 @@ fn a_start_takes_the_largest_segments_there_are() {
 }
 
 #[test]
+fn memory_from_the_line_on_is_beyond_the_device_that_ends_there() {
+    let frames = Frames { free: vec![(BusAddr(GIB_4).frame(), 1024)], ..Frames::default() };
+    let machine = FakeMachine::new(frames);
+    let mut table = Box::new(Table::new());
+    let pool = Pool::new(&mut table, &machine);
+    let plan = Plan { mask: DmaMask::BITS_64, ..Plan::new(MIB) };
+    pool.start(&plan, &mut |_| {}).unwrap();
+    let buffer = [7; 100];
+    for (mask, served) in [(32, false), (33, true)] {
+        let device = Device::new(&pool, &machine, Limits::new(bits(mask)), Policy::Force);
+        let mapped = device.map::<ToDevice, _>(&buffer[..]).map(drop);
+        assert_eq!(mapped.is_ok(), served, "{mask}: {mapped:?}");
+    }
+}
+
+#[test]
 fn an_order_xen_does_not_permit_is_asked_for_once() {
     let frames =
         Frames { order_limit: order(9), free: vec![(Mfn(0x8000), 1024)], ..Frames::default() };

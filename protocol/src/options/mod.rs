@@ -457,6 +457,15 @@ mod tests {
     }
 
     #[test]
+    fn who_says_how_it_ends_says_so_last() {
+        let stays = |line| Options::parse(line).map(|options| options.stay);
+        assert_eq!(
+            (stays("end=stay end=restart"), stays("end=restart end=stay")),
+            (Ok(false), Ok(true))
+        );
+    }
+
+    #[test]
     fn each_refusal_has_its_code() {
         assert_eq!(Options::parse("colour=red").unwrap_err().code(), "option-unknown");
         assert_eq!(Options::parse("detach=soon").unwrap_err().code(), "option-malformed");

@@ -7,14 +7,14 @@ use super::{
 };
 use crate::{
     arch::time::Clock as _,
-    device::{Cause, Ended, Traffic, Via},
+    device::{Cause, Driver as _, Ended, Traffic, Via},
     dma::OwnedSlice,
     nic::{
-        FRAME_MAX, FRAME_MIN, Nic,
+        FRAME_MAX, FRAME_MIN, Loopback, Nic,
         fake::played::{Fault, Player},
     },
 };
-use alloc::{vec, vec::Vec};
+use alloc::{collections::BTreeSet, vec, vec::Vec};
 
 #[test]
 fn every_length_comes_back_from_loopback_through_the_pool() {
@@ -176,6 +176,18 @@ fn a_masked_cause_is_silent_and_an_acknowledged_one_lets_go_of_its_line_at_once(
         assert!(!chip.interrupts(), "acknowledged");
         assert_eq!(card.counters().interrupts, 1);
     });
+}
+
+#[test]
+fn a_card_in_loopback_holds_back_what_the_card_does() {
+    let mut seen = BTreeSet::new();
+    with_pool(|bench| {
+        let card = bench.start().unwrap();
+        let holds_back = card.holds_back();
+        assert_eq!(Loopback::new(card).holds_back(), holds_back);
+        seen.insert(holds_back);
+    });
+    assert_eq!(seen.len(), 2, "there are cards of both kinds");
 }
 
 #[test]
