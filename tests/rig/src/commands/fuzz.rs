@@ -6,7 +6,7 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::child::{self, Guard};
 use crate::error::{Advice, Context, Error, Result};
@@ -120,6 +120,23 @@ pub(crate) enum Effort {
     Seconds(u64),
 }
 
+/// Inputs that one process plays at most: what a device that does not stop may still write to is kept for good.
+const SLICE: u64 = 200_000;
+
+impl Effort {
+    /// What the next process is told, after so many inputs and so long; `None` once that was all.
+    fn left(self, inputs: u64, took: Duration) -> Option<[String; 2]> {
+        let (runs, seconds) = match self {
+            Self::Inputs(all) => (all.saturating_sub(inputs).min(SLICE), None),
+            Self::Seconds(all) => (SLICE, Some(all.saturating_sub(took.as_secs()))),
+        };
+        let is_left = runs > 0 && seconds != Some(0);
+        // 0 is no bound.
+        let seconds = seconds.unwrap_or(0);
+        is_left.then(|| [format!("-runs={runs}"), format!("-max_total_time={seconds}")])
+    }
+}
+
 /// What came of one target.
 struct Outcome {
     target: &'static str,
@@ -189,6 +206,21 @@ fn targets(wanted: &[String]) -> Result<Vec<Target>> {
 
 /// Runs one target to its end or its first finding.
 fn play(target: Target, effort: Effort) -> Result<Outcome> {
+    let (stage, start) = (Stage::start("fuzz", target.name), Instant::now());
+    let (mut inputs, mut finding) = (0, None);
+    while finding.is_none()
+        && let Some(bounds) = effort.left(inputs, start.elapsed())
+    {
+        let (more, found) = slice(target, bounds, &stage)?;
+        (inputs, finding) = (inputs + more.max(1), found);
+    }
+    let end = finding.as_ref().map_or_else(String::new, |file| format!(", {}", file.display()));
+    stage.done(format!("{}: {inputs} inputs{end}", target.name));
+    Ok(Outcome { target: target.name, inputs, seconds: start.elapsed().as_secs_f64(), finding })
+}
+
+/// One process: how many inputs it played, and what it found.
+fn slice(target: Target, bounds: [String; 2], stage: &Stage) -> Result<(u64, Option<PathBuf>)> {
     let Target { name, build, longest } = target;
     let [grown, found] = ["corpus", "findings"].map(|kind| Path::new(OUTPUT).join(kind));
     let grown = grown.join(name);
@@ -198,31 +230,23 @@ fn play(target: Target, effort: Effort) -> Result<Outcome> {
     let log = Path::new(OUTPUT).join(format!("{name}.log"));
     let program = build.folder().join("x86_64-unknown-linux-gnu/release").join(name);
     let mut command = child::mortal(&program);
-    command.arg(match effort {
-        Effort::Inputs(inputs) => format!("-runs={inputs}"),
-        Effort::Seconds(seconds) => format!("-max_total_time={seconds}"),
-    });
-    command.args(ALWAYS).arg(format!("-max_len={longest}"));
+    command.args(bounds).args(ALWAYS).arg(format!("-max_len={longest}"));
     command.arg(format!("-artifact_prefix={}/{name}-", found.display()));
     command.arg(&grown).arg(Path::new(CORPUS).join(name));
     command.env("ASAN_OPTIONS", ADDRESS).stdin(Stdio::null()).stdout(Stdio::null());
     command.stderr(File::create(&log).on("create", &log)?);
-    let (stage, start) = (Stage::start("fuzz", name), Instant::now());
-    let status = follow(Guard::spawn(&mut command)?, &log, &stage)?;
-    let seconds = start.elapsed().as_secs_f64();
+    let status = follow(Guard::spawn(&mut command)?, &log, stage)?;
     let said = Said::read(&log)?;
     let finding = match (status.success(), said.finding) {
         (true, _) => None,
         (false, found) => Some(found.unwrap_or(log)),
     };
-    let end = finding.as_ref().map_or_else(String::new, |file| format!(", {}", file.display()));
-    stage.done(format!("{name}: {} inputs{end}", said.inputs));
-    Ok(Outcome { target: name, inputs: said.inputs, seconds, finding })
+    Ok((said.inputs, finding))
 }
 
 fn follow(mut child: Guard, log: &Path, stage: &Stage) -> Result<ExitStatus> {
     loop {
-        if let Some(status) = child.wait(std::time::Duration::from_secs(2))? {
+        if let Some(status) = child.wait(Duration::from_secs(2))? {
             return Ok(status);
         }
         stage.doing(Said::read(log)?.last);
@@ -279,6 +303,20 @@ mod tests {
         assert_eq!(targets(&[]).unwrap().len(), TARGETS.len());
         assert_eq!(targets(&["store".to_owned()]).unwrap()[0].build, Build::Story);
         assert!(targets(&["stores".to_owned()]).is_err());
+    }
+
+    #[test]
+    fn a_target_is_played_in_slices_until_it_had_its_inputs_or_its_time() {
+        let left = |effort: Effort, inputs, seconds| {
+            effort.left(inputs, Duration::from_secs(seconds)).map(|words| words.join(" "))
+        };
+        let all = Effort::Inputs(SLICE + 7);
+        assert_eq!(left(all, 0, 99).unwrap(), "-runs=200000 -max_total_time=0");
+        assert_eq!(left(all, SLICE, 99).unwrap(), "-runs=7 -max_total_time=0");
+        assert_eq!(left(all, SLICE + 7, 0), None);
+        let all = Effort::Seconds(60);
+        assert_eq!(left(all, 5, 59).unwrap(), "-runs=200000 -max_total_time=1");
+        assert_eq!(left(all, 0, 60), None);
     }
 
     #[test]
