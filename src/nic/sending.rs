@@ -300,12 +300,28 @@ mod tests {
         assert_eq!((out.used(), out.unclaimed(), out.free()), (0, most, Some(0)));
         (0..9).for_each(|_| out.keep(Some(vec![0; 60].into())));
         assert_eq!(out.unclaimed(), 4, "not more than the device has places");
+        out.forget();
+        assert_eq!(out.unclaimed(), 0);
     }
 
     #[test]
     fn places_are_taken_and_given_in_turn_up_to_the_most_there_may_be() {
         with_device(32, |dma| go_round(Outgoing::new(dma, DmaMask::BITS_32, 4, 3), 3));
         with_device(32, |dma| go_round(Outgoing::new(dma, DmaMask::BITS_32, 4, 4), 4));
+    }
+
+    #[test]
+    fn what_bounces_and_what_goes_direct_is_counted_for_itself() {
+        with_device(64, |dma| {
+            let mut out = Outgoing::new(dma, DmaMask::BITS_64, 4, 4);
+            let (mut ranges, mut counters) = (Ranges::default(), Counters::default());
+            for sent in 1..=2 {
+                let frame = in_one_page(7).into();
+                out.lend(frame, NOW, (&mut ranges, &mut counters)).unwrap();
+                assert_eq!((counters.tx_bounced, counters.tx_direct), (0, sent));
+            }
+            out.drop_all(&DeviceStopped::seen());
+        });
     }
 
     #[test]

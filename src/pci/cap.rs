@@ -145,7 +145,11 @@ impl Function<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pci::fake::{FakeBus, FakeDevice};
+    use crate::pci::{
+        Bdf, ConfigAccess, Width,
+        access::Refusal,
+        fake::{FakeBus, FakeDevice},
+    };
     use alloc::string::ToString;
     use proptest::prelude::*;
 
@@ -224,6 +228,50 @@ mod tests {
         // The lowest two bits of a pointer are reserved.
         let odd = walk_on(express().bytes(0x100, &record(0x1072_0001)).bytes(0x104, &record(3)));
         assert_eq!(odd.unwrap().unwrap()[1].offset, 0x104);
+    }
+
+    #[test]
+    fn a_longer_list_that_breaks_off_is_an_error_and_one_out_of_reach_is_none() {
+        let device = || express().bytes(0x100, &0xffc2_0001_u32.to_le_bytes());
+        let bdf = "00:01.0".parse().unwrap();
+        for (from, outcome) in [(0x100, Ok(None)), (0xffc, Err("config-refused"))] {
+            let bus = Short { bus: FakeBus::hardware().with(bdf, device()), from };
+            let found = Function::probe(&bus, bdf).unwrap().unwrap().extended_capabilities();
+            assert_eq!(found.map_err(|error| error.code()), outcome, "{from:#x}");
+        }
+    }
+
+    /// A bus whose config space is refused from an offset on.
+    #[derive(Debug)]
+    struct Short {
+        bus: FakeBus,
+        from: u16,
+    }
+
+    impl ConfigAccess for Short {
+        fn read(&self, bdf: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {
+            let refusal = Refusal::BadOffset;
+            let refused = ConfigError::Refused { bdf, offset, refusal };
+            if offset < self.from { self.bus.read(bdf, offset, width) } else { Err(refused) }
+        }
+
+        fn write(
+            &self,
+            bdf: Bdf,
+            offset: u16,
+            width: Width,
+            value: u32,
+        ) -> Result<(), ConfigError> {
+            self.bus.write(bdf, offset, width, value)
+        }
+
+        fn bars_are_virtual(&self) -> bool {
+            false
+        }
+
+        fn lines_are_pirqs(&self) -> bool {
+            false
+        }
     }
 
     #[test]

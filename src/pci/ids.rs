@@ -108,6 +108,8 @@ mod tests {
             (0x06, 0x04, "bridge"),
             (0x07, 0x00, "communication controller"),
             (0x08, 0x06, "IOMMU"),
+            (0x08, 0x05, "device of another class"),
+            (0x09, 0x06, "device of another class"),
             (0x0c, 0x03, "USB controller"),
             (0x0c, 0x05, "serial bus controller"),
             (0x0d, 0x11, "wireless controller"),
@@ -117,6 +119,7 @@ mod tests {
             let class = Class::from_register(u32::from_le_bytes([0x20, 0x30, sub, base]));
             assert_eq!((class.name(), class.interface), (name, 0x30));
             assert_eq!(class.is_network(), base == 2, "{name}");
+            assert_eq!(class.is_iommu(), name == "IOMMU", "{name}");
             assert_eq!(class.to_string(), format!("{name} ({base:02x}{sub:02x})"));
         }
     }

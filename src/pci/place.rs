@@ -125,3 +125,76 @@ pub fn objections(ours: &[Range], others: &[Range], ram: &Map) -> Vec<(Bdf, Obje
     }
     found
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pci::{ConfigAccess, Width};
+    use alloc::string::ToString as _;
+
+    /// Config space that nobody may write to: header type, and the registers where BARs may be.
+    #[derive(Debug)]
+    struct Space(u8, [u32; 7]);
+
+    impl ConfigAccess for Space {
+        fn read(&self, _: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {
+            let words = self.1.iter().copied().enumerate();
+            let bar = words.map(|(n, word)| (reg::BAR0 + 4 * n as u16, word));
+            let header = (0x0c, u32::from(self.0) << 16);
+            let all = [(0, 0x1111_1234), header].into_iter().chain(bar);
+            let found = all.into_iter().find(|(at, _)| *at == offset & !3);
+            let word = found.map_or(0, |(_, word)| word) >> (offset % 4 * 8);
+            Ok(word & width.mask())
+        }
+
+        fn write(&self, _: Bdf, offset: u16, _: Width, _: u32) -> Result<(), ConfigError> {
+            panic!("a write to {offset:#x}")
+        }
+
+        fn bars_are_virtual(&self) -> bool {
+            false
+        }
+
+        fn lines_are_pirqs(&self) -> bool {
+            false
+        }
+    }
+
+    /// Index and start of each range of such a function.
+    fn found(header: u8, registers: [u32; 7]) -> Vec<(u8, u64)> {
+        let space = Space(header, registers);
+        let function = Function::probe(&space, "00:1f.0".parse().unwrap()).unwrap().unwrap();
+        let ranges = starts(&function).unwrap();
+        ranges.into_iter().map(|range| (range.index, range.start)).collect()
+    }
+
+    #[test]
+    fn a_function_s_ranges_start_where_its_header_has_bars_and_nowhere_else() {
+        let narrow = [0x8000_0000, 0x8100_0008, 0, 0xc001, 0x8400_0000, 0x8500_0000, 0x8600_0000];
+        let all = [(0, 0x8000_0000), (1, 0x8100_0000), (4, 0x8400_0000), (5, 0x8500_0000)];
+        assert_eq!(found(0, narrow), all, "six, of which one is of ports and one is none");
+        assert_eq!(found(1, narrow), all[..2], "a bridge has two");
+        assert_eq!(found(2, narrow), [], "one to CardBus has none");
+    }
+
+    #[test]
+    fn a_wide_bar_takes_two_registers_where_there_are_two() {
+        let wide = [0x8000_0004, 0x8100_0000, 0x8200_000c, 0x1, 0, 0x8500_0004, 0x7];
+        let ends = [(0, 0x8100_0000_8000_0000), (2, 0x1_8200_0000), (5, 0x8500_0000)];
+        assert_eq!(found(0, wide), ends, "none behind the last");
+    }
+
+    #[test]
+    fn an_objection_names_both_ranges_and_what_helps() {
+        let range =
+            |bdf: &str, start| Range { bdf: bdf.parse().unwrap(), index: 1, start, size: 1 };
+        let (ours, other) = (range("00:02.0", 0x8000_0000), range("00:1f.0", 0x8000_0000));
+        let objection = Objection::Shared(ours, other);
+        assert_eq!(
+            objection.to_string(),
+            "BAR 1 of 0000:00:02.0, 0x80000000+0x1, shares addresses with BAR 1 of 0000:00:1f.0, 0x80000000+0x1,"
+        );
+        assert!(objection.remedy().contains("firmware"));
+        assert!(Objection::NotAdded(ours.bdf, XenError::Busy).remedy().contains("Xen's log"));
+    }
+}

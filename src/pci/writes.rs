@@ -232,6 +232,17 @@ mod tests {
     }
 
     #[test]
+    fn a_bit_that_would_reset_the_function_is_never_written_back() {
+        let mut space = Space::new(0xff);
+        // A bridge has something else there.
+        space.writable[0x69] = 0x7f;
+        space.put(0x68, space.word(0x68) | 0x8000);
+        let control = space.fields().into_iter().find(|field| field.name == "device-control");
+        let done = control.unwrap().attempt(&space.function()).unwrap();
+        assert_eq!(done.taken, 0x000f);
+    }
+
+    #[test]
     fn a_message_in_use_is_left_alone() {
         let space = Space::new(0xff);
         space.put(0x50, 0x0081_6005);

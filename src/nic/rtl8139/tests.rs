@@ -157,6 +157,8 @@ fn a_lost_frame_is_counted_where_overflow_may_interrupt() {
         assert!(chip.interrupts());
         assert!(card.acknowledge().contains(Cause::RECEIVED | Cause::OVERFLOW));
         assert!(!chip.interrupts());
+        assert!(card.acknowledge().is_empty());
+        assert_eq!(card.counters().interrupts, 1);
         let mut received = 0;
         while card.receive(&mut frame).unwrap().is_some() {
             received += 1;

@@ -169,6 +169,18 @@ fn what_has_a_driver_is_driven_and_the_rest_named_and_only_read() {
 }
 
 #[test]
+fn a_bridge_that_leads_back_is_told_of() {
+    let bus = machine().with(bdf("00:1e.0"), FakeDevice::bridge(0, 1, 0));
+    let xen = FakeXen::new(&bus);
+    let ways = by_ports(&bus, &xen);
+    let board = Board::open(&ways, &xen, &map(), &driven).unwrap();
+    assert_eq!(
+        board.oddities().iter().map(ScanError::code).collect::<Vec<_>>(),
+        ["pci-bad-bridge"]
+    );
+}
+
+#[test]
 fn what_xen_guards_is_its_own_though_there_is_a_driver() {
     let bus = machine().guarding(bdf(DISK));
     let xen = FakeXen::new(&bus);
@@ -190,9 +202,10 @@ fn a_function_is_left_as_it_was_but_for_its_bus_mastering() {
             .unwrap();
         let xen = FakeXen::new(&bus);
         let ways = by_ports(&bus, &xen);
-        Board::open(&ways, &xen, &map(), &driven).unwrap();
+        let board = Board::open(&ways, &xen, &map(), &driven).unwrap();
         let now = Function::probe(&bus, bdf(NIC)).unwrap().unwrap().command().unwrap();
         assert_eq!(now, before);
+        assert!(board.functions().contains(&bdf(NIC)), "it takes writes: {before:?}");
     }
 }
 
