@@ -138,8 +138,7 @@ mod tests {
 
     impl ConfigAccess for Space {
         fn read(&self, _: Bdf, offset: u16, width: Width) -> Result<u32, ConfigError> {
-            let words = self.1.iter().copied().enumerate();
-            let bar = words.map(|(n, word)| (reg::BAR0 + 4 * n as u16, word));
+            let bar = (reg::BAR0..).step_by(4).zip(self.1);
             let header = (0x0c, u32::from(self.0) << 16);
             let all = [(0, 0x1111_1234), header].into_iter().chain(bar);
             let found = all.into_iter().find(|(at, _)| *at == offset & !3);

@@ -222,6 +222,8 @@ mod tests {
             assert_eq!(fields.len(), 10, "{fields:?}");
             let at = |name| fields.iter().find(|field| field.name == name).unwrap().offset;
             assert_eq!([at("msi-address"), at("msi-data")], [0x54, 0x5c]);
+            let errors = [at("uncorrectable-mask"), at("correctable-mask")];
+            assert_eq!(errors, [0x148, 0x154]);
             for field in fields {
                 let done = field.attempt(&space.function()).unwrap();
                 let mask = field.tried & u32::from_le_bytes([writable; 4]);

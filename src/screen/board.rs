@@ -228,6 +228,7 @@ pub(super) mod tests {
         let (lacks, idle) = (Reason::new("no-driver", ""), Reason::new("nothing-compared", ""));
         run.told(&Event::Suite { name: "irq", checks: 0 });
         run.told(&Event::Ended { verdict: Verdict::Skip, why: Some(&lacks) });
+        assert!(run.troubles().map(|trouble| trouble.code).eq(["no-driver"]), "no check said it");
         (0..KEPT).for_each(|_| {
             run.told(&Event::Check { name: "", outcome: &Outcome::Skip(lacks.clone()) });
         });
@@ -239,6 +240,27 @@ pub(super) mod tests {
         let before = said.troubles().count();
         said.told(&Event::Ended { verdict: Verdict::Skip, why: Some(&lacks) });
         assert_eq!(said.troubles().count(), before, "its checks have said it");
+    }
+
+    #[test]
+    fn all_checks_of_all_suites_are_counted_by_how_they_ended() {
+        let reason = || Reason::new("leak", "");
+        let mut run = Board::default();
+        for name in ["irq", "dma"] {
+            run.told(&Event::Suite { name, checks: 15 });
+            for (count, outcome) in [
+                (5, Outcome::pass("")),
+                (4, Outcome::Skip(reason())),
+                (3, Outcome::Inconclusive(reason())),
+                (2, Outcome::Failure(reason())),
+                (1, Outcome::Error(reason())),
+            ] {
+                (0..count).for_each(|_| run.told(&Event::Check { name: "", outcome: &outcome }));
+            }
+        }
+        let all = run.tally();
+        assert_eq!((all.passed, all.skipped, all.inconclusive), (10, 8, 6));
+        assert_eq!((all.failed, all.errors, all.total()), (4, 2, 30));
     }
 
     #[test]

@@ -117,6 +117,22 @@ mod tests {
     }
 
     #[test]
+    fn a_code_that_fills_it_to_the_last_letter_is_whole_and_a_longer_one_is_counted() {
+        const LONG: &str =
+            "a-code-that-is-longer-than-any-that-there-is-and-than-all-that-fits-here";
+        let room = |rest: usize| LETTERS - Text::of(&fails(&["x"])).len + 1 - rest;
+        let text = |codes: &[&'static str]| Text::of(&fails(codes)).as_str().to_owned();
+        let fits = &LONG[..room(0)];
+        assert!(text(&[fits]).ends_with(&fits.to_uppercase()));
+        assert_eq!(text(&[fits]).len(), LETTERS);
+        assert!(text(&[&LONG[..room(0) + 1]]).ends_with(" +1"));
+        // With another behind it there has to be room for how many there are.
+        assert!(text(&[&LONG[..room(4)], "longer"]).ends_with(" +1"));
+        assert!(text(&[&LONG[..room(4)], "longer"]).contains(" A-CODE"));
+        assert!(!text(&[&LONG[..room(4) + 1], "longer"]).contains(" A-CODE"));
+    }
+
+    #[test]
     fn a_code_has_its_three_corners_and_no_more_than_fits() {
         let lines = modules("PVBOUNCE").unwrap();
         let corner =
