@@ -215,6 +215,7 @@ const fn scaled(value: u8, size: u8) -> u32 {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
+    use alloc::string::ToString as _;
 
     /// A framebuffer as Xen describes it.
     #[derive(Clone, Copy, Debug)]
@@ -295,6 +296,15 @@ pub(super) mod tests {
         assert_eq!(ten.read().unwrap().palette[4], 0xaa << 22);
         let all = Told { colours: [[0, 1], [1, 1], [2, 30]], ..Told::OVMF };
         assert_eq!(all.read().unwrap().palette[9], 0xff << 24);
+    }
+
+    #[test]
+    fn a_screen_and_why_there_is_none_are_told_in_words() {
+        let linear = Mode::Linear(Told::OVMF.read().unwrap());
+        assert!(linear.to_string().ends_with(", 1280 by 800 of 32 bits"), "{linear}");
+        assert_eq!(text(80, 25).unwrap().to_string(), "VGA text, 80 by 25");
+        let unmapped = NoScreen::Mapping(MemoryError::NoAddresses { pages: 1 });
+        assert_eq!(unmapped.code(), "screen-unmapped");
     }
 
     #[test]

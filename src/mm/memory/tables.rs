@@ -122,7 +122,9 @@ mod tests {
     fn a_page_is_a_table_for_a_while_and_then_a_page_again() {
         with_memory(|xen, memory| {
             // So that the tables above it are there.
+            let none = memory.table_pages();
             let first = memory.hang(page(memory)).unwrap();
+            assert_eq!(memory.table_pages(), none + 4, "above it, and above the page that it was");
             memory.release(memory.take_down(first).unwrap()).unwrap();
             let (free, tables) = (memory.free_pages(), memory.table_pages());
             for _ in 0..9 {
