@@ -202,7 +202,7 @@ mod tests {
         },
         *,
     };
-    use crate::report::Event;
+    use crate::report::{Event, Outcome, Reason};
     use alloc::{format, string::String, vec::Vec};
 
     /// The text of a row; a block is a `#`.
@@ -303,6 +303,43 @@ mod tests {
         assert!(text.contains(" dma                 1/7   FAILURE"), "{text}");
         assert!(text.contains("dma@0000:27:00.0") && !text.contains("dma@0000:00:00.0"), "{text}");
         assert_eq!(text.matches("FAILURE leak").count(), 4, "{text}");
+    }
+
+    /// A run of so many suites, of which the first has so many checks that did not hold.
+    fn run_of(suites: usize, troubles: usize) -> Board {
+        let mut run = Board::default();
+        for number in 0..suites {
+            run.told(&Event::Suite { name: "irq", checks: 1 });
+            let leak = Outcome::Failure(Reason::new("leak", ""));
+            let troubles = if number == 0 { troubles } else { 0 };
+            (0..troubles).for_each(|_| run.told(&Event::Check { name: "", outcome: &leak }));
+            run.told(&Event::Ended { verdict: Verdict::Success, why: None });
+        }
+        run
+    }
+
+    #[test]
+    fn a_row_is_left_blank_before_what_did_not_hold_unless_that_costs_one() {
+        for (suites, troubles) in (1..30).flat_map(|n| (0..6).map(move |t| (n, t))) {
+            let text = whole(&draw(&run_of(suites, troubles)));
+            let lines: Vec<&str> = text.lines().collect();
+            let rows = lines.iter().filter(|line| line.starts_with(" irq")).count();
+            let shown = text.matches("FAILURE leak").count();
+            assert_eq!(rows, suites.min(LAST - FIRST - (2 * troubles).min(TROUBLE_ROWS)));
+            assert_eq!(shown, troubles.min((LAST - FIRST - rows) / 2), "{text}");
+            if shown > 0 {
+                let blank = lines[FIRST + rows].is_empty();
+                assert_eq!(blank, FIRST + rows + 2 * shown < LAST, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_band_is_as_wide_as_the_page() {
+        let title = "x".repeat(COLUMNS - 2);
+        let grid = draw(&Board::new(title.clone(), false));
+        assert_eq!(row(&grid, 0, 0..COLUMNS), format!(" {title}"));
+        assert!(grid[..BAND].iter().flatten().all(|cell| cell.ink == Ink::White));
     }
 
     #[test]
