@@ -336,9 +336,21 @@ mod tests {
 
     #[test]
     fn the_band_is_as_wide_as_the_page() {
-        let title = "x".repeat(COLUMNS - 2);
-        let grid = draw(&Board::new(title.clone(), false));
-        assert_eq!(row(&grid, 0, 0..COLUMNS), format!(" {title}"));
+        let mut run = Board::new("x".repeat(2 * COLUMNS), false);
+        run.told(&Event::Suite { name: "dma", checks: 4 });
+        let reason = || Reason::new("leak", "");
+        for outcome in [
+            Outcome::Failure(reason()),
+            Outcome::Error(reason()),
+            Outcome::Inconclusive(reason()),
+            Outcome::Skip(reason()),
+        ] {
+            run.told(&Event::Check { name: "", outcome: &outcome });
+        }
+        let grid = draw(&run);
+        assert_eq!(row(&grid, 0, 0..COLUMNS), format!(" {}", "x".repeat(COLUMNS - 2)));
+        let counts = " 1 failed, 1 errors, 1 inconclusive, 1 skipped";
+        assert_eq!(row(&grid, BAND - 1, 0..COLUMNS), counts);
         assert!(grid[..BAND].iter().flatten().all(|cell| cell.ink == Ink::White));
     }
 
