@@ -335,6 +335,18 @@ mod tests {
     }
 
     #[test]
+    fn the_word_stands_in_letters_in_the_middle() {
+        let grid = draw(&Board::default());
+        let word = [
+            "            ####### ##  ##  ###  ## ###  ##  ####   ###  ##  ######",
+            "             ###### ##  ##  ####### #######   ##    ####### ##",
+            "             ## ### ##  ##  ##  ### ##  ###   ##    ##  ### ### ###",
+            "            ###  ## ######  ##   ## ##   ##  ####   ##   ##   #####",
+        ];
+        assert!((1..5).map(|at| row(&grid, at, 0..COLUMNS)).eq(word));
+    }
+
+    #[test]
     fn the_band_is_as_wide_as_the_page() {
         let mut run = Board::new("x".repeat(2 * COLUMNS), false);
         run.told(&Event::Suite { name: "dma", checks: 4 });
