@@ -305,6 +305,15 @@ mod tests {
         assert_eq!(text.matches("FAILURE leak").count(), 4, "{text}");
     }
 
+    #[test]
+    fn what_is_too_long_is_cut_before_the_code() {
+        let long = "a-code-that-is-longer-than-the-column-of-text-that-it-stands-in";
+        let grid = draw(&fails(&[long]));
+        let cut = &format!(" FAILURE {long}")[..SPLIT - 1];
+        assert_eq!(row(&grid, 9, 0..SPLIT), cut);
+        assert_eq!(grid[9][SPLIT - 1], Cell::BLANK);
+    }
+
     /// A run of so many suites, of which the first has so many checks that did not hold.
     fn run_of(suites: usize, troubles: usize) -> Board {
         let mut run = Board::default();
