@@ -24,6 +24,13 @@ pub(crate) struct Own<'o> {
 }
 
 impl Own<'_> {
+    /// Looks at them before anything is fetched or built.
+    pub(crate) fn check(&self) -> Result {
+        self.xen.map(xen_in).transpose()?;
+        self.kernel.map(|file| kernel_in(file, self.modules)).transpose()?;
+        Ok(())
+    }
+
     /// The stack with these in it; what is made of them goes to a folder of the run's.
     pub(crate) fn in_stack(&self, stack: Stack, folder: &Path) -> Result<Stack> {
         let stack = match self.xen {
@@ -37,14 +44,18 @@ impl Own<'_> {
     }
 }
 
-fn with_xen(mut stack: Stack, file: &Path, folder: &Path) -> Result<Stack> {
-    let bytes = read(file)?;
-    let image = bootable(bytes).map_err(|why| {
+/// A file's Xen, as QEMU loads it.
+fn xen_in(file: &Path) -> Result<Vec<u8>> {
+    bootable(read(file)?).map_err(|why| {
         Error::unfit(
             format!("{} is no Xen that QEMU can load: {why}", file.display()),
             "name the `xen.gz`, `xen` or `xen-syms` that `make xen` left in xen/",
         )
-    })?;
+    })
+}
+
+fn with_xen(mut stack: Stack, file: &Path, folder: &Path) -> Result<Stack> {
+    let image = xen_in(file)?;
     fs::create_dir_all(folder).on("create", folder)?;
     let to = folder.join("xen");
     fs::write(&to, image).on("write", &to)?;
@@ -105,12 +116,8 @@ fn narrowed(bytes: &[u8]) -> std::result::Result<Vec<u8>, String> {
     Ok(out)
 }
 
-fn with_kernel(
-    mut stack: Stack,
-    file: &Path,
-    modules: Option<&Path>,
-    folder: &Path,
-) -> Result<Stack> {
+/// The version of a file's kernel, and its modules.
+fn kernel_in(file: &Path, modules: Option<&Path>) -> Result<(String, Modules)> {
     let bytes = read(file)?;
     let version = kernel_version(&bytes).ok_or_else(|| {
         Error::unfit(
@@ -125,6 +132,16 @@ fn with_kernel(
         ));
     }
     let modules = modules_of(file, modules, &version)?;
+    Ok((version, modules))
+}
+
+fn with_kernel(
+    mut stack: Stack,
+    file: &Path,
+    modules: Option<&Path>,
+    folder: &Path,
+) -> Result<Stack> {
+    let (version, modules) = kernel_in(file, modules)?;
     fs::create_dir_all(folder).on("create", folder)?;
     let place = |name| folder.join(name);
     (stack.modules, stack.drivers) = (place("modules.cpio"), place("drivers.cpio"));
@@ -164,8 +181,8 @@ fn modules_of(kernel: &Path, told: Option<&Path>, version: &str) -> Result<Modul
             format!("{} has not all that dom0 needs: {}", folder.display(), missing.join(", ")),
             format!(
                 "set CONFIG_XEN_BACKEND, CONFIG_XEN_PCIDEV_BACKEND, CONFIG_XEN_DEV_EVTCHN, CONFIG_XEN_GNTDEV, \
-                 CONFIG_XEN_GRANT_DEV_ALLOC, CONFIG_XEN_PRIVCMD, CONFIG_XENFS, CONFIG_SATA_AHCI and \
-                 CONFIG_BLK_DEV_SR to m or y; what is y is known by its {BUILTIN}"
+                 CONFIG_XEN_GRANT_DEV_ALLOC, CONFIG_XEN_PRIVCMD, CONFIG_XENFS, CONFIG_VIRTIO_PCI and \
+                 CONFIG_VIRTIO_CONSOLE to m or y; what is y is known by its {BUILTIN}"
             ),
         )),
     }

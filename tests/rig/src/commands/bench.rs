@@ -75,6 +75,7 @@ impl Bench {
     /// Gets everything ready for a run of this name.
     pub(crate) fn prepare(name: &'static str, options: &Options) -> Result<Self> {
         let release = options.release()?;
+        options.own().check()?;
         let stack = artifacts::ensure(release)?;
         let guest = Guest::get(options.guest.as_deref())?;
         let accel = match options.no_kvm {

@@ -56,6 +56,7 @@ pub(super) fn quick(bench: &Bench, options: &Options, firmware: Firmware) -> Res
 /// The image, in `target/`.
 fn make(options: &Options) -> Result<ExitCode> {
     let release = options.release()?;
+    options.own().check()?;
     let (stack, tools) = (artifacts::ensure(release)?, Tools::ensure(release)?);
     let guest = Guest::get(options.guest.as_deref())?;
     let folder = Path::new("target");
