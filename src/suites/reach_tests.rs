@@ -151,7 +151,11 @@ fn shielded(machine: &FakeMachine, mover: &mut dyn Mover, clock: &TickingClock, 
     machine.shield(LOW, instead);
     assert_eq!(look(machine, mover, clock, Mfn(LOW.0 + 1)), Ok(Seen::Reached));
     let seen = look(machine, mover, clock, LOW).unwrap();
-    assert!(matches!(seen, Seen::Blocked(_)), "{}: {seen:?}", mover.name());
+    let Seen::Blocked(why) = seen else { panic!("{}: {seen:?}", mover.name()) };
+    // What came instead, or what the device or its driver has to say.
+    let is_code = |word: &str| word.contains('-');
+    let has_code = why.split([':', ' ']).next().is_some_and(is_code);
+    assert!(has_code || why.contains("bytes came that do not lie there"), "{why}");
     let faults = machine.faults();
     assert!(!faults.is_empty() && faults.iter().all(|at| at.frame() == LOW));
     works(mover, clock);
@@ -172,6 +176,7 @@ fn a_frame_behind_an_iommu_is_not_whatever_is_read_there_and_the_device_works_af
 fn what_the_device_was_never_told_of_is_not_called_blocked() {
     for with in READERS {
         with(&|machine, mover, clock| {
+            assert_eq!(look(machine, mover, clock, LOW), Ok(Seen::Reached), "told of another");
             let outcome = look(machine, mover, clock, HIGH).unwrap_err();
             assert_eq!(outcome.reason().code, "dma-out-of-mask", "{}", mover.name());
             works(mover, clock);
