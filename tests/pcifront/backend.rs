@@ -7,7 +7,10 @@ use pvbounce::{
         fake::{Answers, Connects, FakeBackend},
         front::{FrontError, Timeouts},
     },
-    xen::{events::EventChannels, fake::events::ROUND, grants::GrantError, xenbus::XenbusState},
+    xen::{
+        abi::pciif, events::EventChannels, fake::events::ROUND, grants::GrantError,
+        xenbus::XenbusState,
+    },
 };
 use std::time::Duration;
 
@@ -90,6 +93,14 @@ fn a_silent_backend_ends_the_use_of_the_page() {
     world.events.poll(&[front.port().unwrap()], soon(&world)).unwrap();
     assert_eq!(front.read(nic, 0, Width::U32), Err(ConfigError::Unusable));
     assert!(world.elapsed() - later <= 5 * ROUND);
+    // Nor is a report answered on it.
+    world.backend.report(pciif::command::AER_DETECTED);
+    let port = front.port().unwrap();
+    world.events.take(port);
+    world.events.poll(&[port], soon(&world)).unwrap();
+    assert!(world.events.take(port), "the report is there");
+    assert_eq!(front.check_reports(), Ok(()));
+    assert_eq!((front.aer_reports().0, world.backend.report_answers()), (0, vec![]));
     assert_clean(&world, &front.close());
 }
 

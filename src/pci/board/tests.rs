@@ -254,6 +254,20 @@ fn what_xen_does_not_know_is_not_driven() {
 }
 
 #[test]
+fn why_a_message_is_not_routed_has_a_code_and_a_remedy() {
+    let (bdf, error) = (bdf(NIC), XenError::NoSpace);
+    for (error, code, words) in [
+        (MessageError::Map { bdf, how: Delivery::Msi, error }, "irq-map", "extra_guest_irqs"),
+        (MessageError::Unmap { bdf, pirq: Pirq(55), error }, "irq-unmap", "event channel"),
+        (MessageError::NoTable(bdf), "pci-no-address", "firmware"),
+        (ConfigError::Unusable.into(), "config-unusable", ConfigError::Unusable.remedy()),
+    ] {
+        assert_eq!(error.code(), code);
+        assert!(!words.is_empty() && error.remedy().contains(words), "{code}: {}", error.remedy());
+    }
+}
+
+#[test]
 fn messages_are_turned_on_by_xen_and_off_again_one_way_at_a_time() {
     let bus = machine();
     let xen = FakeXen::new(&bus);
