@@ -17,7 +17,7 @@ use crate::{
         time, traps,
         volatile::Window,
     },
-    dma::{Plan, Pool, Table, run::SLOT_SIZE},
+    dma::{Plan, Pool, Table},
     ending::{StartError, give_up},
     guest::{Departed, Guest, PoolState, Stopwatch},
     mm::{
@@ -158,7 +158,7 @@ fn plan(options: &Options, info: &StartInfo) -> Plan {
     Plan {
         mask: options.dma_bits.map_or(DmaMask::BITS_32, DmaMask::from).min(DmaMask::BITS_32),
         growth: GROWTH.filter(|_| options.grow),
-        ..Plan::new(options.pool_size.map_or(share, |size| size.bytes(SLOT_SIZE)))
+        ..Plan::new(options.pool_size.map_or(share, |size| size.bytes()))
     }
 }
 

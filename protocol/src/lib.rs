@@ -5,6 +5,7 @@
 //! that the other reads differently; and as this is all of the guest that the rig is built from, a change to the guest
 //! leaves the rig as it is.
 #![no_std]
+#![forbid(unsafe_code)]
 
 extern crate alloc;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Runs of slots: what a segment is divided into and what is taken of it.
 
-use crate::{addr::PAGE_SIZE, mm::contiguous::Order};
+use crate::{addr::PAGE_SIZE, mm::contiguous::Order, options};
 
 /// log2 of [`SLOT_SIZE`].
 pub const SLOT_SHIFT: u32 = 11;
@@ -10,6 +10,8 @@ pub const SLOT_SIZE: usize = 1 << SLOT_SHIFT;
 pub const MAX_SLOTS: usize = Order::MAX.bytes() / SLOT_SIZE;
 
 const _: () = assert!(PAGE_SIZE.is_multiple_of(SLOT_SIZE));
+// `slots=` on the command line counts these.
+const _: () = assert!(SLOT_SIZE == options::SLOT_SIZE);
 const _: () = assert!(MAX_SLOTS <= u16::MAX as usize);
 
 /// A run of neighbouring slots, taken from [`super::slots::Slots::take`].

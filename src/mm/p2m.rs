@@ -82,7 +82,9 @@ impl<'m> P2m<'m> {
         let mut run: Option<(Mfn, u64)> = None;
         for (_, mfn) in self.frames(PfnRange::between(Pfn(0), Pfn(self.len()))) {
             run = match run {
-                Some((first, count)) if mfn.0 == first.0 + count => Some((first, count + 1)),
+                Some((first, count)) if mfn.0.checked_sub(first.0) == Some(count) => {
+                    Some((first, count + 1))
+                }
                 ended => {
                     ended.into_iter().for_each(|(first, count)| spans.add(first.addr().0, count));
                     Some((mfn, 1))

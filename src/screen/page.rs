@@ -40,7 +40,7 @@ pub fn draw(board: &Board) -> Grid {
     let troubles = board.troubles().count() * 2;
     let room = LAST - FIRST - troubles.min(TROUBLE_ROWS);
     let row = suites(&mut grid, board, room);
-    let spare = row + troubles < LAST || (LAST - row) % 2 == 1;
+    let spare = row + troubles < LAST || row % 2 != LAST % 2;
     complaints(&mut grid, board, row + usize::from(spare));
     if board.end != End::Running {
         code(&mut grid, Text::of(board).as_str());

@@ -75,7 +75,8 @@ impl Frame {
     fn pixel(&self, x: usize, y: usize, value: u32) {
         let at = y * self.linear.pitch + x * self.linear.depth;
         let bytes = value.to_le_bytes();
-        let aligned = (self.window.as_ptr().addr() + at).is_multiple_of(self.linear.depth);
+        let aligned =
+            self.window.as_ptr().wrapping_add(at).addr().is_multiple_of(self.linear.depth);
         match self.linear.depth {
             4 if aligned => self.window.write_u32(at, value),
             2 if aligned => self.window.write_u16(at, u16::from_le_bytes([bytes[0], bytes[1]])),

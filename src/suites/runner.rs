@@ -120,7 +120,6 @@ fn failed_site(failed: &failing::Failed) -> FailedSite {
     FailedSite {
         site: site.into(),
         operation: operation.word().into(),
-        may_keep: operation.may_keep(),
         place: place.into(),
         way: way.into_iter().take_while(|address| *address != 0).collect(),
     }

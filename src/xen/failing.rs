@@ -41,78 +41,67 @@ macro_rules! operations {
 }
 
 operations! {
-    MapPage, "update-va-mapping", Invalid, Takes, "`update_va_mapping`, before there is a memory manager.";
-    SetTraps, "set-trap-table", BadAddress, Takes, "`set_trap_table`.";
-    SetCallbacks, "set-callbacks", Invalid, Takes, "`set_callbacks`.";
-    Remap, "remap", NotImplemented, GivesBack, "A multicall of `update_va_mapping`, of which the middle one is refused.";
-    MmuUpdate, "mmu-update", Invalid, GivesBack, "`mmu_update`, carried out as far as its middle.";
-    ClearPage, "clear-page", Invalid, Takes, "`MMUEXT_CLEAR_PAGE`.";
-    Exchange, "exchange", NoMemory, GivesBack, "`XENMEM_exchange`.";
-    ExchangeDone, "exchange-done", BadAddress, GivesBack, "`XENMEM_exchange`, carried out and then said to have failed.";
-    MemoryMap, "memory-map", BadAddress, Takes, "`XENMEM_memory_map`.";
-    Reservation, "current-reservation", NotPermitted, Takes, "`XENMEM_current_reservation`.";
-    Version, "xen-version", NotPermitted, Takes, "`xen_version`, each of its commands.";
+    MapPage, "update-va-mapping", Invalid, Calls, "`update_va_mapping`, before there is a memory manager.";
+    SetTraps, "set-trap-table", BadAddress, Calls, "`set_trap_table`.";
+    SetCallbacks, "set-callbacks", Invalid, Calls, "`set_callbacks`.";
+    Remap, "remap", NotImplemented, Calls, "A multicall of `update_va_mapping`, of which the middle one is refused.";
+    MmuUpdate, "mmu-update", Invalid, Calls, "`mmu_update`, carried out as far as its middle.";
+    ClearPage, "clear-page", Invalid, Calls, "`MMUEXT_CLEAR_PAGE`.";
+    Exchange, "exchange", NoMemory, Calls, "`XENMEM_exchange`.";
+    ExchangeDone, "exchange-done", BadAddress, Calls, "`XENMEM_exchange`, carried out and then said to have failed.";
+    MemoryMap, "memory-map", BadAddress, Calls, "`XENMEM_memory_map`.";
+    Reservation, "current-reservation", NotPermitted, Calls, "`XENMEM_current_reservation`.";
+    Version, "xen-version", NotPermitted, Calls, "`xen_version`, each of its commands.";
     ConsoleWrite, "console-io", NotPermitted, Prints, "`CONSOLEIO_write`.";
     ConsoleSend, "console-send", Invalid, Prints, "`EVTCHNOP_send` to xenconsoled.";
     ConsolePoll, "console-poll", Invalid, Prints, "`SCHEDOP_poll` for xenconsoled.";
     Shutdown, "shutdown", BadAddress, Ends, "`SCHEDOP_shutdown`.";
-    Poll, "poll", Invalid, Cuts, "`SCHEDOP_poll`.";
-    AllocUnbound, "alloc-unbound", NoSpace, Takes, "`EVTCHNOP_alloc_unbound`.";
-    BindPirq, "bind-pirq", Busy, Takes, "`EVTCHNOP_bind_pirq`.";
-    BindIpi, "bind-ipi", NoSpace, Takes, "`EVTCHNOP_bind_ipi`.";
-    ClosePort, "close-port", Invalid, GivesBack, "`EVTCHNOP_close`.";
-    Send, "send", Invalid, Cuts, "`EVTCHNOP_send`.";
-    Unmask, "unmask", Invalid, Takes, "`EVTCHNOP_unmask`.";
-    Eoi, "eoi", Invalid, Takes, "`PHYSDEVOP_eoi`.";
-    SetIopl, "set-iopl", Invalid, Takes, "`PHYSDEVOP_set_iopl`.";
-    AddDevice, "pci-device-add", NotPermitted, Takes, "`PHYSDEVOP_pci_device_add`.";
-    ReserveConfig, "pci-mmcfg-reserved", NoDevice, Takes, "`PHYSDEVOP_pci_mmcfg_reserved`.";
-    FirmwareInfo, "firmware-info", NotPermitted, Takes, "`XENPF_firmware_info`.";
-    MapPirq, "map-pirq", NoSpace, Takes, "`PHYSDEVOP_map_pirq`.";
-    UnmapPirq, "unmap-pirq", Invalid, GivesBack, "`PHYSDEVOP_unmap_pirq`.";
-    SetupGrants, "setup-grant-table", Invalid, Takes, "`GNTTABOP_setup_table`.";
-    Grant, "grant", NoSpace, Takes, "A page granted: the table is full.";
-    Revoke, "revoke", Busy, GivesBack, "A grant taken back: the other domain has the page mapped.";
+    Poll, "poll", Invalid, Calls, "`SCHEDOP_poll`.";
+    AllocUnbound, "alloc-unbound", NoSpace, Calls, "`EVTCHNOP_alloc_unbound`.";
+    BindPirq, "bind-pirq", Busy, Calls, "`EVTCHNOP_bind_pirq`.";
+    BindIpi, "bind-ipi", NoSpace, Calls, "`EVTCHNOP_bind_ipi`.";
+    ClosePort, "close-port", Invalid, Calls, "`EVTCHNOP_close`.";
+    Send, "send", Invalid, Calls, "`EVTCHNOP_send`.";
+    Unmask, "unmask", Invalid, Calls, "`EVTCHNOP_unmask`.";
+    Eoi, "eoi", Invalid, Calls, "`PHYSDEVOP_eoi`.";
+    SetIopl, "set-iopl", Invalid, Calls, "`PHYSDEVOP_set_iopl`.";
+    AddDevice, "pci-device-add", NotPermitted, Calls, "`PHYSDEVOP_pci_device_add`.";
+    ReserveConfig, "pci-mmcfg-reserved", NoDevice, Calls, "`PHYSDEVOP_pci_mmcfg_reserved`.";
+    FirmwareInfo, "firmware-info", NotPermitted, Calls, "`XENPF_firmware_info`.";
+    MapPirq, "map-pirq", NoSpace, Calls, "`PHYSDEVOP_map_pirq`.";
+    UnmapPirq, "unmap-pirq", Invalid, Calls, "`PHYSDEVOP_unmap_pirq`.";
+    SetupGrants, "setup-grant-table", Invalid, Calls, "`GNTTABOP_setup_table`.";
+    Grant, "grant", NoSpace, Calls, "A page granted: the table is full.";
+    Revoke, "revoke", Busy, Calls, "A grant taken back: the other domain has the page mapped.";
     StoreRead, "store-read", NoMemory, Asks, "`XS_READ`.";
     StoreDirectory, "store-directory", NoMemory, Asks, "`XS_DIRECTORY`.";
     StoreWrite, "store-write", NoSpace, Asks, "`XS_WRITE`, `XS_MKDIR`: over the quota.";
-    StoreRemove, "store-remove", NoMemory, AsksBack, "`XS_RM`.";
+    StoreRemove, "store-remove", NoMemory, Asks, "`XS_RM`.";
     StoreBegin, "store-transaction", Busy, Asks, "`XS_TRANSACTION_START`.";
     StoreEnd, "store-commit", TryAgain, Asks, "`XS_TRANSACTION_END`.";
     StoreWatch, "store-watch", TooBig, Asks, "`XS_WATCH`: over the quota.";
-    StoreUnwatch, "store-unwatch", NoEntry, AsksBack, "`XS_UNWATCH`.";
+    StoreUnwatch, "store-unwatch", NoEntry, Asks, "`XS_UNWATCH`.";
 }
 
-/// What there is to know of an operation besides its error.
+/// Who an operation is asked of, which says how far back the way to it is looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
-    /// Takes something or tells something.
-    Takes,
-    /// Gives something back, or may: what it was about can be kept.
-    GivesBack,
-    /// May cut off a peer, xenstored or pciback: what that has can't be had back.
-    Cuts,
-    /// As the first, of xenstored.
+    /// Xen.
+    Calls,
+    /// xenstored, by way of its service.
     Asks,
-    /// As the second, of xenstored.
-    AsksBack,
-    /// Carries what is printed.
+    /// Xen or xenconsoled: what is printed.
     Prints,
-    /// Ends the domain.
+    /// Xen: the domain's end.
     Ends,
 }
 
 impl Operation {
-    /// Whether something may still be held because this failed.
-    pub const fn may_keep(self) -> bool {
-        matches!(self.kind(), Kind::GivesBack | Kind::AsksBack | Kind::Cuts)
-    }
-
     /// How many return addresses tell its call sites apart.
     const fn depth(self) -> usize {
         match self.kind() {
-            Kind::Takes | Kind::GivesBack | Kind::Cuts => 3,
-            Kind::Asks | Kind::AsksBack => 4,
+            Kind::Calls => 3,
+            Kind::Asks => 4,
             Kind::Prints | Kind::Ends => 0,
         }
     }
@@ -264,6 +253,7 @@ pub fn reached() -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::ktap::MAY_KEEP;
 
     fn way(address: u64) -> [u64; DEEPEST] {
         let mut way = [0; DEEPEST];
@@ -323,21 +313,9 @@ mod tests {
     }
 
     #[test]
-    fn what_gives_back_may_be_what_keeps() {
-        let keeping = Operation::ALL.into_iter().filter(|operation| operation.may_keep());
-        assert!(keeping.eq([
-            Operation::Remap,
-            Operation::MmuUpdate,
-            Operation::Exchange,
-            Operation::ExchangeDone,
-            Operation::Poll,
-            Operation::ClosePort,
-            Operation::Send,
-            Operation::UnmapPirq,
-            Operation::Revoke,
-            Operation::StoreRemove,
-            Operation::StoreUnwatch,
-        ]));
+    fn what_may_keep_something_is_an_operation() {
+        let is_one = |word: &&str| Operation::ALL.iter().any(|known| known.word() == *word);
+        assert!(MAY_KEEP.iter().all(is_one), "{MAY_KEEP:?}");
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod choice;
 mod size;
 
 pub use choice::{DRIVERS, FunctionSet, SUITES, SuiteSet};
-pub use size::{DmaBits, PoolSize};
+pub use size::{DmaBits, PoolSize, SLOT_SIZE};
 
 use core::{fmt, net::SocketAddrV4, time::Duration};
 

@@ -1,11 +1,14 @@
 //! Numbers of the command line that have bounds.
 
+/// Bytes in a slot of the pool.
+pub const SLOT_SIZE: usize = 2048;
+
 /// How large a pool is: 1 MiB to 1 GiB, whichever way it is said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PoolSize {
     /// In MiB.
     Mib(usize),
-    /// In slots of 2 KiB.
+    /// In slots of [`SLOT_SIZE`].
     Slots(usize),
 }
 
@@ -19,11 +22,11 @@ impl PoolSize {
         count.parse().ok().filter(|count| within.contains(count)).map(size)
     }
 
-    /// In bytes, with slots of `slot` bytes.
-    pub const fn bytes(self, slot: usize) -> usize {
+    /// In bytes.
+    pub const fn bytes(self) -> usize {
         match self {
             Self::Mib(count) => count << 20,
-            Self::Slots(count) => count * slot,
+            Self::Slots(count) => count * SLOT_SIZE,
         }
     }
 }
@@ -50,7 +53,6 @@ mod tests {
 
     #[test]
     fn a_pool_has_a_mib_at_least_and_a_gib_at_most() {
-        let slot = 2048;
         for (word, bytes) in [
             ("1", Some(1 << 20)),
             ("1024", Some(1 << 30)),
@@ -62,7 +64,7 @@ mod tests {
             ("slots=524289", None),
             ("slots=", None),
         ] {
-            assert_eq!(PoolSize::parse(word).map(|size| size.bytes(slot)), bytes, "{word}");
+            assert_eq!(PoolSize::parse(word).map(|size| size.bytes()), bytes, "{word}");
         }
     }
 

@@ -26,7 +26,7 @@
 //! # isolation device=0000:00:00.0 what=table page=0x1234000 answer=blocked  what a device was had to read
 //! # taken frames=0 grants=0 ports=0 pirqs=0 slots=0       what is still held at the end
 //! # not-shown no-transfer: the link is down                 only where it makes a SUCCESS a SKIP
-//! # failed site=12 operation=send keeps=no in=pci way=0x1,0x2         only with selftest=fail, between any two suites: what failed
+//! # failed site=12 operation=send in=pci way=0x1,0x2         only with selftest=fail, between any two suites: what failed
 //! # sites reached=240                                       and in how many places something could have
 //! Test result: FAILURE
 //! ```
@@ -61,7 +61,7 @@ pub use figures::{FigureLine, Figures};
 pub use map::{MAP_LINES, MapKind, MapLine};
 pub use parse::Parser;
 pub use report::{Check, NotShown, Report, Suite};
-pub use sites::{FailedSite, Sites};
+pub use sites::{FailedSite, MAY_KEEP, Sites};
 pub use totals::{BadTotals, DmaLimits, PoolWalk, Taken, Transfers};
 pub use tried::{Answer, Tested, Tried};
 pub use write::{SuiteWriter, Writer};

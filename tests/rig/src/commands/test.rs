@@ -211,7 +211,6 @@ fn faults() -> impl Iterator<Item = Job> {
             ],
         ),
         ("hide-range", "dma", &[("rig", "dma-outside")]),
-        // The others' messages are as good as this one's that is told wrong.
         (
             "message",
             "irq",

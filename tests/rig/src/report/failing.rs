@@ -80,7 +80,7 @@ fn wrong(wanted: u32, record: &JobRecord, report: &Report) -> Vec<String> {
         (_, None) => wrong.push("it did not say how many sites it has".to_owned()),
         _ => {}
     }
-    let may_keep = report.failed.as_ref().is_some_and(|failed| failed.may_keep);
+    let may_keep = report.failed.as_ref().is_some_and(FailedSite::may_keep);
     if let Some(taken) = report.taken.filter(|taken| !taken.is_nothing() && !may_keep) {
         wrong.push(format!("the guest kept {taken}"));
     }

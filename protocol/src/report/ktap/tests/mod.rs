@@ -193,7 +193,6 @@ fn what_failed_on_purpose_may_stand_between_suites_and_is_read_as_written() {
     let failed = FailedSite {
         site: 2,
         operation: "send".into(),
-        may_keep: true,
         place: "boot".into(),
         way: Vec::from([1, 2]),
     };

@@ -139,7 +139,7 @@ mod tests {
             let words = job.words.join(" ");
             let options = Options::parse(&words).unwrap();
             let memory = usize::try_from(job.memory.unwrap_or(128)).unwrap() << 20;
-            assert!(options.pool_size.is_none_or(|size| size.bytes(2048) <= memory / 4), "{words}");
+            assert!(options.pool_size.is_none_or(|size| size.bytes() <= memory / 4), "{words}");
         }
     }
 }
