@@ -12,7 +12,10 @@ use crate::{
     },
     dma::{Buffer, Device, Direction, FromDevice, Limits, Mapping, Policy, ToDevice},
     guest::Guest,
-    mm::{contiguous::Order, pages::Pages},
+    mm::{
+        contiguous::Order,
+        pages::{LowPages, Pages},
+    },
     report::verdict::Outcome,
     suites::{
         check::{Finding, failure, skip},
@@ -61,15 +64,19 @@ pub(super) fn mappings(guest: &mut Guest) -> Finding {
     let largest = SIZES.into_iter().max().unwrap_or(0);
     let added = add_segment(guest, largest * 2)?;
     let device =
-        Device::new(guest.pool.pool, guest.memory, Limits::new(DmaMask::BITS_32), Policy::Force);
+        |policy| Device::new(guest.pool.pool, guest.memory, Limits::new(DmaMask::BITS_32), policy);
+    let (forced, in_place) = (device(Policy::Force), device(Policy::Direct));
+    let low = Order::holding(largest)
+        .and_then(|order| LowPages::new(guest.memory, order, DmaMask::BITS_32).ok());
     let mut buffers = Buffers::new(guest, largest)?;
-    let fitting = SIZES.into_iter().filter(|&size| size <= device.max_mapping());
+    let fitting = SIZES.into_iter().filter(|&size| size <= forced.max_mapping());
     line(
         "map",
         &[
             "bytes",
             "to-ns",
             "from-ns",
+            "direct-ns",
             "fill-ns",
             "memcpy-ns",
             "movsb-ns",
@@ -81,11 +88,14 @@ pub(super) fn mappings(guest: &mut Guest) -> Finding {
     let mut note = String::new();
     for size in fitting {
         buffers.size = size;
-        let figures = one_size(guest, &device, &buffers)?;
-        let [to, from, fill, memcpy, _] = figures;
+        let [to, from, fill, memcpy, bytes] = one_size(guest, &forced, &buffers)?;
+        let direct =
+            low.as_deref().map(|low| direct(guest, &in_place, &low[..size])).transpose()?;
         let ratios = [to, from, fill].map(|cost| cost.over(memcpy).to_string());
-        let cells = [size.to_string()].into_iter().chain(figures.map(|cost| cost.to_string()));
-        line("map", &cells.chain(ratios.clone()).collect::<Vec<_>>());
+        let costs = [Some(to), Some(from), direct, Some(fill), Some(memcpy), Some(bytes)];
+        let costs = costs.map(|cost| cost.map_or_else(|| "-".into(), |cost| cost.to_string()));
+        let cells = [size.to_string()].into_iter().chain(costs).chain(ratios.clone());
+        line("map", &cells.collect::<Vec<_>>());
         if size == 65536 {
             note = format!("64 KiB at {} and {} times one copy", ratios[0], ratios[1]);
         }
@@ -178,6 +188,20 @@ fn one_size(guest: &Guest, device: &Device<'_>, buffers: &Buffers) -> Result<[Co
         0 => Ok([to, from, fill, memcpy, bytes]),
         bad => Err(failure("bench-refused", format!("{bad} mappings of {size} bytes failed"))),
     }
+}
+
+/// What it costs to map and finish bytes that the device reads where they lie: nothing is copied, each page is looked at.
+fn direct(guest: &Guest, device: &Device<'_>, low: &[u8]) -> Result<Cost, Outcome> {
+    let mut bad = None;
+    let work: Work<'_> = &mut |count, _| {
+        for _ in 0..count {
+            let mapping = device.try_map::<ToDevice, _>(black_box(low));
+            let ended = mapping.map(|mapping| black_box(mapping).finish(0).is_ok());
+            bad = bad.take().or(ended.err().map(|(error, _)| error));
+        }
+    };
+    let [cost] = race(guest.shared, [work]);
+    bad.map_or(Ok(cost), |error| Err(failure("bench-refused", error.to_string())))
 }
 
 /// Maps one more buffer that is not given back for now. Not inlined into what is measured.

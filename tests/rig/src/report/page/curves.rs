@@ -8,7 +8,7 @@ use super::super::record::FiguresRecord;
 const WIDTH: f64 = 1000.0;
 const HEIGHT: f64 = 400.0;
 /// How lines are told apart without colour.
-const DASHES: [&str; 5] = ["none", "8 3", "2 3", "12 3 2 3", "1 5"];
+const DASHES: [&str; 6] = ["none", "8 3", "2 3", "12 3 2 3", "1 5", "6 2 2 2 2 2"];
 
 /// One line.
 struct Curve<'t> {

@@ -9,9 +9,6 @@ const reveal = () => {
 };
 addEventListener("hashchange", reveal);
 reveal();
-addEventListener("beforeprint", () => document.querySelectorAll("details:not(.more)").forEach((part) => {
-  if (!part.querySelector(".console")) part.open = true;
-}));
 document.querySelectorAll(".map").forEach((map) => {
   const first = Number(map.dataset.first), all = Number(map.dataset.last) - first;
   let from = 0, width = 1;
