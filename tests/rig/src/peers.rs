@@ -128,13 +128,15 @@ fn wanted(request: &str) -> Option<usize> {
 /// Bytes with no pattern that a wrong offset could match: a xorshift generator's.
 fn body(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let words = std::iter::repeat_with(|| {
+    let mut body = Vec::with_capacity(length + size_of_val(&state));
+    while body.len() < length {
         state ^= state << 13;
         state ^= state >> 7;
         state ^= state << 17;
-        state.to_le_bytes()
-    });
-    words.take(length.div_ceil(8)).flatten().take(length).collect()
+        body.extend_from_slice(&state.to_le_bytes());
+    }
+    body.truncate(length);
+    body
 }
 
 #[cfg(test)]
