@@ -184,7 +184,8 @@ impl Program {
         let limit = (self.takes(filter) * PATIENCE).max(LEAST_PATIENCE);
         let mut command = child::mortal("prlimit");
         command.arg(format!("--cpu={}", limit.as_secs())).arg(MEMORY).arg("--");
-        command.arg(&self.path).args(["--test-threads=1", "-q", filter]);
+        // Several at a time, since those that play a host mostly sleep.
+        command.arg(&self.path).args(["--test-threads=8", "-q", filter]);
         // The test harness stops at the first failure, which it calls unstable.
         command.args(["-Z", "unstable-options", "--fail-fast"]).env("RUSTC_BOOTSTRAP", "1");
         // What a mutant failed at is nothing to begin the next one with.
