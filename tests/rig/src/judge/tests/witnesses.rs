@@ -20,12 +20,12 @@ fn memory_that_xen_has_not_back_is_a_failure() {
     // What dom0 gave of its own is Xen's now; what neither has is lost.
     let given = JobEnd {
         free_mib: Some((9, 264)),
-        own_mib: Some((5000, 4744)),
+        own_mib: Some((5000, 4743)),
         low_pages: Some((7, 900)),
         ..same
     };
     assert_eq!(verdict_of(GOOD, &given, None).0, Verdict::Success);
-    let lost = JobEnd { own_mib: Some((5000, 4740)), ..given };
+    let lost = JobEnd { own_mib: Some((5000, 4742)), ..given };
     assert_eq!(verdict_of(GOOD, &lost, None), wanted);
 }
 
@@ -66,6 +66,11 @@ fn each_of_two_devices_has_to_be_seen_and_to_show_something() {
         "1..0\nok 2 dma@0000:00:01.0 # SKIP no-driver",
     );
     assert_eq!(judged(&one, &Case::default()), (Verdict::Skip, codes(["dma-skipped"])));
+    let why = |text: &str| judgement(text, &Case::default()).problems[0].detail.clone();
+    assert!(why(&one).ends_with(": no-driver"), "{}", why(&one));
+    let skipped = "1..1\n  ok 1 loopback # SKIP link-down\nok 2 dma@0000:00:01.0 # SKIP";
+    let all = TWO_DEVICES.replace("1..1\n  ok 1 loopback\nok 2 dma@0000:00:01.0", skipped);
+    assert!(why(&all).ends_with(": each of its checks was skipped"), "{}", why(&all));
     // A job that is about some of them says nothing of the others.
     let asked = |device: &str| Case { asked: vec![device.to_owned()], ..Case::default() };
     assert_eq!(judged(&one, &asked("0000:00:00.0")).0, Verdict::Success);
@@ -105,4 +110,24 @@ fn a_disk_that_changed_is_a_failure_whatever_the_guest_says() {
     let changed = Case { changed: Some(0x2007), ..Case::default() };
     let (verdict, problems) = judged(GOOD, &changed);
     assert_eq!((verdict, problems[0].as_str()), (Verdict::Failure, "medium-changed"));
+}
+
+#[test]
+fn devices_that_the_trace_does_not_watch_are_counted_out() {
+    let trace = || Trace::Seen(seen(1, 0));
+    let watched = |unwatched| Case { trace: trace(), unwatched, ..Case::default() };
+    let claims = "# transfers out=9 in=9 compared=9 bytes=60\nTest";
+    let text = TWO_DEVICES.replace("Test", claims);
+    assert_eq!(judged(&text, &watched(1)).0, Verdict::Success);
+    assert_eq!(judged(&text, &watched(0)), (Verdict::Failure, codes(["dma-unseen"])));
+}
+
+#[test]
+fn what_a_suite_of_isolation_says_needs_its_witness() {
+    let not_reached = Some(0x1000);
+    let trace = Trace::Seen(Evidence { not_reached, ..seen(9, 0) });
+    let untrue = Case { trace, ..Case::default() };
+    assert_eq!(judged(GOOD, &untrue), (Verdict::Failure, codes(["isolation-untrue"])));
+    let unwitnessed = Case { unwitnessed: Some("0x1000"), ..Case::default() };
+    assert_eq!(judged(GOOD, &unwitnessed), (Verdict::Skip, codes(["isolation-unwitnessed"])));
 }
