@@ -28,7 +28,7 @@ pub(super) trait Sender<'m> {
     fn outgoing(&mut self) -> &mut Outgoing<'m>;
 
     /// Whether it can be given any.
-    fn life(&self) -> Life;
+    fn life(&self) -> &Life;
 
     /// Gives a frame to the device, which has a free place; the device reads it from then on.
     fn give(&mut self, frame: Source) -> Result<Sent, Refused>;

@@ -393,7 +393,7 @@ impl<R: Registers> Driver for Edu<'_, R> {
 
 impl<R: Registers> Drop for Edu<'_, R> {
     fn drop(&mut self) {
-        if self.life != Life::Ended {
+        if !self.life.is_ended() {
             // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.
             let _ = self.quiesce();
         }

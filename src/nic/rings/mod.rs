@@ -316,7 +316,7 @@ impl Nic for Card<'_> {
     }
 
     fn set_loopback(&mut self, on: bool) -> Result<(), StartError> {
-        if self.life == Life::Ended {
+        if self.life.is_ended() {
             return Err(Ended.into());
         }
         (self.loopback, self.mirrored) = (on, false);
@@ -372,7 +372,7 @@ impl Nic for Card<'_> {
 
 impl Drop for Card<'_> {
     fn drop(&mut self) {
-        if self.life != Life::Ended {
+        if !self.life.is_ended() {
             // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.
             let _ = self.quiesce();
         }

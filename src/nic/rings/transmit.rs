@@ -24,8 +24,8 @@ impl<'m> Sender<'m> for Card<'m> {
         &mut self.out
     }
 
-    fn life(&self) -> Life {
-        self.life
+    fn life(&self) -> &Life {
+        &self.life
     }
 
     /// From the doorbell on the device reads the frame.

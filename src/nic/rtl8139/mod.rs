@@ -252,7 +252,7 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
     }
 
     fn set_loopback(&mut self, on: bool) -> Result<(), StartError> {
-        if self.life == Life::Ended {
+        if self.life.is_ended() {
             return Err(Ended.into());
         }
         self.loopback = on;
@@ -294,7 +294,7 @@ impl<R: Registers> Nic for Rtl8139<'_, R> {
 
 impl<R: Registers> Drop for Rtl8139<'_, R> {
     fn drop(&mut self) {
-        if self.life != Life::Ended {
+        if !self.life.is_ended() {
             // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.
             let _ = self.quiesce();
         }

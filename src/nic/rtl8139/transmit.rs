@@ -23,8 +23,8 @@ impl<'m, R: Registers> Sender<'m> for Rtl8139<'m, R> {
         &mut self.out
     }
 
-    fn life(&self) -> Life {
-        self.life
+    fn life(&self) -> &Life {
+        &self.life
     }
 
     /// The doorbell: from here on the device reads the frame.

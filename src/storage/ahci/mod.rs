@@ -78,8 +78,6 @@ pub struct Ahci<'m, R: Registers> {
     dma: dma::Device<'m>,
     identity: Identity,
     life: Life,
-    /// That the controller is reset; its port is readied before the next command.
-    down: Option<DeviceStopped>,
     unmasked: bool,
     /// The command list, what is received, and a command's table; `None` once taken back.
     shared: Option<Lent<Coherent<'m>>>,
@@ -103,7 +101,6 @@ impl<R: Registers> fmt::Debug for Ahci<'_, R> {
         f.debug_struct("Ahci")
             .field("hba", &self.hba)
             .field("life", &self.life)
-            .field("down", &self.down)
             .field("traffic", &self.traffic)
             .finish_non_exhaustive()
     }
@@ -138,8 +135,7 @@ impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
             hba,
             dma,
             identity: Identity::unknown(),
-            life: Life::Running,
-            down: Some(stopped),
+            life: Life::Down(stopped),
             unmasked: false,
             shared: Some(Lent::new(shared)),
             under_way: Opcode::Identify,
@@ -238,7 +234,7 @@ impl<R: Registers> Driver for Ahci<'_, R> {
 
     fn enable_interrupts(&mut self, causes: Cause) {
         self.unmasked = causes.contains(Cause::RECEIVED);
-        if self.down.is_none() && self.life == Life::Running {
+        if self.life.is_running() {
             self.hba.set_mask(self.unmasked);
         }
     }
@@ -257,7 +253,7 @@ impl<R: Registers> Driver for Ahci<'_, R> {
     }
 
     fn quiesce(&mut self) -> Result<(), QuiesceError> {
-        if self.life == Life::Running && self.down.is_none() {
+        if self.life.is_running() {
             // The reset after it is what has to be seen.
             let _ = self.hba.stop();
         }
@@ -275,7 +271,7 @@ impl<R: Registers> Driver for Ahci<'_, R> {
 
 impl<R: Registers> Drop for Ahci<'_, R> {
     fn drop(&mut self) {
-        if self.life != Life::Ended {
+        if !self.life.is_ended() {
             // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.
             let _ = self.quiesce();
         }

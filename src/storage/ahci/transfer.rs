@@ -34,7 +34,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
                 self.traffic.resets += 1;
                 // What it did to memory of a transfer that failed matters less than why it failed.
                 let _ = self.reclaim(&stopped);
-                self.down = Some(stopped);
+                self.life = Life::Down(stopped);
                 error
             }
             Err(error) => self.life.lose(error).into(),
@@ -54,7 +54,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
     /// Readies the port, unless that was done.
     pub(super) fn bring_up(&mut self) -> Result<(), AhciError> {
         self.life.check::<AhciError>()?;
-        let (Some(stopped), Some(memory)) = (self.down.take(), self.shared.as_deref()) else {
+        let (Some(stopped), Some(memory)) = (self.life.start(), self.shared.as_deref()) else {
             return Ok(());
         };
         let up = self.hba.enable(memory, stopped);
@@ -226,7 +226,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
 
     /// Takes what the port interrupts for.
     pub(super) fn take_interrupts(&mut self) -> Cause {
-        if self.life != Life::Running || self.down.is_some() {
+        if !self.life.is_running() {
             return match self.hba.check() {
                 Ok(()) => Cause::empty(),
                 Err(_) => Cause::GONE,

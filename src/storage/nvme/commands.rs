@@ -39,7 +39,7 @@ impl<'m, R: Registers> Nvme<'m, R> {
                 self.traffic.resets += 1;
                 // What it did to memory of a transfer that failed matters less than why it failed.
                 let _ = self.reclaim(&stopped);
-                self.down = Some(stopped);
+                self.life = Life::Down(stopped);
                 error
             }
             Err(error) => self.life.lose(error).into(),
@@ -67,14 +67,14 @@ impl<'m, R: Registers> Nvme<'m, R> {
     /// Enables the controller and makes its queues, unless that was done.
     pub(super) fn bring_up(&mut self) -> Result<(), NvmeError> {
         self.life.check::<NvmeError>()?;
-        let Some(stopped) = self.down.take() else {
+        let Some(stopped) = self.life.start() else {
             return Ok(());
         };
         let up = self.enable(stopped);
         let up = self.settle(up);
-        if up.is_err() && self.down.is_none() && self.life == Life::Running {
+        if up.is_err() && self.life.is_running() {
             let stopped = self.controller.disable().map_err(|error| self.life.lose(error))?;
-            self.down = Some(stopped);
+            self.life = Life::Down(stopped);
         }
         up
     }

@@ -104,7 +104,7 @@ impl<R: Registers> Nvme<'_, R> {
 
     /// Takes what was completed, of which the controller is told: it lets go of its line.
     pub(super) fn take_completions(&mut self) -> Cause {
-        if self.life.check::<NvmeError>().is_err() || self.down.is_some() {
+        if !self.life.is_running() {
             return self.cause_of(self.controller.check());
         }
         let looked = self.look().and_then(|()| self.answered());

@@ -112,8 +112,6 @@ pub struct Nvme<'m, R: Registers> {
     identity: Identity,
     namespace: Namespace,
     life: Life,
-    /// That the controller is disabled; its queues are made anew before the next command.
-    down: Option<DeviceStopped>,
     unmasked: bool,
     /// How it interrupts.
     delivery: Delivery,
@@ -145,7 +143,6 @@ impl<R: Registers> fmt::Debug for Nvme<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Nvme")
             .field("life", &self.life)
-            .field("down", &self.down)
             .field("queues", &self.queues)
             .field("traffic", &self.traffic)
             .finish_non_exhaustive()
@@ -185,8 +182,7 @@ impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
             version,
             identity: Identity::unknown(),
             namespace: Namespace { number: 0, blocks: 1, block: 512 },
-            life: Life::Running,
-            down: Some(stopped),
+            life: Life::Down(stopped),
             unmasked: false,
             delivery: Delivery::Intx,
             queues: [0, 1, 2].map(|id| Queue::new(usize::from(id) * queue::BYTES, id, most)),
@@ -220,7 +216,7 @@ impl<R: Registers> Nvme<'_, R> {
     fn shut_down(&mut self) -> Result<(), ResetError> {
         // Whoever asked for these bytes does so no more.
         let _ = self.end_arriving();
-        if self.life != Life::Running || self.down.is_some() {
+        if !self.life.is_running() {
             return Ok(());
         }
         self.controller.shut_down(self.identity.shutdown)
@@ -301,14 +297,14 @@ impl<R: Registers> Driver for Nvme<'_, R> {
     /// Both queues that interrupt do so by vector 0. How that comes is to be set up before they are made (NVMe 1.4, 7.6.1), and
     /// there are controllers that look then: so they are made anew.
     fn deliver(&mut self, how: Delivery) -> Result<(), ResetError> {
-        let anew = how != self.delivery && self.down.is_none() && self.life == Life::Running;
+        let anew = how != self.delivery && self.life.is_running();
         self.delivery = how;
         if anew {
             // Whoever asked for these bytes does so no more.
             let _ = self.end_arriving();
             let stopped = self.controller.disable().map_err(|error| self.life.lose(error))?;
             let _ = self.reclaim(&stopped);
-            self.down = Some(stopped);
+            self.life = Life::Down(stopped);
             // Whoever has it do something finds out.
             self.failed = self.failed.or(self.bring_up().err());
         }
@@ -321,7 +317,7 @@ impl<R: Registers> Driver for Nvme<'_, R> {
 
     fn enable_interrupts(&mut self, causes: Cause) {
         self.unmasked = causes.contains(Cause::RECEIVED);
-        if self.down.is_some() || self.life != Life::Running {
+        if !self.life.is_running() {
             return;
         }
         let set = self.set_mask();
@@ -362,7 +358,7 @@ impl<R: Registers> Driver for Nvme<'_, R> {
 
 impl<R: Registers> Drop for Nvme<'_, R> {
     fn drop(&mut self) {
-        if self.life != Life::Ended {
+        if !self.life.is_ended() {
             // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.
             let _ = self.quiesce();
         }

@@ -81,8 +81,6 @@ pub struct Xhci<'m, R: Registers> {
     hc: Hc<'m, R>,
     dma: dma::Device<'m>,
     life: Life,
-    /// That the controller is reset; it is told of its memory before it runs.
-    down: Option<DeviceStopped>,
     unmasked: bool,
     /// What it keeps; `None` once taken back.
     memory: Option<Memory<'m>>,
@@ -108,7 +106,6 @@ impl<R: Registers> fmt::Debug for Xhci<'_, R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Xhci")
             .field("life", &self.life)
-            .field("down", &self.down)
             .field("traffic", &self.traffic)
             .finish_non_exhaustive()
     }
@@ -142,8 +139,7 @@ impl<'m, R: Registers + fmt::Debug + 'm> device::Idle<'m> for Idle<'m, R> {
         Ok(Xhci {
             hc,
             dma,
-            life: Life::Running,
-            down: Some(stopped),
+            life: Life::Down(stopped),
             unmasked: false,
             memory: Some(memory),
             asked: Vec::new(),
@@ -220,7 +216,7 @@ impl<R: Registers> Driver for Xhci<'_, R> {
 
     fn enable_interrupts(&mut self, causes: Cause) {
         self.unmasked = causes.contains(Cause::RECEIVED);
-        if self.down.is_none() && self.life == Life::Running {
+        if self.life.is_running() {
             self.hc.set_mask(self.unmasked);
         }
     }
@@ -253,7 +249,7 @@ impl<R: Registers> Driver for Xhci<'_, R> {
 
 impl<R: Registers> Drop for Xhci<'_, R> {
     fn drop(&mut self) {
-        if self.life != Life::Ended {
+        if !self.life.is_ended() {
             // What is wrong now was not asked for; `quiesce` tells. What is still lent after this is kept.
             let _ = self.quiesce();
         }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     addr::BusAddr,
-    device::{Arrival, Cause, Ended, Registers, ResetError, Sent},
+    device::{Arrival, Cause, Ended, Registers, ResetError, Sent, life::Life},
     dma::{DeviceStopped, FinishError, Lent, Mapping, Source, ToDevice},
 };
 use alloc::vec::Vec;
@@ -35,7 +35,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
                 self.traffic.resets += 1;
                 // What it did to memory of a transfer that failed matters less than why it failed.
                 let _ = self.reclaim(&stopped);
-                self.down = Some(stopped);
+                self.life = Life::Down(stopped);
                 error
             }
             Err(error) => self.life.lose(error).into(),
@@ -54,7 +54,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
     /// Tells the controller of its memory, unless that was done.
     pub(super) fn bring_up(&mut self) -> Result<(), XhciError> {
         self.life.check::<XhciError>()?;
-        if let (Some(stopped), Some(memory)) = (self.down.take(), &self.memory) {
+        if let (Some(stopped), Some(memory)) = (self.life.start(), &self.memory) {
             self.hc.enable(memory.contexts(), self.unmasked, stopped);
         }
         Ok(())
