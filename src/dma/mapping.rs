@@ -179,24 +179,6 @@ impl<'m, D: Direction, B: Buffer<D>> Mapping<'m, D, B> {
         self.translate.place_of(ptr::without_provenance(address))
     }
 
-    /// What the device has from byte `offset` of the mapping on, mapped by its address: for code that plays the
-    /// device, as one that writes beyond its buffer.
-    ///
-    /// # Panics
-    /// If the byte belongs neither to the mapping nor to the slots that it has.
-    pub fn as_device<'a>(
-        &'a self,
-        memory: &'a Memory<'a>,
-        offset: isize,
-    ) -> Result<DeviceMemory<'a>, MemoryError> {
-        match &self.path {
-            Path::Direct(shared, bus) => {
-                shared.as_device(memory, *bus, 0usize.wrapping_add_signed(offset))
-            }
-            Path::Bounced(bounce, _) => bounce.as_device(memory, offset),
-        }
-    }
-
     /// Ends the mapping after the device wrote `written` bytes, and returns the buffer.
     ///
     /// Exactly those bytes are copied back, once; the rest of a bounced buffer is what it was. `written` is 0 where
@@ -285,6 +267,24 @@ impl<D: Readable, B: Buffer<D> + Buffer<FromDevice>> Mapping<'_, D, B> {
 }
 
 impl<D: Writable, B: Buffer<D>> Mapping<'_, D, B> {
+    /// What the device has from byte `offset` of the mapping on, mapped by its address: for code that plays the
+    /// device, as one that writes beyond its buffer.
+    ///
+    /// # Panics
+    /// If the byte belongs neither to the mapping nor to the slots that it has.
+    pub fn as_device<'a>(
+        &'a self,
+        memory: &'a Memory<'a>,
+        offset: isize,
+    ) -> Result<DeviceMemory<'a>, MemoryError> {
+        match &self.path {
+            Path::Direct(shared, bus) => {
+                shared.as_device(memory, *bus, 0usize.wrapping_add_signed(offset))
+            }
+            Path::Bounced(bounce, _) => bounce.as_device(memory, offset),
+        }
+    }
+
     /// Copies from byte `offset` of what the device wrote, straight to where it is wanted.
     ///
     /// # Panics

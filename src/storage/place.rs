@@ -1,5 +1,7 @@
 //! Where on a medium the bytes of a transfer are: what the medium holds is what there is to move.
 
+use alloc::vec::Vec;
+
 /// How many places are tried for one where not all bytes are the same.
 pub(super) const TRIES: u64 = 8;
 /// Blocks that are read from: the first ones, where a disk that is in use holds something.
@@ -18,6 +20,14 @@ pub(super) fn spoil(bytes: &mut [u8]) {
     bytes.iter_mut().for_each(|byte| *byte = !*byte);
 }
 
+/// Memory for bytes to arrive in, each of them another than what is expected there.
+pub(super) fn unlike(expected: &[u8], len: usize) -> Vec<u8> {
+    let mut bytes = expected.to_vec();
+    bytes.resize(len, 0);
+    spoil(&mut bytes);
+    bytes
+}
+
 /// Whether there is something to tell apart in these bytes.
 pub(super) fn varied(bytes: &[u8]) -> bool {
     bytes.iter().any(|byte| *byte != bytes[0])
@@ -26,7 +36,6 @@ pub(super) fn varied(bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::vec::Vec;
 
     #[test]
     fn every_seed_and_every_try_has_another_place_and_all_are_on_the_medium() {
@@ -44,5 +53,7 @@ mod tests {
         assert!(varied(&bytes) && !varied(&[7; 3]));
         spoil(&mut bytes);
         assert_eq!(bytes, [0xff, 0xfe, 0x80, 0]);
+        assert_eq!(unlike(&[0, 1, 2], 2), [0xff, 0xfe]);
+        assert_eq!(unlike(&[0], 3), [0xff; 3]);
     }
 }

@@ -190,8 +190,8 @@ impl<R: Registers> Mover for Ahci<'_, R> {
         Ok((record, bytes.into()))
     }
 
-    fn fetch(&mut self, _sent: &[u8], back: &mut Vec<u8>) -> Result<Arrival, Outcome> {
-        Ok(self.fetch_blocks(back)?)
+    fn fetch(&mut self, sent: &[u8], back: &mut Vec<u8>) -> Result<Arrival, Outcome> {
+        Ok(self.fetch_blocks(sent, back)?)
     }
 
     fn missing(&self, sent: &Sent) -> Outcome {

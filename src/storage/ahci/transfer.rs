@@ -10,7 +10,7 @@ use super::{
 use crate::{
     device::{Arrival, Cause, Ended, Registers, Sent, StartError, life::Life},
     dma::{DeviceStopped, FinishError, FromDevice, Lent, Mapping, OwnedSlice, buffer::Buffer},
-    storage::place::{TRIES, first_block, spoil, varied},
+    storage::place::{TRIES, first_block, spoil, unlike, varied},
 };
 use alloc::{vec, vec::Vec};
 use core::{hint, time::Duration};
@@ -154,7 +154,7 @@ impl<'m, R: Registers> Ahci<'m, R> {
             return Ok(());
         }
         let blocks = self.place(bytes.len(), seed, nth)?;
-        self.begin_read(blocks, bytes.len(), false)?;
+        self.begin_read(blocks, vec![0; bytes.len()], false)?;
         self.wait_for()?;
         bytes.copy_from_slice(&self.take_arrived()?);
         self.traffic.received += 1;
@@ -165,10 +165,10 @@ impl<'m, R: Registers> Ahci<'m, R> {
     fn begin_read(
         &mut self,
         blocks: Blocks,
-        len: usize,
+        memory: Vec<u8>,
         interrupts: bool,
     ) -> Result<(), AhciError> {
-        let mapping = self.dma.map::<FromDevice, _>(vec![0; len])?;
+        let mapping = self.dma.map::<FromDevice, _>(memory)?;
         self.arriving = Some(self.begin(Command::read(blocks), mapping, interrupts)?);
         Ok(())
     }
@@ -198,7 +198,11 @@ impl<'m, R: Registers> Ahci<'m, R> {
     }
 
     /// Looks for what came, or has it read.
-    pub(super) fn fetch_blocks(&mut self, back: &mut Vec<u8>) -> Result<Arrival, AhciError> {
+    pub(super) fn fetch_blocks(
+        &mut self,
+        sent: &[u8],
+        back: &mut Vec<u8>,
+    ) -> Result<Arrival, AhciError> {
         self.life.check::<AhciError>()?;
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -206,7 +210,8 @@ impl<'m, R: Registers> Ahci<'m, R> {
         let Some(arriving) = &self.arriving else {
             if let (true, Some(blocks)) = (self.inside, self.chosen) {
                 self.inside = false;
-                self.begin_read(blocks, usize::from(blocks.count) * self.identity.block, true)?;
+                let memory = unlike(sent, usize::from(blocks.count) * self.identity.block);
+                self.begin_read(blocks, memory, true)?;
             }
             return Ok(Arrival::Nothing);
         };

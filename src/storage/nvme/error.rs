@@ -60,6 +60,18 @@ pub enum NvmeError {
         /// The first block.
         first: u64,
     },
+    /// It found bytes in memory to be those that the medium has, each of which is another.
+    #[error(
+        "Compare ended well: of {len} bytes at {dma}, each another than the medium has from LBA {first} on, the controller read none"
+    )]
+    Blind {
+        /// Bytes compared.
+        len: usize,
+        /// Where it was to read them.
+        dma: BusAddr,
+        /// The first block.
+        first: u64,
+    },
     /// It ended a command with an error.
     #[error("{opcode} ended with status {status:?}")]
     Ended {
@@ -104,6 +116,7 @@ impl NvmeError {
             Self::Map(error) => error.code(),
             Self::Finish(error) => error.code(),
             Self::Differs { .. } => "nvme-compare-failure",
+            Self::Blind { .. } => "nvme-compare-blind",
             Self::Ended { .. } => "nvme-status",
             Self::Completion { .. } => "nvme-completion",
             Self::Queues(_) => StartError::Lacks("").code(),
@@ -120,7 +133,7 @@ impl NvmeError {
             Self::Length { .. } | Self::NotFilled => "a bug in this guest: please report it",
             Self::Map(error) => error.remedy(),
             Self::Finish(error) => error.remedy(),
-            Self::Differs { .. } => pattern::MISMATCH_REMEDY,
+            Self::Differs { .. } | Self::Blind { .. } => pattern::MISMATCH_REMEDY,
             Self::Ended { .. } => {
                 "look the status up in the NVMe specification; a media error is the disk's: see `nvme smart-log` in dom0"
             }
@@ -158,6 +171,7 @@ impl From<NvmeError> for StartError {
             NvmeError::Length { .. }
             | NvmeError::NotFilled
             | NvmeError::Differs { .. }
+            | NvmeError::Blind { .. }
             | NvmeError::Stopped(_) => Ended.into(),
         }
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     device::{Arrival, Ended, Registers, Sent},
     dma::{FromDevice, Lent, OwnedSlice, Source, ToDevice},
-    storage::place::{TRIES, first_block, spoil, varied},
+    storage::place::{TRIES, first_block, spoil, unlike, varied},
 };
 use alloc::{vec, vec::Vec};
 
@@ -69,15 +69,20 @@ impl<R: Registers> Nvme<'_, R> {
     }
 
     fn read_blocks(&mut self, blocks: Blocks, len: usize) -> Result<Vec<u8>, NvmeError> {
-        self.begin_read(POLLED, blocks, len)?;
+        self.begin_read(POLLED, blocks, vec![0; len])?;
         let waited = self.wait_for(POLLED);
         let bytes = self.ended(waited)?;
         self.traffic.received += 1;
         Ok(bytes)
     }
 
-    fn begin_read(&mut self, queue: usize, blocks: Blocks, len: usize) -> Result<(), NvmeError> {
-        let mapping = self.dma.map::<FromDevice, _>(vec![0; len])?;
+    fn begin_read(
+        &mut self,
+        queue: usize,
+        blocks: Blocks,
+        memory: Vec<u8>,
+    ) -> Result<(), NvmeError> {
+        let mapping = self.dma.map::<FromDevice, _>(memory)?;
         self.inbound = queue;
         self.arriving = Some(self.begin(queue, mapping, &|data| Command::read(blocks, data))?);
         Ok(())
@@ -103,7 +108,43 @@ impl<R: Registers> Nvme<'_, R> {
         Ok(sent)
     }
 
+    /// Bytes that are all the same lie in many places: if the controller read one of those, it would find no difference.
+    /// So their opposites have to make one, first.
     fn compare(&mut self, blocks: Blocks, bytes: Source) -> Result<(Sent, Source), NvmeError> {
+        let bytes = match bytes {
+            Source::Bytes(bytes) if !varied(&bytes) => self.differ(blocks, bytes)?,
+            bytes => bytes,
+        };
+        let (record, bytes, same) = self.compare_once(blocks, bytes)?;
+        if !same {
+            let (len, dma, first) = (record.len, record.dma, blocks.first);
+            return Err(NvmeError::Differs { len, dma, first });
+        }
+        self.traffic.sent += 1;
+        self.traffic.sent_bounced += u64::from(record.bounced.is_some());
+        Ok((record, bytes))
+    }
+
+    /// Has the controller find that the opposites of these bytes are not what its medium has.
+    fn differ(&mut self, blocks: Blocks, mut bytes: OwnedSlice) -> Result<Source, NvmeError> {
+        spoil(&mut bytes);
+        let (record, mut bytes, same) = self.compare_once(blocks, bytes.into())?;
+        if same {
+            let (len, dma, first) = (record.len, record.dma, blocks.first);
+            return Err(NvmeError::Blind { len, dma, first });
+        }
+        if let Source::Bytes(bytes) = &mut bytes {
+            spoil(bytes);
+        }
+        Ok(bytes)
+    }
+
+    /// Whether the controller says that the bytes are what its medium has.
+    fn compare_once(
+        &mut self,
+        blocks: Blocks,
+        bytes: Source,
+    ) -> Result<(Sent, Source, bool), NvmeError> {
         let mapping = self.dma.map::<ToDevice, _>(bytes)?;
         let record = Sent::of(&mapping);
         let command = |data: Prps| Command::compare(blocks, data);
@@ -112,14 +153,11 @@ impl<R: Registers> Nvme<'_, R> {
         let through = matches!(waited, Ok(()) | Err(NvmeError::Ended { .. }));
         let memory = if through { self.reading.take().map(Lent::reported_done) } else { None };
         let bytes = memory.map(|memory| memory.end(0)).transpose()?;
-        if let Err(NvmeError::Ended { status: Status::COMPARE_FAILURE, .. }) = waited {
-            let (len, dma, first) = (record.len, record.dma, blocks.first);
-            return Err(NvmeError::Differs { len, dma, first });
-        }
-        waited?;
-        self.traffic.sent += 1;
-        self.traffic.sent_bounced += u64::from(record.bounced.is_some());
-        Ok((record, bytes.ok_or(Ended)?))
+        let same = match waited {
+            Err(NvmeError::Ended { status: Status::COMPARE_FAILURE, .. }) => false,
+            waited => waited.map(|()| true)?,
+        };
+        Ok((record, bytes.ok_or(Ended)?, same))
     }
 
     fn read_in_place(
@@ -143,7 +181,11 @@ impl<R: Registers> Nvme<'_, R> {
     }
 
     /// Looks for what came, or has it read.
-    pub(super) fn fetch_blocks(&mut self, back: &mut Vec<u8>) -> Result<Arrival, NvmeError> {
+    pub(super) fn fetch_blocks(
+        &mut self,
+        sent: &[u8],
+        back: &mut Vec<u8>,
+    ) -> Result<Arrival, NvmeError> {
         self.life.check::<NvmeError>()?;
         if let Some(error) = self.failed.take() {
             return Err(error);
@@ -151,11 +193,8 @@ impl<R: Registers> Nvme<'_, R> {
         if self.arriving.is_none() {
             if let (true, Some(blocks)) = (self.inside, self.chosen) {
                 self.inside = false;
-                self.begin_read(
-                    self.queue_for_arriving(),
-                    blocks,
-                    blocks.count as usize * self.namespace.block,
-                )?;
+                let memory = unlike(sent, blocks.count as usize * self.namespace.block);
+                self.begin_read(self.queue_for_arriving(), blocks, memory)?;
             }
             return Ok(Arrival::Nothing);
         }

@@ -288,7 +288,7 @@ fn flip(
 }
 
 /// Writes to the start of a mapping as a device does, through another mapping of the same memory.
-fn device_writes<D: dma::Direction, B: dma::Buffer<D>>(
+fn device_writes<D: dma::Writable, B: dma::Buffer<D>>(
     guest: &Guest,
     mapping: &Mapping<'_, D, B>,
     bytes: &[u8],

@@ -106,7 +106,10 @@ impl FakeNvme<'_> {
         let (first, count) = (wide(words, 10), u64::from(words[12] & 0xffff) + 1);
         assert_eq!(words[12] >> 16, 0, "no flags");
         assert!(first + count <= state.kind.blocks, "{count} blocks from {first}");
-        let all: Vec<u8> = (first..first + count).flat_map(block).collect();
+        let mut all: Vec<u8> = (first..first + count).flat_map(block).collect();
+        if state.kind.blank {
+            all.fill(0);
+        }
         let most = if state.kind.most == 0 { usize::MAX } else { 4096 << state.kind.most };
         assert!(all.len() <= most, "{} bytes", all.len());
         all
@@ -121,7 +124,7 @@ impl FakeNvme<'_> {
             Fault::Short(written) => most = written,
             Fault::Underrun => self.machine.bus_flip(BusAddr(pieces[0].0.0 - 1)),
             // A command that fails moved nothing.
-            Fault::Status(_) => most = 0,
+            Fault::Status(_) | Fault::Elsewhere => most = 0,
             _ => {}
         }
         self.scatter(state, &pieces, &bytes[..most]);
@@ -146,8 +149,10 @@ impl FakeNvme<'_> {
         for (bus, len) in pieces {
             read.extend(self.dma_read(state, bus, len));
         }
-        if let Fault::CorruptByte(at) = state.fault {
-            read[at] ^= 0x10;
+        match state.fault {
+            Fault::CorruptByte(at) => read[at] ^= 0x10,
+            Fault::Elsewhere => read.fill(0),
+            _ => {}
         }
         if read == bytes { 0 } else { COMPARE_FAILURE }
     }

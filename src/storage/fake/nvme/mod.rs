@@ -53,6 +53,8 @@ pub enum Fault {
     Short(usize),
     /// A byte is written just before the memory of a Read, too.
     Underrun,
+    /// What blocks are read to, and compared with, is other memory than it was told, all zeros.
+    Elsewhere,
     /// No completion interrupts.
     Silent,
     /// It never says that it may lose power.
@@ -80,6 +82,8 @@ pub struct Kind {
     pub metadata: u8,
     /// Blocks of its namespace.
     pub blocks: u64,
+    /// Whether they are all zeros.
+    pub blank: bool,
 }
 
 impl Default for Kind {
@@ -92,6 +96,7 @@ impl Default for Kind {
             most: 0,
             metadata: 0,
             blocks: BLOCKS,
+            blank: false,
         }
     }
 }

@@ -19,6 +19,15 @@ type Disk<'m> = Nvme<'m, &'m FakeNvme<'m>>;
 
 /// Runs `test` on a started disk of this kind; afterwards everything must be back, and no address out of place.
 fn with_kind(kind: Kind, test: impl FnOnce(&FakeNvme<'_>, &mut Disk<'_>)) {
+    with_both(kind, test, |_, _| ());
+}
+
+/// Runs `test`, and then `direct` on a disk that reaches all of the host's memory, so that nothing bounces any more.
+fn with_both(
+    kind: Kind,
+    test: impl FnOnce(&FakeNvme<'_>, &mut Disk<'_>),
+    direct: impl FnOnce(&FakeNvme<'_>, &mut Disk<'_>),
+) {
     let machine = FakeMachine::new(Frames::default());
     let (chip, clock) = (FakeNvme::new(&machine, kind), TickingClock::default());
     let mut table = Box::new(Table::new());
@@ -29,6 +38,8 @@ fn with_kind(kind: Kind, test: impl FnOnce(&FakeNvme<'_>, &mut Disk<'_>)) {
     let device = dma::Device::new(&pool, &machine, narrow, Policy::Auto);
     let mut disk = Idle::reset(&chip, &clock).unwrap().start(device).unwrap();
     test(&chip, &mut disk);
+    disk.dma = dma::Device::new(&pool, &machine, limits(), Policy::Direct);
+    direct(&chip, &mut disk);
     for (bus, len) in chip.touched() {
         let given = disk.dma_ranges().iter().any(|range| range.covers(bus, len));
         assert!(given && mask.covers(bus, len), "{len} bytes at {bus} were never given");
@@ -226,6 +237,34 @@ fn what_is_reported_done_and_was_not_written_is_told() {
         chip.set_fault(Fault::Underrun);
         assert_eq!(code(fetch(disk, &mut Vec::new())), "dma-overrun");
     });
+}
+
+/// A blank medium has the same bytes as memory that nobody wrote to, in which the controller must not be taken to have
+/// read or written what it was told.
+#[test]
+fn zeros_are_only_believed_of_a_controller_that_can_tell_them_apart() {
+    let blank = Kind { blank: true, ..Kind::default() };
+    with_both(
+        blank,
+        |chip, disk| {
+            for seed in 0..8 {
+                trip(disk, 512, seed).unwrap();
+            }
+            let Traffic { sent, sent_bounced, resets, .. } = disk.traffic();
+            assert_eq!((sent, sent_bounced, resets), (8, 8, 0), "once each, whatever it took");
+            let bytes = filled(disk, 512, 1).unwrap();
+            chip.set_fault(Fault::Elsewhere);
+            assert_eq!(code(disk.send(bytes.clone().into())), "nvme-compare-blind");
+            chip.set_fault(Fault::None);
+            disk.send(bytes.into()).unwrap();
+        },
+        |chip, disk| {
+            chip.set_fault(Fault::Elsewhere);
+            let mut back = Vec::new();
+            assert_eq!(fetch(disk, &mut back), Ok(512));
+            assert!(back.iter().all(|byte| *byte == 0xff), "none of them is taken for the disk's");
+        },
+    );
 }
 
 #[test]
