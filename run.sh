@@ -70,7 +70,7 @@ ensure_target
 
 # Whether nothing that the rig is built from is newer: cargo would take 0.2 s to find that out.
 is_current() {
-    local sources=(Cargo.toml Cargo.lock rust-toolchain.toml protocol tests/rig)
+    local sources=(Cargo.toml Cargo.lock rust-toolchain.toml protocol tests/rig docs/suites.md docs/testing.md)
     [ -x "$1" ] && [ -z "$(find "${sources[@]}" -newer "$1" -print -quit)" ]
 }
 

@@ -275,6 +275,16 @@ fn a_backend_that_says_where_its_functions_are_saves_the_scan() {
 }
 
 #[test]
+fn a_function_that_is_announced_and_says_nothing_is_not_overlooked() {
+    let world = World::new();
+    world.tree.set(&format!("{}/vdev-7", FakeBackend::dir()), "0000:00:01.00");
+    let front = world.connect().unwrap();
+    assert_eq!(front.functions(), [bdf("00:00.0"), bdf("00:01.0")]);
+    assert_eq!(Function::probe(&front, bdf("00:01.0")).map(|found| found.is_none()), Ok(true));
+    assert_clean(&world, &front.close());
+}
+
+#[test]
 fn a_backend_without_root_num_has_one_bus() {
     let world = World::new();
     world.tree.delete(&format!("{}/root_num", FakeBackend::dir()));

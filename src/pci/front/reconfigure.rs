@@ -101,7 +101,7 @@ impl Front<'_> {
     pub fn apply_change(&mut self) -> Result<Change, FrontError> {
         self.set_state(XenbusState::Reconfiguring)?;
         self.wait_for(XenbusState::Reconfigured, "the PCI backend to reconfigure")?;
-        let now = self.scan()?;
+        let now = self.rescan()?;
         self.set_state(XenbusState::Connected)?;
         self.settle(now.is_empty())?;
         let before = core::mem::replace(&mut self.functions, now);

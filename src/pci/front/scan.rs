@@ -16,23 +16,37 @@ const ROOTS_MAX: usize = 32;
 const ANNOUNCED_MAX: usize = 256;
 
 impl Front<'_> {
+    /// The functions that the backend announces, also those that say nothing themselves: that is for whoever is to use them
+    /// to tell. Of a backend that announces none those that answer.
     pub(super) fn scan(&self) -> Result<Vec<Bdf>, FrontError> {
         let budget = Deadline::new(self.services.clock, self.timeouts.scan);
-        let mut announced = self.announced(&budget)?;
+        let announced = self.announced(&budget)?;
         if announced.is_empty() {
-            let buses = self.roots(&budget)?;
-            announced.extend(buses.into_iter().flat_map(Bus::functions));
+            return self.search(&budget);
         }
-        // In order and once each, by insertion: the library's sort would be a fortieth of the image.
-        let mut candidates = Vec::new();
-        for bdf in announced {
-            if let Err(place) = candidates.binary_search(&bdf) {
-                candidates.insert(place, bdf);
-            }
+        self.answering(&budget, &announced)?;
+        Ok(announced)
+    }
+
+    /// Those that answer: what the toolstack has just taken may still be announced.
+    pub(super) fn rescan(&self) -> Result<Vec<Bdf>, FrontError> {
+        let budget = Deadline::new(self.services.clock, self.timeouts.scan);
+        let announced = self.announced(&budget)?;
+        if announced.is_empty() {
+            self.search(&budget)
+        } else {
+            self.answering(&budget, &announced)
         }
-        let looks = candidates.into_iter();
-        let found = each(&budget, looks, |bdf| {
-            Ok(Function::probe(self, bdf)?.map(|function| function.bdf()))
+    }
+
+    fn search(&self, budget: &Deadline<'_>) -> Result<Vec<Bdf>, FrontError> {
+        let buses = self.roots(budget)?;
+        self.answering(budget, &in_order(buses.into_iter().flat_map(Bus::functions)))
+    }
+
+    fn answering(&self, budget: &Deadline<'_>, places: &[Bdf]) -> Result<Vec<Bdf>, FrontError> {
+        let found = each(budget, places.iter(), |bdf| {
+            Ok(Function::probe(self, *bdf)?.map(|function| function.bdf()))
         });
         Ok(found?.into_iter().flatten().collect())
     }
@@ -47,10 +61,11 @@ impl Front<'_> {
             let expected = "256 at most";
             return Err(StoreError::BadValue { path: path.into(), value, expected }.into());
         }
-        each(budget, nodes.iter(), |node| {
+        let announced = each(budget, nodes.iter(), |node| {
             let path = format!("{path}/{node}");
             Ok(store.read_as(TxId::NONE, &path, "a function, ssss:bb:dd.f")?)
-        })
+        });
+        announced.map(|all| in_order(all.into_iter()))
     }
 
     /// The backend's root buses; a backend too old to say has one.
@@ -71,6 +86,17 @@ impl Front<'_> {
             }
         }
     }
+}
+
+/// In order and once each, by insertion: the library's sort would be a fortieth of the image.
+fn in_order(functions: impl Iterator<Item = Bdf>) -> Vec<Bdf> {
+    let mut sorted = Vec::new();
+    for bdf in functions {
+        if let Err(place) = sorted.binary_search(&bdf) {
+            sorted.insert(place, bdf);
+        }
+    }
+    sorted
 }
 
 /// Takes `step` for each item as long as the budget lasts.

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Seek, SeekFrom};
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use protocol::report::ktap::{Answer, DmaRange, RangeKind, Tried};
@@ -181,6 +182,15 @@ fn examine(
         asked.into_iter().for_each(|asked| tally.add(asked, allowed));
     }
     Ok(tally.finish(allowed))
+}
+
+/// Gives the disk back what the trace took up to here. Whoever writes it goes on where it was, so what comes before becomes a
+/// hole of the same length, and ends as a line does: the next one is a line of its own.
+pub(crate) fn forget(trace: &Path, end: u64) -> Result {
+    let file = File::options().write(true).open(trace).on("open", trace)?;
+    file.set_len(0).and_then(|()| file.set_len(end)).on("empty", trace)?;
+    let Some(last) = end.checked_sub(1) else { return Ok(()) };
+    file.write_all_at(b"\n", last).on("empty", trace)
 }
 
 /// What an IOMMU was asked for one address.
@@ -394,6 +404,20 @@ mod tests {
         assert_eq!(found(&lines, Answer::Blocked), (2, 1, Some(0x2000)));
         assert_eq!(found(&at("0x8004", "0x8000"), Answer::Blocked), (1, 1, Some(0x8000)));
         assert_eq!(found(&at("0x0", "0x0"), Answer::Blocked), (1, 1, Some(0)), "reached, at 0");
+    }
+
+    #[test]
+    fn what_is_forgotten_takes_no_line_of_the_next_part_along() {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        let end = 100_000;
+        forget(file.path(), end).unwrap();
+        file.as_file_mut().seek(SeekFrom::Start(end)).unwrap();
+        writeln!(file, "{LINE}").unwrap();
+        let part = end..end + LINE.len() as u64 + 1;
+        let found = examine(file.path(), part, &["00:05.00".into()], of(&[])).unwrap();
+        assert_eq!(found.addresses, 1);
+        forget(file.path(), 0).unwrap();
+        assert_eq!(file.path().metadata().unwrap().len(), 0);
     }
 
     #[test]

@@ -45,6 +45,7 @@ pub(crate) use bench::Bench;
 
 use fuzz::Effort;
 use mutants::Choice;
+use sweep::Sites;
 
 /// Runs the command that was asked for.
 pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
@@ -61,10 +62,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Bench { peer, rounds } => figures::run(options, peer.zip(Some(rounds))),
         Command::Abuse { cases } => abuse::run(options, &cases),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
-        Command::Sweep { from, to, sites } if sites.is_empty() => {
-            sweep::run(options, from..=to.unwrap_or(sweep::ALL), to.is_some())
-        }
-        Command::Sweep { sites, .. } => sweep::run(options, sites, true),
+        Command::Sweep { from, to, sites } => sweep::run(options, Sites::of(from, to, sites)?),
         Command::Matrix { quick, resume } => matrix::run(options, quick, resume),
         Command::Judge { logs } => judge::run(&logs),
         Command::Explain { words } => explain::run(&words),

@@ -17,7 +17,7 @@ use crate::peers::Peers;
 use crate::report::{self, JobRecord};
 
 /// More sites than the guest tells apart.
-pub(super) const ALL: u32 = 513;
+const ALL: u32 = 513;
 /// Its memory in MiB, unless told otherwise: what is to fail is there in a small domain, too, and that is sooner done.
 const MEMORY: u32 = 64;
 /// How long a domain may live, in seconds.
@@ -28,12 +28,37 @@ const BYTES: usize = 100_000;
 /// Some for `test`, spread over stages and suites: those without a device, which take a second each, and those with one.
 const QUICK: ([u32; 3], [u32; 6]) = ([1, 15, 36], [31, 39, 57, 135, 157, 170]);
 
-/// Fails at these sites, one after the other; those may be a part of them only.
-pub(super) fn run(
-    options: &Options,
-    sites: impl IntoIterator<Item = u32>,
-    is_part: bool,
-) -> Result<ExitCode> {
+/// The sites that are to fail, one after the other.
+#[derive(Clone, Debug)]
+pub(super) enum Sites {
+    /// From this one on, all that there are.
+    From(u32),
+    /// These.
+    Some(Vec<u32>),
+}
+
+impl Sites {
+    /// Those from the first to the last, or those that are named.
+    pub(super) fn of(from: u32, to: Option<u32>, named: Vec<u32>) -> Result<Self> {
+        match to {
+            _ if !named.is_empty() => Ok(Self::Some(named)),
+            None => Ok(Self::From(from)),
+            Some(to) if from <= to => Ok(Self::Some((from..=to).collect())),
+            Some(to) => Err(Error::unfit(
+                format!("no site from {from} to {to}"),
+                "give the lower number as --from",
+            )),
+        }
+    }
+}
+
+/// Fails at these sites.
+pub(super) fn run(options: &Options, sites: Sites) -> Result<ExitCode> {
+    let is_part = matches!(sites, Sites::Some(_));
+    let sites = match sites {
+        Sites::From(from) => (from..=ALL).collect(),
+        Sites::Some(sites) => sites,
+    };
     let bench = Bench::prepare("sweep", options)?;
     let peers = Peers::start()?;
     let jobs: Vec<Job> = sites.into_iter().map(|site| job(options, &peers, site)).collect();
@@ -104,9 +129,13 @@ impl Sweep {
         if self.ended { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     }
 
-    /// Whether each domain ended as it may, and the last had nothing left to fail, if that is what was to be seen.
+    /// Whether something failed, each domain ended as it may, and the last had nothing left to fail, if that is what was to
+    /// be seen.
     fn is_good(&self, is_part: bool) -> bool {
-        (self.ended || is_part) && self.records.iter().all(JobRecord::is_as_expected)
+        let failed = |record: &JobRecord| record.failing.as_ref().is_some_and(|f| f.site.is_some());
+        (self.ended || is_part)
+            && self.records.iter().any(failed)
+            && self.records.iter().all(JobRecord::is_as_expected)
     }
 
     fn table(&self, is_part: bool) -> String {
@@ -168,4 +197,53 @@ fn caller(way: &[String]) -> String {
             format!("{name}, {}", file.trim_start_matches("src/"))
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::{FailingRecord, SiteRecord};
+
+    fn record(site: Option<SiteRecord>, reached: u64) -> JobRecord {
+        let failing = FailingRecord { wanted: 9, site, reached: Some(reached), wrong: vec![] };
+        JobRecord {
+            verdict: Verdict::Success,
+            failing: Some(failing),
+            ..report::unborn("fail-0009", Verdict::Success)
+        }
+    }
+
+    fn good(records: Vec<JobRecord>, is_part: bool) -> bool {
+        let mut sweep = Sweep::default();
+        for record in records {
+            let _ = sweep.add(record);
+        }
+        sweep.is_good(is_part)
+    }
+
+    #[test]
+    fn a_sweep_in_which_nothing_failed_shows_nothing() {
+        let failed = || {
+            record(
+                Some(SiteRecord { operation: "grant".into(), place: "net".into(), way: vec![] }),
+                20,
+            )
+        };
+        let beyond = || record(None, 8);
+        assert!(good(vec![failed(), beyond()], false) && good(vec![failed()], true));
+        assert!(!good(vec![failed()], false), "the end was not reached");
+        for is_part in [false, true] {
+            assert!(!good(vec![], is_part) && !good(vec![beyond()], is_part));
+        }
+        let bad = JobRecord { expected: Verdict::Failure, ..failed() };
+        assert!(!good(vec![failed(), bad, beyond()], false));
+    }
+
+    #[test]
+    fn sites_that_are_none_are_refused() {
+        assert!(matches!(Sites::of(1, None, vec![]), Ok(Sites::From(1))));
+        assert!(matches!(Sites::of(3, Some(5), vec![]), Ok(Sites::Some(n)) if n == [3, 4, 5]));
+        assert!(matches!(Sites::of(1, None, vec![7, 2]), Ok(Sites::Some(n)) if n == [7, 2]));
+        assert!(Sites::of(300, Some(30), vec![]).is_err());
+    }
 }

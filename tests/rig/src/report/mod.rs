@@ -14,6 +14,8 @@ mod told;
 use std::fs;
 use std::path::Path;
 
+#[cfg(test)]
+pub(crate) use failing::{FailingRecord, SiteRecord};
 pub(crate) use record::{ComparisonRecord, FiguresRecord, JobRecord, RunRecord};
 pub(crate) use recording::{logged, record, unborn};
 pub(crate) use stream::{Stream, is_stream, read};

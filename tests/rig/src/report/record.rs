@@ -34,9 +34,11 @@ pub(crate) struct RunRecord {
 }
 
 impl RunRecord {
-    /// The worst verdict of all jobs.
+    /// The worst verdict of all jobs. Of a run that was cut off nobody knows which jobs it would have had.
     pub(crate) fn worst(&self) -> Verdict {
-        self.jobs.iter().map(JobRecord::counts_as).max().unwrap_or(Verdict::Error)
+        let least =
+            if self.over && !self.jobs.is_empty() { Verdict::Success } else { Verdict::Error };
+        self.jobs.iter().map(JobRecord::counts_as).fold(least, Verdict::max)
     }
 }
 

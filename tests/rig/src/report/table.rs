@@ -36,6 +36,9 @@ fn render(run: &RunRecord, folder: &Path) -> String {
     for job in run.jobs.iter().filter(|job| !job.is_as_expected() || run.jobs.len() == 1) {
         out += &problem_lines(job);
     }
+    if !run.over {
+        out += "the run was cut off: this is what it had until then\n";
+    }
     out + &format!("logs: {}\n", folder.display())
 }
 

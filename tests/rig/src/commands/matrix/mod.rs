@@ -38,8 +38,8 @@ const LIMIT: Duration = Duration::from_secs(1800);
 struct Outcome {
     /// Its words on the command line.
     command: String,
-    /// What was run, by length and checksum.
-    guest: String,
+    /// What was run, and judged it: guest and rig, each by length and checksum, and whether without KVM.
+    made_of: String,
     verdict: Verdict,
     seconds: f64,
     /// Why, if it is not a SUCCESS.
@@ -70,8 +70,9 @@ pub(super) fn run(options: &Options, quick: bool, resume: bool) -> Result<ExitCo
         cells::left_out().for_each(|line| println!("{line}"));
     }
     println!("logs: {}", folder.display());
-    let outcomes = told.iter().filter_map(|(_, came)| came.as_ref().ok());
-    let worst = outcomes.map(|outcome| outcome.verdict).max().unwrap_or(Verdict::Skip);
+    // A cell that could not run shows nothing.
+    let verdict = |(_, came): &Told| came.as_ref().map_or(Verdict::Skip, |came| came.verdict);
+    let worst = told.iter().map(verdict).max().unwrap_or(Verdict::Skip);
     Ok(ExitCode::from(worst.exit_code()))
 }
 
@@ -99,12 +100,12 @@ fn go(
     resume: bool,
 ) -> Result<(Vec<Told>, PathBuf)> {
     let elf = Guest::get(options.guest.as_deref())?.elf;
-    let sum = artifacts::sum(&elf)?;
+    let own = std::env::current_exe().on("find", "the rig")?;
+    let sum = format!("{} {} {}", artifacts::sum(&elf)?, artifacts::sum(&own)?, options.no_kvm);
     let earlier = if resume { earlier(Path::new("runs"), &sum)? } else { Vec::new() };
     let lacking = lacking(&cells, may_lack)?;
     let folder = run_folder(&format!("{}-{NAME}", Utc::now().format("%Y%m%d-%H%M%S")))?;
     let [rig, guest] = ["rig", "pvbounce"].map(|name| folder.join(name));
-    let own = std::env::current_exe().on("find", &rig)?;
     fs::copy(&own, &rig).on("copy", &own)?;
     fs::copy(&elf, &guest).on("copy", &elf)?;
     let done = Done::create(&folder)?;
@@ -155,7 +156,7 @@ impl Shared<'_> {
         stage.done(format!("{}  {verdict}", cell.line()));
         let said = fs::read_to_string(log).on("read", log)?;
         let reason = if verdict == Verdict::Success { String::new() } else { reason(&said) };
-        Ok(Outcome { command: command(cell), guest: self.sum.clone(), verdict, seconds, reason })
+        Ok(Outcome { command: command(cell), made_of: self.sum.clone(), verdict, seconds, reason })
     }
 }
 
@@ -203,8 +204,8 @@ fn reason(said: &str) -> String {
     head.or_else(error).unwrap_or_else(|| child::tail(said, 1))
 }
 
-/// The cells that were a SUCCESS in earlier runs with this guest. Others may have been the host's doing, and are run again.
-fn earlier(runs: &Path, guest: &str) -> Result<Vec<Outcome>> {
+/// The cells that were a SUCCESS in earlier runs with this guest and this rig. Others may have been the host's doing, and are run again.
+fn earlier(runs: &Path, made_of: &str) -> Result<Vec<Outcome>> {
     let Ok(entries) = fs::read_dir(runs) else { return Ok(Vec::new()) };
     let files: Vec<PathBuf> =
         entries.filter_map(|entry| Some(entry.ok()?.path().join(DONE))).collect();
@@ -213,7 +214,7 @@ fn earlier(runs: &Path, guest: &str) -> Result<Vec<Outcome>> {
     for text in texts {
         // The last line of one that was killed may be half a line.
         let outcomes = text.lines().filter_map(|line| serde_json::from_str::<Outcome>(line).ok());
-        let good = |one: &Outcome| one.guest == guest && one.verdict == Verdict::Success;
+        let good = |one: &Outcome| one.made_of == made_of && one.verdict == Verdict::Success;
         found.extend(outcomes.filter(good));
     }
     Ok(found)
@@ -240,9 +241,9 @@ impl Done {
 mod tests {
     use super::*;
 
-    fn outcome(command: &str, guest: &str, verdict: Verdict) -> Outcome {
-        let (command, guest) = (command.to_owned(), guest.to_owned());
-        Outcome { command, guest, verdict, seconds: 1.0, reason: String::new() }
+    fn outcome(command: &str, made_of: &str, verdict: Verdict) -> Outcome {
+        let (command, made_of) = (command.to_owned(), made_of.to_owned());
+        Outcome { command, made_of, verdict, seconds: 1.0, reason: String::new() }
     }
 
     #[test]

@@ -157,6 +157,17 @@ fn an_interrupted_run_leaves_what_it_has() {
 }
 
 #[test]
+fn a_run_that_was_cut_off_between_two_jobs_is_no_success() {
+    let good = JobRecord { verdict: Verdict::Success, ..JobRecord::new("good") };
+    let head = run(vec![good.clone()]);
+    assert_eq!(head.worst(), Verdict::Success);
+    let (_folder, stream) = stream(&head);
+    stream.end(&good).unwrap();
+    let found = read(stream.path()).unwrap();
+    assert_eq!((found.jobs.len(), found.over, found.worst()), (1, false, Verdict::Error));
+}
+
+#[test]
 fn what_is_no_stream_is_refused_by_its_line() {
     let run = run(vec![full("x")]);
     let (folder, stream) = stream(&run);
