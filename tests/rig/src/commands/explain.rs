@@ -82,7 +82,7 @@ fn code(row: &[String]) -> Option<Code> {
 fn of_log(log: &Path) -> Result<Vec<String>> {
     let found = runs(&fs::read(log).on("read", log)?);
     let records: Vec<JobRecord> =
-        found.into_iter().map(|run| report::logged("explain", run)).collect();
+        found.into_iter().map(|run| report::logged("explain", run, None)).collect();
     if records.is_empty() {
         return Err(Error::unfit(
             format!("{} has no line of a report of pvbounce", log.display()),

@@ -88,7 +88,7 @@ pub(super) fn run(
         started: now.format("%Y-%m-%d %H:%M:%S").to_string(),
         machine: machine(host, &told.said),
         image_bytes: 0,
-        jobs: jobs(&told, &folder)?,
+        jobs: jobs(&told, devices.len(), &folder)?,
         over: true,
         ..RunRecord::default()
     };
@@ -264,10 +264,10 @@ fn machine(host: &str, said: &[String]) -> String {
 }
 
 /// A record of each guest that had a console, with what the script alone can say added to the last.
-fn jobs(told: &Told, folder: &Path) -> Result<Vec<JobRecord>> {
+fn jobs(told: &Told, devices: usize, folder: &Path) -> Result<Vec<JobRecord>> {
     let log = folder.join("host.log");
     std::fs::write(&log, &told.console).on("write", &log)?;
-    let mut jobs = judge::records("host", &told.console, folder)?;
+    let mut jobs = judge::records("host", &told.console, devices, folder)?;
     let verdict = told.code.and_then(Verdict::of_exit_code).unwrap_or(Verdict::Error);
     let mut problems = problems(&told.said);
     if jobs.is_empty() {
@@ -336,7 +336,8 @@ mod tests {
 
     const CARD: &str = "0000:03:00.0";
     const CONSOLE: &str = "pvbounce 0.1.0 on Xen 4.20.3, domU, 256 MiB\nKTAP version 1\n1..1\n  KTAP version 1\n  \
-                           # Subtest: dma\n  1..1\n  ok 1 loopback\nok 1 dma\nTest result: SUCCESS\n";
+                           # Subtest: dma\n  1..1\n  ok 1 loopback\nok 1 dma\n\
+                           # transfers out=0 in=1 compared=1 bytes=60\nTest result: SUCCESS\n";
 
     fn host() -> Host {
         let host = Host::new();
@@ -367,7 +368,7 @@ mod tests {
     /// The verdict, and the codes of what is wrong.
     fn judged(told: &Told) -> (Verdict, Vec<String>) {
         let folder = tempfile::tempdir().unwrap();
-        let jobs = jobs(told, folder.path()).unwrap();
+        let jobs = jobs(told, 1, folder.path()).unwrap();
         let [job] = &jobs[..] else { panic!("{told:?}") };
         (job.verdict, job.problems().map(|problem| problem.code.clone()).collect())
     }

@@ -28,7 +28,7 @@ pub(super) fn run(logs: &[PathBuf]) -> Result<ExitCode> {
     let folder = run_folder(&format!("{}-judge", now.format("%Y%m%d-%H%M%S")))?;
     let machine = found.iter().find_map(|(_, run)| run.banner()).unwrap_or("an unknown guest");
     let machine = format!("serial logs of {machine}");
-    let jobs = found.into_iter().map(|(name, run)| judge(&name, run, &folder));
+    let jobs = found.into_iter().map(|(name, run)| judge(&name, run, None, &folder));
     let run = RunRecord {
         name: "judge".to_owned(),
         started: now.format("%Y-%m-%d %H:%M:%S").to_string(),
@@ -57,10 +57,15 @@ fn starts_as_records(file: &Path) -> Result<bool> {
     Ok(report::is_stream(&start))
 }
 
-/// The records of the runs in a console's bytes, none or several, with their logs in the folder.
-pub(super) fn records(name: &str, console: &[u8], folder: &Path) -> Result<Vec<JobRecord>> {
+/// The records of the runs in a console's bytes, none or several, each with so many devices; their logs are in the folder.
+pub(super) fn records(
+    name: &str,
+    console: &[u8],
+    devices: usize,
+    folder: &Path,
+) -> Result<Vec<JobRecord>> {
     let named = numbered(name, runs(console));
-    named.into_iter().map(|(name, run)| judge(&name, run, folder)).collect()
+    named.into_iter().map(|(name, run)| judge(&name, run, Some(devices), folder)).collect()
 }
 
 /// The runs in a log, with names for their files.
@@ -102,12 +107,12 @@ fn name(log: &Path) -> String {
 }
 
 /// Keeps what each said beside the reports, then judges it.
-fn judge(name: &str, run: LoggedRun, folder: &Path) -> Result<JobRecord> {
+fn judge(name: &str, run: LoggedRun, devices: Option<usize>, folder: &Path) -> Result<JobRecord> {
     for (file, lines) in [(guest_log(name), &run.guest), (format!("xen-{name}.log"), &run.xen)] {
         let path = folder.join(file);
         fs::write(&path, lines.join("\n") + "\n").on("write", &path)?;
     }
-    Ok(report::logged(name, run))
+    Ok(report::logged(name, run, devices))
 }
 
 #[cfg(test)]

@@ -227,7 +227,7 @@ mod tests {
             "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..2\n  ok 1 guards\n  {second}\nok 1 dma"
         );
         let guest = text.lines().map(str::to_owned).collect();
-        logged("stick", LoggedRun { guest, ..LoggedRun::default() })
+        logged("stick", LoggedRun { guest, ..LoggedRun::default() }, None)
     }
 
     #[test]

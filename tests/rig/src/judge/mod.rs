@@ -163,8 +163,8 @@ pub(crate) struct Facts<'f> {
     pub(crate) unwatched: usize,
     /// What a device was said to be kept from, and Xen says nothing of.
     pub(crate) unwitnessed: Option<&'f str>,
-    /// Whether the job was given a device.
-    pub(crate) has_device: bool,
+    /// How many devices the job was given.
+    pub(crate) devices: usize,
     /// The addresses of the devices that the job is about; none: all that the guest has.
     pub(crate) asked: &'f [String],
     /// The first byte of its medium that is not as it was.
@@ -257,18 +257,20 @@ fn untried(facts: &Facts<'_>) -> Option<Finding> {
     let asked = |suite: &&Suite| {
         let of = suite.name.split_once(ktap::OF_DEVICE).map(|(_, device)| device);
         let is_asked = |device| facts.asked.iter().any(|asked| asked == device);
-        facts.has_device && (facts.asked.is_empty() || of.is_none_or(is_asked))
+        facts.devices > 0 && (facts.asked.is_empty() || of.is_none_or(is_asked))
     };
-    let of_devices = facts.report.suites.iter().filter(asked);
+    let all: Vec<_> = facts.report.suites.iter().filter(|suite| suite.kind() == "dma").collect();
+    let suites: Vec<_> = all.iter().copied().filter(asked).collect();
+    let due = if facts.asked.is_empty() { facts.devices } else { facts.asked.len() };
     // One device of several that shows nothing is enough.
-    let why = of_devices.filter(|suite| suite.kind() == "dma").find_map(|dma| {
-        match (dma.verdict, compared) {
-            (Some(verdict::Verdict::Skip), _) if !dma.reason.is_empty() => Some(&*dma.reason),
-            (Some(verdict::Verdict::Skip), _) => Some("each of its checks was skipped"),
-            (_, Some(0)) => Some("no frame was compared"),
-            _ => None,
-        }
-    })?;
+    let silent = suites.iter().find_map(|dma| match (dma.verdict, compared) {
+        (Some(verdict::Verdict::Skip), _) if !dma.reason.is_empty() => Some(&*dma.reason),
+        (Some(verdict::Verdict::Skip), _) => Some("each of its checks was skipped"),
+        (_, None | Some(0)) => Some("no frame was compared"),
+        _ => None,
+    });
+    let lacking = !all.is_empty() && suites.len() < due;
+    let why = silent.or(lacking.then_some("the report says nothing of one of them"))?;
     let detail = format!("a device was passed through, but no DMA was tried: {why}");
     let remedy = "see the reasons in suite dma; docs/hardware.md lists the devices with a driver";
     Some((Verdict::Skip, Problem::rig("dma-skipped", detail, remedy)))

@@ -42,12 +42,12 @@ pub(crate) fn record(job: &Job, seen: Seen, guest: &Guest, folder: &Path) -> Res
     let text: String = seen.console.iter().map(|(_, line)| format!("{line}\n")).collect();
     let backtrace = report.panic.as_ref().map_or(Vec::new(), |_| guest.symbolise(&text));
     append(&folder.join(guest_log(&job.name)), &backtrace)?;
-    let has_device = job.device.is_some();
+    let devices = job.devices().count();
     let memory = job.memory_bytes().filter(|_| seen.due.memory);
     let media = job.devices().filter_map(Device::medium);
     let media = media.map(|name| Medium::in_folder(&seen.folder, name)?.changed());
     let changed = media.collect::<Result<Vec<_>>>()?.into_iter().flatten().next();
-    let witness = Witness { trace, unwatched, has_device, memory, changed, backtrace };
+    let witness = Witness { trace, unwatched, devices, memory, changed, backtrace };
     let mut record = compose(job, seen, Said { report: &report, stages, suites }, witness);
     if let Some(site) = job.fails {
         record.expected = record.verdict;
@@ -62,19 +62,21 @@ fn of_watched(tried: &[Tried], watched: &[String]) -> Vec<Tried> {
     tried.iter().filter(|tried| watched.contains(&traced(&tried.device))).cloned().collect()
 }
 
-/// Judges a run of which there is only a log: nobody but the guest, and Xen, has said anything of it.
-pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
+/// Judges a run of which there is only a log: nobody but the guest, and Xen, has said anything of it, unless somebody knows how
+/// many devices it was given.
+pub(crate) fn logged(name: &str, run: LoggedRun, devices: Option<usize>) -> JobRecord {
     let console = run.guest.into_iter().map(|line| (0.0, line)).collect();
     let seen = Seen { console, xen: run.xen, machine: Fate::Unknown, ..Seen::default() };
     let (report, stages, suites) = Reading::of(&seen.console).finish();
     // The suite about the device runs where there is one.
     let pci = report.suites.iter().find(|suite| suite.kind() == "pci");
     let has_device = pci.is_some_and(|suite| suite.verdict != Some(verdict::Verdict::Skip));
-    let trace = if has_device { Trace::Off("a log has none") } else { Trace::NotDue };
+    let devices = devices.unwrap_or(has_device.into());
+    let trace = if devices > 0 { Trace::Off("a log has none") } else { Trace::NotDue };
     let witness = Witness {
         trace,
         unwatched: 0,
-        has_device,
+        devices,
         memory: None,
         changed: None,
         backtrace: Vec::new(),
@@ -84,7 +86,7 @@ pub(crate) fn logged(name: &str, run: LoggedRun) -> JobRecord {
 
 /// The record of a guest that never was: what stopped it is added by who knows.
 pub(crate) fn unborn(name: &str, verdict: Verdict) -> JobRecord {
-    let mut record = logged(name, LoggedRun::default());
+    let mut record = logged(name, LoggedRun::default(), None);
     record.verdict = verdict;
     record.problem = None;
     record.also.clear();
@@ -95,7 +97,7 @@ pub(crate) fn unborn(name: &str, verdict: Verdict) -> JobRecord {
 struct Witness {
     trace: Trace,
     unwatched: usize,
-    has_device: bool,
+    devices: usize,
     memory: Option<u64>,
     changed: Option<u64>,
     backtrace: Vec<String>,
@@ -174,7 +176,7 @@ fn judged(job: &Job, seen: &Seen, report: &Report, known: &Witness) -> Judgement
         complaints: &complaints,
         unwatched: known.unwatched,
         unwitnessed: unwitnessed.as_deref(),
-        has_device: known.has_device,
+        devices: known.devices,
         asked: seen.board.as_ref().map_or(&[], |board| &board.asked),
         changed: known.changed,
     })

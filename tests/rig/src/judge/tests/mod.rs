@@ -8,7 +8,7 @@ use super::*;
 use crate::evidence::Evidence;
 
 const GOOD: &str = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..1\n  ok 1 loopback\nok 1 dma\n\
-                    Test result: SUCCESS\n";
+                    # transfers out=0 in=1 compared=1 bytes=60\nTest result: SUCCESS\n";
 
 /// All but the report.
 struct Case {
@@ -23,7 +23,7 @@ struct Case {
     complaints: &'static [&'static str],
     unwatched: usize,
     unwitnessed: Option<&'static str>,
-    has_device: bool,
+    devices: usize,
     asked: Vec<String>,
     changed: Option<u64>,
 }
@@ -42,7 +42,7 @@ impl Default for Case {
             complaints: &[],
             unwatched: 0,
             unwitnessed: None,
-            has_device: true,
+            devices: 1,
             asked: Vec::new(),
             changed: None,
         }
@@ -72,7 +72,7 @@ fn judgement(text: &str, case: &Case) -> Judgement {
         complaints: case.complaints,
         unwatched: case.unwatched,
         unwitnessed: case.unwitnessed,
-        has_device: case.has_device,
+        devices: case.devices,
         asked: &case.asked,
         changed: case.changed,
     })
@@ -197,16 +197,18 @@ fn the_worst_counts() {
 /// The good report, of a run that claims this much.
 fn claiming(out: u64, slots: u64, segments: u64) -> String {
     let lines = format!(
-        "# transfers out={out} in=1 compared=1 bytes=60\n# pool-walk slots={slots}/512 segments={segments}/4\nTest"
+        "out={out} in=1 compared=1 bytes=60\n# pool-walk slots={slots}/512 segments={segments}/4"
     );
-    GOOD.replace("Test", &lines)
+    GOOD.replace("out=0 in=1 compared=1 bytes=60", &lines)
 }
 
 #[test]
 fn a_success_without_a_frame_compared_is_a_skip() {
     let text = claiming(1, 1, 1).replace("compared=1 bytes=60", "compared=0 bytes=0");
     assert_eq!(judged(&text, &Case::default()), (Verdict::Skip, codes(["dma-skipped"])));
-    let bare = Case { has_device: false, ..Case::default() };
+    let text_without = GOOD.replace("# transfers out=0 in=1 compared=1 bytes=60\n", "");
+    assert_eq!(judged(&text_without, &Case::default()), (Verdict::Skip, codes(["dma-skipped"])));
+    let bare = Case { devices: 0, ..Case::default() };
     assert_eq!(judged(&text, &bare).0, Verdict::Success);
 }
 

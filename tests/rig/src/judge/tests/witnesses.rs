@@ -53,7 +53,7 @@ fn the_trace_has_to_hold_what_the_guest_claims() {
 const TWO_DEVICES: &str = "KTAP version 1\n1..2\n\
     \x20 KTAP version 1\n  # Subtest: dma@0000:00:00.0\n  1..1\n  ok 1 loopback\nok 1 dma@0000:00:00.0\n\
     \x20 KTAP version 1\n  # Subtest: dma@0000:00:01.0\n  1..1\n  ok 1 loopback\nok 2 dma@0000:00:01.0\n\
-    Test result: SUCCESS\n";
+    # transfers out=0 in=1 compared=1 bytes=60\nTest result: SUCCESS\n";
 
 #[test]
 fn each_of_two_devices_has_to_be_seen_and_to_show_something() {
@@ -71,10 +71,16 @@ fn each_of_two_devices_has_to_be_seen_and_to_show_something() {
     let skipped = "1..1\n  ok 1 loopback # SKIP link-down\nok 2 dma@0000:00:01.0 # SKIP";
     let all = TWO_DEVICES.replace("1..1\n  ok 1 loopback\nok 2 dma@0000:00:01.0", skipped);
     assert!(why(&all).ends_with(": each of its checks was skipped"), "{}", why(&all));
+    // Nor is one enough of which nothing is said.
+    let two = Case { devices: 2, ..Case::default() };
+    assert_eq!(judged(TWO_DEVICES, &two).0, Verdict::Success);
+    assert_eq!(judged(GOOD, &two), (Verdict::Skip, codes(["dma-skipped"])));
     // A job that is about some of them says nothing of the others.
     let asked = |device: &str| Case { asked: vec![device.to_owned()], ..Case::default() };
     assert_eq!(judged(&one, &asked("0000:00:00.0")).0, Verdict::Success);
-    assert_eq!(judged(&one, &asked("0000:00:01.0")), (Verdict::Skip, codes(["dma-skipped"])));
+    for lacking in ["0000:00:01.0", "0000:00:02.0"] {
+        assert_eq!(judged(&one, &asked(lacking)), (Verdict::Skip, codes(["dma-skipped"])));
+    }
 }
 
 #[test]
@@ -116,8 +122,7 @@ fn a_disk_that_changed_is_a_failure_whatever_the_guest_says() {
 fn devices_that_the_trace_does_not_watch_are_counted_out() {
     let trace = || Trace::Seen(seen(1, 0));
     let watched = |unwatched| Case { trace: trace(), unwatched, ..Case::default() };
-    let claims = "# transfers out=9 in=9 compared=9 bytes=60\nTest";
-    let text = TWO_DEVICES.replace("Test", claims);
+    let text = TWO_DEVICES.replace("out=0 in=1 compared=1", "out=9 in=9 compared=9");
     assert_eq!(judged(&text, &watched(1)).0, Verdict::Success);
     assert_eq!(judged(&text, &watched(0)), (Verdict::Failure, codes(["dma-unseen"])));
 }
