@@ -4,6 +4,7 @@ mod logs;
 mod seen;
 
 use std::fs;
+use std::hash::{BuildHasher, RandomState};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -81,6 +82,7 @@ pub(crate) fn run(plan: &Plan, work: Work<'_>, each: Each<'_>) -> Result<Ended> 
         watch: work.watch,
         kept: work.kept,
         partner: None,
+        secret: String::new(),
         now: None,
         each,
         any: false,
@@ -117,6 +119,8 @@ struct Boot<'j> {
     kept: Option<&'j Kept>,
     // The one that lives at the same time as the last one that began, until dom0 asks about it.
     partner: Option<&'j Job>,
+    // What dom0's lines begin with, from when it has the jobs.
+    secret: String,
     // The one whose domain is there, or about to be.
     now: Option<(&'j Job, Seen)>,
     each: Each<'j>,
@@ -161,7 +165,7 @@ impl<'j> Boot<'j> {
                 }
                 Ok(true)
             }
-            Next::Line(Source::Channel, line) => match Marker::parse(&line) {
+            Next::Line(Source::Channel, line) => match Marker::parse(&line, &self.secret) {
                 Some(marker) => self.marker(marker),
                 None => self.guest_line(line).map(|()| true),
             },
@@ -212,6 +216,7 @@ impl<'j> Boot<'j> {
                 let start = self.before.trace;
                 self.note(|seen| seen.traced = start..start);
             }
+            Marker::Undone => self.note(|seen| seen.undone = true),
             Marker::Found(what) => self.note(|seen| seen.found.push(what)),
             Marker::Store(key, value) => self.note(|seen| seen.store.push((key, value))),
             Marker::Xl(line) => {
@@ -219,7 +224,8 @@ impl<'j> Boot<'j> {
                 self.note(|seen| seen.xl.push(line));
             }
             Marker::End(end) => return self.end_job(end),
-            Marker::Ruined => return Ok(false),
+            // A job without an end is one that was lost.
+            Marker::Ruined | Marker::Done if self.now.is_some() => return self.lost(Fate::Ended),
             // Else its jobs are left, and the next machine would do no better.
             Marker::Done if !self.any => {
                 return Err(Error::unfit(
@@ -227,7 +233,7 @@ impl<'j> Boot<'j> {
                     format!("see dom0.log in {}", self.folder.display()),
                 ));
             }
-            Marker::Done => return Ok(false),
+            Marker::Ruined | Marker::Done => return Ok(false),
         }
         Ok(true)
     }
@@ -260,7 +266,9 @@ impl<'j> Boot<'j> {
     fn begin(&mut self, limit: Duration) -> Result {
         self.xen.clear();
         self.deadline = Instant::now() + limit;
-        self.machine.tell("jobs")?;
+        // What the host's randomness seeds; a guest has no way to it.
+        self.secret = format!("-{:016x}", RandomState::new().hash_one(0));
+        self.machine.tell(&format!("jobs {}", self.secret))?;
         self.archive.map_or(Ok(()), |archive| self.machine.hand(archive))?;
         // Whatever of its end was nobody's is a word of its own.
         self.machine.tell("")

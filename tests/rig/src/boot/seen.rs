@@ -21,6 +21,8 @@ pub(crate) struct Seen {
     pub(crate) found: Vec<String>,
     /// Seconds from the job's begin to what was done to its guest.
     pub(crate) abused: Option<f64>,
+    /// Whether dom0 could not do it.
+    pub(crate) undone: bool,
     /// What the machine did while the domain was in it.
     pub(crate) machine: Fate,
     /// The machine's folder, with the DMA trace.

@@ -19,6 +19,8 @@ pub(crate) enum Marker {
     Xl(String),
     /// Something that dom0 itself found to be wrong.
     Found(String),
+    /// What was to be done to the guest could not be.
+    Undone,
     /// The domain is gone.
     End(JobEnd),
     /// No job can follow in this boot.
@@ -69,9 +71,10 @@ impl JobEnd {
 }
 
 impl Marker {
-    /// Reads a line; `None` for what is no marker.
-    pub(crate) fn parse(line: &str) -> Option<Self> {
-        let rest = line.strip_prefix("@rig ")?;
+    /// Reads a line; `None` for what is no marker. Guests write to the same channel, so once there may be any dom0 puts the
+    /// secret that it was told before each.
+    pub(crate) fn parse(line: &str, secret: &str) -> Option<Self> {
+        let rest = line.strip_prefix("@rig")?.strip_prefix(secret)?.strip_prefix(' ')?;
         let (kind, fields) = rest.split_once(' ').unwrap_or((rest, ""));
         let owned = |key| value(fields, key).map(str::to_owned);
         Some(match kind {
@@ -83,6 +86,7 @@ impl Marker {
             "xl" => Self::Xl(rest_after(fields, "text")?.to_owned()),
             "found" => Self::Found(rest_after(fields, "text")?.to_owned()),
             "end" => Self::End(end(fields)),
+            "undone" => Self::Undone,
             "ruined" => Self::Ruined,
             "done" => Self::Done,
             _ => return None,
@@ -132,7 +136,7 @@ mod tests {
     fn an_end_carries_what_dom0_saw() {
         let line = "@rig end job=x start=14.20 gone=17.45 code=0 reason=3 late=0 stuck=1 \
                     free-before=100 free-after=99 low-before=7 low-after=8 dom0-kib=9 dom0-ports=10 domains=1";
-        let Some(Marker::End(end)) = Marker::parse(line) else { panic!("no end") };
+        let Some(Marker::End(end)) = Marker::parse(line, "") else { panic!("no end") };
         assert!((end.seconds - 3.25).abs() < 1e-9);
         assert!(end.crashed() && !end.late && end.stuck);
         assert_eq!((end.free_mib, end.low_pages), (Some((100, 99)), Some((7, 8))));
@@ -141,22 +145,30 @@ mod tests {
 
     #[test]
     fn a_domain_without_a_reason_has_none() {
-        let Some(Marker::End(end)) = Marker::parse("@rig end job=x reason=none late=1") else {
+        let Some(Marker::End(end)) = Marker::parse("@rig end job=x reason=none late=1", "") else {
             panic!()
         };
         assert_eq!((end.reason, end.late, end.code), (None, true, None));
     }
 
     #[test]
+    fn a_guest_that_does_not_know_the_secret_says_nothing_for_dom0() {
+        for line in ["@rig done", "@rig- done", "@rig-5ec2e7done", "@rig-5ec2e8 done"] {
+            assert_eq!(Marker::parse(line, "-5ec2e7"), None, "{line}");
+        }
+        assert_eq!(Marker::parse("@rig-5ec2e7 done", "-5ec2e7"), Some(Marker::Done));
+    }
+
+    #[test]
     fn values_keep_their_spaces() {
-        let marker = Marker::parse("@rig xl job=x text=Parsing config a = b");
+        let marker = Marker::parse("@rig xl job=x text=Parsing config a = b", "");
         assert_eq!(marker, Some(Marker::Xl("Parsing config a = b".to_owned())));
     }
 
     #[test]
     fn other_lines_are_none() {
         for line in ["", "@rig", "@rig what=1", "ok 1 x", "@rig ask", "x @rig done"] {
-            assert_eq!(Marker::parse(line), None, "{line}");
+            assert_eq!(Marker::parse(line, ""), None, "{line}");
         }
     }
 
@@ -167,6 +179,7 @@ mod tests {
         prop_oneof![
             Just(("@rig ready t=3.5".to_owned(), Marker::Ready)),
             Just(("@rig done t=3.5".to_owned(), Marker::Done)),
+            Just(("@rig undone".to_owned(), Marker::Undone)),
             word.prop_map(|job| (format!("@rig ask job={job}"), Marker::Ask(job))),
             word.prop_map(|job| (format!("@rig begin job={job}"), Marker::Begin(job))),
             (word, "[a-z-]{1,8}", text).prop_map(|(job, key, text)| {
@@ -224,8 +237,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_dom0_writes_is_what_is_read((line, marker) in any_marker(), (end, ended) in any_end()) {
-            prop_assert_eq!(Marker::parse(&line), Some(marker));
-            prop_assert_eq!(Marker::parse(&end), Some(Marker::End(ended)));
+            prop_assert_eq!(Marker::parse(&line, ""), Some(marker));
+            prop_assert_eq!(Marker::parse(&end, ""), Some(Marker::End(ended)));
         }
 
         #[test]
@@ -235,11 +248,11 @@ mod tests {
             kind in "[a-z]{0,10}",
         ) {
             prop_assume!(!line.starts_with("@rig ") && !before.starts_with("@rig "));
-            prop_assert_eq!(Marker::parse(&line), None);
-            prop_assert_eq!(Marker::parse(&format!("{before}@rig done")), None);
-            let known = ["ready", "ask", "begin", "store", "xl", "found", "end", "ruined", "done"];
+            prop_assert_eq!(Marker::parse(&line, ""), None);
+            prop_assert_eq!(Marker::parse(&format!("{before}@rig done"), ""), None);
+            let known = ["ready", "ask", "begin", "store", "xl", "found", "end", "undone", "ruined", "done"];
             prop_assume!(!known.contains(&kind.as_str()));
-            prop_assert_eq!(Marker::parse(&format!("@rig {kind} job=x key=y value=z text=w")), None);
+            prop_assert_eq!(Marker::parse(&format!("@rig {kind} job=x key=y value=z text=w"), ""), None);
         }
 
         /// How long a job took can be shown and written, whatever stands there.
@@ -250,7 +263,7 @@ mod tests {
             fields in "\\PC{0,40}",
         ) {
             let line = format!("@rig end start={start} gone={gone} {fields}");
-            let Some(Marker::End(end)) = Marker::parse(&line) else { panic!("no end: {line}") };
+            let Some(Marker::End(end)) = Marker::parse(&line, "") else { panic!("no end: {line}") };
             prop_assert!(Duration::try_from_secs_f64(end.seconds.max(0.0)).is_ok(), "{}", end.seconds);
         }
     }

@@ -1,6 +1,6 @@
 # What dom0 does to a running guest, each by its name in the table of tests/rig/src/commands/abuse.rs. Sourced by init.sh, which
 # runs `abuse_NAME` when the rig says that the guest is where the job wants it, and `after_NAME`, if there is one, to mend the machine
-# when the domain is gone.
+# when the domain is gone. One that can't do what it is for fails: then the job shows nothing.
 #
 # shellcheck shell=sh disable=SC2154,SC2086 # The job and its xl are init.sh's; what is stopped are words.
 
@@ -62,8 +62,7 @@ config_byte() {
 
 # The guest has no balloon; and Xen can't take a PV guest's pages, but it can refuse it any more.
 abuse_take_memory() {
-    xl mem-set guest 64
-    xl mem-max guest 64
+    xl mem-set guest 64 && xl mem-max guest 64
 }
 
 abuse_destroy() {
@@ -71,13 +70,12 @@ abuse_destroy() {
 }
 
 abuse_pause() {
-    xl pause guest
-    sleep 10
-    xl unpause guest
+    xl pause guest && sleep 10 && xl unpause guest
 }
 
+# Of a guest that does not answer any more xl says so, and has done it all the same.
 abuse_pci_detach() {
-    xl pci-detach guest "$(cat "$job/device")"
+    xl pci-detach guest "$(cat "$job/device")" || true
 }
 
 abuse_shutdown() {
@@ -102,6 +100,10 @@ abuse_kill_xl() {
 # (`--ps--` in the list) gets none.
 abuse_plug() {
     xl pause guest
-    xl list guest | grep -q -e '--p---' && xl pci-attach guest "$(cat "$job/device")"
+    plugged=0
+    if xl list guest | grep -q -e '--p---'; then
+        xl pci-attach guest "$(cat "$job/device")" || plugged=1
+    fi
     xl unpause guest
+    return "$plugged"
 }

@@ -3,7 +3,8 @@
 #
 # Two ways out: hvc0 (Xen's COM1) carries what a person may want to read; a channel, the port of a virtio console, carries the
 # guests' consoles and, between them, the lines that the rig acts on, each starting with "@rig ". The rig reads them in
-# tests/rig/src/console. What it says, words and the jobs, comes by the channel, too.
+# tests/rig/src/console. What it says, words and the jobs, comes by the channel, too; with the jobs a secret, which no guest
+# knows and each of those lines has from then on.
 #
 # What the rig puts into /jobs before dom0 is ready:
 #   xenstored        the program to start as that
@@ -61,8 +62,9 @@ uptime() {
     echo "$up"
 }
 
+secret=
 mark() {
-    printf '@rig %s\n' "$*" >&9
+    printf '@rig%s %s\n' "$secret" "$*" >&9
 }
 
 # Xen's free memory in MiB, and its free pages below 4 GiB, which no other figure of its tools shows: a zone N has frames of N bits,
@@ -164,7 +166,7 @@ echo "dom0: ready $(uptime)"
 mark "ready t=$(uptime)"
 
 # The rig says when the jobs follow.
-until [ "${word:-}" = jobs ]; do read -r word <&8; done
+until [ "${word:-}" = jobs ]; do read -r word secret <&8; done
 (cd / && cpio -idmu <&8)
 echo "dom0: has the jobs $(uptime)"
 
@@ -259,8 +261,8 @@ listen() {
         abuse)
             echo "dom0: $(uptime) abuse: $(cat "$job/abuse")"
             touch /tmp/abusing
-            "abuse_$(cat "$job/abuse")"
-            echo "dom0: $(uptime) abuse: done, $?"
+            "abuse_$(cat "$job/abuse")" || mark undone
+            echo "dom0: $(uptime) abuse: over"
             rm /tmp/abusing
             ;;
         said)

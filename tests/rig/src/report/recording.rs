@@ -112,7 +112,7 @@ struct Said<'r> {
 
 fn compose(job: &Job, seen: Seen, said: Said<'_>, known: Witness) -> JobRecord {
     let Said { report, stages, suites } = said;
-    let abused = seen.abused.is_some();
+    let (abused, undone) = (seen.abused.is_some(), seen.undone);
     let Judgement { verdict, problems } = judged(job, &seen, report, &known);
     let mut problems = problems.into_iter();
     let mut record = JobRecord {
@@ -148,6 +148,9 @@ fn compose(job: &Job, seen: Seen, said: Said<'_>, known: Witness) -> JobRecord {
     if let Some(abuse) = job.abuse.filter(|_| !abused) {
         let detail = format!("nothing was done to the guest: it never said `{}`", abuse.at);
         record.shows_nothing(detail);
+    }
+    if undone {
+        record.shows_nothing("dom0 failed at what it was to do to the guest: see dom0.log".into());
     }
     record
 }
@@ -214,6 +217,18 @@ mod tests {
 
     const BOUNCED: &str = "KTAP version 1\n1..1\n  KTAP version 1\n  # Subtest: dma\n  1..1\n  \
                            ok 1 frames # bouncing is forced\nok 1 dma\nTest result: SUCCESS\n";
+
+    #[test]
+    fn what_dom0_could_not_do_to_a_guest_shows_nothing() {
+        let job = Job::new("x", "no-device.cfg", None);
+        let console = || BOUNCED.lines().map(|line| (0.0, line.to_owned())).collect();
+        let end = || Some(JobEnd { reason: Some(0), code: Some(0), ..JobEnd::default() });
+        let guest = Guest { elf: Path::new("").to_owned() };
+        for (undone, verdict) in [(false, Verdict::Success), (true, Verdict::Failure)] {
+            let seen = Seen { console: console(), end: end(), undone, ..Seen::default() };
+            assert_eq!(record(&job, seen, &guest, Path::new("")).unwrap().verdict, verdict);
+        }
+    }
 
     #[test]
     fn a_run_that_does_not_show_what_it_is_for_is_a_failure() {
