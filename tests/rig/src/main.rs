@@ -20,6 +20,8 @@ mod bundle;
 mod checks;
 mod child;
 mod cli;
+#[cfg(test)]
+mod cli_tests;
 mod commands;
 mod console;
 mod dice;
