@@ -240,16 +240,16 @@ pub const KNOWN: [(&str, &str); 16] = [
     ("driver", "the name of a driver, such as rtl8139-cplus: preferred for devices that it drives"),
     (
         "swiotlb",
-        "early|late|reserve|off, then optionally ,<MiB> or ,slots=<512 to 524288>, \
+        "early|late|reserve|off, then optionally ,<MiB, 1 to 1024> or ,slots=<512 to 524288>, \
          ,force or ,noforce, and ,grow",
     ),
     ("iommu", "soft: a pool even where nothing needs one"),
     ("dma_bits", "24 to 64: the device is given no address of more bits"),
     ("transfers", "1 to 65536: about how many of them each walk of suite dma makes at most"),
     ("rounds", "1 to 10000: how often devices come and go in suite hotplug"),
-    ("hog", "<seconds>, 1 to 600, then optionally ,<MiB of low memory to leave>"),
+    ("hog", "<seconds>, 1 to 600, then optionally ,<MiB of low memory to leave>, 0 to 4096"),
     ("echo", "<IPv4>:<port> of a UDP echo server"),
-    ("download", "<IPv4>:<port>/<bytes> of an HTTP server"),
+    ("download", "<IPv4>:<port>/<bytes>, 0 to 4294967295, of an HTTP server"),
     ("pair", "a or b, then optionally ,<MiB each way>, 1 to 65536"),
     ("detach", "<seconds>, 1 to 60, to wait for `xl pci-detach` at the end"),
     (
@@ -510,6 +510,26 @@ mod tests {
         let text = error.to_string();
         for (name, _) in KNOWN {
             assert!(text.contains(name), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_out_of_bounds_is_told_them() {
+        for (line, bounds) in [
+            ("swiotlb=4096", "1 to 1024"),
+            ("swiotlb=slots=511", "512 to 524288"),
+            ("dma_bits=65", "24 to 64"),
+            ("transfers=65537", "1 to 65536"),
+            ("rounds=10001", "1 to 10000"),
+            ("hog=601", "1 to 600"),
+            ("hog=30,4097", "0 to 4096"),
+            ("download=10.0.2.2:80/4294967296", "0 to 4294967295"),
+            ("pair=a,65537", "1 to 65536"),
+            ("detach=61", "1 to 60"),
+            ("selftest=fail:0", "from 1"),
+        ] {
+            let error = Options::parse(line).unwrap_err().to_string();
+            assert!(error.contains(bounds), "{error}");
         }
     }
 
