@@ -75,19 +75,22 @@ fn host_codes(text: &str) -> BTreeSet<String> {
     words.filter(is_one).map(str::to_owned).collect()
 }
 
+/// The files of the rig that make codes.
+const RIG: [&str; 9] = [
+    "tests/rig/src/commands/stick.rs",
+    "tests/rig/src/judge/mod.rs",
+    "tests/rig/src/judge/ending.rs",
+    "tests/rig/src/judge/witness.rs",
+    "tests/rig/src/report/record.rs",
+    "tests/rig/src/report/stream/read.rs",
+    "tests/rig/src/commands/bundle.rs",
+    "tests/rig/src/commands/versus.rs",
+    "tests/rig/src/commands/host.rs",
+];
+
 #[test]
 fn every_reason_code_is_explained() {
-    let mut files = vec![
-        PathBuf::from("tests/rig/src/commands/stick.rs"),
-        PathBuf::from("tests/rig/src/judge/mod.rs"),
-        PathBuf::from("tests/rig/src/judge/ending.rs"),
-        PathBuf::from("tests/rig/src/judge/witness.rs"),
-        PathBuf::from("tests/rig/src/report/record.rs"),
-        PathBuf::from("tests/rig/src/report/stream/read.rs"),
-        PathBuf::from("tests/rig/src/commands/bundle.rs"),
-        PathBuf::from("tests/rig/src/commands/versus.rs"),
-        PathBuf::from("tests/rig/src/commands/host.rs"),
-    ];
+    let mut files: Vec<_> = RIG.map(PathBuf::from).into();
     ["src", "protocol/src"].iter().for_each(|folder| sources(Path::new(folder), &mut files));
     let mut used: BTreeSet<_> = files.iter().flat_map(|file| codes(&read(file))).collect();
     used.extend(script_codes(&read("tests/rig/src/dom0/peer.sh")));
@@ -183,4 +186,41 @@ fn every_option_of_the_guest_is_explained() {
     for (name, _) in pvbounce::options::KNOWN {
         assert!(readme.contains(&format!("| `{name}=` |")), "{name}= is not in README.md");
     }
+}
+
+#[test]
+fn every_suite_is_named_where_one_is_chosen() {
+    use pvbounce::options::{KNOWN, SUITES, SuiteSet};
+    let readme = read("README.md");
+    let row = readme.lines().find(|line| line.starts_with("| `suite=` |")).unwrap();
+    let list = SUITES.join(",");
+    assert!(row.contains(&format!("`{list}`")), "README.md has not {list}: {row}");
+    assert!(KNOWN.iter().any(|(name, text)| *name == "suite" && text.ends_with(&list)));
+    let menu = read("boot/grub.cfg");
+    for suite in SUITES.into_iter().filter(|suite| SuiteSet::SMOKE.contains(suite)) {
+        assert!(menu.contains(&format!("suite={suite};")), "{suite} is not in the stick's menu");
+    }
+}
+
+#[test]
+fn who_makes_a_reason_code_stands_in_its_row() {
+    let document = read("docs/suites.md");
+    let (_, table) = document.split_once("## Reason codes").unwrap();
+    let unmarked = |codes: BTreeSet<String>, is_mark: fn(&str) -> bool| {
+        let is_marked = |code: &String| {
+            let (_, row) = table.split_once(&format!("| `{code}` | ")).unwrap();
+            let marks = row.lines().next().unwrap().split('(').skip(1);
+            marks
+                .filter_map(|mark| mark.split(')').next())
+                .flat_map(|mark| mark.split(", "))
+                .any(is_mark)
+        };
+        codes.into_iter().filter(|code| !is_marked(code)).collect::<Vec<_>>()
+    };
+    let script = host_codes(&read("host/pvbounce.sh"));
+    assert_eq!(unmarked(script, |mark| mark == "host"), [""; 0], "not said to be (host)");
+    let rig = RIG.iter().flat_map(|file| codes(&read(file))).collect();
+    // Or the only command of the rig's that comes to it.
+    let is_rig = |mark: &str| mark == "rig" || mark.starts_with('`');
+    assert_eq!(unmarked(rig, is_rig), [""; 0], "not said to be (rig)");
 }
