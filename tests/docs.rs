@@ -224,3 +224,69 @@ fn who_makes_a_reason_code_stands_in_its_row() {
     let is_rig = |mark: &str| mark == "rig" || mark.starts_with('`');
     assert_eq!(unmarked(rig, is_rig), [""; 0], "not said to be (rig)");
 }
+
+/// The names in a folder, but hidden ones and what is built or run.
+fn names_in(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with('.') && name != "target" && name != "runs").collect()
+}
+
+#[test]
+fn the_map_of_the_tree_has_what_is_there() {
+    let readme = read("README.md");
+    let (_, map) = readme.split_once("## Map of the tree").unwrap();
+    let cells = map.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    let paths: Vec<_> = cells.flat_map(|cell| cell.split('`').step_by(2)).collect();
+    let mapped: Vec<_> = paths.iter().map(|path| path.trim_end_matches('/')).collect();
+    let known = |path: &&str| path.is_empty() || path.contains('*') || Path::new(path).exists();
+    assert_eq!(mapped.iter().filter(|path| !known(path)).collect::<Vec<_>>(), [&""; 0], "gone");
+    for folder in ["tests", "docs"] {
+        let there = names_in(folder).into_iter().map(|name| format!("{folder}/{name}"));
+        let lacks = there.filter(|path| !path.ends_with(".rs") && !mapped.contains(&path.as_str()));
+        assert_eq!(lacks.collect::<Vec<_>>(), [""; 0], "not in README.md");
+    }
+    let testing = read("docs/testing.md");
+    for suite in names_in("tests").into_iter().map(|name| format!("tests/{name}")) {
+        let is_one = Path::new(&suite).join("main.rs").exists();
+        assert!(!is_one || testing.contains(&format!("`{suite}`")), "{suite}: docs/testing.md");
+    }
+}
+
+/// The crates that a manifest names, but those of this tree.
+fn crates(manifest: &str) -> BTreeSet<String> {
+    let tables = manifest
+        .split("\n[")
+        .filter(|table| table.lines().next().is_some_and(|name| name.ends_with("dependencies]")));
+    let lines =
+        tables.flat_map(|table| table.lines().skip(1)).filter(|line| !line.contains("path ="));
+    let names = lines.filter_map(|line| Some(line.split_once(" = ")?.0));
+    names.filter(|name| !name.starts_with(['#', ' '])).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_crate_says_what_it_is_there_for() {
+    let document = read("docs/architecture.md");
+    let (_, section) = document.split_once("\n## Crates\n").unwrap();
+    for (manifests, opening) in [
+        (&["Cargo.toml"][..], "Guest (`"),
+        (&["tests/rig/Cargo.toml"], "Rig (`"),
+        (&["tests/speed/Cargo.toml"], "Benchmarks (`"),
+        (&["tests/fuzz/Cargo.toml", "tests/fuzz/libfuzzer/Cargo.toml"], "Drawn inputs (`"),
+        (&["tests/mutants/Cargo.toml"], "Mutants (`"),
+    ] {
+        let (_, part) = section.split_once(&format!("\n{opening}")).unwrap();
+        let rows = part.lines().skip_while(|line| !line.starts_with('|'));
+        let rows = rows.take_while(|line| line.starts_with('|'));
+        let first = rows.filter_map(|row| row.split(" | ").next());
+        let told: BTreeSet<_> = first.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+        let used: BTreeSet<_> = manifests.iter().flat_map(|file| crates(&read(file))).collect();
+        assert!(!used.is_empty(), "{manifests:?}");
+        let lacks: Vec<_> = used.iter().filter(|name| !told.contains(name.as_str())).collect();
+        assert_eq!(lacks, [""; 0], "{manifests:?}: not in docs/architecture.md");
+        // What is of this tree may stand there, too.
+        let own = ["pvbounce", "protocol"];
+        let gone = told.iter().filter(|name| !used.contains(**name) && !own.contains(name));
+        assert_eq!(gone.collect::<Vec<_>>(), [&""; 0], "not in {manifests:?}");
+    }
+}
