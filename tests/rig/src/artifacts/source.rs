@@ -103,7 +103,7 @@ impl Release {
         Self::find(wanted).ok_or_else(|| {
             Error::unfit(
                 format!("no packages are known for this host (ID={id}, VERSION_CODENAME={name})"),
-                "use Debian 11 to 13 or Ubuntu 24.04, or name a release with --release and its mirror \
+                "use Debian 12 or 13 or Ubuntu 24.04, or name a release with --release and its mirror \
                  with PVBOUNCE_MIRROR",
             )
         })

@@ -9,7 +9,8 @@ use crate::error::{Error, Result};
 
 /// A machine has two processors, of which one is idle most of the time; so one to a core, and no more than those.
 const MOST: usize = 4;
-/// What a machine takes of the host's memory once a run is over, in KiB: about 3 GiB.
+/// KiB of the host's memory that a machine is given room for: it takes about 3 GiB once a run is over; 4 are asked for, to
+/// leave some.
 const MEMORY: usize = 4 << 20;
 
 /// How many machines this host has room for.
