@@ -51,7 +51,7 @@ fn functions_are_found(guest: &mut Guest) -> Finding {
 /// What lies in memory has to be config space as the ports have it.
 fn both_ways_agree(guest: &mut Guest) -> Finding {
     let ways = board(guest)?.ways();
-    // Firmware that is wrong counts more than that there is less of it.
+    // A wrong table (FAILURE) is told before a missing one (SKIP).
     let lacks = ways.lacks();
     let wrong = lacks.iter().find(|lack| !lack.is_absence());
     match wrong.or(lacks.first()) {

@@ -79,7 +79,7 @@ pub struct Edu<'m, R: Registers> {
     due: Interrupt,
     /// Bytes in its buffer that were not asked for yet.
     inside: Option<usize>,
-    /// What it reads, once it failed to say that it is through.
+    /// Memory the engine was reading when it timed out; it may still read it.
     leaving: Option<Lent<Mapping<'m, ToDevice, Source>>>,
     /// What it writes.
     arriving: Option<Arriving<'m>>,

@@ -170,7 +170,7 @@ impl<F: Family, R: Registers> chip::Chip for Chip<'_, F, R> {
             // The line is let go of before Xen is told that it is: else it would ring once more for nothing.
             regs.read_u32(STATUS);
         }
-        // That it is one of the others says not which.
+        // OTHER only says that some other cause is set, so it is masked out.
         let bits = Interrupt::from_bits_retain(bits) - Interrupt::OTHER;
         let means = |cause: &Cause| bits.intersects(self.family.interrupt(*cause, self.delivery));
         CAUSES.into_iter().filter(means).collect()

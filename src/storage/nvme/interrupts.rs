@@ -46,7 +46,7 @@ impl<R: Registers> Nvme<'_, R> {
         if !self.plays_masked() {
             return self.ring();
         }
-        // No message comes after this: what would send one is waited for.
+        // Before masking, wait for the command whose completion would still send a message.
         if self.interrupts.ringing {
             self.wait_for(ADMIN)?;
             (self.interrupts.ringing, self.interrupts.held_back) = (false, true);

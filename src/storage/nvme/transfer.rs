@@ -57,7 +57,7 @@ impl<R: Registers> Nvme<'_, R> {
         (0..TRIES).try_for_each(|nth| self.try_place(bytes, seed, nth))
     }
 
-    /// Reads what is in one more place, unless there is one that has something to tell apart.
+    /// Reads the `nth` place, unless the one chosen already has bytes that differ.
     fn try_place(&mut self, bytes: &mut [u8], seed: usize, nth: u64) -> Result<(), NvmeError> {
         if self.chosen.is_some() && varied(bytes) {
             return Ok(());

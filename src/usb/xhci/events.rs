@@ -19,7 +19,7 @@ const _: () = assert!(LEAST / TRB >= 16 && MOST / TRB + u8::MAX as usize + FREE 
 /// Memory that the controller writes events to.
 #[derive(Debug)]
 pub(super) struct Events<'m> {
-    /// The controller has to find zeroes there, so it is one that it reads as well.
+    /// Bidirectional, though the controller mostly writes: it must see the zeroes that were put there.
     pub(super) memory: Lent<Mapping<'m, Bidirectional, Vec<u8>>>,
     /// Its blocks.
     blocks: usize,

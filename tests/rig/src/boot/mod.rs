@@ -270,7 +270,7 @@ impl<'j> Boot<'j> {
         self.secret = format!("-{:016x}", RandomState::new().hash_one(0));
         self.machine.tell(&format!("jobs {}", self.secret))?;
         self.archive.map_or(Ok(()), |archive| self.machine.hand(archive))?;
-        // Whatever of its end was nobody's is a word of its own.
+        // An empty line ends archive bytes that dom0 did not consume, so that the next word stands alone.
         self.machine.tell("")
     }
 

@@ -130,7 +130,7 @@ const CASES: [Case; 17] = [
     Case::new("device-detached", "pci_detach")
         .ends(Verdict::Failure, &[])
         .may(CARD_GONE, &["[VT-D]DMAR:"]),
-    // Whether it is there yet to be stopped, and nobody to take it back, or gone.
+    // Either the device is still there and nobody takes it back (`xenbus-stuck`), or it is gone (`pci-gone`).
     Case::new("pciback-unbound", "unbind_pciback")
         .ends(Verdict::Failure, &[])
         .with_either(&[

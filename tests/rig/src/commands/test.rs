@@ -173,6 +173,15 @@ fn pairs() -> impl Iterator<Item = Job> {
 
 /// What is said of a byte that came back wrong.
 const LOOPED: &str = "dma-byte-mismatch";
+/// The checks of suite `dma` that see it.
+const EACH_WALK: [Fault; 6] = [
+    ("dma.every_length_comes_back", LOOPED),
+    ("dma.awkward_offsets_come_back", LOOPED),
+    ("dma.straddling_buffers_come_back", LOOPED),
+    ("dma.low_buffers_go_direct", LOOPED),
+    ("dma.source_is_high_and_dma_address_in_reach", LOOPED),
+    ("dma.pool_serves_everywhere", LOOPED),
+];
 
 /// A fault on purpose for each comparison, the suite that has to see it, and each check of it that does.
 fn faults() -> impl Iterator<Item = Job> {
@@ -198,18 +207,7 @@ fn faults() -> impl Iterator<Item = Job> {
             "irq,dma",
             &[("irq.intx_interrupts", "irq-lost"), ("irq.best_one_stays", "irq-lost")],
         ),
-        (
-            "loopback",
-            "dma",
-            &[
-                ("dma.every_length_comes_back", LOOPED),
-                ("dma.awkward_offsets_come_back", LOOPED),
-                ("dma.straddling_buffers_come_back", LOOPED),
-                ("dma.low_buffers_go_direct", LOOPED),
-                ("dma.source_is_high_and_dma_address_in_reach", LOOPED),
-                ("dma.pool_serves_everywhere", LOOPED),
-            ],
-        ),
+        ("loopback", "dma", &EACH_WALK),
         ("hide-range", "dma", &[("rig", "dma-outside")]),
         (
             "message",
@@ -291,17 +289,8 @@ fn movers() -> impl Iterator<Item = Job> {
         "source_is_high_and_dma_address_in_reach",
         "is beyond a 32-bit mask",
     );
-    let corrupt = job("nvme-corrupt", "nvme").word("selftest=loopback").expect(
-        Verdict::Failure,
-        &[
-            ("dma.every_length_comes_back", LOOPED),
-            ("dma.awkward_offsets_come_back", LOOPED),
-            ("dma.straddling_buffers_come_back", LOOPED),
-            ("dma.low_buffers_go_direct", LOOPED),
-            ("dma.source_is_high_and_dma_address_in_reach", LOOPED),
-            ("dma.pool_serves_everywhere", LOOPED),
-        ],
-    );
+    let corrupt =
+        job("nvme-corrupt", "nvme").word("selftest=loopback").expect(Verdict::Failure, &EACH_WALK);
     // It says to have 64 bits, and takes commands from the pool as well.
     let ahci = job("ahci", "ahci")
         .word("dma_bits=32")

@@ -160,7 +160,7 @@ fn judged(job: &Job, seen: &Seen, report: &Report, known: &Witness) -> Judgement
     let hosts: Vec<_> = job.devices().map(Device::bdf).collect();
     let log = seen.xen.iter().map(String::as_str);
     let Answers { rest, unwitnessed } = answers(log, &report.tried, &hosts);
-    // Of a guest whose log alone is there nobody says what Xen said.
+    // Where only the guest's log exists there is no Xen log, so a missing fault proves nothing.
     let unwitnessed = unwitnessed.filter(|_| !seen.xen.is_empty());
     let complaints = complaints(rest, &job.provokes);
     let last_line =
