@@ -132,6 +132,15 @@ pub enum Arrival {
     Back(usize),
 }
 
+impl Arrival {
+    /// These bytes, at the start of a buffer that grows to hold them.
+    pub fn of(bytes: &[u8], back: &mut Vec<u8>) -> Self {
+        back.resize(back.len().max(bytes.len()), 0);
+        back[..bytes.len()].copy_from_slice(bytes);
+        Self::Back(bytes.len())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -168,5 +177,15 @@ mod tests {
         for (asked, given) in [(0, 512), (512, 512), (777, 512), (1024, 1024), (9999, 4096)] {
             assert_eq!(blocks.near(asked), given);
         }
+    }
+
+    #[test]
+    fn bytes_that_came_are_at_the_start_of_a_buffer_that_only_grows() {
+        let mut back = Vec::from([1]);
+        assert_eq!(
+            (Arrival::of(&[7, 8, 9], &mut back), &back[..]),
+            (Arrival::Back(3), &[7, 8, 9][..])
+        );
+        assert_eq!((Arrival::of(&[4], &mut back), &back[..]), (Arrival::Back(1), &[4, 8, 9][..]));
     }
 }

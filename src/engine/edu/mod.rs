@@ -244,11 +244,7 @@ impl<'m, R: Registers> Edu<'m, R> {
             return Ok(Arrival::Nothing);
         };
         self.traffic.received += 1;
-        if back.len() < bytes.len() {
-            back.resize(bytes.len(), 0);
-        }
-        back[..bytes.len()].copy_from_slice(&bytes);
-        Ok(Arrival::Back(bytes.len()))
+        Ok(Arrival::of(&bytes, back))
     }
 
     /// The bytes of a transfer that is done.

@@ -207,26 +207,21 @@ impl<'m, R: Registers> Ahci<'m, R> {
         if let Some(error) = self.failed.take() {
             return Err(error);
         }
-        let Some(arriving) = &self.arriving else {
+        if self.arriving.is_none() {
             if let (true, Some(blocks)) = (self.inside, self.chosen) {
                 self.inside = false;
                 let memory = unlike(sent, usize::from(blocks.count) * self.identity.block);
                 self.begin_read(blocks, memory, true)?;
             }
             return Ok(Arrival::Nothing);
-        };
-        let len = arriving.len();
+        }
         let done = self.hba.is_done(self.under_way);
         if !self.settle(done)? {
             return Ok(Arrival::Nothing);
         }
         let bytes = self.take_arrived()?;
         self.traffic.received += 1;
-        if back.len() < len {
-            back.resize(len, 0);
-        }
-        back[..len].copy_from_slice(&bytes);
-        Ok(Arrival::Back(len))
+        Ok(Arrival::of(&bytes, back))
     }
 
     /// Takes what the port interrupts for.

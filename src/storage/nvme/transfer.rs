@@ -205,10 +205,6 @@ impl<R: Registers> Nvme<'_, R> {
         };
         let bytes = self.ended(done.check().map(drop))?;
         self.traffic.received += 1;
-        if back.len() < bytes.len() {
-            back.resize(bytes.len(), 0);
-        }
-        back[..bytes.len()].copy_from_slice(&bytes);
-        Ok(Arrival::Back(bytes.len()))
+        Ok(Arrival::of(&bytes, back))
     }
 }

@@ -186,11 +186,7 @@ impl<'m, R: Registers> Xhci<'m, R> {
         self.inside = false;
         self.traffic.received += 1;
         let bytes = self.answers.as_flattened();
-        if back.len() < bytes.len() {
-            back.resize(bytes.len(), 0);
-        }
-        back[..bytes.len()].copy_from_slice(bytes);
-        Ok(Arrival::Back(bytes.len()))
+        Ok(Arrival::of(bytes, back))
     }
 
     /// Takes what the controller interrupts for.
