@@ -106,7 +106,6 @@ impl Command {
         let mut count = 0;
         for (at, (start, len)) in (REGIONS..).step_by(REGION).zip(regions(bus, len)) {
             memory.write_u64(at, start.0);
-            memory.write_u32(at + 8, 0);
             // Bytes less one, and no interrupt of its own.
             memory.write_u32(at + 12, len - 1);
             count += 1;

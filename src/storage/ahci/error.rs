@@ -75,7 +75,7 @@ impl AhciError {
             Self::TaskFile { .. } => "ahci-task-file",
             Self::Bus(_) => "ahci-bus",
             Self::Moved { .. } => "ahci-moved",
-            Self::NoDisk => StartError::Lacks("").code(),
+            Self::NoDisk => StartError::Empty("").code(),
             Self::Late(_) => "ahci-timeout",
             Self::Lost(error) => error.code(),
             Self::Stopped(ended) => ended.code(),

@@ -131,7 +131,7 @@ impl<'m, R: Registers> Hba<'m, R> {
             Err(ResetError::Stuck(late)) if handoff()?.contains(Handoff::BB) => {
                 Err(StartError::Firmware(late))
             }
-            Err(ResetError::Gone) => Err(ResetError::Gone.into()),
+            // One that is gone shows by its reset.
             _ => Ok(()),
         }
     }
@@ -229,14 +229,8 @@ impl<'m, R: Registers> Hba<'m, R> {
 
     /// Stops the port's engines, one after the other: what it was to do, then what it receives.
     pub(super) fn stop(&self) -> Result<(), ResetError> {
-        for (stops, left, shows) in [
-            (Command::ST, Command::FRE, Command::CR),
-            (Command::FRE, Command::empty(), Command::FR),
-        ] {
-            let command = self.px(Px::Cmd)?;
-            if command & stops.bits() != 0 {
-                self.set_px(Px::Cmd, (POWERED | left).bits());
-            }
+        for (left, shows) in [(Command::FRE, Command::CR), (Command::empty(), Command::FR)] {
+            self.set_px(Px::Cmd, (POWERED | left).bits());
             self.wait(ENGINE, "the port to stop", &|| Ok(self.px(Px::Cmd)? & shows.bits() == 0))?;
         }
         Ok(())

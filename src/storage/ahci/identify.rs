@@ -76,6 +76,7 @@ mod tests {
         assert_eq!(read(&[(101, 1), (103, 0x8000)]), Ok((0x8000_0000_0001_0009, 512)));
         assert_eq!(read(&[(106, 0x5000), (117, 2048)]), Ok((9, 4096)));
         assert_eq!(read(&[(106, 0x1000), (117, 2048)]), Ok((9, 512)), "not valid");
+        assert_eq!(read(&[(106, 0x4000), (117, 2048)]), Ok((9, 512)), "of the usual length");
         for wrong in [(100, 0), (83, 0x0400), (83, 0x4000), (49, 0)] {
             assert_eq!(read(&[wrong]).unwrap_err().code(), "device-lacks", "{wrong:x?}");
         }
@@ -83,6 +84,8 @@ mod tests {
             let long = read(&[(106, 0x5000), (117, size)]);
             assert_eq!(long.unwrap_err().code(), "device-lacks", "{size}");
         }
+        let huge = read(&[(106, 0x5000), (117, 2048), (118, 1)]);
+        assert_eq!(huge.unwrap_err().code(), "device-lacks");
         let named = with(&[(10, 0x534e), (27, 0x4d6f), (28, 0x6465), (29, 0x6c20)]);
         assert_eq!(Identity::read(&named).unwrap().label, "Model SN");
     }

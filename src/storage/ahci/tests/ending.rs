@@ -1,7 +1,11 @@
 //! A disk that does not end what it began, is gone, or is none that the driver works with.
 
 use super::*;
-use crate::device::fake::guards;
+use crate::{
+    arch::time::TimedOut,
+    device::{Ended, ResetError, fake::guards},
+    dma::MapError,
+};
 
 #[test]
 fn a_command_that_ends_with_an_error_says_how_and_the_controller_is_set_up_anew() {
@@ -146,6 +150,8 @@ fn a_controller_in_any_state_is_reset_before_it_has_memory() {
     }
     assert_eq!(start(Fault::None, Fault::NoLink), Err("device-empty"));
     assert_eq!(start(Fault::None, Fault::Busy), Err("device-empty"));
+    assert_eq!(start(Fault::None, Fault::LosesLink(3)), Err("device-empty"));
+    assert_eq!(start(Fault::None, Fault::LosesLink(1)), Ok(()), "the disk is at another");
     assert_eq!(start(Fault::None, Fault::Halts), Err("device-reset-timeout"));
     assert_eq!(start(Fault::None, Fault::TaskFile(4)), Err("device-command"));
     assert_eq!(start(Fault::None, Fault::HostBus), Err("device-unfit"));
@@ -157,6 +163,51 @@ fn a_controller_in_any_state_is_reset_before_it_has_memory() {
 fn firmware_is_asked_to_let_go_and_waited_for_if_it_says_to_be_busy() {
     assert_eq!(start(Fault::FirmwareBusy, Fault::None, true), Err("device-firmware"));
     assert_eq!(start(Fault::FirmwareSilent, Fault::FirmwareSilent, true), Ok(()));
+    assert_eq!(start(Fault::NoHandoff, Fault::NoHandoff, true), Ok(()), "nobody to ask");
+    let machine = FakeMachine::new(Frames::default());
+    let clock = TickingClock::default();
+    let chip = FakeAhci::new(&machine, &clock);
+    chip.set_fault(Fault::FirmwareSilent);
+    for _ in 0..2 {
+        assert!(Idle::reset(&chip, &clock).is_ok(), "asked for anew");
+    }
+}
+
+#[test]
+fn ports_behind_the_end_of_the_registers_are_left_alone() {
+    // The disk is at the fourth port.
+    for (size, expected) in
+        [(0x17f, Err("device-bar-too-small")), (0x2ff, Err("device-empty")), (0x300, Ok(()))]
+    {
+        assert_eq!(start(Fault::Size(size), Fault::Size(size), true), expected, "{size:#x}");
+    }
+}
+
+#[test]
+fn each_reason_has_a_code_and_a_remedy() {
+    let late = TimedOut { what: "x", after: Duration::ZERO };
+    let (map, bus) = (MapError::Refused, BusAddr(0));
+    let finish = FinishError::Overreported { written: 2, first: 1, len: 2, bus };
+    for (error, code, words) in [
+        (AhciError::Length { len: 1, block: 512, max: MOST }, "ahci-length", "report"),
+        (AhciError::NotFilled, "ahci-not-filled", "report"),
+        (map.into(), map.code(), map.remedy()),
+        (finish.into(), finish.code(), finish.remedy()),
+        (
+            AhciError::TaskFile { opcode: Opcode::ReadDmaExt, status: 0x51, error: 4 },
+            "ahci-task-file",
+            "smartctl",
+        ),
+        (AhciError::Bus(1 << 29), "ahci-bus", "xl dmesg"),
+        (AhciError::Moved { len: 512, moved: 0 }, "ahci-moved", "addresses"),
+        (AhciError::NoDisk, "device-empty", "connect"),
+        (AhciError::Late(late), "ahci-timeout", "bus mastering"),
+        (ResetError::Gone.into(), ResetError::Gone.code(), ResetError::Gone.remedy()),
+        (Ended.into(), Ended.code(), Ended.remedy()),
+    ] {
+        assert_eq!(error.code(), code);
+        assert!(!words.is_empty() && error.remedy().contains(words), "{code}: {}", error.remedy());
+    }
 }
 
 #[test]

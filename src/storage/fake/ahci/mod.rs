@@ -45,6 +45,8 @@ pub enum AhciFault {
     PortStaysOn,
     /// No port has a link.
     NoLink,
+    /// This port's link does not come back after a COMRESET.
+    LosesLink(usize),
     /// The disk never becomes ready.
     Busy,
     /// Commands end with this ATA error.
@@ -65,6 +67,10 @@ pub enum AhciFault {
     BadSum,
     /// PI reads as this.
     Ports(u32),
+    /// It has so many bytes of registers.
+    Size(usize),
+    /// It knows of no firmware: there is no BOHC.
+    NoHandoff,
     /// Nothing answers: all bits read as ones.
     Gone,
 }
@@ -105,6 +111,8 @@ struct State {
     wide: bool,
     master: bool,
     control: u32,
+    /// IS: ports that interrupt.
+    is: u32,
     left: usize,
     /// BOHC, and since when the firmware is asked.
     handoff: u32,
@@ -135,8 +143,9 @@ impl<'a> FakeAhci<'a> {
             wide: true,
             master: true,
             control: 0,
+            is: 0,
             left: 0,
-            handoff: 5,
+            handoff: 13,
             asked: None,
             ports: [Port::default(); PORTS.len()],
             posted: VecDeque::new(),
@@ -175,8 +184,7 @@ impl<'a> FakeAhci<'a> {
     /// Whether the interrupt line is asserted, with no regard to writes that are still under way.
     pub fn interrupts(&self) -> bool {
         let state = self.state.borrow();
-        let pending = state.ports.iter().any(|port| port.is & port.ie != 0);
-        state.control & 2 != 0 && state.fault != AhciFault::Silent && pending
+        state.control & 2 != 0 && state.fault != AhciFault::Silent && state.is != 0
     }
 
     /// Whether a port of it may use memory.
@@ -234,6 +242,7 @@ impl<'a> FakeAhci<'a> {
         let mut state = self.state.borrow_mut();
         while let Some((offset, value)) = state.posted.pop_front() {
             state.arrive(offset, value, self.clock.now());
+            state.latch();
         }
         state
     }
@@ -254,6 +263,7 @@ impl<'a> FakeAhci<'a> {
                 | AhciFault::StaysOn
                 | AhciFault::PortStaysOn
                 | AhciFault::NoLink
+                | AhciFault::LosesLink(_)
                 | AhciFault::FirmwareBusy
                 | AhciFault::FirmwareSilent
                 | AhciFault::Busy
@@ -289,7 +299,8 @@ impl<'a> FakeAhci<'a> {
             let region = self.words(state, BusAddr(table + 0x80 + 16 * n as u64), 4);
             let bus = BusAddr(u64::from(region[1]) << 32 | u64::from(region[0]));
             let len = (region[3] & 0x3f_ffff) as usize + 1;
-            assert!(bus.0.is_multiple_of(2) && len.is_multiple_of(2) && region[3] >> 31 == 0);
+            assert!(bus.0.is_multiple_of(2) && len.is_multiple_of(2));
+            assert_eq!((region[2], region[3] >> 22), (0, 0), "reserved, and no interrupt");
             assert!(state.wide || region[1] == 0, "beyond 32 bits");
             room += len;
             let here = &bytes[written.min(most)..(written + len).min(most)];

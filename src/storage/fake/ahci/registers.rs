@@ -19,6 +19,13 @@ impl State {
         }
     }
 
+    /// A port that interrupts shows in IS until that is cleared there, too.
+    pub(super) fn latch(&mut self) {
+        let interrupts =
+            |(number, port): (usize, &Port)| u32::from(port.is & port.ie != 0) << number;
+        self.is |= self.ports.iter().enumerate().map(interrupts).sum::<u32>();
+    }
+
     fn reset(&mut self) {
         self.resets += 1;
         self.stopped_in_order = self.ports.iter().all(|port| port.command & 0xc011 == 0);
@@ -30,22 +37,24 @@ impl State {
             left: READS,
             ..Port::default()
         });
-        (self.control, self.left) = (1 << 31 | 1, READS);
+        (self.control, self.is, self.left) = (1 << 31 | 1, 0, READS);
     }
 
     /// A write takes effect.
     pub(super) fn arrive(&mut self, offset: usize, value: u32, now: Instant) {
         if offset == 0x28 {
+            assert!(self.handoff & 1 != 0, "the firmware does not have it");
             assert_eq!(value, self.handoff & !8 | 2, "what is the firmware's stays");
             let silent = self.fault == AhciFault::FirmwareSilent;
-            (self.handoff, self.asked) = (value | if silent { 0 } else { 1 << 4 }, Some(now));
-            self.left = READS;
+            self.handoff |= 2 | if silent { 0 } else { 1 << 4 };
+            (self.asked, self.left) = (Some(now), READS);
             return;
         }
         let waited = self.asked.is_some_and(|since| now.since(since).as_millis() >= 25);
         let silent = self.fault == AhciFault::FirmwareSilent && waited;
         let enables = offset == 0x04 && value == 1 << 31 && self.control >> 31 == 0;
-        assert!(self.handoff & 1 == 0 || silent || enables, "the firmware has it");
+        let none = self.fault == AhciFault::NoHandoff || self.handoff & 1 == 0;
+        assert!(none || silent || enables, "the firmware has it");
         if offset == 0x04 {
             assert!(value >> 31 == 1 && value & !(1 << 31 | 3) == 0, "GHC {value:#x}");
             assert!(self.control & 1 == 0 || self.fault == AhciFault::StaysOn, "during its reset");
@@ -58,6 +67,7 @@ impl State {
         }
         assert!(self.control >> 31 == 1, "{offset:#x} written before AHCI is enabled");
         if offset == 0x08 {
+            self.is &= !value;
             return;
         }
         let (number, register) = ((offset - 0x100) / 0x80, (offset - 0x100) % 0x80);
@@ -83,6 +93,7 @@ impl State {
             0x30 => port.error = 0,
             0x38 => {
                 assert!(value == 1 && port.issued == 0 && port.starts(), "one command at a time");
+                assert_eq!(PORTS[number], Some(0x101), "a command for a disk");
                 (port.issued, port.left) = (1, READS);
             }
             _ => panic!("a write of {value:#x} to {offset:#x}"),
@@ -100,7 +111,8 @@ impl State {
         if port.left > 0 {
             return;
         }
-        let held = port.control & 0xf == 1;
+        let lost = port.control == 0x300 && fault == AhciFault::LosesLink(number);
+        let held = port.control & 0xf == 1 || lost;
         if !held && !port.linked && signature != 0 && fault != AhciFault::NoLink {
             (port.linked, port.busy, port.left, port.error) = (true, true, READS, 1 << 26);
             return;
@@ -153,13 +165,14 @@ impl Port {
 
 impl Registers for &FakeAhci<'_> {
     fn size(&self) -> usize {
-        0x1000
+        if let AhciFault::Size(size) = self.state.borrow().fault { size } else { 0x1000 }
     }
 
     fn read_u32(&self, offset: usize) -> u32 {
         if !self.answers() {
             return u32::MAX;
         }
+        assert!(offset + 4 <= self.size(), "a read of {offset:#x}");
         let mut state = self.settled();
         match offset {
             0x00 => return u32::from(state.wide) << 31 | 0x1f04,
@@ -170,8 +183,9 @@ impl Registers for &FakeAhci<'_> {
                 }
                 return state.control;
             }
-            0x24 => return 1,
+            0x24 => return u32::from(state.fault != AhciFault::NoHandoff),
             0x28 => {
+                assert!(state.fault != AhciFault::NoHandoff, "there is no BOHC");
                 assert!(state.control >> 31 == 1, "BOHC read before AHCI is enabled");
                 state.left = state.left.saturating_sub(1);
                 let busy = state.fault == AhciFault::FirmwareBusy;
@@ -189,6 +203,7 @@ impl Registers for &FakeAhci<'_> {
         let (number, register) = ((offset - 0x100) / 0x80, (offset - 0x100) % 0x80);
         state.go_on(number);
         self.work(&mut state, number);
+        state.latch();
         let port = state.ports[number];
         match register {
             0x10 => port.is,
@@ -211,6 +226,7 @@ impl Registers for &FakeAhci<'_> {
 
     fn write_u32(&self, offset: usize, value: u32) {
         if self.answers() {
+            assert!(offset + 4 <= self.size(), "a write to {offset:#x}");
             self.state.borrow_mut().posted.push_back((offset, value));
         }
     }
