@@ -115,17 +115,19 @@ mod tests {
 
     #[test]
     fn a_namespace_is_one_whose_plain_blocks_can_be_read() {
-        let read = |size: u64, flbas: u8, format: usize, ms: u8, lbads: u8| {
-            let format_at = 128 + 4 * format;
-            let bytes =
-                with(&[(0, &size.to_le_bytes()), (26, &[flbas]), (format_at, &[ms, 0, lbads])]);
+        let read = |size: u64, flbas: u8, format: usize, ms: u16, lbads: u8| {
+            let (format_at, [low, high]) = (128 + 4 * format, ms.to_le_bytes());
+            let format = [low, high, lbads];
+            let bytes = with(&[(0, &size.to_le_bytes()), (26, &[flbas]), (format_at, &format)]);
             Namespace::read(5, &bytes)
         };
         let found = |blocks, block| Some(Namespace { number: 5, blocks, block });
         assert_eq!(read(100, 0, 0, 0, 9), found(100, 512));
         assert_eq!(read(1, 3, 3, 0, 12), found(1, 4096));
         assert_eq!(read(1, 0b010_0001, 17, 0, 16), found(1, 65536));
-        for (size, ms, lbads) in [(0, 0, 9), (1, 8, 9), (1, 0, 8), (1, 0, 17), (1, 0, 255)] {
+        for (size, ms, lbads) in
+            [(0, 0, 9), (1, 8, 9), (1, 0x100, 9), (1, 0, 8), (1, 0, 17), (1, 0, 255)]
+        {
             assert_eq!(read(size, 0, 0, ms, lbads), None, "{size} {ms} {lbads}");
         }
     }

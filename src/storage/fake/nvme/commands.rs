@@ -29,6 +29,7 @@ impl FakeNvme<'_> {
             });
             let [opcode, flags, ..] = words[0].to_le_bytes();
             assert_eq!(flags, 0, "PRPs, and not fused");
+            assert_eq!((&words[2..6], &words[13..]), (&[0; 4][..], &[0; 3][..]), "what none has");
             state.opcodes.push((number, opcode));
             let mut result = 0;
             let status = match (number, opcode) {

@@ -1,7 +1,11 @@
 //! A controller that does not end what it began, is gone, or is none that the driver works with.
 
 use super::*;
-use crate::device::fake::guards;
+use crate::{
+    arch::time::TimedOut,
+    device::{Ended, fake::guards, pattern::MISMATCH_REMEDY},
+    dma::MapError,
+};
 
 #[test]
 fn a_command_that_is_never_completed_ends_by_the_clock_and_resets_the_controller() {
@@ -181,9 +185,44 @@ fn a_controller_or_disk_that_the_driver_can_not_work_with_is_not_started() {
 
 #[test]
 fn a_reset_error_of_a_start_names_what_was_waited_for() {
-    let late = crate::arch::time::TimedOut { what: "x", after: Duration::ZERO };
+    let late = TimedOut { what: "x", after: Duration::ZERO };
     let error = StartError::from(NvmeError::Late(late));
     assert_eq!(error, StartError::Reset(ResetError::Stuck(late)));
+}
+
+#[test]
+fn each_reason_has_a_code_and_a_remedy() {
+    let (len, dma, first) = (512, BusAddr(0), 1);
+    let late = TimedOut { what: "x", after: Duration::ZERO };
+    let map = MapError::Refused;
+    let finish = FinishError::Overreported { written: 2, first: 1, len: 2, bus: dma };
+    let lacks = StartError::Lacks("");
+    for (error, code, words) in [
+        (NvmeError::Length { len, block: 512, max: len }, "nvme-length", "report"),
+        (NvmeError::NotFilled, "nvme-not-filled", "report"),
+        (map.into(), map.code(), map.remedy()),
+        (finish.into(), finish.code(), finish.remedy()),
+        (NvmeError::Differs { len, dma, first }, "nvme-compare-failure", MISMATCH_REMEDY),
+        (NvmeError::Blind { len, dma, first }, "nvme-compare-blind", MISMATCH_REMEDY),
+        (
+            NvmeError::Ended { opcode: Opcode::Read, status: Status(0x281) },
+            "nvme-status",
+            "smart-log",
+        ),
+        (
+            NvmeError::Completion { what: "x", found: 1, expected: 2 },
+            "nvme-completion",
+            "addresses",
+        ),
+        (NvmeError::Queues(0), lacks.code(), lacks.remedy()),
+        (NvmeError::Late(late), "nvme-timeout", "bus mastering"),
+        (NvmeError::Fatal(2), "nvme-fatal", "xl dmesg"),
+        (ResetError::Gone.into(), ResetError::Gone.code(), ResetError::Gone.remedy()),
+        (Ended.into(), Ended.code(), Ended.remedy()),
+    ] {
+        assert_eq!(error.code(), code);
+        assert!(!words.is_empty() && error.remedy().contains(words), "{code}: {}", error.remedy());
+    }
 }
 
 #[test]

@@ -30,8 +30,11 @@ fn a_masked_controller_is_silent_and_what_was_held_back_comes_with_the_unmasking
     for how in [Delivery::Intx, Delivery::Msi] {
         with_disk(|chip, disk| {
             disk.deliver(how).unwrap();
+            assert_eq!(chip.enables(), 1 + usize::from(how != Delivery::Intx), "if it is another");
             trip(disk, 512, 1).unwrap();
             assert!(!chip.interrupts(), "masked from the start");
+            // What is waited for takes nothing of it.
+            filled(disk, 512, 2).unwrap();
             disk.enable_interrupts(Cause::RECEIVER);
             assert!(chip.interrupts(), "held back");
             disk.enable_interrupts(Cause::empty());
@@ -166,6 +169,41 @@ fn masking_waits_for_what_would_still_send_a_message() {
             });
             assert_eq!(unmasked, 1, "{ring}");
         }
+    });
+}
+
+#[test]
+fn what_was_not_acknowledged_before_the_masking_brings_a_message_after_it() {
+    with_msix(|chip, disk| {
+        for seen in [false, true] {
+            let bytes = filled(disk, 512, 1).unwrap();
+            disk.send(bytes.into()).unwrap();
+            disk.fetch(&[], &mut Vec::new()).unwrap();
+            if seen {
+                fetch(disk, &mut Vec::new()).unwrap();
+            }
+            disk.enable_interrupts(Cause::empty());
+            let unmasked = messages(chip, || {
+                disk.enable_interrupts(Cause::RECEIVER);
+                assert!(acknowledged(disk), "{seen}");
+            });
+            assert_eq!(unmasked, 1, "{seen}");
+        }
+    });
+}
+
+#[test]
+fn a_controller_that_does_not_run_is_not_set_up_for_another_delivery() {
+    with_disk(|chip, disk| {
+        chip.set_fault(Fault::Identifier(0));
+        assert_eq!(code(filled(disk, 512, 1)), "nvme-completion");
+        chip.set_fault(Fault::None);
+        disk.deliver(Delivery::Msi).unwrap();
+        assert_eq!((chip.is_running(), chip.enables()), (false, 1));
+        trip(disk, 512, 1).unwrap();
+        disk.quiesce().unwrap();
+        disk.deliver(Delivery::Intx).unwrap();
+        assert_eq!(code(disk.prepare()), "device-stopped");
     });
 }
 
