@@ -11,6 +11,13 @@ pub fn fill(bytes: &mut [u8], seed: usize) {
     }
 }
 
+/// Spreads a number's bits over all 64: each depends on all of them (the finalizer of SplitMix64).
+pub const fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
+}
+
 /// The first place where two runs of bytes differ, in bytes or in length.
 pub fn differs(a: &[u8], b: &[u8]) -> Option<usize> {
     // As a whole first: to look for the place takes as long for each byte as that for eight.
@@ -41,6 +48,14 @@ mod tests {
         let mut long = [0; 4096];
         fill(&mut long, 7);
         assert!((0..4095).all(|at| long[at] != long[at + 1]));
+    }
+
+    #[test]
+    fn numbers_are_mixed_as_by_their_generator() {
+        // SplitMix64's first two from 1234567 on, as they are published.
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        let drawn = [1, 2].map(|n| mix(STEP.wrapping_mul(n).wrapping_add(1_234_567)));
+        assert_eq!(drawn, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973]);
     }
 
     #[test]

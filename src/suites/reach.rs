@@ -6,7 +6,7 @@
 use crate::{
     addr::BusAddr,
     arch::wait::Deadline,
-    device::{Arrival, Mover, Via},
+    device::{Arrival, Mover, Via, pattern::mix},
     dma::Source,
     nic::EXPERIMENTAL,
     report::Outcome,
@@ -92,13 +92,6 @@ pub fn word(seed: u64, nth: usize) -> u64 {
 
 /// Where in such a page a frame starts.
 pub const FRAME: usize = 4;
-
-/// Spreads a seed's bits over all 64 (the finalizer of SplitMix64).
-const fn mix(mut bits: u64) -> u64 {
-    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
-}
 
 #[cfg(test)]
 #[path = "reach_tests.rs"]

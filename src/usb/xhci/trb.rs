@@ -4,7 +4,7 @@
 //! enabled, which the controller has to answer with Slot Not Enabled Error (section 6.4.5). So each answer tells which of the
 //! two was read. Types that are not defined would be answered with an error as well, but mean something to some chips.
 
-use crate::addr::BusAddr;
+use crate::{addr::BusAddr, device::pattern::mix};
 
 /// Bytes of one.
 pub(super) const TRB: usize = 16;
@@ -42,11 +42,7 @@ pub(super) enum Command {
 impl Command {
     /// The `nth` of those for a seed; slots are numbered from 1.
     pub(super) fn drawn(seed: usize, nth: usize, slots: u8) -> Self {
-        // The finalizer of SplitMix64: each bit depends on all of both numbers.
-        let mixed = (seed as u64) << 32 ^ nth as u64;
-        let mixed = (mixed ^ mixed >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let [which, bit, ..] = (mixed ^ mixed >> 31).to_le_bytes();
+        let [which, bit, ..] = mix((seed as u64) << 32 | nth as u64).to_le_bytes();
         if bit & 1 == 0 { Self::NoOp } else { Self::DisableSlot(1 + which % slots.max(1)) }
     }
 
