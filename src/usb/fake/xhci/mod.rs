@@ -79,6 +79,8 @@ struct State {
     /// Whether answers have the slot's number.
     echoes: bool,
     scratchpads: usize,
+    /// Where its operational and runtime registers, doorbells and extended capabilities begin.
+    places: [usize; 4],
     /// USBLEGSUP and USBLEGCTLSTS.
     legacy: [u32; 2],
     /// Reads until the firmware lets go of it, it is ready, it has halted, and it runs.
@@ -132,6 +134,7 @@ impl<'a> FakeXhci<'a> {
         let state = State {
             master: true,
             scratchpads: 3,
+            places: registers::PLACES,
             legacy: [1 << 16 | 1, 0xe006_e011],
             firmware_left: READS,
             ready_left: READS,
@@ -163,6 +166,11 @@ impl<'a> FakeXhci<'a> {
     /// Has it ask for so many scratchpads.
     pub fn set_scratchpads(&self, count: usize) {
         self.settled().scratchpads = count;
+    }
+
+    /// Has its operational and runtime registers, doorbells and extended capabilities begin elsewhere.
+    pub fn set_places(&self, places: [usize; 4]) {
+        self.settled().places = places;
     }
 
     /// As firmware has it that never used it.

@@ -12,6 +12,9 @@ const EXTENDED: usize = 0x500;
 const LEGACY: usize = 0x510;
 const RUNTIME: usize = 0x600;
 const DOORBELLS: usize = 0x800;
+/// Where they begin unless a test has them elsewhere, and how many bytes there are of each.
+pub(super) const PLACES: [usize; 4] = [OPERATIONAL, RUNTIME, DOORBELLS, EXTENDED];
+const LENGTHS: [usize; 4] = [0x40, 0x40, 4, LEGACY + 8 - EXTENDED];
 
 /// What is reserved and stays as it is, of each register that is written, and bits of it that happen to be set.
 const PRESERVED: [(usize, u32, u32); 6] = [
@@ -50,6 +53,7 @@ impl State {
             master: kept.master,
             echoes: kept.echoes,
             scratchpads: kept.scratchpads,
+            places: kept.places,
             legacy: kept.legacy,
             messages: kept.messages,
             vanishes_at: kept.vanishes_at,
@@ -123,13 +127,14 @@ impl FakeXhci<'_> {
     /// A write takes effect.
     pub(super) fn arrive(&self, state: &mut State, offset: usize, value: u32, sent: Instant) {
         if offset == LEGACY {
+            assert!(state.legacy[0] & 1 << 16 != 0, "the firmware does not have it");
             assert_eq!(value, state.legacy[0] | 1 << 24);
             state.legacy[0] = value;
             return;
         }
         if offset == LEGACY + 4 {
             assert!(state.legacy[0] & 1 << 16 == 0, "the firmware has it");
-            assert_eq!(value & 0x0006_0000, 0x0006_0000, "reserved bits stay");
+            assert_eq!(value, 0xe006_0000, "no SMI, and reserved bits stay");
             // What caused an SMI is cleared by a one.
             let events = state.legacy[1] & !value & 0xe000_0000;
             state.legacy[1] = value & !0xe000_0000 | events;
@@ -215,6 +220,18 @@ impl FakeXhci<'_> {
         true
     }
 
+    /// Where a register that is at this offset would be, were it where it usually is.
+    fn usual(&self, offset: usize) -> usize {
+        assert!(offset + 4 <= self.size(), "{offset:#x} is none of its registers");
+        let places = self.state.borrow().places;
+        let all = places.into_iter().zip(PLACES).zip(LENGTHS);
+        let mut found = all.filter(|((at, _), len)| (*at..at + len).contains(&offset));
+        match found.next() {
+            Some(((at, usual), _)) => offset - at + usual,
+            None => offset,
+        }
+    }
+
     fn status(&self, state: &mut State) -> u32 {
         state.ready_left = state.ready_left.saturating_sub(1);
         if !state.is_ready() {
@@ -252,6 +269,7 @@ impl Registers for &FakeXhci<'_> {
         if !self.answers() {
             return u32::MAX;
         }
+        let offset = self.usual(offset);
         let mut state = self.settled();
         if let XhciFault::Capability(at, value) = state.fault
             && at == offset
@@ -264,13 +282,15 @@ impl Registers for &FakeXhci<'_> {
             state.reset_at = None;
         }
         let scratchpads = u32::try_from(state.scratchpads).expect("few");
+        let [operational, runtime, doorbells, extended] =
+            state.places.map(|at| u32::try_from(at).expect("a page"));
         match offset {
-            0x00 => 0x0110_0040,
+            0x00 => 0x0110_0000 | operational,
             0x04 => PORTS << 24 | 8 << 8 | SLOTS,
             0x08 => (scratchpads >> 5) << 21 | (scratchpads & 0x1f) << 27 | 0x24,
-            0x10 => 0x0140_0004 | u32::from(!state.narrow),
-            0x14 => 0x800,
-            0x18 => 0x600,
+            0x10 => extended << 14 | 4 | u32::from(!state.narrow),
+            0x14 => doorbells,
+            0x18 => runtime,
             OPERATIONAL => {
                 let reset = state.command & 2 != 0 && state.fault != XhciFault::ResetsOn;
                 state.halt_left = state.halt_left.saturating_sub(usize::from(reset));
@@ -314,6 +334,7 @@ impl Registers for &FakeXhci<'_> {
 
     fn write_u32(&self, offset: usize, value: u32) {
         if self.answers() {
+            let offset = self.usual(offset);
             self.state.borrow_mut().posted.push_back((offset, value, self.clock.now()));
         }
     }

@@ -1,6 +1,11 @@
 //! A controller that does not end what it began, is gone, or is none that the driver works with.
 
 use super::*;
+use crate::{
+    arch::time::TimedOut,
+    device::{Ended, ResetError, pattern::MISMATCH_REMEDY},
+    dma::MapError,
+};
 
 #[test]
 fn commands_that_are_not_done_end_by_the_clock_and_the_controller_is_set_up_anew() {
@@ -124,8 +129,13 @@ fn a_controller_that_is_gone_says_so_everywhere() {
     });
 }
 
-/// Resets and starts a controller that was left running; the code of what goes wrong. Everything must be back.
 fn start(fault: Fault, pooled: bool) -> Result<(), &'static str> {
+    start_at([0x40, 0x600, 0x800, 0x500], fault, pooled)
+}
+
+/// Resets and starts a controller that was left running, and whose registers begin at these places; the code of what goes
+/// wrong. Everything must be back.
+fn start_at(places: [usize; 4], fault: Fault, pooled: bool) -> Result<(), &'static str> {
     let machine = FakeMachine::new(Frames::default());
     let clock = TickingClock::default();
     let chip = FakeXhci::new(&machine, &clock);
@@ -134,6 +144,7 @@ fn start(fault: Fault, pooled: bool) -> Result<(), &'static str> {
     if pooled {
         pool.start(&Plan::new(1 << 20), &mut |_| {}).unwrap();
     }
+    chip.set_places(places);
     chip.set_master(false);
     chip.leave_running();
     chip.set_fault(fault);
@@ -163,6 +174,14 @@ fn a_controller_in_any_state_is_reset_before_it_has_memory() {
 #[test]
 fn firmware_is_asked_to_let_go_of_the_controller_and_waited_for() {
     assert_eq!(start(Fault::Firmware, true), Err("device-firmware"));
+    let machine = FakeMachine::new(Frames::default());
+    let clock = TickingClock::default();
+    let chip = FakeXhci::new(&machine, &clock);
+    chip.set_fault(Fault::Firmware);
+    for _ in 0..2 {
+        let asked = Idle::reset(&chip, &clock).map(drop).map_err(|error| error.code());
+        assert_eq!(asked, Err("device-firmware"), "asked for anew");
+    }
     // Lists that end in nothing, and one without what is looked for.
     for list in [0, 0xffff, 0x03ff, 0x0144] {
         let machine = FakeMachine::new(Frames::default());
@@ -171,6 +190,20 @@ fn firmware_is_asked_to_let_go_of_the_controller_and_waited_for() {
         chip.let_go();
         chip.set_fault(Fault::Capability(0x10, list << 16 | 1));
         assert!(Idle::reset(&chip, &clock).is_ok(), "{list:#x}");
+    }
+}
+
+#[test]
+fn registers_may_begin_behind_the_first_and_end_with_the_last() {
+    for places in [
+        [0x20, 0x600, 0x800, 0x500],
+        [0x80, 0x20, 0x800, 0x500],
+        [0x40, 0x600, 0x20, 0x500],
+        [0x40, 0xfc0, 0x800, 0x500],
+        [0x40, 0x600, 0xffc, 0x500],
+        [0x40, 0x600, 0x800, 0xfe8],
+    ] {
+        assert_eq!(start_at(places, Fault::None, true), Ok(()), "{places:#x?}");
     }
 }
 
@@ -193,6 +226,28 @@ fn registers_that_are_where_none_can_be_are_not_looked_for() {
     }
     for at in [0x00, 0x04, 0x08, 0x10, 0x14, 0x18] {
         assert_eq!(start(Fault::Capability(at, u32::MAX), true), Err("device-gone"), "{at:#x}");
+    }
+}
+
+#[test]
+fn each_reason_has_a_code_and_a_remedy() {
+    let late = TimedOut { what: "x", after: Duration::ZERO };
+    let (map, bus) = (MapError::Refused, BusAddr(0));
+    let finish = FinishError::Overreported { written: 2, first: 1, len: 2, bus };
+    let event = Event::of(&[1; TRB]).unwrap();
+    for (error, code, words) in [
+        (XhciError::Length(1), "xhci-length", "report"),
+        (XhciError::NotFilled, "xhci-not-filled", "report"),
+        (map.into(), map.code(), map.remedy()),
+        (finish.into(), finish.code(), finish.remedy()),
+        (XhciError::Event { nth: 0, event }, "xhci-event", MISMATCH_REMEDY),
+        (XhciError::Status(1), "xhci-status", "xl dmesg"),
+        (XhciError::Late(late), "xhci-timeout", "bus mastering"),
+        (ResetError::Gone.into(), ResetError::Gone.code(), ResetError::Gone.remedy()),
+        (Ended.into(), Ended.code(), Ended.remedy()),
+    ] {
+        assert_eq!(error.code(), code);
+        assert!(!words.is_empty() && error.remedy().contains(words), "{code}: {}", error.remedy());
     }
 }
 
