@@ -71,6 +71,22 @@ impl State {
         };
     }
 
+    /// What the controller says of itself.
+    fn capability(&self, offset: usize) -> u32 {
+        let scratchpads = u32::try_from(self.scratchpads).expect("few");
+        let [operational, runtime, doorbells, extended] =
+            self.places.map(|at| u32::try_from(at).expect("a page"));
+        match offset {
+            0x00 => 0x0110_0000 | operational,
+            0x04 => PORTS << 24 | 8 << 8 | SLOTS,
+            0x08 => (scratchpads >> 5) << 21 | (scratchpads & 0x1f) << 27 | 0x24,
+            0x10 => extended << 14 | 4 | u32::from(!self.narrow),
+            0x14 => doorbells,
+            0x18 => runtime,
+            _ => panic!("a read of {offset:#x}"),
+        }
+    }
+
     fn is_ready(&self) -> bool {
         self.ready_left == 0 && self.fault != XhciFault::NotReady
     }
@@ -281,16 +297,8 @@ impl Registers for &FakeXhci<'_> {
             assert!(rested.as_micros() >= 1000, "looked at {rested:?} after its reset began");
             state.reset_at = None;
         }
-        let scratchpads = u32::try_from(state.scratchpads).expect("few");
-        let [operational, runtime, doorbells, extended] =
-            state.places.map(|at| u32::try_from(at).expect("a page"));
         match offset {
-            0x00 => 0x0110_0000 | operational,
-            0x04 => PORTS << 24 | 8 << 8 | SLOTS,
-            0x08 => (scratchpads >> 5) << 21 | (scratchpads & 0x1f) << 27 | 0x24,
-            0x10 => extended << 14 | 4 | u32::from(!state.narrow),
-            0x14 => doorbells,
-            0x18 => runtime,
+            ..0x20 => state.capability(offset),
             OPERATIONAL => {
                 let reset = state.command & 2 != 0 && state.fault != XhciFault::ResetsOn;
                 state.halt_left = state.halt_left.saturating_sub(usize::from(reset));
