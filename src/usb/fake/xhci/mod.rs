@@ -20,6 +20,8 @@ use core::cell::{RefCell, RefMut};
 
 /// Reads that something takes.
 const READS: usize = 2;
+/// Where its operational and runtime registers, doorbells and extended capabilities begin, unless a test has them elsewhere.
+const PLACES: [usize; 4] = [0x40, 0x600, 0x800, 0x500];
 /// Slots of the controller.
 const SLOTS: u32 = 40;
 /// Its ports.
@@ -79,7 +81,6 @@ struct State {
     /// Whether answers have the slot's number.
     echoes: bool,
     scratchpads: usize,
-    /// Where its operational and runtime registers, doorbells and extended capabilities begin.
     places: [usize; 4],
     /// USBLEGSUP and USBLEGCTLSTS.
     legacy: [u32; 2],
@@ -134,7 +135,7 @@ impl<'a> FakeXhci<'a> {
         let state = State {
             master: true,
             scratchpads: 3,
-            places: registers::PLACES,
+            places: PLACES,
             legacy: [1 << 16 | 1, 0xe006_e011],
             firmware_left: READS,
             ready_left: READS,

@@ -1,19 +1,18 @@
 //! The registers, and what a write does once it arrives.
 
-use super::{FakeXhci, PORTS, READS, SLOTS, State, XhciFault};
+use super::{FakeXhci, PLACES, PORTS, READS, SLOTS, State, XhciFault};
 use crate::{
     arch::time::{Clock, Instant},
     device::Registers,
 };
 use core::time::Duration;
 
-const OPERATIONAL: usize = 0x40;
-const EXTENDED: usize = 0x500;
-const LEGACY: usize = 0x510;
-const RUNTIME: usize = 0x600;
-const DOORBELLS: usize = 0x800;
-/// Where they begin unless a test has them elsewhere, and how many bytes there are of each.
-pub(super) const PLACES: [usize; 4] = [OPERATIONAL, RUNTIME, DOORBELLS, EXTENDED];
+const OPERATIONAL: usize = PLACES[0];
+const RUNTIME: usize = PLACES[1];
+const DOORBELLS: usize = PLACES[2];
+const EXTENDED: usize = PLACES[3];
+const LEGACY: usize = EXTENDED + 0x10;
+/// Bytes of what begins at each of those places.
 const LENGTHS: [usize; 4] = [0x40, 0x40, 4, LEGACY + 8 - EXTENDED];
 
 /// What is reserved and stays as it is, of each register that is written, and bits of it that happen to be set.
