@@ -363,6 +363,31 @@ fn what_xen_complains_of_is_a_failure() {
 }
 
 #[test]
+fn a_page_that_a_device_was_to_be_kept_from_is_nothing_to_complain_of() {
+    let host = with_card();
+    let tried = "# isolation device=0000:00:00.0 what=table page=0x7fbbf000 answer=blocked\nTest";
+    host.file("state/console", GOOD.replace("Test", tried));
+    let vtd = |how: &str, address: &str| {
+        format!("(XEN) [VT-D]DMAR:[DMA {how}] Request device [0000:03:00.0] fault addr {address}\n")
+    };
+    let amd = |address: &str, flags: &str| {
+        format!("(XEN) AMD-Vi: IO_PAGE_FAULT: 0000:03:00.0 d1 addr {address} flags {flags}\n")
+    };
+    for (line, code) in [
+        (vtd("Read", "7fbbf000"), 0),
+        (amd("000000007fbbf004", "0"), 0),
+        (vtd("Write", "7fbbf000"), 5),
+        (amd("000000007fbbf004", "0x20 RW"), 5),
+        (vtd("Read", "7fbbe000"), 5),
+        (vtd("Read", "17fbbf000"), 5),
+    ] {
+        host.file("state/dmesg", "(XEN) a\n");
+        host.file("state/dmesg-after", format!("(XEN) a\n{line}"));
+        assert_eq!(host.run(&[CARD]).code, Some(code), "{line}");
+    }
+}
+
+#[test]
 fn a_wait_ends_although_xl_hangs() {
     let host = with_card();
     host.file("state/slow", "list 60");
