@@ -29,6 +29,7 @@ mod dom0;
 mod error;
 mod evidence;
 mod guest;
+mod heeded;
 mod interrupt;
 mod job;
 mod judge;
@@ -44,14 +45,16 @@ mod stick;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory, FromArgMatches};
 
 use crate::cli::Cli;
 use crate::error::Error;
 use crate::judge::Verdict;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let read = heeded::check(&matches).and_then(|()| Cli::from_arg_matches(&matches));
+    let cli = read.unwrap_or_else(|error| error.exit());
     match interrupt::listen().and_then(|()| commands::run(&cli)) {
         Ok(code) => code,
         // The terminal's Ctrl-C also reaches the programs that the rig waits for; how they then fail is not the news.
