@@ -2,10 +2,11 @@
 //!
 //! Whoever is waited for may keep a guest as busy as it likes: with events, frames, messages. What it must not
 //! do is keep it for ever. So waits are not written as loops; they are turns, each with an end of its own (one
-//! message, one batch of frames), and [`Deadline::turns`] is what goes round.
+//! message, one batch of frames), and [`Deadline::turns`] is what goes round. What comes without an event, as most of
+//! what a device does, is looked for by [`Deadline::until`] and [`Deadline::find`].
 
 use super::time::{Clock, Instant, TimedOut};
-use core::{fmt, time::Duration};
+use core::{fmt, hint, time::Duration};
 
 /// Until when, and since when.
 #[derive(Clone, Copy)]
@@ -58,6 +59,35 @@ impl<'c> Deadline<'c> {
             }
         }
     }
+
+    /// Looks again and again until `what` is there.
+    pub fn until<E: From<TimedOut>>(
+        &self,
+        what: &'static str,
+        mut there: impl FnMut() -> Result<bool, E>,
+    ) -> Result<(), E> {
+        self.find(what, || Ok(there()?.then_some(())))
+    }
+
+    /// Looks again and again until it finds `what`.
+    pub fn find<T, E: From<TimedOut>>(
+        &self,
+        what: &'static str,
+        mut look: impl FnMut() -> Result<Option<T>, E>,
+    ) -> Result<T, E> {
+        let found = self.turns(|_| {
+            hint::spin_loop();
+            look()
+        })?;
+        found.ok_or_else(|| self.timed_out(what).into())
+    }
+
+    /// Does nothing until it is over.
+    pub fn sit_out(&self) {
+        while !self.passed() {
+            hint::spin_loop();
+        }
+    }
 }
 
 impl fmt::Debug for Deadline<'_> {
@@ -94,5 +124,47 @@ mod tests {
         assert_eq!(work(1, Ok(Some(7))), Ok(Some(7)), "a look after the deadline counts");
         assert_eq!((deadline.left(), deadline.passed()), (Duration::ZERO, true));
         assert_eq!(deadline.timed_out("it").after, Duration::from_millis(1200));
+    }
+
+    #[test]
+    fn what_came_while_nobody_looked_is_in_time_after_the_deadline() {
+        const ABSENCE: Duration = Duration::from_secs(60);
+        let clock = FakeClock::default();
+        let wait = |came: bool| {
+            let looks = Cell::new(0);
+            let found = Deadline::new(&clock, Duration::from_secs(1)).until("it", || {
+                looks.set(looks.get() + 1);
+                clock.advance(ABSENCE);
+                Ok::<_, TimedOut>(came && looks.get() == 2)
+            });
+            (found, looks.get())
+        };
+        assert_eq!(wait(true), (Ok(()), 2));
+        assert_eq!(wait(false), (Err(TimedOut { what: "it", after: 2 * ABSENCE }), 2));
+    }
+
+    #[test]
+    fn a_look_that_finds_or_fails_is_the_last() {
+        let clock = FakeClock::default();
+        let deadline = Deadline::new(&clock, Duration::from_secs(1));
+        for answer in [Ok(Some(7)), Err(TimedOut { what: "else", after: Duration::ZERO })] {
+            let mut answers = [Ok(None), answer].into_iter();
+            let found = deadline.find("it", || answers.next().expect("it looked once more"));
+            assert_eq!(found.map(Some), answer);
+        }
+    }
+
+    #[test]
+    fn a_time_sat_out_is_over() {
+        /// A clock that each look moves on.
+        struct Looked(Cell<u64>);
+        impl Clock for Looked {
+            fn now(&self) -> Instant {
+                Instant(self.0.replace(self.0.get() + 1))
+            }
+        }
+        let clock = Looked(Cell::new(0));
+        Deadline::at(&clock, Instant(5)).sit_out();
+        assert_eq!(clock.0.get(), 6, "the last look saw the end");
     }
 }

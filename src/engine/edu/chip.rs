@@ -16,7 +16,7 @@ use crate::{
     device::{Registers, ResetError, StartError},
     dma::DeviceStopped,
 };
-use core::{convert::Infallible, fmt, time::Duration};
+use core::{fmt, time::Duration};
 
 /// How long a transfer may take; QEMU's model takes 100 ms over each.
 const TRANSFER_LIMIT: Duration = Duration::from_secs(1);
@@ -77,15 +77,15 @@ impl<'m, R: Registers> Chip<'m, R> {
     /// Waits until nothing is under way any more: there is no reset, and a transfer can't be called off.
     pub(super) fn stop(&self) -> Result<DeviceStopped, ResetError> {
         self.regs.write_u32(STATUS, 0);
-        self.wait("the engine to come to an end", || {
+        self.deadline().until("the engine to come to an end", || {
             let (status, command) = (self.regs.read_u32(STATUS), self.regs.read_u32(DMA_COMMAND));
             if status == NOBODY || command == NOBODY {
-                return Some(Err(ResetError::Gone));
+                return Err(ResetError::Gone);
             }
             let computing = Factorial::from_bits_retain(status).contains(Factorial::COMPUTING);
             let copying = Command::from_bits_retain(command).contains(Command::START);
-            (!computing && !copying).then_some(Ok(()))
-        })??;
+            Ok(!computing && !copying)
+        })?;
         self.clear(NOBODY);
         // The last access: what answers it answered all before.
         match self.regs.read_u32(IDENTIFICATION) {
@@ -116,8 +116,8 @@ impl<'m, R: Registers> Chip<'m, R> {
 
     /// Waits for the transfer that was begun with `command`.
     pub(super) fn finish(&self, command: Command) -> Result<Progress, TimedOut> {
-        self.wait("the engine to be done", || {
-            Some(self.progress(command)).filter(|progress| *progress != Progress::Running)
+        self.deadline().find("the engine to be done", || {
+            Ok(Some(self.progress(command)).filter(|progress| *progress != Progress::Running))
         })
     }
 
@@ -141,17 +141,8 @@ impl<'m, R: Registers> Chip<'m, R> {
         self.regs.read_u32(INTERRUPT_STATUS);
     }
 
-    /// Looks until something is found, or for [`TRANSFER_LIMIT`].
-    fn wait<T>(
-        &self,
-        what: &'static str,
-        mut look: impl FnMut() -> Option<T>,
-    ) -> Result<T, TimedOut> {
-        let deadline = Deadline::new(self.clock, TRANSFER_LIMIT);
-        let found = deadline.turns(|_| {
-            core::hint::spin_loop();
-            Ok::<_, Infallible>(look())
-        });
-        found.ok().flatten().ok_or_else(|| deadline.timed_out(what))
+    /// The end of a wait that begins now.
+    fn deadline(&self) -> Deadline<'m> {
+        Deadline::new(self.clock, TRANSFER_LIMIT)
     }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     addr::{BusAddr, DmaMask},
-    arch::time::{Clock, Instant},
+    arch::time::Clock,
     device::{Cause, Registers, ResetError},
     dma::{DeviceStopped, Limits, PowerOfTwo},
     pci::Delivery,
@@ -136,10 +136,6 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
             Some(eight) => limits.aligned_to(eight),
             None => limits,
         }
-    }
-
-    fn now(&self) -> Instant {
-        self.base.now()
     }
 
     fn reset(&self) -> Result<DeviceStopped, ResetError> {

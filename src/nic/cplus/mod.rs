@@ -50,5 +50,5 @@ pub fn reset<'m, R: Registers + 'm>(
     if model == Model::Rtl8139 && version != regs::VERSION_8139C_PLUS {
         return Err(StartError::Unfit { what: "hardware version", value: version.into() });
     }
-    rings::Idle::new(chip, mac, stopped)
+    rings::Idle::new(chip, clock, mac, stopped)
 }

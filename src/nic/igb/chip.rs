@@ -18,6 +18,7 @@ use super::{
 };
 use crate::{
     addr::BusAddr,
+    arch::wait::Deadline,
     device::{Cause, Registers, ResetError},
     pci::Delivery,
 };
@@ -63,9 +64,10 @@ impl Family for Model {
     }
 
     fn set_up(self, mac: &Mac<'_, impl Registers>, loopback: bool) -> Result<(), ResetError> {
-        let loaded = mac.wait("the chip to load its settings", LOAD_LIMIT, || {
-            Ok(mac.ask(EEC)? & Eeprom::AUTO_RD.bits() != 0)
-        });
+        let loaded = Deadline::new(mac.clock, LOAD_LIMIT)
+            .until("the chip to load its settings", || {
+                Ok(mac.ask(EEC)? & Eeprom::AUTO_RD.bits() != 0)
+            });
         if loaded == Err(ResetError::Gone) {
             return loaded;
         }
@@ -88,7 +90,7 @@ impl Family for Model {
         let fetch = Queue::ENABLE | Queue::PTHRESH_8 | Queue::HTHRESH_1;
         mac.regs.write_u32(RXDCTL, (fetch | Queue::WTHRESH_1).bits());
         mac.regs.write_u32(TXDCTL, fetch.bits());
-        mac.wait("the chip to open its queues", RESET_LIMIT, || {
+        Deadline::new(mac.clock, RESET_LIMIT).until("the chip to open its queues", || {
             let both = mac.ask(RXDCTL)? & mac.ask(TXDCTL)?;
             Ok(both & Queue::ENABLE.bits() != 0)
         })

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     addr::{BusAddr, DmaMask},
-    arch::time::{Clock, Instant},
+    arch::time::Clock,
     device::{Cause, Registers, ResetError},
     dma::{DeviceStopped, Limits},
     nic::rings::chip::{self, Descriptor, Places, Progress, RECEIVE, Received, TRANSMIT},
@@ -105,10 +105,6 @@ impl<F: Family, R: Registers> chip::Chip for Chip<'_, F, R> {
     /// 7.2.2).
     fn limits(&self) -> Limits {
         Limits::new(DmaMask::BITS_64)
-    }
-
-    fn now(&self) -> Instant {
-        self.mac.clock.now()
     }
 
     fn reset(&self) -> Result<DeviceStopped, ResetError> {

@@ -9,7 +9,7 @@ use super::regs::{
 };
 use crate::{
     addr::BusAddr,
-    arch::time::{Clock, TimedOut},
+    arch::{time::Clock, wait::Deadline},
     device::{Registers, ResetError},
     nic::rings::chip::DESCRIPTOR,
 };
@@ -42,9 +42,10 @@ impl<'m, R: Registers> Mac<'m, R> {
 
     /// The card's own address, once the chip has loaded it; `None` if it has none.
     pub(in crate::nic) fn address(&self) -> Result<Option<[u8; 6]>, ResetError> {
-        let loaded = self.wait("the chip to load its address", RESET_LIMIT, || {
-            Ok(self.ask(RAH0)? & AddressHigh::AV.bits() != 0)
-        });
+        let loaded = Deadline::new(self.clock, RESET_LIMIT)
+            .until("the chip to load its address", || {
+                Ok(self.ask(RAH0)? & AddressHigh::AV.bits() != 0)
+            });
         match loaded {
             Ok(()) => {}
             Err(ResetError::Stuck(_)) => return Ok(None),
@@ -73,31 +74,14 @@ impl<'m, R: Registers> Mac<'m, R> {
         self.ask(CTRL).map(Control::from_bits_retain)
     }
 
-    /// Looks until `done`, or until `limit` is over.
-    pub(in crate::nic) fn wait(
-        &self,
-        what: &'static str,
-        limit: Duration,
-        mut done: impl FnMut() -> Result<bool, ResetError>,
-    ) -> Result<(), ResetError> {
-        let start = self.clock.now();
-        while !done()? {
-            let after = self.clock.now().since(start);
-            if after >= limit {
-                return Err(TimedOut { what, after }.into());
-            }
-            core::hint::spin_loop();
-        }
-        Ok(())
-    }
-
     /// Has a chip on PCI Express end its accesses to memory.
     fn stop_mastering(&self) -> Result<(), ResetError> {
         let control = (self.control()? - Control::RST) | Control::GIO_MASTER_DISABLE;
         self.regs.write_u32(CTRL, control.bits());
-        self.wait("the chip to end its accesses to memory", RESET_LIMIT, || {
-            Ok(!self.status()?.contains(Status::GIO_MASTER_ENABLE))
-        })
+        Deadline::new(self.clock, RESET_LIMIT)
+            .until("the chip to end its accesses to memory", || {
+                Ok(!self.status()?.contains(Status::GIO_MASTER_ENABLE))
+            })
     }
 
     /// Turns both directions off and resets the chip.
@@ -109,11 +93,8 @@ impl<'m, R: Registers> Mac<'m, R> {
             self.stop_mastering()?;
         }
         self.regs.write_u32(CTRL, (self.control()? | Control::RST).bits());
-        let told = self.clock.now();
-        while self.clock.now().since(told) < RESET_QUIET {
-            core::hint::spin_loop();
-        }
-        self.wait("the chip to come out of its reset", RESET_LIMIT, || {
+        Deadline::new(self.clock, RESET_QUIET).sit_out();
+        Deadline::new(self.clock, RESET_LIMIT).until("the chip to come out of its reset", || {
             let receives = self.ask(RCTL)? & RxControl::EN.bits() != 0;
             let sends = self.ask(TCTL)? & TxControl::EN.bits() != 0;
             Ok(!self.control()?.contains(Control::RST) && !receives && !sends)
@@ -132,11 +113,11 @@ impl<'m, R: Registers> Mac<'m, R> {
     ) -> Result<PhyControl, ResetError> {
         let command = (operation | Mdi::PHYADD_1).bits() | PHY_CONTROL << 16;
         self.regs.write_u32(MDIC, command | u32::from(data.bits()));
-        let mut answer = 0;
-        self.wait("the PHY to answer", PHY_LIMIT, || {
-            answer = self.ask(MDIC)?;
-            let answer = Mdi::from_bits_retain(answer);
-            Ok(answer.contains(Mdi::R) && !answer.contains(Mdi::E))
+        let answer = Deadline::new(self.clock, PHY_LIMIT).find("the PHY to answer", || {
+            let answer = self.ask(MDIC)?;
+            let how = Mdi::from_bits_retain(answer);
+            let done = how.contains(Mdi::R) && !how.contains(Mdi::E);
+            Ok::<_, ResetError>(done.then_some(answer))
         })?;
         let [low, high, ..] = answer.to_le_bytes();
         Ok(PhyControl::from_bits_retain(u16::from_le_bytes([low, high])))

@@ -36,5 +36,5 @@ pub(super) fn reset<'m, R: Registers + 'm>(
     let stopped = chip.reset()?;
     let address =
         chip.address()?.ok_or(StartError::Unfit { what: "address valid bit", value: 0 })?;
-    rings::Idle::new(chip, address, stopped)
+    rings::Idle::new(chip, clock, address, stopped)
 }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     addr::{BusAddr, DmaMask},
-    arch::time::{Clock, Instant, TimedOut},
+    arch::{time::Clock, wait::Deadline},
     device::{Cause, Registers, ResetError},
     dma::{DeviceStopped, Limits, PowerOfTwo},
     pci::Delivery,
@@ -75,15 +75,7 @@ impl<'m, R: Registers> Chip<'m, R> {
 
     /// Looks at the status until `done`.
     fn wait(&self, what: &'static str, done: impl Fn(Status) -> bool) -> Result<(), ResetError> {
-        let start = self.clock.now();
-        while !done(self.status()?) {
-            let after = self.clock.now().since(start);
-            if after >= LIMIT {
-                return Err(TimedOut { what, after }.into());
-            }
-            core::hint::spin_loop();
-        }
-        Ok(())
+        Deadline::new(self.clock, LIMIT).until(what, || self.status().map(&done))
     }
 }
 
@@ -103,10 +95,6 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
             Some(four) => limits.aligned_to(four),
             None => limits,
         }
-    }
-
-    fn now(&self) -> Instant {
-        self.clock.now()
     }
 
     /// In whichever mode it was left: the register that means nothing in the other one is read for nothing.

@@ -34,5 +34,5 @@ pub fn reset<'m, R: Registers + 'm>(
     let stopped = chip.reset()?;
     let mac = chip.read_mac();
     chip.check_there()?;
-    rings::Idle::new(chip, mac, stopped)
+    rings::Idle::new(chip, clock, mac, stopped)
 }

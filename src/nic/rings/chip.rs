@@ -2,7 +2,6 @@
 
 use crate::{
     addr::BusAddr,
-    arch::time::Instant,
     device::{Cause, ResetError},
     dma::{DeviceStopped, Limits},
     nic::{FRAME_MIN, TxFailure},
@@ -79,9 +78,6 @@ pub trait Chip: fmt::Debug {
 
     /// What it demands of addresses.
     fn limits(&self) -> Limits;
-
-    /// The clock behind every wait.
-    fn now(&self) -> Instant;
 
     /// Masks all interrupts, stops both directions and forgets all positions.
     fn reset(&self) -> Result<DeviceStopped, ResetError>;

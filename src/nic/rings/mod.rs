@@ -35,7 +35,10 @@ use super::{
     sending::{self, Outgoing},
 };
 use crate::{
-    arch::time::Instant,
+    arch::{
+        time::{Clock, Instant},
+        wait::Deadline,
+    },
     device::{
         self, Cause, DmaRange, Driver, Ended, QuiesceError, ResetError, Sent, StartError, Traffic,
         evidence::Ranges, life::Life,
@@ -50,7 +53,7 @@ use alloc::{
     vec::Vec,
 };
 use chip::{Chip, RECEIVE, TRANSMIT};
-use core::{fmt, mem, time::Duration};
+use core::{fmt, hint, mem, time::Duration};
 use memory::Memory;
 use ring::Ring;
 
@@ -62,10 +65,10 @@ const LOOP_TRIP: Duration = Duration::from_millis(5);
 const LINK_LIMIT: Duration = Duration::from_secs(4);
 
 /// A card that was seen to stop and was given no memory yet.
-#[derive(Debug)]
 #[must_use = "it does nothing before it is started"]
 pub struct Idle<'m> {
     chip: Box<dyn Chip + 'm>,
+    clock: &'m dyn Clock,
     mac: [u8; 6],
     stopped: DeviceStopped,
 }
@@ -73,6 +76,7 @@ pub struct Idle<'m> {
 /// A started card.
 pub struct Card<'m> {
     chip: Box<dyn Chip + 'm>,
+    clock: &'m dyn Clock,
     mac: [u8; 6],
     loopback: bool,
     /// Whether a frame came back since the loop was last closed.
@@ -93,6 +97,15 @@ pub struct Card<'m> {
     ranges: Ranges,
 }
 
+impl fmt::Debug for Idle<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Idle")
+            .field("chip", &self.chip)
+            .field("mac", &self.mac)
+            .finish_non_exhaustive()
+    }
+}
+
 impl fmt::Debug for Card<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Card")
@@ -109,6 +122,7 @@ impl<'m> Idle<'m> {
     /// A chip that was just reset, with the address it has for itself.
     pub(super) fn new(
         chip: impl Chip + 'm,
+        clock: &'m dyn Clock,
         mac: [u8; 6],
         stopped: DeviceStopped,
     ) -> Result<Self, StartError> {
@@ -117,7 +131,7 @@ impl<'m> Idle<'m> {
             let value = u64::from_be_bytes([0, 0, a, b, c, d, e, f]);
             return Err(StartError::Unfit { what: "address", value });
         }
-        Ok(Self { chip: Box::new(chip), mac, stopped })
+        Ok(Self { chip: Box::new(chip), clock, mac, stopped })
     }
 }
 
@@ -133,14 +147,14 @@ impl<'m> device::Idle<'m> for Idle<'m> {
     }
 
     fn start(self, dma: dma::Device<'m>) -> Result<Card<'m>, StartError> {
-        let Self { chip, mac, stopped } = self;
+        let Self { chip, clock, mac, stopped } = self;
         let mut ranges = Ranges::default();
         let memory = Memory::new(&*chip, &dma, &stopped, &mut ranges)?;
-        let asked = chip.now();
         // To the device a tail at the oldest descriptor is an empty ring: it never has all of them.
         let out = Outgoing::new(dma, chip.limits().mask, TRANSMIT, TRANSMIT - 1);
         let mut card = Card {
             chip,
+            clock,
             mac,
             loopback: false,
             mirrored: false,
@@ -149,7 +163,7 @@ impl<'m> device::Idle<'m> for Idle<'m> {
             memory: Some(memory),
             rx: Ring::EMPTY,
             unreported: 0,
-            asked,
+            asked: clock.now(),
             may_be_broken: false,
             out,
             counters: Counters::default(),
@@ -202,34 +216,40 @@ impl Card<'_> {
     ///
     /// Whether one did. A loop that carries nothing is left to whoever sends through it.
     fn wait_for_loop(&mut self) -> Result<bool, ResetError> {
-        let start = self.chip.now();
+        let probe = probe(&self.mac);
         let mut received = Vec::new();
-        while self.chip.now().since(start) < LOOP_LIMIT {
-            let probed = probe(&self.mac);
-            match sending::send_in_place(self, probed.into()) {
-                Ok(_) => {}
-                Err(TransmitError::Lost(error)) => return Err(error),
-                Err(_) => break,
+        let wait = Deadline::new(self.clock, LOOP_LIMIT);
+        let carried = wait.turns(|_| match sending::send_in_place(self, probe.clone().into()) {
+            Ok(_) => self.wait_for_frame(&probe, &mut received),
+            Err(TransmitError::Lost(error)) => Err(error),
+            Err(_) => Ok(Some(false)),
+        })?;
+        Ok(carried.unwrap_or(false))
+    }
+
+    /// Whether `sent` came back: `Some(true)`, or nothing in the time that it has.
+    fn wait_for_frame(
+        &mut self,
+        sent: &[u8],
+        received: &mut Vec<u8>,
+    ) -> Result<Option<bool>, ResetError> {
+        Deadline::new(self.clock, LOOP_TRIP).turns(|_| match self.next_frame(received) {
+            Ok(Some(len)) if received[..len] == *sent => Ok(Some(true)),
+            Err(ReceiveError::Lost(error)) => Err(error),
+            _ => {
+                hint::spin_loop();
+                Ok(None)
             }
-            let sent = self.chip.now();
-            while self.chip.now().since(sent) < LOOP_TRIP {
-                match self.next_frame(&mut received) {
-                    Ok(Some(len)) if received[..len] == probe(&self.mac)[..] => return Ok(true),
-                    Err(ReceiveError::Lost(error)) => return Err(error),
-                    _ => core::hint::spin_loop(),
-                }
-            }
-        }
-        Ok(false)
+        })
     }
 
     /// Waits for the link to come back; one that does not is no error.
     fn wait_for_link(&mut self) -> Result<(), ResetError> {
-        let start = self.chip.now();
-        while !self.chip.link_up() && self.chip.now().since(start) < LINK_LIMIT {
-            self.chip.check_there().map_err(|e| self.life.lose(e))?;
-        }
-        Ok(())
+        let came = Deadline::new(self.clock, LINK_LIMIT).turns(|_| match self.chip.link_up() {
+            true => Ok(Some(())),
+            false => self.chip.check_there().map(|()| None),
+        });
+        came.map(drop).map_err(|e| self.life.lose(e))
     }
 }
 

@@ -105,7 +105,7 @@ impl Card<'_> {
     /// Asks now and then, and where it said so, whether the device still answers and does not need a reset: what it writes
     /// to memory does not tell.
     fn ask_presence(&mut self) -> Result<bool, ResetError> {
-        let now = self.chip.now();
+        let now = self.clock.now();
         if now.since(self.asked) < PRESENCE && !self.may_be_broken {
             return Ok(false);
         }

@@ -34,7 +34,7 @@ impl<'m> Sender<'m> for Card<'m> {
             return Err((Ended.into(), frame));
         };
         let books = (&mut self.ranges, &mut self.counters);
-        let (record, len) = self.out.lend(frame, self.chip.now(), books)?;
+        let (record, len) = self.out.lend(frame, self.clock.now(), books)?;
         memory.send(index, self.chip.transmit_descriptor(record.dma, len));
         self.chip.set_transmit_tail(self.out.tail());
         Ok(record)
@@ -64,7 +64,7 @@ impl<'m> Sender<'m> for Card<'m> {
 impl Card<'_> {
     /// Why the oldest frame will not leave any more. A device that takes its time is asked how it is.
     fn why_stuck(&self, since: Instant) -> Option<TransmitError> {
-        let after = self.chip.now().since(since);
+        let after = self.clock.now().since(since);
         if after < PRESENCE {
             return None;
         }

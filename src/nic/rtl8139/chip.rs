@@ -10,7 +10,7 @@ use super::regs::{
 };
 use crate::{
     addr::BusAddr,
-    arch::time::{Clock, Instant, TimedOut},
+    arch::{time::Clock, wait::Deadline},
     device::{Cause, Registers, ResetError},
     dma::DeviceStopped,
 };
@@ -22,7 +22,7 @@ const RESET_LIMIT: Duration = Duration::from_millis(100);
 /// The registers and a clock to wait with.
 pub(in crate::nic) struct Chip<'m, R> {
     regs: R,
-    clock: &'m dyn Clock,
+    pub(super) clock: &'m dyn Clock,
     width: Width,
 }
 
@@ -92,13 +92,11 @@ impl<'m, R: Registers> Chip<'m, R> {
         const BUSY: Command = Command::RST.union(Command::TE).union(Command::RE);
         self.set_mask(Interrupt::empty());
         self.regs.write_u8(CR, Command::RST.bits());
-        let mut gone = false;
-        self.wait("the chip to come out of its reset", RESET_LIMIT, || {
-            let command = self.command();
-            gone = command.is_none();
-            command.is_none_or(|command| !command.intersects(BUSY))
-        })?;
-        if gone { Err(ResetError::Gone) } else { Ok(DeviceStopped::seen()) }
+        Deadline::new(self.clock, RESET_LIMIT)
+            .until("the chip to come out of its reset", || {
+                Ok::<_, ResetError>(!self.command().ok_or(ResetError::Gone)?.intersects(BUSY))
+            })?;
+        Ok(DeviceStopped::seen())
     }
 
     /// The command register; `None` if nobody answers.
@@ -184,28 +182,6 @@ impl<'m, R: Registers> Chip<'m, R> {
         self.set_mask(interrupts(causes));
         // Whoever masks a cause counts on its silence from here on.
         self.command();
-    }
-
-    pub(in crate::nic) fn now(&self) -> Instant {
-        self.clock.now()
-    }
-
-    /// Looks until `done`, or until `limit` is over.
-    pub(super) fn wait(
-        &self,
-        what: &'static str,
-        limit: Duration,
-        mut done: impl FnMut() -> bool,
-    ) -> Result<(), TimedOut> {
-        let start = self.clock.now();
-        while !done() {
-            let after = self.clock.now().since(start);
-            if after >= limit {
-                return Err(TimedOut { what, after });
-            }
-            core::hint::spin_loop();
-        }
-        Ok(())
     }
 }
 

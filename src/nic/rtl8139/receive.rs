@@ -8,9 +8,9 @@ use super::{
     Rtl8139,
     ring::{CRC, HEADER, Next, RxRing},
 };
-use crate::device::Registers;
+use crate::{arch::wait::Deadline, device::Registers};
 use alloc::vec::Vec;
-use core::time::Duration;
+use core::{hint, time::Duration};
 
 /// How long the rest of a frame may take once its start is there: some ten frame times at 10 Mbit/s.
 const FRAME_LIMIT: Duration = Duration::from_millis(12);
@@ -41,23 +41,25 @@ impl<R: Registers> Rtl8139<'_, R> {
         }
         match self.judge()? {
             Next::Frame { offset, len } => Ok(Some((offset, len))),
-            Next::Unfinished(_) => self.look_again(),
+            Next::Unfinished(error) => self.look_again(error),
         }
     }
 
     /// Waits a little for the rest of a frame.
-    fn look_again(&mut self) -> Result<Option<(usize, usize)>, RingError> {
-        let start = self.chip.now();
-        loop {
+    fn look_again(
+        &mut self,
+        mut unfinished: RingError,
+    ) -> Result<Option<(usize, usize)>, RingError> {
+        let whole = Deadline::new(self.chip.clock, FRAME_LIMIT).turns(|_| {
             self.ring.set_written(self.chip.written())?;
             match self.judge()? {
                 Next::Frame { offset, len } => return Ok(Some((offset, len))),
-                Next::Unfinished(error) if self.chip.now().since(start) >= FRAME_LIMIT => {
-                    return Err(error);
-                }
-                Next::Unfinished(_) => core::hint::spin_loop(),
+                Next::Unfinished(error) => unfinished = error,
             }
-        }
+            hint::spin_loop();
+            Ok(None)
+        })?;
+        whole.map(Some).ok_or(unfinished)
     }
 
     fn judge(&self) -> Result<Next, RingError> {

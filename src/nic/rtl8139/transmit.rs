@@ -31,7 +31,7 @@ impl<'m, R: Registers> Sender<'m> for Rtl8139<'m, R> {
     fn give(&mut self, frame: Source) -> Result<Sent, Refused> {
         let Some(slot) = self.out.free() else { return Err((Ended.into(), frame)) };
         let books = (&mut self.ranges, &mut self.counters);
-        let (record, len) = self.out.lend(frame, self.chip.now(), books)?;
+        let (record, len) = self.out.lend(frame, self.chip.clock.now(), books)?;
         self.chip.send(slot, record.dma, len);
         Ok(record)
     }
@@ -63,7 +63,7 @@ impl<R: Registers> Rtl8139<'_, R> {
     /// Whether the oldest frame may still leave. An aborted one is tried once more; its status does not tell whether it
     /// was aborted again or is being sent.
     fn may_wait(&mut self, since: Instant, outcome: Outcome) -> bool {
-        let now = self.chip.now();
+        let now = self.chip.clock.now();
         if outcome == Outcome::Pending || self.retried {
             return now.since(since) < SEND_LIMIT;
         }
@@ -78,7 +78,7 @@ impl<R: Registers> Rtl8139<'_, R> {
 
     /// Resets a device that holds on to a frame.
     fn give_up(&mut self, since: Instant, outcome: Outcome, status: u32) -> TransmitError {
-        let after = self.chip.now().since(since);
+        let after = self.chip.clock.now().since(since);
         self.counters.resets += 1;
         match (self.restart(), outcome) {
             (Err(error), _) => TransmitError::Lost(error),

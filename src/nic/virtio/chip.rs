@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     addr::{BusAddr, DmaMask, to_usize},
-    arch::time::{Clock, Instant, TimedOut},
+    arch::{time::Clock, wait::Deadline},
     device::{Cause, Refused, Registers, ResetError, StartError},
     dma::{DeviceStopped, Limits},
     nic::{
@@ -258,21 +258,12 @@ impl<R: Registers> chip::Chip for Chip<'_, R> {
         Limits::new(DmaMask::BITS_64)
     }
 
-    fn now(&self) -> Instant {
-        self.clock.now()
-    }
-
     /// It is through with all memory once the status reads as 0 (section 2.4.1).
     fn reset(&self) -> Result<DeviceStopped, ResetError> {
         self.set_status(Status::empty());
-        let start = self.clock.now();
-        while !self.status()?.is_empty() {
-            let after = self.clock.now().since(start);
-            if after >= LIMIT {
-                return Err(TimedOut { what: "the device to come out of its reset", after }.into());
-            }
-            core::hint::spin_loop();
-        }
+        Deadline::new(self.clock, LIMIT).until("the device to come out of its reset", || {
+            self.status().map(|status| status.is_empty())
+        })?;
         Ok(DeviceStopped::seen())
     }
 

@@ -41,5 +41,5 @@ pub fn reset<'m, R: Registers + 'm>(
     let mac = chip.identify()?;
     // Each start begins with features, and the first is no other.
     let stopped = chip.reset()?;
-    rings::Idle::new(chip, mac, stopped)
+    rings::Idle::new(chip, clock, mac, stopped)
 }

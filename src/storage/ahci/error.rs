@@ -55,7 +55,7 @@ pub enum AhciError {
     NoDisk,
     /// It did not complete a command in time. It was reset.
     #[error(transparent)]
-    Late(TimedOut),
+    Late(#[from] TimedOut),
     /// It was not seen to stop when it should have.
     #[error(transparent)]
     Lost(#[from] ResetError),

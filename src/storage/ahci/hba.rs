@@ -38,7 +38,7 @@ const SPIN_UP: Duration = Duration::from_secs(20);
 /// The registers and a clock to wait with.
 pub(super) struct Hba<'m, R> {
     regs: R,
-    clock: &'m dyn Clock,
+    pub(super) clock: &'m dyn Clock,
     /// Whether it reaches 64 bits.
     wide: bool,
     /// The ports that there are, a bit each.
@@ -124,10 +124,11 @@ impl<'m, R: Registers> Hba<'m, R> {
         }
         let asked = handoff()?.difference(Handoff::OOC) | Handoff::OOS;
         self.regs.write_u32(BOHC, asked.bits());
-        let went = || Ok(!handoff()?.contains(Handoff::BOS));
+        let went = || handoff().map(|now| !now.contains(Handoff::BOS));
+        let wait = |limit| Deadline::new(self.clock, limit);
         let answered =
-            self.wait(HANDOFF, "the firmware", &|| Ok(went()? || handoff()?.contains(Handoff::BB)));
-        match answered.and_then(|()| self.wait(FIRMWARE, "the firmware", &went)) {
+            wait(HANDOFF).until("the firmware", || Ok(went()? || handoff()?.contains(Handoff::BB)));
+        match answered.and_then(|()| wait(FIRMWARE).until("the firmware", went)) {
             Err(ResetError::Stuck(late)) if handoff()?.contains(Handoff::BB) => {
                 Err(StartError::Firmware(late))
             }
@@ -142,14 +143,15 @@ impl<'m, R: Registers> Hba<'m, R> {
         // Not before it is known to be AHCI that is spoken.
         self.set_control(Control::empty());
         self.set_control(Control::HR);
-        self.wait(RESET, "the controller to come out of its reset", &|| {
-            Ok(self.look(GHC)? & Control::HR.bits() == 0)
-        })?;
+        Deadline::new(self.clock, RESET)
+            .until("the controller to come out of its reset", || {
+                self.look(GHC).map(|control| control & Control::HR.bits() == 0)
+            })?;
         self.set_control(Control::empty());
         for port in self.all_ports() {
-            self.wait(ENGINE, "the ports to stop", &|| {
+            Deadline::new(self.clock, ENGINE).until("the ports to stop", || {
                 let running = Command::CR | Command::FR;
-                Ok(self.look(Px::Cmd.of(port))? & running.bits() == 0)
+                self.look(Px::Cmd.of(port)).map(|command| command & running.bits() == 0)
             })?;
         }
         Ok(DeviceStopped::seen())
@@ -171,7 +173,7 @@ impl<'m, R: Registers> Hba<'m, R> {
         }
         let linked =
             |port: u32| -> Result<_, ResetError> { Ok(is_linked(self.look(Px::Ssts.of(port))?)) };
-        let any = self.wait(LINK, "a link", &|| {
+        let any = Deadline::new(self.clock, LINK).until("a link", || {
             self.all_ports().try_fold(false, |any, port| Ok(any || linked(port)?))
         });
         match any {
@@ -192,10 +194,10 @@ impl<'m, R: Registers> Hba<'m, R> {
     fn enable_port(&self, memory: &Coherent<'_>) -> Result<bool, AhciError> {
         self.set_px(Px::Sctl, SCTL_RESET);
         self.px(Px::Sctl)?;
-        let over = Deadline::new(self.clock, COMRESET);
-        over.turns(|_| Ok::<Option<()>, ResetError>(None))?;
+        Deadline::new(self.clock, COMRESET).sit_out();
         self.set_px(Px::Sctl, SCTL_RUN);
-        let linked = self.wait(LINK, "the link to come up", &|| Ok(is_linked(self.px(Px::Ssts)?)));
+        let linked = Deadline::new(self.clock, LINK)
+            .until("the link to come up", || self.px(Px::Ssts).map(is_linked));
         if let Err(error) = linked {
             return if error == ResetError::Gone { Err(error.into()) } else { Ok(false) };
         }
@@ -208,7 +210,8 @@ impl<'m, R: Registers> Hba<'m, R> {
         }
         let receiving = POWERED | Command::FRE;
         self.set_px(Px::Cmd, receiving.bits());
-        let ready = self.wait(SPIN_UP, "the disk to become ready", &|| self.is_ready());
+        let ready = Deadline::new(self.clock, SPIN_UP)
+            .until("the disk to become ready", || self.is_ready());
         let is_disk = match ready {
             Ok(()) => self.px(Px::Sig)? == SIG_ATA,
             Err(ResetError::Stuck(_)) => false,
@@ -231,7 +234,9 @@ impl<'m, R: Registers> Hba<'m, R> {
     pub(super) fn stop(&self) -> Result<(), ResetError> {
         for (left, shows) in [(Command::FRE, Command::CR), (Command::empty(), Command::FR)] {
             self.set_px(Px::Cmd, (POWERED | left).bits());
-            self.wait(ENGINE, "the port to stop", &|| Ok(self.px(Px::Cmd)? & shows.bits() == 0))?;
+            Deadline::new(self.clock, ENGINE).until("the port to stop", || {
+                self.px(Px::Cmd).map(|command| command & shows.bits() == 0)
+            })?;
         }
         Ok(())
     }
@@ -275,25 +280,6 @@ impl<'m, R: Registers> Hba<'m, R> {
     fn clear(&self, happened: u32) {
         self.set_px(Px::Is, happened);
         self.regs.write_u32(IS, 1 << self.port);
-    }
-
-    /// A wait for the controller.
-    pub(super) fn within(&self, limit: Duration) -> Deadline<'m> {
-        Deadline::new(self.clock, limit)
-    }
-
-    fn wait(
-        &self,
-        limit: Duration,
-        what: &'static str,
-        there: &dyn Fn() -> Result<bool, ResetError>,
-    ) -> Result<(), ResetError> {
-        let deadline = self.within(limit);
-        let came = deadline.turns(|_| {
-            core::hint::spin_loop();
-            Ok::<_, ResetError>(there()?.then_some(()))
-        })?;
-        came.ok_or_else(|| deadline.timed_out(what).into())
     }
 }
 

@@ -8,12 +8,13 @@ use super::{
     identify::{BYTES, Identity},
 };
 use crate::{
+    arch::wait::Deadline,
     device::{Arrival, Cause, Ended, Registers, Sent, StartError, life::Life},
     dma::{DeviceStopped, FinishError, FromDevice, Lent, Mapping, OwnedSlice, buffer::Buffer},
     storage::place::{TRIES, first_block, spoil, unlike, varied},
 };
 use alloc::{vec, vec::Vec};
-use core::{hint, time::Duration};
+use core::time::Duration;
 
 /// How long a command may take; a disk that tries again and again needs seconds.
 const COMMAND_LIMIT: Duration = Duration::from_secs(10);
@@ -93,13 +94,9 @@ impl<'m, R: Registers> Ahci<'m, R> {
 
     /// Waits for the command under way.
     fn wait_for(&mut self) -> Result<(), AhciError> {
-        let deadline = self.hba.within(COMMAND_LIMIT);
-        let done = deadline.turns(|_| {
-            hint::spin_loop();
-            Ok(self.hba.is_done(self.under_way)?.then_some(()))
-        });
-        let late = || AhciError::Late(deadline.timed_out("the disk to do a command"));
-        self.settle(done.and_then(|done| done.ok_or_else(late)))
+        let deadline = Deadline::new(self.hba.clock, COMMAND_LIMIT);
+        let done = deadline.until("the disk to do a command", || self.hba.is_done(self.under_way));
+        self.settle(done)
     }
 
     /// Bytes that the controller reports to have written, of a command that is done.

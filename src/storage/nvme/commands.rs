@@ -10,13 +10,14 @@ use super::{
 };
 use crate::{
     addr::BusAddr,
+    arch::wait::Deadline,
     device::{Ended, Registers, StartError, life::Life},
     dma::{
         Coherent, DeviceStopped, Direction, FinishError, FromDevice, Lent, Mapping, buffer::Buffer,
     },
 };
 use alloc::{vec, vec::Vec};
-use core::{hint, time::Duration};
+use core::time::Duration;
 
 /// How long a command may take; a disk that spins needs a second at most for a block.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
@@ -171,17 +172,14 @@ impl<'m, R: Registers> Nvme<'m, R> {
     pub(super) fn completed(&mut self, queue: usize) -> Result<Done, NvmeError> {
         let memory = self.shared.as_deref().ok_or(Ended)?;
         let (controller, queue) = (&self.controller, &mut self.queues[queue]);
-        let deadline = controller.within(COMMAND_LIMIT);
-        let done = deadline.turns(|_| {
-            hint::spin_loop();
+        let deadline = Deadline::new(controller.clock, COMMAND_LIMIT);
+        let done = deadline.find("the controller to complete a command", || {
             let done = queue.poll(memory)?;
             if done.is_none() {
                 controller.check()?;
             }
             Ok(done)
         });
-        let late = || NvmeError::Late(deadline.timed_out("the controller to complete a command"));
-        let done = done.and_then(|done| done.ok_or_else(late));
         if done.is_ok() {
             controller.taken(queue.id, queue.head());
         }

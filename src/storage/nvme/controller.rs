@@ -29,7 +29,7 @@ const ENABLED: Configuration =
 /// The properties and a clock to wait with.
 pub(super) struct Controller<'m, R> {
     regs: R,
-    clock: &'m dyn Clock,
+    pub(super) clock: &'m dyn Clock,
     pub(super) capabilities: Capabilities,
 }
 
@@ -156,11 +156,6 @@ impl<'m, R: Registers> Controller<'m, R> {
         self.regs.read_u32(CSTS);
     }
 
-    /// A wait for the controller.
-    pub(super) fn within(&self, limit: Duration) -> Deadline<'m> {
-        Deadline::new(self.clock, limit)
-    }
-
     /// Looks at CSTS until it is as wanted, for as long as CAP.TO says.
     fn wait(&self, what: &'static str, wanted: fn(Status) -> bool) -> Result<(), ResetError> {
         self.wait_for(self.capabilities.timeout(), what, wanted)
@@ -172,12 +167,6 @@ impl<'m, R: Registers> Controller<'m, R> {
         what: &'static str,
         wanted: fn(Status) -> bool,
     ) -> Result<(), ResetError> {
-        let deadline = self.within(limit);
-        let there = deadline.turns(|_| {
-            core::hint::spin_loop();
-            let status = self.status()?;
-            Ok::<_, ResetError>(wanted(status).then_some(()))
-        })?;
-        there.ok_or_else(|| deadline.timed_out(what).into())
+        Deadline::new(self.clock, limit).until(what, || self.status().map(wanted))
     }
 }

@@ -95,7 +95,7 @@ pub enum NvmeError {
     Queues(u32),
     /// It did not complete a command in time. It was disabled.
     #[error(transparent)]
-    Late(TimedOut),
+    Late(#[from] TimedOut),
     /// It reports a fatal error of its own. It was disabled.
     #[error("CSTS reads as {0:#x}: controller fatal status")]
     Fatal(u32),

@@ -35,7 +35,7 @@ pub enum XhciError {
     Status(u32),
     /// It did not do all commands in time. It was reset.
     #[error(transparent)]
-    Late(TimedOut),
+    Late(#[from] TimedOut),
     /// It was not seen to stop when it should have.
     #[error(transparent)]
     Lost(#[from] ResetError),

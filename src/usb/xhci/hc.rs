@@ -48,7 +48,7 @@ pub(super) struct Traits {
 /// The registers and a clock to wait with.
 pub(super) struct Hc<'m, R> {
     regs: R,
-    clock: &'m dyn Clock,
+    pub(super) clock: &'m dyn Clock,
     operational: usize,
     runtime: usize,
     doorbell: usize,
@@ -147,12 +147,12 @@ impl<'m, R: Registers> Hc<'m, R> {
     fn take_over_from_firmware(&self, at: usize, capability: u32) -> Result<(), StartError> {
         if capability & BIOS_OWNED != 0 {
             self.regs.write_u32(at, capability | OS_OWNED);
-            let deadline = Deadline::new(self.clock, HANDOFF);
-            let came = deadline.turns(|_| {
-                core::hint::spin_loop();
-                Ok::<_, ResetError>((self.look(at)? & BIOS_OWNED == 0).then_some(()))
+            let went = || self.look(at).map(|capability| capability & BIOS_OWNED == 0);
+            let answered = Deadline::new(self.clock, HANDOFF).until("the firmware", went);
+            answered.map_err(|error| match error {
+                ResetError::Stuck(late) => StartError::Firmware(late),
+                ResetError::Gone | ResetError::Refused(_) => error.into(),
             })?;
-            came.ok_or_else(|| StartError::Firmware(deadline.timed_out("the firmware")))?;
         }
         let control = self.look(at + 4)?;
         self.regs.write_u32(at + 4, control & LEGACY_PRESERVED | LEGACY_EVENTS);
@@ -210,7 +210,9 @@ impl<'m, R: Registers> Hc<'m, R> {
     /// is interrupted for already stays so.
     pub(super) fn halt(&mut self) -> Result<DeviceStopped, ResetError> {
         self.set_command(self.command & Command::INTE);
-        self.wait(HALT, "the controller to halt", &|| Ok(self.status()?.contains(Status::HCH)))?;
+        Deadline::new(self.clock, HALT).until("the controller to halt", || {
+            self.status().map(|status| status.contains(Status::HCH))
+        })?;
         Ok(DeviceStopped::seen())
     }
 
@@ -220,14 +222,13 @@ impl<'m, R: Registers> Hc<'m, R> {
         self.command = Command::empty();
         self.halt()?;
         self.set_op(Op::UsbCmd, USBCMD_PRESERVED, Command::HCRST.bits());
-        let rested = Deadline::new(self.clock, REST);
-        rested.turns(|_| Ok::<Option<()>, ResetError>(None))?;
+        Deadline::new(self.clock, REST).sit_out();
         self.wait_until_ready()?;
         self.halt()
     }
 
     fn wait_until_ready(&self) -> Result<(), ResetError> {
-        self.wait(RESET, "the controller to come out of its reset", &|| {
+        Deadline::new(self.clock, RESET).until("the controller to come out of its reset", || {
             let in_reset = self.op(Op::UsbCmd)? & Command::HCRST.bits() != 0;
             Ok(!in_reset && !self.status()?.contains(Status::CNR))
         })
@@ -261,7 +262,9 @@ impl<'m, R: Registers> Hc<'m, R> {
         self.set_u64(self.runtime + Rt::Erdp as usize, 0, rings.events.0);
         self.set_u64(erstba, ERSTBA_PRESERVED, rings.table.0);
         self.set_command(self.command | Command::RS);
-        self.wait(HALT, "the controller to run", &|| Ok(!self.status()?.contains(Status::HCH)))?;
+        Deadline::new(self.clock, HALT).until("the controller to run", || {
+            self.status().map(|status| !status.contains(Status::HCH))
+        })?;
         // The host's doorbell: of the command ring.
         self.regs.write_u32(self.doorbell, 0);
         Ok(())
@@ -279,24 +282,5 @@ impl<'m, R: Registers> Hc<'m, R> {
             self.status()?;
         }
         Ok(pending)
-    }
-
-    /// A wait for the controller.
-    pub(super) fn within(&self, limit: Duration) -> Deadline<'m> {
-        Deadline::new(self.clock, limit)
-    }
-
-    fn wait(
-        &self,
-        limit: Duration,
-        what: &'static str,
-        there: &dyn Fn() -> Result<bool, ResetError>,
-    ) -> Result<(), ResetError> {
-        let deadline = self.within(limit);
-        let came = deadline.turns(|_| {
-            core::hint::spin_loop();
-            Ok::<_, ResetError>(there()?.then_some(()))
-        })?;
-        came.ok_or_else(|| deadline.timed_out(what).into())
     }
 }

@@ -10,11 +10,12 @@ use super::{
 };
 use crate::{
     addr::BusAddr,
+    arch::wait::Deadline,
     device::{Arrival, Cause, Ended, Registers, ResetError, Sent, life::Life},
     dma::{DeviceStopped, FinishError, Lent, Mapping, Source, ToDevice},
 };
 use alloc::vec::Vec;
-use core::{hint, time::Duration};
+use core::time::Duration;
 
 /// How long all commands of a transfer may take.
 const COMMAND_LIMIT: Duration = Duration::from_secs(5);
@@ -142,14 +143,12 @@ impl<'m, R: Registers> Xhci<'m, R> {
 
     /// Waits for all answers.
     fn wait_for(&mut self) -> Result<(), XhciError> {
-        let deadline = self.hc.within(COMMAND_LIMIT);
-        let done = deadline.turns(|_| {
-            hint::spin_loop();
+        let deadline = Deadline::new(self.hc.clock, COMMAND_LIMIT);
+        let done = deadline.until("the controller to do its commands", || {
             self.look()?;
-            Ok((self.answers.len() == self.asked.len()).then_some(()))
+            Ok(self.answers.len() == self.asked.len())
         });
-        let late = || XhciError::Late(deadline.timed_out("the controller to do its commands"));
-        self.settle(done.and_then(|done| done.ok_or_else(late)))
+        self.settle(done)
     }
 
     /// Takes the answers that there are, and looks whether the controller is well.
