@@ -41,7 +41,8 @@ impl fmt::Debug for PowerOfTwo {
 pub struct Limits {
     /// How far it reaches on the bus.
     pub mask: DmaMask,
-    /// How far it reaches in the guest's own numbering; 64 bits for PV, where no device sees that one.
+    /// How far it reaches in the guest's own numbering, which [`crate::dma::dma_capable`] asks for beside `mask`. All of
+    /// it unless somebody sets another, as the tests do: in PV no device sees those numbers, so no driver has a limit there.
     pub phys_mask: DmaMask,
     /// Every mapping starts at a multiple of this. Wins over `keep_offset` where both can't be had.
     pub alignment: PowerOfTwo,

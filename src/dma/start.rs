@@ -10,7 +10,7 @@
 //! Each step is reported to the caller as it happens, with Xen's answer. An order that Xen does not
 //! permit is not asked for again during the same start; orders that merely were not to be had are.
 
-use super::{error::GrowError, pool::Pool, run::SLOT_SIZE, segment::Origin};
+use super::{error::GrowError, pool::Pool, segment::Origin};
 use crate::{
     addr::{BusAddr, DmaMask, PAGE_SIZE},
     mm::contiguous::{AcquireError, Order, ReleaseError},
@@ -37,11 +37,6 @@ impl Plan {
     /// `bytes` below 4 GiB in the largest segments Xen gives, at least 1 MiB, no growth.
     pub const fn new(bytes: usize) -> Self {
         Self { bytes, mask: DmaMask::BITS_32, floor: 1 << 20, max_order: Order::MAX, growth: None }
-    }
-
-    /// With room for `slots` slots of 2 KiB.
-    pub const fn with_slots(slots: usize) -> Self {
-        Self::new(slots.saturating_mul(SLOT_SIZE))
     }
 
     /// Growing by segments of `order` when full.

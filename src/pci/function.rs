@@ -262,7 +262,7 @@ mod tests {
         let bus = FakeBus::hardware().with(bdf, device);
         let nic = Function::probe(&bus, bdf).unwrap().unwrap();
         assert_eq!(nic.id().unwrap().vendor, 0x10ec);
-        assert!(nic.class().unwrap().is_network());
+        assert_eq!(nic.class().unwrap().name(), "Ethernet controller");
         assert_eq!(nic.header_type().unwrap(), 0);
         let pin = nic.interrupt_pin().unwrap().unwrap();
         assert_eq!((pin.pin, pin.line), (1, 19));

@@ -46,11 +46,6 @@ impl Class {
         Self { base, sub, interface }
     }
 
-    /// Whether it is a network controller of any sort.
-    pub const fn is_network(self) -> bool {
-        self.base == 0x02
-    }
-
     /// Whether it is an IOMMU.
     pub const fn is_iommu(self) -> bool {
         self.base == 0x08 && self.sub == 0x06
@@ -118,7 +113,6 @@ mod tests {
         ] {
             let class = Class::from_register(u32::from_le_bytes([0x20, 0x30, sub, base]));
             assert_eq!((class.name(), class.interface), (name, 0x30));
-            assert_eq!(class.is_network(), base == 2, "{name}");
             assert_eq!(class.is_iommu(), name == "IOMMU", "{name}");
             assert_eq!(class.to_string(), format!("{name} ({base:02x}{sub:02x})"));
         }

@@ -185,11 +185,6 @@ impl CloseReport {
         self.still_granted.is_none() && self.port_left.is_none() && self.irqs_left.is_empty()
     }
 
-    /// Whether, on top of that, the backend played its part.
-    pub const fn is_clean(&self) -> bool {
-        self.leaks_nothing() && self.problem.is_none()
-    }
-
     pub(super) fn close_port(&mut self, events: &dyn EventChannels, port: Port) {
         if let Err(error) = events.close(port) {
             self.port_left = Some(port);

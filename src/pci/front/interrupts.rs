@@ -97,11 +97,6 @@ impl Front<'_> {
         self.disable(bdf, Messages::Msix)
     }
 
-    /// How many functions have MSI or MSI-X on.
-    pub fn interrupts_on(&self) -> usize {
-        self.irqs.borrow().len()
-    }
-
     /// Remembered before it is asked for: without an answer it may be on or not, and counts as on.
     fn enable(&self, bdf: Bdf, how: Messages, entries: &[u16]) -> Result<Answer, ConfigError> {
         self.irqs.borrow_mut().push((bdf, how));

@@ -1,17 +1,11 @@
 //! `public/xen.h`: page-table updates.
 
-/// `UVMF_NONE`: the mapping was not present, so no TLB holds it.
-pub const UVMF_NONE: u64 = 0;
 /// `UVMF_INVLPG`: drop the page from the TLB of the calling CPU.
 pub const UVMF_INVLPG: u64 = 2;
-/// `MMU_NORMAL_PT_UPDATE`: `ptr` is the machine address of a page-table entry.
-pub const MMU_NORMAL_PT_UPDATE: u64 = 0;
 /// `MMU_MACHPHYS_UPDATE`: `ptr` names a machine frame, `val` its new M2P entry.
 pub const MMU_MACHPHYS_UPDATE: u64 = 1;
 /// `MMUEXT_CLEAR_PAGE`.
 pub const MMUEXT_CLEAR_PAGE: u32 = 16;
-/// `MMUEXT_PIN_L1_TABLE`.
-pub const MMUEXT_PIN_L1_TABLE: u32 = 0;
 
 /// `struct mmuext_op` with its unions laid flat.
 #[derive(Clone, Copy, Debug)]

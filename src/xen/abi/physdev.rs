@@ -1,7 +1,5 @@
 //! `public/physdev.h`: interrupts and I/O privilege of physical devices.
 
-/// `PHYSDEVOP_irq_status_query`.
-pub const IRQ_STATUS_QUERY: u32 = 5;
 /// `PHYSDEVOP_set_iopl`.
 pub const SET_IOPL: u32 = 6;
 /// `PHYSDEVOP_eoi`.
@@ -16,20 +14,6 @@ pub const PCI_MMCFG_RESERVED: u32 = 24;
 pub const PCI_DEVICE_ADD: u32 = 25;
 /// `MAP_PIRQ_TYPE_MSI_SEG`: a message, with the segment above the bus.
 pub const MAP_MSI_SEG: i32 = 3;
-/// Status flag `XENIRQSTAT_needs_eoi`.
-pub const NEEDS_EOI: u32 = 1;
-/// Status flag `XENIRQSTAT_shared`.
-pub const SHARED: u32 = 2;
-
-/// `struct physdev_irq_status_query`.
-#[derive(Clone, Copy, Debug)]
-#[repr(C)]
-pub struct IrqStatusQuery {
-    /// In: the PIRQ.
-    pub irq: u32,
-    /// Out: `NEEDS_EOI`, `SHARED`.
-    pub flags: u32,
-}
 
 /// `struct physdev_map_pirq`.
 #[derive(Clone, Copy, Debug)]
@@ -99,7 +83,6 @@ pub struct PciMmcfgReserved {
 pub const MMCFG_RESERVED: u32 = 1;
 
 const _: () = assert!(size_of::<PciMmcfgReserved>() == 16);
-const _: () = assert!(size_of::<IrqStatusQuery>() == 8);
 const _: () = assert!(size_of::<MapPirq>() == 40);
 const _: () = assert!(core::mem::offset_of!(MapPirq, table_base) == 32);
 const _: () = assert!(size_of::<UnmapPirq>() == 8);

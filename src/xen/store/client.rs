@@ -28,9 +28,6 @@ use crate::{
 use alloc::{collections::VecDeque, string::String, vec::Vec};
 use core::{cell::RefCell, fmt, time::Duration};
 
-/// What a caller with no wish of its own gives xenstored to answer.
-pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
-
 /// Watch events kept for later; beyond it the oldest go, which waiters survive by looking again.
 const QUEUE_MAX: usize = 64;
 

@@ -5,7 +5,7 @@ use super::{address, physdev_op};
 use crate::{
     arch::time::Instant,
     xen::{
-        abi::physdev::{self, IrqStatusQuery},
+        abi::physdev,
         errno::{XenError, decode},
         events::{DomainId, Pirq, Port, Sharing},
         failing::{self, Operation},
@@ -114,13 +114,6 @@ pub fn bind_ipi() -> Result<Port, XenError> {
 pub fn eoi(pirq: Pirq) -> Result<(), XenError> {
     failing::check(Operation::Eoi)?;
     physdev_op(physdev::EOI, &mut { pirq.0 })
-}
-
-/// `PHYSDEVOP_irq_status_query`: `physdev::{NEEDS_EOI, SHARED}`.
-pub fn irq_status(pirq: Pirq) -> Result<u32, XenError> {
-    let mut query = IrqStatusQuery { irq: pirq.0, flags: 0 };
-    physdev_op(physdev::IRQ_STATUS_QUERY, &mut query)?;
-    Ok(query.flags)
 }
 
 /// `PHYSDEVOP_set_iopl`: lets port instructions reach Xen's per-port check instead of faulting.
