@@ -1,9 +1,10 @@
 //! Puts all of cargo-mutants' changes to a tree into one program, where a number picks one: `mutants TREE REQUEST`.
-//! `mutants guest-only REQUEST` says which of them the guest's target alone has.
+//! `mutants guest-only REQUEST` says which of them the guest's target alone has, `mutants stale REQUEST` which patterns match none.
 //!
 //! Thousands of mutants then cost one build and a run of the tests each, in place of a build each. The tree is a copy; its files are
 //! written over. A mutant's number is its place in the request's list.
 
+mod stale;
 mod switch;
 mod target;
 
@@ -57,7 +58,12 @@ fn answer() -> Result<(), Box<dyn Error>> {
     let [tree, request] = words.as_slice() else {
         return Err("usage: mutants TREE REQUEST".into());
     };
-    let request: Request = serde_json::from_slice(&fs::read(request)?)?;
+    let request = fs::read(request)?;
+    if tree == "stale" {
+        let request: stale::Request = serde_json::from_slice(&request)?;
+        return Ok(serde_json::to_writer(io::stdout(), &request.stale()?)?);
+    }
+    let request: Request = serde_json::from_slice(&request)?;
     if tree == "guest-only" {
         let numbers = target::guest_only(&request.mutants)?;
         return Ok(serde_json::to_writer(io::stdout(), &numbers)?);

@@ -8,12 +8,14 @@
 //!           source's says
 //! singly    what can't be switched (constants): cargo-mutants itself, a build each
 //! ```
-//! Mutants that change nothing are listed with their reason in .cargo/mutants.toml, and left out by all.
+//! Mutants that change nothing are listed with their reason in .cargo/mutants.toml, and left out by all; one that is no more
+//! is told of (`stale`).
 
 mod host;
 mod nested;
 mod notes;
 mod singly;
+mod stale;
 mod switched;
 
 use std::collections::BTreeMap;
@@ -134,6 +136,9 @@ pub(super) fn run(options: &Options, choice: &Choice) -> Result<ExitCode> {
 
 /// The names of the mutants that survived, after they and the table were printed.
 pub(super) fn survivors(options: &Options, choice: &Choice) -> Result<Vec<String>> {
+    if choice.files.is_empty() {
+        stale::check()?;
+    }
     let mutants = choose(list(choice)?, choice);
     let fates = if choice.nested { nested::run(options, &mutants)? } else { host::run(&mutants)? };
     print!("{}", table(&mutants, &fates));
@@ -175,25 +180,27 @@ fn cargo() -> Result<Command> {
 /// Those of the host or those of the guest, as wanted.
 fn list(choice: &Choice) -> Result<Vec<Mutant>> {
     let [library, others @ ..] = &PACKAGES;
-    let library = listed(library, choice)?;
+    let library = listed(library, &choice.files, None)?;
     let guest_only = switched::guest_only(&library)?;
     let wanted = |(number, _): &(usize, Mutant)| guest_only.contains(number) == choice.nested;
     let library = library.into_iter().enumerate().filter(wanted);
     let mut all: Vec<Mutant> = library.map(|(_, mutant)| mutant).collect();
     for package in others.iter().filter(|_| !choice.nested) {
-        all.extend(listed(package, choice)?);
+        all.extend(listed(package, &choice.files, None)?);
     }
     Ok(all)
 }
 
-/// A package's, in the files that are wanted.
-fn listed(package: &Package, choice: &Choice) -> Result<Vec<Mutant>> {
+/// A package's, in the files that are wanted, by these settings or those of the tree.
+fn listed(package: &Package, files: &[String], settings: Option<&Path>) -> Result<Vec<Mutant>> {
     let mut command = cargo()?;
     command.args(["mutants", "--list", "--json", "--package", package.name]);
+    if let Some(settings) = settings {
+        command.arg("--config").arg(settings);
+    }
     let default = package.files.iter().copied();
-    let wanted = choice.files.iter().map(String::as_str);
-    let globs: Vec<&str> =
-        if choice.files.is_empty() { default.collect() } else { wanted.collect() };
+    let wanted = files.iter().map(String::as_str);
+    let globs: Vec<&str> = if files.is_empty() { default.collect() } else { wanted.collect() };
     command.args(globs.into_iter().flat_map(|glob| ["--file", glob]));
     let printed = child::output(&mut command)?;
     serde_json::from_str(&printed).map_err(|error| {

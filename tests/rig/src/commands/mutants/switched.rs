@@ -133,7 +133,7 @@ pub(super) fn guest_only(mutants: &[Mutant]) -> Result<BTreeSet<usize>> {
 }
 
 /// Has tests/mutants answer.
-fn ask<T: DeserializeOwned>(what: &OsStr, request: &Request<'_>) -> Result<T> {
+pub(super) fn ask<T: DeserializeOwned>(what: &OsStr, request: &impl Serialize) -> Result<T> {
     let unreadable = |error: serde_json::Error| {
         Error::unfit(format!("tests/mutants: {error}"), "see `cargo run -p mutants`")
     };
