@@ -83,8 +83,8 @@ const RIG: [&str; 9] = [
     "tests/rig/src/judge/witness.rs",
     "tests/rig/src/report/record.rs",
     "tests/rig/src/report/stream/read.rs",
-    "tests/rig/src/commands/bundle.rs",
-    "tests/rig/src/commands/versus.rs",
+    "tests/rig/src/commands/bundle/mod.rs",
+    "tests/rig/src/commands/peer.rs",
     "tests/rig/src/commands/host.rs",
 ];
 

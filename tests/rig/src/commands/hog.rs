@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::bench::Spread;
 use super::smoke::DEFAULT_NIC;
+use super::workbench::Spread;
 use super::{Bench, conclude};
 use crate::cli::Options;
 use crate::error::Result;

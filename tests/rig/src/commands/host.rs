@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use chrono::Utc;
 
-use super::bench::run_folder;
+use super::workbench::run_folder;
 use super::{bundle, judge};
 use crate::child::Guard;
 use crate::cli::Options;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::bench::Spread;
+use super::workbench::Spread;
 use super::{Bench, conclude, smoke};
 use crate::cli::Options;
 use crate::error::Result;

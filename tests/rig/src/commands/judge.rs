@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use chrono::Utc;
 
-use super::bench::run_folder;
+use super::workbench::run_folder;
 use crate::boot::guest_log;
 use crate::console::{LoggedRun, runs};
 use crate::error::{Context, Error, Result};

@@ -6,10 +6,9 @@ mod bench;
 mod boards;
 mod bundle;
 mod check;
+mod completion;
 mod deep;
-mod desk;
 mod explain;
-mod figures;
 mod fuzz;
 mod hog;
 mod home;
@@ -21,6 +20,7 @@ mod matrix;
 mod mutants;
 mod nightly;
 mod pair;
+mod peer;
 mod place;
 mod reasons;
 mod session;
@@ -29,8 +29,7 @@ mod soak;
 mod stick;
 mod sweep;
 mod test;
-mod versus;
-mod words;
+mod workbench;
 
 use std::process::ExitCode;
 
@@ -41,7 +40,7 @@ use crate::guest::Guest;
 use crate::judge::Verdict;
 use crate::report::{self, RunRecord};
 
-pub(crate) use bench::Bench;
+pub(crate) use workbench::Bench;
 
 use fuzz::Effort;
 use mutants::Choice;
@@ -59,7 +58,7 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Pair { mib, rough } => pair::run(options, mib, rough),
         Command::Test { deep } => test::run(options, deep),
         Command::Check => check::run(),
-        Command::Bench { peer, rounds } => figures::run(options, peer.zip(Some(rounds))),
+        Command::Bench { peer, rounds } => bench::run(options, peer.zip(Some(rounds))),
         Command::Abuse { cases } => abuse::run(options, &cases),
         Command::Soak { minutes, seed } => soak::run(options, minutes, seed),
         Command::Sweep { from, to, sites } => sweep::run(options, Sites::of(from, to, sites)?),
@@ -79,8 +78,8 @@ pub(crate) fn run(cli: &Cli) -> Result<ExitCode> {
         Command::Host { host, devices, force } => host::run(options, &host, &devices, force),
         Command::Bundle { nested: false, .. } => bundle::run(options),
         Command::Bundle { stories, seed, .. } => bundle::nested(options, &stories, seed),
-        Command::Completion { shell } => words::completion(shell),
-        Command::Man => words::manual(),
+        Command::Completion { shell } => completion::script(shell),
+        Command::Man => completion::manual(),
         Command::Session { file, words } => session::run(&file, &words),
         Command::Clean { cache } => clean(cache),
     }

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::bench::Spread;
+use super::workbench::Spread;
 use super::{Bench, conclude};
 use crate::cli::Options;
 use crate::error::Result;

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::bench::{Keep, Spread};
+use super::workbench::{Keep, Spread};
 use super::{Bench, smoke};
 use crate::cli::Options;
 use crate::error::{Error, Result};

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use super::at_once::{self, Task};
-use super::bench::Spread;
 use super::home::{self, Home};
 use super::smoke::DEFAULT_NIC;
+use super::workbench::Spread;
 use super::{
     Bench, abuse, boards, bundle, check, hog, hotplug, isolated, matrix, pair, place, reasons,
     stick, sweep,

@@ -15,7 +15,7 @@ use chrono::Utc;
 use serde::{Deserialize, Serialize};
 
 use super::at_once::{self, Task};
-use super::bench::run_folder;
+use super::workbench::run_folder;
 use crate::artifacts::{self, RELEASES};
 use crate::checks::Tally;
 use crate::child::{self, Guard};

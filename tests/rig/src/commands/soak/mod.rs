@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use super::{Bench, smoke};
 use crate::cli::Options;
-use crate::commands::bench::{Keep, Spread};
+use crate::commands::workbench::{Keep, Spread};
 use crate::dice;
 use crate::error::{Context, Error, Result};
 use crate::peers::Peers;

@@ -10,7 +10,7 @@ use clap_mangen::Man;
 use crate::cli::Cli;
 use crate::error::{Context, Result};
 
-pub(super) fn completion(shell: Shell) -> Result<ExitCode> {
+pub(super) fn script(shell: Shell) -> Result<ExitCode> {
     let mut text = Vec::new();
     generate(shell, &mut Cli::command(), "run.sh", &mut text);
     print(&text)

@@ -1,5 +1,7 @@
 //! `bundle`: packs what a real Xen host needs; and the jobs in which dom0 plays that host.
 
+mod desk;
+
 use std::fs;
 use std::path::Path;
 use std::process::ExitCode;
@@ -7,9 +9,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use super::bench::Spread;
-use super::desk::Desk;
 use super::smoke::DEFAULT_NIC;
+use super::workbench::Spread;
 use super::{Bench, conclude};
 use crate::bundle;
 use crate::cli::Options;
@@ -20,6 +21,7 @@ use crate::job::{Job, OF_NOBODY, Story};
 use crate::judge::{Problem, Verdict};
 use crate::machine::{Device, Model};
 use crate::report::JobRecord;
+use desk::Desk;
 
 /// The story in which a desk comes by ssh.
 const DESK: &str = "bundle-desk";

@@ -13,8 +13,8 @@ use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::host;
 use crate::child;
+use crate::commands::host;
 use crate::error::{Context, Error, Result};
 use crate::interrupt;
 use crate::job::Door;
