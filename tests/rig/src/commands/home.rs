@@ -35,7 +35,7 @@ pub(super) fn run(options: &Options, iommu: Iommu, strict: bool) -> Result<ExitC
     job.words.extend(options.words());
     job.raw_words.clone_from(&options.cmdline);
     job.memory = options.memory;
-    job.limit = options.limit(60);
+    job.limit = options.limit(device.map_or(60, Device::limit));
     let job = match device {
         None => job.word(NO_DEVICE),
         Some(device) => {

@@ -61,7 +61,6 @@ pub(super) fn job(options: &Options, device: Option<Device>, peers: &Peers) -> J
         job.words.extend(peers.words());
     }
     job.raw_words.clone_from(&options.cmdline);
-    let limit = if let Some(Device::Other(model)) = device { model.limit.as_secs() } else { 90 };
-    job.limit = options.limit(limit);
+    job.limit = options.limit(device.map_or(90, Device::limit));
     job
 }

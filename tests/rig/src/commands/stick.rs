@@ -14,7 +14,7 @@ use crate::error::{Context, Result};
 use crate::guest::Guest;
 use crate::job::Job;
 use crate::judge::{Problem, Verdict};
-use crate::machine::{DEFAULT_NIC, Machine, Start};
+use crate::machine::{DEFAULT_NIC, Device, Machine, Start};
 use crate::picture::Picture;
 use crate::report::JobRecord;
 use crate::stick::{self, Contents};
@@ -103,9 +103,9 @@ fn boot(
     job.words = options.words();
     job.raw_words.clone_from(&options.cmdline);
     job.memory = Some(options.memory.unwrap_or(MEMORY));
-    // Emulated firmware takes its time.
-    job.limit = options.limit(180);
     let (nic, device) = options.asked_for().map_or((DEFAULT_NIC, None), smoke::device);
+    // Emulated firmware takes its time.
+    job.limit = options.limit(90 + device.map_or(90, Device::limit));
     if let Some(device) = device {
         job = home::with(job, device, Home::USUAL.iommu);
     }

@@ -20,8 +20,8 @@ pub(crate) use end::{End, Wire};
 pub(crate) use iommu::Iommu;
 pub(crate) use kept::Kept;
 pub(crate) use medium::Medium;
-use models::VIRTIO;
 pub(crate) use models::{CARDS, Card, DEFAULT_NIC, E1000E, Model, NO_MIRROR};
+use models::{QUICK, VIRTIO};
 pub(crate) use qmp::Qmp;
 pub(crate) use relay::{Mischief, Side};
 pub(crate) use running::{Machine, Next, Source};
@@ -82,6 +82,14 @@ const BRIDGES: [Bridge; 3] = [
 pub(crate) const REPORTING: &str = "reporting";
 
 impl Device {
+    /// How many seconds a guest that drives it may take, at most.
+    pub(crate) const fn limit(self) -> u64 {
+        match self {
+            Self::Other(model) => model.limit.as_secs(),
+            _ => QUICK.as_secs(),
+        }
+    }
+
     /// Its slot on bus 0, or that of the port it is behind.
     pub(crate) const fn slot(self) -> u8 {
         match self {

@@ -77,7 +77,7 @@ impl Card {
 }
 
 /// As long as a device takes that is as quick as its emulator.
-const QUICK: Duration = Duration::from_secs(90);
+pub(super) const QUICK: Duration = Duration::from_secs(90);
 
 const MODELS: [Model; 5] = [
     // QEMU takes 100 ms over each of its transfers.
