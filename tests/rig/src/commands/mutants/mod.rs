@@ -19,6 +19,7 @@ mod stale;
 mod switched;
 
 use std::collections::BTreeMap;
+use std::fs::{self, File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
@@ -27,7 +28,7 @@ use serde::{Deserialize, Serialize};
 use super::nightly::tool_path;
 use crate::child;
 use crate::cli::Options;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::judge::Verdict;
 
 const TOOL: [&str; 2] = ["cargo-mutants", "27.1.0"];
@@ -136,6 +137,7 @@ pub(super) fn run(options: &Options, choice: &Choice) -> Result<ExitCode> {
 
 /// The names of the mutants that survived, after they and the table were printed.
 pub(super) fn survivors(options: &Options, choice: &Choice) -> Result<Vec<String>> {
+    let _alone = alone()?;
     if choice.files.is_empty() {
         stale::check()?;
     }
@@ -147,6 +149,21 @@ pub(super) fn survivors(options: &Options, choice: &Choice) -> Result<Vec<String
     survivors.iter().for_each(|name| println!("survived: {name}"));
     println!("{} of {} mutants survived", survivors.len(), mutants.len());
     Ok(survivors)
+}
+
+/// Holds others off as long as it lives: two builds in one folder spoil each other.
+fn alone() -> Result<File> {
+    fs::create_dir_all(OUTPUT).on("create", OUTPUT)?;
+    let path = Path::new(OUTPUT).join("lock");
+    let file = File::create(&path).on("create", &path)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(Error::unfit(
+            format!("somebody else runs mutants in {OUTPUT}"),
+            "wait until that has ended, or use another clone",
+        )),
+        Err(TryLockError::Error(error)) => Err(error).on("lock", &path),
+    }
 }
 
 /// A row for each folder of the source.
