@@ -117,6 +117,9 @@ mod tests {
         slots(0x10_0000, 512).for_each(|bus| walk.went(bus, bus));
         let seen = PoolWalk { slots: 512, all_slots: 512, segments: 1, all_segments: 1 };
         assert_eq!(walk.seen(), seen);
+        let behind = BusAddr(0x10_0000 + 512 * SLOT_SIZE as u64);
+        walk.went(behind, behind);
+        assert_eq!((walk.seen(), walk.missed()), (seen, 1), "no slot of the segment's");
         let untouched = Walk::new(&[segment(0x10_0000, 512)], 512).seen();
         assert_eq!(untouched, PoolWalk { slots: 0, segments: 0, ..seen });
     }
