@@ -197,24 +197,22 @@ fn cargo() -> Result<Command> {
 /// Those of the host or those of the guest, as wanted.
 fn list(choice: &Choice) -> Result<Vec<Mutant>> {
     let [library, others @ ..] = &PACKAGES;
-    let library = listed(library, &choice.files, None)?;
+    let library = listed(library, &choice.files, &[])?;
     let guest_only = switched::guest_only(&library)?;
     let wanted = |(number, _): &(usize, Mutant)| guest_only.contains(number) == choice.nested;
     let library = library.into_iter().enumerate().filter(wanted);
     let mut all: Vec<Mutant> = library.map(|(_, mutant)| mutant).collect();
     for package in others.iter().filter(|_| !choice.nested) {
-        all.extend(listed(package, &choice.files, None)?);
+        all.extend(listed(package, &choice.files, &[])?);
     }
     Ok(all)
 }
 
-/// A package's, in the files that are wanted, by these settings or those of the tree.
-fn listed(package: &Package, files: &[String], settings: Option<&Path>) -> Result<Vec<Mutant>> {
+/// A package's, in the files that are wanted, with further words for cargo-mutants.
+fn listed(package: &Package, files: &[String], words: &[&str]) -> Result<Vec<Mutant>> {
     let mut command = cargo()?;
     command.args(["mutants", "--list", "--json", "--package", package.name]);
-    if let Some(settings) = settings {
-        command.arg("--config").arg(settings);
-    }
+    command.args(words);
     let default = package.files.iter().copied();
     let wanted = files.iter().map(String::as_str);
     let globs: Vec<&str> = if files.is_empty() { default.collect() } else { wanted.collect() };
